@@ -1,0 +1,43 @@
+/* Files: read-only mappings, whole reads, and writes that survive a crash. Paths are plain C strings;
+ * what returns a new string or buffer leaves it to the caller to free. */
+#ifndef BASE_FILE_H
+#define BASE_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+char *path_join(const char *dir, const char *name); /* `name` alone when it is absolute or dir is empty */
+char *path_dirname(const char *path);               /* "." when there is no slash */
+const char *path_basename(const char *path);
+bool path_exists(const char *path);
+bool path_is_dir(const char *path);
+bool path_has_suffix(const char *path, const char *suffix);
+
+/* The file as a NUL-terminated buffer (the NUL is not counted in *len). ERR_USAGE when it cannot be read. */
+int file_read(const char *path, char **data, size_t *len, err_t *err);
+
+/* A read-only mapping. An empty file is an error. */
+typedef struct {
+    const uint8_t *data;
+    size_t size;
+} mapping_t;
+int file_map(const char *path, mapping_t *m, err_t *err);
+void file_unmap(mapping_t *m);
+/* Gives the pages of [data, data+len) back: they are read again from the file if touched later. Keeps the
+ * resident size of a streamed load at one tensor instead of the whole file. */
+void mapping_release(const void *data, size_t len);
+
+/* Write paths; ERR_FAILED with the system's reason (a full disk, say). */
+int dir_make(const char *path, err_t *err);      /* with parents; fine if it exists */
+int dir_sync(const char *path, err_t *err);      /* fsync of the directory: makes a rename in it durable */
+int dir_remove(const char *path, err_t *err);    /* recursively; fine if it does not exist */
+int file_write(const char *path, const void *data, size_t len, err_t *err); /* create or replace, fsync */
+int file_copy(const char *from, const char *to, err_t *err);                /* with fsync */
+int file_rename(const char *from, const char *to, err_t *err);              /* and fsync of the parent of `to` */
+/* XXH3 64 of the contents. */
+int file_hash(const char *path, uint64_t *hash, err_t *err);
+
+#endif

@@ -1,0 +1,35 @@
+#include "base/log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+void (*log_before_line)(void);
+
+static void line(FILE *f, const char *head, const char *fmt, va_list ap) {
+    if (log_before_line) log_before_line();
+    fputs(head, f);
+    vfprintf(f, fmt, ap);
+    fputc('\n', f);
+    fflush(f);
+}
+
+void log_info(const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    line(stdout, "", fmt, ap);
+    va_end(ap);
+}
+
+void log_warn(const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    line(stderr, "warning: ", fmt, ap);
+    va_end(ap);
+}
+
+void log_error(const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    line(stderr, "error: ", fmt, ap);
+    va_end(ap);
+}

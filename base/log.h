@@ -1,0 +1,14 @@
+/* Messages to the user. Everything a command answers goes to standard output; errors and warnings go to
+ * standard error. A warning never stops anything. While a progress bar is drawn (trainer/progress.h) both
+ * clear its line first, which is why output goes through here. */
+#ifndef BASE_LOG_H
+#define BASE_LOG_H
+
+void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* a line on standard output */
+void log_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* "warning: ..." on standard error */
+void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* "error: ..." on standard error */
+
+/* Set by the progress bar: called before a line is printed, to take the bar off the terminal. */
+extern void (*log_before_line)(void);
+
+#endif

@@ -1,0 +1,81 @@
+#include "base/mem.h"
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *checked(void *p, size_t n) {
+    if (p) return p;
+    fprintf(stderr, "error: out of host memory (%zu bytes asked for)\n", n);
+    exit(1);
+}
+
+void *xmalloc(size_t n) {
+    return checked(malloc(n ? n : 1), n);
+}
+
+void *xcalloc(size_t count, size_t size) {
+    if (count && size) return checked(calloc(count, size), count > SIZE_MAX / size ? SIZE_MAX : count * size);
+    return checked(calloc(1, 1), 1);
+}
+
+void *xrealloc(void *p, size_t n) {
+    return checked(realloc(p, n ? n : 1), n);
+}
+
+char *xstrndup(const char *s, size_t n) {
+    char *d = xmalloc(n + 1);
+    memcpy(d, s, n);
+    d[n] = 0;
+    return d;
+}
+
+char *xstrdup(const char *s) {
+    return xstrndup(s, strlen(s));
+}
+
+static char *vformat(const char *fmt, va_list ap, size_t *len) {
+    va_list again;
+    va_copy(again, ap);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    char *s = xmalloc((size_t)n + 1);
+    vsnprintf(s, (size_t)n + 1, fmt, again);
+    va_end(again);
+    *len = (size_t)n;
+    return s;
+}
+
+char *xasprintf(const char *fmt, ...) {
+    va_list ap;
+    size_t n;
+    va_start(ap, fmt);
+    char *s = vformat(fmt, ap, &n);
+    va_end(ap);
+    return s;
+}
+
+void strbuf_add(strbuf_t *b, const char *s, size_t n) {
+    if (b->len + n + 1 > b->cap) {
+        b->cap = 2 * (b->len + n + 1);
+        b->p = xrealloc(b->p, b->cap);
+    }
+    memcpy(b->p + b->len, s, n);
+    b->len += n;
+    b->p[b->len] = 0;
+}
+
+void strbuf_adds(strbuf_t *b, const char *s) {
+    strbuf_add(b, s, strlen(s));
+}
+
+void strbuf_addf(strbuf_t *b, const char *fmt, ...) {
+    va_list ap;
+    size_t n;
+    va_start(ap, fmt);
+    char *s = vformat(fmt, ap, &n);
+    va_end(ap);
+    strbuf_add(b, s, n);
+    free(s);
+}

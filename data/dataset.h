@@ -1,0 +1,53 @@
+/* Datasets: files of rows in any of the known formats, tokenized once into memory.
+ * Labels follow Hugging Face: labels[t] belongs to input_ids[t] and is predicted from t-1; -100 is untrained. */
+#ifndef DATA_DATASET_H
+#define DATA_DATASET_H
+
+#include "data/chat.h"
+
+typedef enum { DATA_MESSAGES, DATA_SHAREGPT, DATA_ALPACA, DATA_PROMPT_COMPLETION, DATA_TEXT, DATA_TOKENS,
+               DATA_AUTO } data_format_t;
+const char *data_format_name(data_format_t f);
+bool data_format_from_name(const char *name, data_format_t *f);
+
+#define LABEL_NONE (-100)
+
+/* One row: a slice of the dataset's token arrays. */
+typedef struct {
+    size_t start, len;
+    size_t labels; /* trained tokens: labels other than -100, the row's first position never counted */
+} sample_t;
+
+typedef struct {
+    int32_t *ids, *labels; /* [n_tokens], all rows one after another; the first label of a row is LABEL_NONE */
+    size_t n_tokens;
+    sample_t *samples;     /* in file order */
+    size_t n_samples;
+    data_format_t format;  /* what the first file was detected as */
+    /* For reports. */
+    size_t rows_read;      /* rows in the files */
+    size_t truncated_rows, truncated_tokens; /* cut on the right at max_length (not `text`, which is split) */
+    size_t unlabelled_rows;                  /* no trained token (after truncation): left out, counted */
+    size_t label_tokens;
+    size_t longest;        /* tokens of the longest sample */
+    uint64_t fingerprint;  /* XXH3 of ids, labels and row lengths */
+} dataset_t;
+
+typedef struct {
+    const char *const *files; /* .jsonl, .json (array), .txt */
+    size_t n_files;
+    data_format_t format;
+    size_t max_length;
+    bool train_all;
+    const tokenizer_t *tok;         /* may be NULL for `tokens` */
+    const chat_template_t *chat;    /* may be NULL unless rows are conversations */
+    size_t vocab;                   /* of the model: an id outside it is an error */
+} dataset_spec_t;
+
+/* ERR_USAGE with file, line and what was expected. A dataset without a trained token is an error. */
+int dataset_load(const dataset_spec_t *spec, dataset_t *ds, err_t *err);
+void dataset_free(dataset_t *ds);
+/* Looks at the first row only: which format a file has (DATA_AUTO resolved). */
+int dataset_detect(const char *file, data_format_t *f, err_t *err);
+
+#endif

@@ -1,0 +1,184 @@
+/* The backend contract: everything that runs on a device, as one flat table of functions. The code above it
+ * (model/, trainer/) is the same for every backend; what a backend owns is parallelism and memory.
+ *
+ * Conventions, for every op unless it says otherwise:
+ * - Pointers are device pointers (on the CPU: host pointers). Matrices are row-major and dense.
+ * - "act" is be->act, the dtype of activations: DT_F32 or DT_BF16 (compute_dtype). Sums are in fp32 or
+ *   better, whatever act is. Norm weights, rstd, lse, row losses, LoRA masters and gradients are fp32.
+ * - An output is overwritten, never accumulated into, unless the op says so. Outputs do not alias inputs
+ *   unless the op says they may.
+ * - Ops never allocate: scratch comes from be->workspace, which the owner of the memory pool sets after
+ *   asking workspace_bytes(). Only sync() and download() block; the other ops may return before they ran.
+ * - Ops cannot fail: shapes are CHECKed. Allocation can, and says so.
+ *
+ * Shape letters: T tokens of a micro-batch (all rows one after another, without padding), C hidden size,
+ * F FFN size, Hq/Hkv query and key/value heads, D head size, V vocabulary, R rows in a chunk (loss) or
+ * rank (LoRA, where it says so). */
+#ifndef MODEL_BACKEND_H
+#define MODEL_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/dtype.h"
+#include "base/error.h"
+#include "model/quant.h"
+
+typedef struct backend backend_t;
+
+typedef enum {
+    MEM_DEVICE, /* the device's own memory; on the CPU, host memory that stands for it */
+    MEM_PINNED  /* host memory that copies to and from the device at full speed */
+} mem_kind_t;
+
+/* Which rows of k and v a row of q may see. Segment i holds the queries [q_off[i], q_off[i+1]) and the keys
+ * [kv_off[i], kv_off[i] + kv_len[i]); its queries are the last ones of its keys: query j of n sees keys
+ * 0 .. kv_len - n + j, of these the last `window` if window > 0. In training both ranges are the same tokens;
+ * in generation the keys lie in the cache. The arrays are device pointers. */
+typedef struct {
+    size_t n;              /* segments */
+    const int32_t *q_off;  /* [n+1] */
+    const int32_t *kv_off; /* [n] */
+    const int32_t *kv_len; /* [n] */
+    size_t max_q, max_kv;  /* the longest segment, known on the host */
+} attn_segments_t;
+
+typedef struct {
+    size_t Hq, Hkv, D; /* Hq a multiple of Hkv; head h of q uses head h / (Hq/Hkv) of k and v */
+    size_t window;     /* 0: unlimited */
+    float scale;       /* of the scores, usually 1/sqrt(D) */
+} attn_shape_t;
+
+/* Identifies a dropout mask; see dropout_keep() in model/element.h for the exact function. */
+typedef struct {
+    uint64_t seed;
+    uint64_t step;
+    uint32_t layer, site; /* site: 0 q/k/v input, 1 o, 2 gate/up, 3 down */
+    float p;              /* probability of a zero; kept values are scaled by 1/(1-p) */
+    const int32_t *row;   /* [T] the row's index within the optimizer step */
+    const int32_t *pos;   /* [T] the position in that row */
+} dropout_t;
+
+typedef struct {
+    float lr, beta1, beta2, eps, weight_decay;
+    float c1, c2;     /* bias corrections 1 - beta^t of the step at hand */
+    float grad_scale; /* gradients are multiplied by this first (clipping) */
+} adamw_t;
+
+/* What bounds the scratch of the ops that will be called. */
+typedef struct {
+    size_t max_tokens;       /* rows of any activation matrix */
+    size_t max_weight;       /* elements of the largest weight given to gemm_weight */
+    size_t max_width;        /* columns of the widest activation matrix, vocabulary aside */
+    size_t max_kv;           /* keys of the longest segment */
+    size_t logit_rows;       /* rows of a logits chunk */
+    size_t vocab;
+    attn_shape_t attn;
+} workspace_need_t;
+
+struct backend {
+    const char *name;    /* "cpu", "cuda" */
+    char device[128];    /* for reports: CPU model and instruction set, GPU name */
+    dtype_t act;
+    int threads;         /* host threads in use */
+    void *workspace;     /* set by the owner of the memory; workspace_bytes() says how much it must be */
+    size_t workspace_size;
+    void *impl;          /* the backend's own state */
+
+    void (*close)(backend_t *be);
+
+    /* ---- memory ---------------------------------------------------------------------------------- */
+    void *(*alloc)(backend_t *be, size_t bytes, mem_kind_t kind); /* 64-byte aligned; NULL when there is none */
+    void (*free)(backend_t *be, void *p, mem_kind_t kind);
+    void (*upload)(backend_t *be, void *dst, const void *host_src, size_t bytes); /* host_src may be reused at once */
+    void (*download)(backend_t *be, void *host_dst, const void *src, size_t bytes);
+    void (*copy)(backend_t *be, void *dst, const void *src, size_t bytes); /* device to device, no overlap */
+    void (*zero)(backend_t *be, void *dst, size_t bytes);
+    void (*sync)(backend_t *be);
+    void (*mem_info)(backend_t *be, size_t *free_bytes, size_t *total_bytes);
+    size_t (*workspace_bytes)(backend_t *be, const workspace_need_t *need);
+
+    /* ---- quantized weights ----------------------------------------------------------------------- */
+    /* Elements [first, first+n) of a weight, from BF16 on the HOST. first and n are multiples of 64, but for
+     * the last piece. NF4/FP4/INT4/INT8: fills w->codes, and the fp32 constants of these blocks in
+     * `absmax` [quant_blocks(count)] (device); NONE: copies. Same bits as quant_encode(). */
+    void (*quantize)(backend_t *be, qweight_t *w, const bf16_t *host_x, size_t first, size_t n, float *absmax);
+    /* After the last piece: double quantization of `absmax` into w (nested_offset included; blocks). */
+    void (*quantize_constants)(backend_t *be, qweight_t *w, const float *absmax);
+    /* Elements [first, first+n) as F32 (table * absmax, not rounded) or BF16 (that, rounded). */
+    void (*dequant)(backend_t *be, const qweight_t *w, size_t first, size_t n, void *out, dtype_t out_type);
+
+    /* ---- matrix products ------------------------------------------------------------------------- */
+    /* C[M,N] = alpha * op(A) * op(B) + beta * C; op(A) [M,K], op(B) [K,N]; ta/tb: the stored matrix is the
+     * transpose. ld*: elements between rows as stored. Types F32 or BF16 each. beta = 0 does not read C. */
+    void (*gemm)(backend_t *be, bool ta, bool tb, size_t M, size_t N, size_t K, float alpha, const void *A,
+                 dtype_t a_type, size_t lda, const void *B, dtype_t b_type, size_t ldb, float beta, void *C,
+                 dtype_t c_type, size_t ldc);
+    /* The frozen linear layer, dequantized on the fly; x, y act, dense; y must not alias x.
+     * transpose: y[T,rows] = x[T,cols] * W^T + beta*y (forward); else y[T,cols] = x[T,rows] * W + beta*y
+     * (backward). beta is 0 or 1. Under act BF16 the dequantized value is rounded to BF16 first. */
+    void (*gemm_weight)(backend_t *be, bool transpose, size_t T, const void *x, const qweight_t *w, float beta,
+                        void *y);
+
+    /* ---- element-wise and row ops ---------------------------------------------------------------- */
+    /* y[T,C] = E[ids[t], :]; E is BF16 (QUANT_NONE) [V,C]. */
+    void (*embed)(backend_t *be, void *y, const qweight_t *E, const int32_t *ids, size_t T);
+    /* y = a + b, n elements of act; y may be a or b. */
+    void (*add)(backend_t *be, void *y, const void *a, const void *b, size_t n);
+    /* F32 <-> BF16, round to nearest even; same type copies. */
+    void (*cast)(backend_t *be, void *dst, dtype_t dst_type, const void *src, dtype_t src_type, size_t n);
+    /* y[t,c] = keep(t,c) ? x[t,c]/(1-p) : 0. y may be x. Forward and backward are the same. */
+    void (*dropout)(backend_t *be, void *y, const void *x, size_t T, size_t C, const dropout_t *key);
+    /* y[i,:] = x[idx[i],:], i < n; and y[idx[i],:] = x[i,:] (other rows of y stay). Rows of C act values. */
+    void (*gather_rows)(backend_t *be, void *y, const void *x, const int32_t *idx, size_t n, size_t C);
+    void (*scatter_rows)(backend_t *be, void *y, const void *x, const int32_t *idx, size_t n, size_t C);
+
+    /* y = x * rstd * w, rstd[t] = 1/sqrt(mean(x^2) + eps) (fp32 [T], stored). w fp32 [C]. */
+    void (*rmsnorm_fwd)(backend_t *be, void *y, float *rstd, const void *x, const float *w, size_t T, size_t C,
+                        float eps);
+    /* dx += gradient through the norm; dx may not alias dy. x, w, rstd as in the forward. */
+    void (*rmsnorm_bwd)(backend_t *be, void *dx, const void *dy, const void *x, const float *w, const float *rstd,
+                        size_t T, size_t C);
+    /* In place on x[T,H,D]: pairs (i, i + D/2) of each head rotated by sign * angle(pos[t], i).
+     * table fp32 [positions, D/2, 2]: cosine, sine. sign -1 is the backward. */
+    void (*rope)(backend_t *be, void *x, const float *table, const int32_t *pos, size_t T, size_t H, size_t D,
+                 int sign);
+    /* y = silu(gate) * up, n elements; y may be gate or up. */
+    void (*swiglu_fwd)(backend_t *be, void *y, const void *gate, const void *up, size_t n);
+    /* dgate and dup from dy; dgate may be gate and dup may be up (in place). */
+    void (*swiglu_bwd)(backend_t *be, void *dgate, void *dup, const void *dy, const void *gate, const void *up,
+                       size_t n);
+
+    /* ---- attention ------------------------------------------------------------------------------- */
+    /* o[Tq,Hq,D] = softmax(scale * q k^T, causal in each segment) v; lse fp32 [Tq,Hq] natural log of the
+     * sum of exponentials of the scaled scores. lse may be NULL when no backward follows. */
+    void (*attn_fwd)(backend_t *be, void *o, float *lse, const void *q, const void *k, const void *v,
+                     const attn_shape_t *shape, const attn_segments_t *seg);
+    /* Training segments only (queries and keys are the same T tokens). dq may alias nothing. */
+    void (*attn_bwd)(backend_t *be, void *dq, void *dk, void *dv, const void *dout, const void *q, const void *k,
+                     const void *v, const void *o, const float *lse, const attn_shape_t *shape,
+                     const attn_segments_t *seg);
+
+    /* ---- loss ------------------------------------------------------------------------------------ */
+    /* For each of R rows of logits [R,V] (act) with a label in [0,V): row_loss[r] = -log softmax(l)[label].
+     * With want_grad the logits are overwritten by grad_scale * (softmax - onehot). */
+    void (*ce_loss)(backend_t *be, void *logits, float *row_loss, const int32_t *labels, size_t R, size_t V,
+                    bool want_grad, float grad_scale);
+
+    /* ---- optimizer (fp32, flat) ------------------------------------------------------------------ */
+    /* *out (device, double) = sum of squares; NaN or infinite when any element is. */
+    void (*sumsq)(backend_t *be, double *out, const float *x, size_t n);
+    /* Decoupled AdamW as PyTorch's, element by element: adamw_element() in model/element.h. */
+    void (*adamw)(backend_t *be, float *p, const float *g, float *m, float *v, size_t n, const adamw_t *h);
+};
+
+/* Opens the CPU backend. threads 0: one per core that the process may use. reference: only the plain-C ops,
+ * the oracle, for tests. */
+int backend_open_cpu(dtype_t act, int threads, bool reference, backend_t **be, err_t *err);
+
+/* Opens what a config names: "auto", "cpu" or "cuda" (auto: CUDA where there is a usable GPU, else the CPU).
+ * compute DT_COUNT: the backend's own default. The one place that knows which backends are built in. */
+int backend_open(const char *name, dtype_t compute, int threads, backend_t **be, err_t *err);
+
+#endif

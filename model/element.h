@@ -1,0 +1,48 @@
+/* Per-element mathematics, shared by every backend (host and device), so that kernels own only parallelism:
+ * what is rounded, in which order, and what a random mask looks like, is decided here once. */
+#ifndef MODEL_ELEMENT_H
+#define MODEL_ELEMENT_H
+
+#include <math.h>
+
+#include "base/dtype.h"
+#include "base/rng.h"
+#include "model/backend.h"
+
+/* silu(x) = x * sigmoid(x). */
+HOSTDEV float silu(float x) {
+    return x / (1.0f + expf(-x));
+}
+
+/* d silu / dx = s * (1 + x * (1 - s)), s = sigmoid(x). */
+HOSTDEV float silu_grad(float x) {
+    float s = 1.0f / (1.0f + expf(-x));
+    return s * (1.0f + x * (1.0f - s));
+}
+
+/* The key of one row of a mask: everything but the channel. */
+HOSTDEV uint64_t dropout_row_key(uint64_t seed, uint64_t step, int32_t row, int32_t pos, uint32_t layer,
+                                 uint32_t site) {
+    uint64_t k = rng_mix(seed ^ 0x64726f706f7574u); /* "dropout" */
+    k = rng_fold(k, step);
+    k = rng_fold(k, (uint64_t)(uint32_t)row << 32 | (uint32_t)pos);
+    return rng_fold(k, (uint64_t)layer << 32 | site);
+}
+
+/* Whether channel c of that row is kept. p is compared in 24 bits, as rng_uniform gives them. */
+HOSTDEV int dropout_keep(uint64_t row_key, size_t c, float p) {
+    return rng_uniform(row_key, c) >= p;
+}
+
+/* One AdamW element, PyTorch's order: decay, moments, step. */
+HOSTDEV void adamw_element(float *p, float g, float *m, float *v, const adamw_t *h) {
+    g *= h->grad_scale;
+    float m1 = *m + (1.0f - h->beta1) * (g - *m);
+    float v1 = h->beta2 * *v + (1.0f - h->beta2) * g * g;
+    *m = m1;
+    *v = v1;
+    float denom = sqrtf(v1) / sqrtf(h->c2) + h->eps;
+    *p = *p * (1.0f - h->lr * h->weight_decay) - h->lr / h->c1 * (m1 / denom);
+}
+
+#endif
