@@ -1,0 +1,173 @@
+/* The passes over the whole model: embedding, blocks, head and loss, and the way back. */
+#include "model/model.h"
+
+#include <stdlib.h>
+
+#include "base/mem.h"
+
+/* Puts the micro-batch on the device and describes its segments. */
+static attn_segments_t upload_batch(model_t *m, acts_t *a, const batch_t *b) {
+    backend_t *be = m->be;
+    CHECK(b->T > 0 && b->T <= a->T && b->max_seg <= m->rope_len);
+    int32_t *len = xmalloc(b->n_seg * sizeof *len);
+    for (size_t i = 0; i < b->n_seg; i++) len[i] = b->seg_off[i + 1] - b->seg_off[i];
+    be->upload(be, a->ids, b->ids, b->T * sizeof(int32_t));
+    be->upload(be, a->pos, b->pos, b->T * sizeof(int32_t));
+    be->upload(be, a->row, b->row, b->T * sizeof(int32_t));
+    be->upload(be, a->row_pos, b->row_pos, b->T * sizeof(int32_t));
+    be->upload(be, a->seg_off, b->seg_off, (b->n_seg + 1) * sizeof(int32_t));
+    be->upload(be, a->seg_len, len, b->n_seg * sizeof(int32_t));
+    be->upload(be, a->target_idx, b->target_idx, b->n_labels * sizeof(int32_t));
+    be->upload(be, a->target, b->target, b->n_labels * sizeof(int32_t));
+    free(len);
+    return (attn_segments_t){.n = b->n_seg, .q_off = a->seg_off, .kv_off = a->seg_off, .kv_len = a->seg_len,
+                             .max_q = b->max_seg, .max_kv = b->max_seg};
+}
+
+static void *output_of(acts_t *a, const model_t *m, size_t layer) {
+    return layer + 1 < m->config.layers ? a->blocks[layer + 1].x : a->x_out;
+}
+
+static void forward(const block_ctx_t *ctx) {
+    model_t *m = ctx->m;
+    acts_t *a = ctx->a;
+    m->be->embed(m->be, a->blocks[0].x, &m->embed, a->ids, ctx->T);
+    for (size_t l = 0; l < m->config.layers; l++) block_fwd(ctx, l, &a->blocks[l], output_of(a, m, l));
+}
+
+static void backward(const block_ctx_t *ctx) {
+    model_t *m = ctx->m;
+    acts_t *a = ctx->a;
+    size_t recomputed = m->config.layers - a->n_kept;
+    /* The forward left the last recomputed block's values in the shared place. */
+    a->in_slot = recomputed ? recomputed - 1 : SIZE_MAX;
+    for (size_t l = m->config.layers; l-- > 0;) {
+        if (l < recomputed && a->in_slot != l) block_fwd(ctx, l, &a->blocks[l], a->x_out);
+        a->in_slot = SIZE_MAX;
+        block_bwd(ctx, l, &a->blocks[l]);
+    }
+}
+
+/* Logits of n rows of the residual stream, named by `idx` on the device. */
+static void head_fwd(model_t *m, acts_t *a, const int32_t *idx, size_t n) {
+    backend_t *be = m->be;
+    size_t C = m->config.hidden;
+    be->gather_rows(be, a->hx, a->x_out, idx, n, C);
+    be->rmsnorm_fwd(be, a->hn, a->hrstd, a->hx, m->final_norm, n, C, m->config.norm_eps);
+    be->gemm_weight(be, true, n, a->hn, &m->head, 0.0f, a->logits);
+}
+
+/* a->logits holds their gradient; a->dx gets these rows of the residual stream's. */
+static void head_bwd(model_t *m, acts_t *a, const int32_t *idx, size_t n) {
+    backend_t *be = m->be;
+    size_t C = m->config.hidden;
+    be->gemm_weight(be, false, n, a->logits, &m->head, 0.0f, a->hdn);
+    be->zero(be, a->hdx, n * C * dtype_size(be->act));
+    be->rmsnorm_bwd(be, a->hdx, a->hdn, a->hx, m->final_norm, a->hrstd, n, C);
+    be->scatter_rows(be, a->dx, a->hdx, idx, n, C);
+}
+
+/* Head and loss over the trained rows alone, a chunk of logits at a time; with want_grad also a->dx. */
+static double loss_and_head(model_t *m, acts_t *a, const batch_t *b, bool want_grad, float grad_scale,
+                            float *token_loss) {
+    backend_t *be = m->be;
+    if (want_grad) be->zero(be, a->dx, b->T * m->config.hidden * dtype_size(be->act));
+    for (size_t i = 0; i < b->n_labels; i += a->chunk) {
+        size_t n = b->n_labels - i < a->chunk ? b->n_labels - i : a->chunk;
+        head_fwd(m, a, a->target_idx + i, n);
+        be->ce_loss(be, a->logits, a->row_loss + i, a->target + i, n, m->config.vocab, want_grad, grad_scale);
+        if (want_grad) head_bwd(m, a, a->target_idx + i, n);
+    }
+    float *rows = token_loss ? token_loss : xmalloc(b->n_labels * sizeof *rows);
+    be->download(be, rows, a->row_loss, b->n_labels * sizeof *rows);
+    double sum = 0;
+    for (size_t i = 0; i < b->n_labels; i++) sum += rows[i];
+    if (!token_loss) free(rows);
+    return sum;
+}
+
+void model_train(model_t *m, acts_t *a, const batch_t *b, pass_seed_t seed, float grad_scale, double *loss_sum) {
+    CHECK(m->lora && m->lora->grad);
+    dropout_t drop = {.seed = seed.seed, .step = seed.step, .p = (float)m->lora->spec.dropout, .row = a->row,
+                      .pos = a->row_pos};
+    block_ctx_t ctx = {.m = m, .a = a, .T = b->T, .seg = upload_batch(m, a, b),
+                       .dropout = drop.p > 0 ? &drop : NULL};
+    *loss_sum = 0;
+    if (b->n_labels == 0) return;
+    forward(&ctx);
+    *loss_sum = loss_and_head(m, a, b, true, grad_scale, NULL);
+    backward(&ctx);
+}
+
+void model_loss(model_t *m, acts_t *a, const batch_t *b, double *loss_sum, float *token_loss) {
+    block_ctx_t ctx = {.m = m, .a = a, .T = b->T, .seg = upload_batch(m, a, b)};
+    *loss_sum = 0;
+    if (b->n_labels == 0) return;
+    forward(&ctx);
+    *loss_sum = loss_and_head(m, a, b, false, 0.0f, token_loss);
+}
+
+/* The first n rows of a->logits, widened to fp32 on the host. */
+static void download_logits(model_t *m, acts_t *a, size_t n, float *out) {
+    size_t count = n * m->config.vocab;
+    m->be->download(m->be, out, a->logits, count * dtype_size(m->be->act));
+    if (m->be->act == DT_F32) return;
+    /* BF16 values fill the lower half of `out`: widen from the end, so that none is overwritten unread. */
+    const bf16_t *narrow = (const bf16_t *)out;
+    for (size_t i = count; i-- > 0;) {
+        bf16_t h;
+        memcpy(&h, narrow + i, sizeof h);
+        out[i] = bf16_to_f32(h);
+    }
+}
+
+void model_logits(model_t *m, acts_t *a, const batch_t *b, float *logits) {
+    block_ctx_t ctx = {.m = m, .a = a, .T = b->T, .seg = upload_batch(m, a, b)};
+    forward(&ctx);
+    int32_t *all = xmalloc(b->T * sizeof *all);
+    for (size_t t = 0; t < b->T; t++) all[t] = (int32_t)t;
+    m->be->upload(m->be, a->target_idx, all, b->T * sizeof *all);
+    free(all);
+    for (size_t i = 0; i < b->T; i += a->chunk) {
+        size_t n = b->T - i < a->chunk ? b->T - i : a->chunk;
+        head_fwd(m, a, a->target_idx + i, n);
+        download_logits(m, a, n, logits + i * m->config.vocab);
+    }
+}
+
+void model_extend(model_t *m, acts_t *a, kv_cache_t *cache, const int32_t *ids, size_t n, float *logits) {
+    backend_t *be = m->be;
+    CHECK(n > 0 && n <= a->T && cache->len + n <= cache->cap && cache->cap <= m->rope_len);
+    int32_t *pos = xmalloc(n * sizeof *pos);
+    for (size_t i = 0; i < n; i++) pos[i] = (int32_t)(cache->len + i);
+    be->upload(be, a->ids, ids, n * sizeof *ids);
+    be->upload(be, a->pos, pos, n * sizeof *pos);
+    free(pos);
+    int32_t q_off[2] = {0, (int32_t)n}, kv_len = (int32_t)(cache->len + n), last = (int32_t)n - 1;
+    be->upload(be, a->seg_off, q_off, sizeof q_off);
+    be->upload(be, a->seg_len, &kv_len, sizeof kv_len);
+    be->upload(be, a->target_idx, &last, sizeof last);
+    block_ctx_t ctx = {.m = m, .a = a, .T = n, .cache = cache};
+    ctx.seg = (attn_segments_t){.n = 1, .q_off = a->seg_off, .kv_off = a->seg_off, .kv_len = a->seg_len, .max_q = n,
+                                .max_kv = cache->len + n};
+    forward(&ctx);
+    cache->len += n;
+    head_fwd(m, a, a->target_idx, 1);
+    download_logits(m, a, 1, logits);
+}
+
+void kv_cache_place(kv_cache_t *cache, const model_t *m, size_t positions, pool_t *pool) {
+    size_t L = m->config.layers;
+    size_t bytes = positions * m->config.kv_heads * m->config.head_dim * dtype_size(m->be->act);
+    *cache = (kv_cache_t){.cap = positions, .k = xcalloc(L, sizeof(void *)), .v = xcalloc(L, sizeof(void *))};
+    for (size_t l = 0; l < L; l++) {
+        cache->k[l] = pool_take(pool, POOL_ACTIVATIONS, bytes);
+        cache->v[l] = pool_take(pool, POOL_ACTIVATIONS, bytes);
+    }
+}
+
+void kv_cache_free(kv_cache_t *cache) {
+    free(cache->k);
+    free(cache->v);
+    *cache = (kv_cache_t){0};
+}

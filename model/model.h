@@ -1,0 +1,139 @@
+/* A llama-style model: frozen, quantized weights, LoRA adapters, and what runs over them. The three passes
+ * (training step, loss alone, generation) share one forward of a block (block.c).
+ *
+ * Shapes: T tokens of a micro-batch, C hidden, F ffn, Hq/Hkv heads of D, V vocabulary, r LoRA rank. Activation
+ * matrices are [T, width] of be->act. */
+#ifndef MODEL_MODEL_H
+#define MODEL_MODEL_H
+
+#include "data/batch.h"
+#include "model/lora.h"
+#include "model/source.h"
+
+typedef struct {
+    qweight_t w[LIN_COUNT];
+    float *attn_norm, *ffn_norm; /* [C] */
+} layer_t;
+
+typedef struct {
+    model_config_t config;
+    backend_t *be;
+    quant_type_t quant;
+    bool double_quant;
+    qweight_t embed, head;  /* BF16 [V,C]; the same place when tied */
+    float *final_norm;      /* [C] */
+    float *rope;            /* [rope_len, D/2, 2] */
+    size_t rope_len;
+    layer_t *layers;
+    lora_t *lora;           /* NULL: the base model alone. Not owned. */
+} model_t;
+
+/* ---- weights (weights.c) ---- */
+/* Sizes from the source; `positions`: the longest segment (or generated sequence) that will be run. A source
+ * that is quantized already keeps its own quantization. quant is for the others. */
+void model_init(model_t *m, const model_source_t *src, backend_t *be, quant_type_t quant, bool double_quant,
+                size_t positions);
+void model_free(model_t *m);
+void model_place(model_t *m, pool_t *pool);
+/* Streams every tensor from the source to its place, quantizing on the way. Host memory beside the pool: one
+ * piece of a tensor (at most LOAD_PIECE values) and the fp32 constants of the tensor at hand. */
+int model_load(model_t *m, const model_source_t *src, err_t *err);
+#define LOAD_PIECE ((size_t)4 << 20)
+
+/* ---- activations of a pass (acts.c) ---- */
+/* What a block's forward leaves for its backward. */
+typedef struct {
+    void *x;                 /* [T,C] the block's input (residual stream) */
+    float *rstd_attn, *rstd_ffn; /* [T] */
+    void *q, *k, *v;         /* [T,Hq*D], [T,Hkv*D] x2; q, k after RoPE */
+    void *attn;              /* [T,Hq*D] attention output */
+    float *lse;              /* [T,Hq] */
+    void *x_mid;             /* [T,C] residual after attention */
+    void *gate, *up;         /* [T,F] */
+    void *u[SITE_COUNT];     /* [T, n*r] dropout(x) A^T of each site; NULL without adapters */
+} block_acts_t;
+
+typedef struct {
+    size_t T;
+    block_acts_t *blocks;    /* [layers]; those of a recomputed block share one place but for x */
+    void *x_out;             /* [T,C] output of the last block */
+    size_t n_kept;           /* blocks [0, layers - n_kept) are recomputed in the backward */
+    size_t in_slot;          /* which block's values the shared place holds; SIZE_MAX: none */
+    /* scratch, by width */
+    void *h, *t;             /* [T,C] normalised input; a site's output */
+    void *ff, *dff;          /* [T,F] */
+    void *wide;              /* [T, max(C,F,Hq*D)] dropout's output; NULL without dropout */
+    void *du;                /* [T, 3r] */
+    /* backward */
+    void *dx, *dh;           /* [T,C] */
+    void *dattn, *dq;        /* [T,Hq*D] */
+    void *dk, *dv;           /* [T,Hkv*D] */
+    /* loss */
+    size_t chunk;            /* rows of a logits chunk */
+    void *hx, *hn, *hdn, *hdx; /* [chunk,C] */
+    float *hrstd;            /* [chunk] */
+    void *logits;            /* [chunk,V] */
+    float *row_loss;         /* [T] */
+    /* the micro-batch on the device */
+    int32_t *ids, *pos, *row, *row_pos, *seg_off, *seg_len, *target_idx, *target;
+} acts_t;
+
+typedef enum { PASS_TRAIN, PASS_LOSS, PASS_GENERATE } pass_t;
+typedef struct {
+    pass_t pass;
+    size_t T;       /* tokens */
+    size_t n_kept;  /* PASS_TRAIN: blocks whose activations are kept; the others are recomputed */
+    size_t chunk;   /* rows of a logits chunk */
+} acts_spec_t;
+/* Takes everything that a pass needs from the pool. a->blocks is the caller's array of m->config.layers. */
+void acts_place(acts_t *a, const model_t *m, const acts_spec_t *spec, pool_t *pool);
+/* What bounds the scratch of the backend's ops for such passes; max_seg: longest segment or cache. */
+workspace_need_t model_workspace_need(const model_t *m, size_t max_tokens, size_t max_seg, size_t chunk);
+
+/* ---- passes (model.c) ---- */
+typedef struct {
+    size_t cap;        /* positions */
+    size_t len;        /* filled */
+    void **k, **v;     /* [layers] of [cap, Hkv*D] */
+} kv_cache_t;
+
+/* Dropout of a pass: p > 0 only in training. */
+typedef struct {
+    uint64_t seed, step;
+} pass_seed_t;
+
+/* Forward and backward of one micro-batch. Adds to lora->grad the gradient of (sum of losses) * grad_scale;
+ * *loss_sum: the sum over trained tokens. `a` was placed for at least b->T tokens of PASS_TRAIN. */
+void model_train(model_t *m, acts_t *a, const batch_t *b, pass_seed_t seed, float grad_scale, double *loss_sum);
+/* Forward only; no dropout. token_loss (may be NULL): host array of b->n_labels. */
+void model_loss(model_t *m, acts_t *a, const batch_t *b, double *loss_sum, float *token_loss);
+/* Logits fp32 of every position, [T,V] on the host: for tests and tools, on small inputs. */
+void model_logits(model_t *m, acts_t *a, const batch_t *b, float *logits);
+/* Appends n tokens (n <= a->T) to the cache and gives the logits, [V] on the host, after the last. */
+void model_extend(model_t *m, acts_t *a, kv_cache_t *cache, const int32_t *ids, size_t n, float *logits);
+void kv_cache_place(kv_cache_t *cache, const model_t *m, size_t positions, pool_t *pool);
+void kv_cache_free(kv_cache_t *cache);
+
+/* ---- block (block.c), linear layers (linear.c) ---- */
+typedef struct {
+    model_t *m;
+    acts_t *a;
+    size_t T;
+    attn_segments_t seg;
+    const dropout_t *dropout;  /* layer and site are filled in by the block; NULL: none */
+    kv_cache_t *cache;         /* NULL unless generating */
+} block_ctx_t;
+
+/* acts->x -> x_out. */
+void block_fwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts, void *x_out);
+/* a->dx: gradient of the block's output -> of its input (not computed for layer 0, which has none to pass it
+ * to). Overwrites acts->gate and acts->up. */
+void block_bwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts);
+
+/* All linear layers of a site on x [T,in]: y[i] = x W_i^T + scale * dropout(x) A_i^T B_i^T. u: see block_acts_t. */
+void site_fwd(const block_ctx_t *ctx, size_t layer, site_t site, const void *x, void *u, void *const y[]);
+/* dy[i] -> dx [T,in] (overwritten; NULL: not wanted) and the gradients of A and B (added). */
+void site_bwd(const block_ctx_t *ctx, size_t layer, site_t site, const void *x, const void *u,
+              const void *const dy[], void *dx);
+
+#endif

@@ -1,0 +1,213 @@
+/* Weights from a source to their places on the device, quantized on the way. */
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "model/model.h"
+
+static const source_tensor_t *linear_tensor(const model_source_t *src, size_t layer, linear_kind_t k) {
+    char name[96];
+    snprintf(name, sizeof name, "model.layers.%zu.%s.weight", layer, linear_info[k].path);
+    const source_tensor_t *t = model_source_find(src, name);
+    CHECK(t != NULL); /* opening the source checked that it is there */
+    return t;
+}
+
+void model_init(model_t *m, const model_source_t *src, backend_t *be, quant_type_t quant, bool double_quant,
+                size_t positions) {
+    *m = (model_t){.config = *model_source_config(src), .be = be, .quant = quant, .double_quant = double_quant,
+                   .rope_len = positions};
+    const model_config_t *c = &m->config;
+    m->embed = m->head = (qweight_t){.type = QUANT_NONE, .rows = c->vocab, .cols = c->hidden};
+    m->layers = xcalloc(c->layers, sizeof *m->layers);
+    for (size_t l = 0; l < c->layers; l++)
+        for (int k = 0; k < LIN_COUNT; k++) {
+            qweight_t *w = &m->layers[l].w[k];
+            const source_tensor_t *t = linear_tensor(src, l, (linear_kind_t)k);
+            *w = (qweight_t){.type = quant, .double_quant = quant != QUANT_NONE && double_quant, .rows = t->rows,
+                             .cols = t->cols};
+            qweight_t stored;
+            err_t err = {0};
+            if (!t->quantized) continue;
+            CHECK(source_quantized(src, t, &stored, &err) == 0);
+            w->type = stored.type;
+            w->double_quant = stored.double_quant;
+        }
+    m->quant = m->layers[0].w[0].type;
+    m->double_quant = m->layers[0].w[0].double_quant;
+}
+
+void model_free(model_t *m) {
+    free(m->layers);
+    m->layers = NULL;
+}
+
+static void place_weight(qweight_t *w, pool_t *pool, pool_class_t codes, pool_class_t constants) {
+    size_t n = qweight_count(w);
+    w->codes = pool_take(pool, codes, quant_code_bytes(w->type, n));
+    if (w->type == QUANT_NONE) return;
+    if (!w->double_quant) {
+        w->absmax = pool_take(pool, constants, quant_blocks(n) * sizeof(float));
+        return;
+    }
+    w->absmax_q = pool_take(pool, constants, quant_blocks(n));
+    w->nested_absmax = pool_take(pool, constants, quant_nested_blocks(n) * sizeof(float));
+}
+
+void model_place(model_t *m, pool_t *pool) {
+    const model_config_t *c = &m->config;
+    for (size_t l = 0; l < c->layers; l++) {
+        layer_t *w = &m->layers[l];
+        for (int k = 0; k < LIN_COUNT; k++) place_weight(&w->w[k], pool, POOL_WEIGHTS, POOL_CONSTANTS);
+        w->attn_norm = pool_take(pool, POOL_EMBEDDINGS, c->hidden * sizeof(float));
+        w->ffn_norm = pool_take(pool, POOL_EMBEDDINGS, c->hidden * sizeof(float));
+    }
+    m->final_norm = pool_take(pool, POOL_EMBEDDINGS, c->hidden * sizeof(float));
+    place_weight(&m->embed, pool, POOL_EMBEDDINGS, POOL_EMBEDDINGS);
+    if (c->tied) m->head = m->embed;
+    else place_weight(&m->head, pool, POOL_EMBEDDINGS, POOL_EMBEDDINGS);
+    m->rope = pool_take(pool, POOL_EMBEDDINGS, m->rope_len * c->head_dim * sizeof(float));
+}
+
+/* Reads rows [row, row+n) with all threads, each a range of its own. */
+static int read_rows(const model_source_t *src, const source_tensor_t *t, size_t row, size_t n, bf16_t *out,
+                     err_t *err) {
+    int threads = omp_get_max_threads();
+    err_t *errs = xcalloc((size_t)threads, sizeof *errs);
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int i = 0; i < threads; i++) {
+        size_t a = n * (size_t)i / (size_t)threads, b = n * (size_t)(i + 1) / (size_t)threads;
+        if (b > a) source_read_bf16(src, t, row + a, b - a, out + a * t->cols, &errs[i]);
+    }
+    int rc = 0;
+    for (int i = 0; i < threads && rc == 0; i++)
+        if (errs[i].code) {
+            *err = errs[i];
+            rc = err->code;
+        }
+    free(errs);
+    return rc;
+}
+
+/* Rows of a piece: at most LOAD_PIECE values, and a whole number of blocks, whatever the row length. */
+static size_t piece_rows(const source_tensor_t *t) {
+    size_t a = t->cols, b = QUANT_BLOCK;
+    while (b) {
+        size_t r = a % b;
+        a = b;
+        b = r;
+    }
+    size_t step = QUANT_BLOCK / a, rows = LOAD_PIECE / t->cols / step * step;
+    return rows ? rows : step;
+}
+
+static int load_weight(backend_t *be, const model_source_t *src, const source_tensor_t *t, qweight_t *w,
+                       bf16_t *piece, float *absmax, err_t *err) {
+    size_t rows = piece_rows(t);
+    float *constants = w->double_quant ? absmax : w->absmax;
+    for (size_t row = 0; row < t->rows; row += rows) {
+        size_t n = t->rows - row < rows ? t->rows - row : rows;
+        if (read_rows(src, t, row, n, piece, err)) return err->code;
+        be->quantize(be, w, piece, row * t->cols, n * t->cols, constants);
+    }
+    if (w->double_quant) be->quantize_constants(be, w, absmax);
+    source_release(src, t);
+    return 0;
+}
+
+static int load_quantized(backend_t *be, const model_source_t *src, const source_tensor_t *t, qweight_t *w,
+                          err_t *err) {
+    qweight_t stored;
+    if (source_quantized(src, t, &stored, err)) return err->code;
+    size_t n = qweight_count(w);
+    be->upload(be, w->codes, stored.codes, quant_code_bytes(w->type, n));
+    if (w->double_quant) {
+        be->upload(be, w->absmax_q, stored.absmax_q, quant_blocks(n));
+        be->upload(be, w->nested_absmax, stored.nested_absmax, quant_nested_blocks(n) * sizeof(float));
+        w->nested_offset = stored.nested_offset;
+    } else {
+        be->upload(be, w->absmax, stored.absmax, quant_blocks(n) * sizeof(float));
+    }
+    source_release(src, t);
+    return 0;
+}
+
+static int load_norm(backend_t *be, const model_source_t *src, const char *name, float *place, float *host,
+                     err_t *err) {
+    const source_tensor_t *t = model_source_find(src, name);
+    CHECK(t != NULL);
+    if (source_read_f32(src, t, 0, 1, host, err)) return err->code;
+    be->upload(be, place, host, t->cols * sizeof(float));
+    return 0;
+}
+
+static int load_layer(model_t *m, const model_source_t *src, size_t l, bf16_t *piece, float *absmax, float *host,
+                      err_t *err) {
+    char name[96];
+    layer_t *w = &m->layers[l];
+    for (int k = 0; k < LIN_COUNT; k++) {
+        const source_tensor_t *t = linear_tensor(src, l, (linear_kind_t)k);
+        int rc = t->quantized ? load_quantized(m->be, src, t, &w->w[k], err)
+                              : load_weight(m->be, src, t, &w->w[k], piece, absmax, err);
+        if (rc) return rc;
+    }
+    snprintf(name, sizeof name, "model.layers.%zu.input_layernorm.weight", l);
+    if (load_norm(m->be, src, name, w->attn_norm, host, err)) return err->code;
+    snprintf(name, sizeof name, "model.layers.%zu.post_attention_layernorm.weight", l);
+    return load_norm(m->be, src, name, w->ffn_norm, host, err);
+}
+
+static int load_embeddings(model_t *m, const model_source_t *src, bf16_t *piece, float *host, err_t *err) {
+    const source_tensor_t *embed = model_source_find(src, "model.embed_tokens.weight");
+    if (load_weight(m->be, src, embed, &m->embed, piece, NULL, err)) return err->code;
+    if (!m->config.tied) {
+        const source_tensor_t *head = model_source_find(src, "lm_head.weight");
+        if (load_weight(m->be, src, head, &m->head, piece, NULL, err)) return err->code;
+    }
+    return load_norm(m->be, src, "model.norm.weight", m->final_norm, host, err);
+}
+
+/* The most values that a piece holds, over all tensors. */
+static size_t staging_values(const model_source_t *src) {
+    size_t most = 0;
+    for (size_t i = 0; i < model_source_count(src); i++) {
+        const source_tensor_t *t = model_source_at(src, i);
+        size_t rows = piece_rows(t) < t->rows ? piece_rows(t) : t->rows;
+        if (!t->quantized && rows * t->cols > most) most = rows * t->cols;
+    }
+    return most;
+}
+
+/* The most blocks of any weight whose constants pass through fp32 on their way to a second level. */
+static size_t staging_blocks(const model_t *m) {
+    size_t most = 0;
+    for (int k = 0; k < LIN_COUNT; k++) {
+        const qweight_t *w = &m->layers[0].w[k];
+        if (w->double_quant && quant_blocks(qweight_count(w)) > most) most = quant_blocks(qweight_count(w));
+    }
+    return most;
+}
+
+int model_load(model_t *m, const model_source_t *src, err_t *err) {
+    backend_t *be = m->be;
+    size_t blocks = staging_blocks(m);
+    bf16_t *piece = xmalloc(staging_values(src) * sizeof *piece);
+    float *host = xmalloc(m->config.hidden * sizeof *host);
+    float *absmax = blocks ? be->alloc(be, blocks * sizeof(float), MEM_DEVICE) : NULL;
+    int rc = blocks && !absmax ? err_set(err, ERR_FAILED, "%s: no memory for loading", be->device) : 0;
+    for (size_t l = 0; rc == 0 && l < m->config.layers; l++) rc = load_layer(m, src, l, piece, absmax, host, err);
+    if (rc == 0) rc = load_embeddings(m, src, piece, host, err);
+    free(piece);
+    free(host);
+    be->sync(be);
+    if (absmax) be->free(be, absmax, MEM_DEVICE);
+    if (rc) return rc;
+
+    size_t n = m->rope_len * m->config.head_dim;
+    float *table = xmalloc(n * sizeof *table);
+    rope_table(&m->config, m->rope_len, table);
+    be->upload(be, m->rope, table, n * sizeof *table);
+    free(table);
+    return 0;
+}
