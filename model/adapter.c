@@ -156,20 +156,15 @@ static int write_tensors(const char *path, const lora_t *lora, const float *mast
         lora_tensor_name(t, name, sizeof name);
         st_writer_declare(w, name, dtype, 2, (size_t[]){t->rows, t->cols});
     }
-    if (st_writer_begin(w, path, err)) return err->code;
+    int rc = st_writer_begin(w, path, err);
     bf16_t *narrow = xmalloc(lora->count * sizeof *narrow);
     for (size_t i = 0; i < lora->count; i++) narrow[i] = bf16_from_f32(master[i]);
-    int rc = 0;
     for (size_t i = 0; rc == 0 && i < lora->n_tensors; i++) {
-        const lora_tensor_t *t = &lora->tensors[i];
+        const lora_tensor_t *t = &lora->tensors[st_writer_order(w, i)];
         const void *data = lora->spec.f32 ? (const void *)(master + t->offset) : (const void *)(narrow + t->offset);
         rc = st_writer_data(w, data, t->rows * t->cols * dtype_size(dtype), err);
     }
     free(narrow);
-    if (rc) {
-        st_writer_abort(w);
-        return rc;
-    }
     return st_writer_finish(w, err);
 }
 

@@ -1,0 +1,43 @@
+/* Checkpoints: output_dir/checkpoint-N/, N the optimizer steps done. A directory has adapter_config.json and
+ * adapter_model.safetensors (PEFT loads it as it is), optimizer.safetensors (fp32 masters and both moments),
+ * trainer_state.json, config.yaml, and checksums.json with the XXH3 of each of the others. It is written under
+ * a temporary name, fsynced and renamed: a checkpoint is there whole or not at all. */
+#ifndef TRAINER_CHECKPOINT_H
+#define TRAINER_CHECKPOINT_H
+
+#include "trainer/optimizer.h"
+
+/* Everything that a run needs to go on, beside the tensors: data order, masks and schedule follow from `step`. */
+typedef struct {
+    size_t step;            /* optimizer steps done, skipped ones included */
+    double epoch;
+    uint64_t adam_t;        /* updates done */
+    size_t skipped;         /* steps whose gradient was not finite */
+    size_t skipped_in_row;  /* of these, the last ones without a good step between */
+    double elapsed_seconds; /* of training so far */
+    uint64_t run_id;        /* config_run_id */
+    uint64_t data_id;       /* fingerprint of the training data */
+} train_state_t;
+
+/* Writes checkpoint-<state->step> and removes the oldest beyond `keep` (0: keeps all). */
+int checkpoint_save(const char *output_dir, const train_state_t *state, lora_t *lora, const optimizer_t *opt,
+                    backend_t *be, const char *config_yaml, const char *base_model, size_t keep, err_t *err);
+
+/* The newest checkpoint whose checksums hold (the caller frees); NULL: there is none. Each damaged one that is newer is named
+ * in a warning. */
+char *checkpoint_newest(const char *output_dir);
+
+/* Whether every file is there with its checksum: ERR_USAGE naming the first that is not. */
+int checkpoint_verify(const char *dir, err_t *err);
+int checkpoint_read_state(const char *dir, train_state_t *state, err_t *err);
+/* Masters and moments; lora and opt have been placed. */
+int checkpoint_load(const char *dir, const train_state_t *state, lora_t *lora, optimizer_t *opt, backend_t *be,
+                    err_t *err);
+
+/* Removes checkpoints newer than `step` (they are about to be made again) and temporary directories that an
+ * interrupted save left. */
+int checkpoint_remove_newer(const char *output_dir, size_t step, err_t *err);
+/* Whether there is any, good or not. */
+bool checkpoint_any(const char *output_dir);
+
+#endif

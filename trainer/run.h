@@ -1,0 +1,51 @@
+/* What a config names, opened: model source, tokenizer, datasets, backend, and, once the memory plan stands,
+ * the model with its adapters in place. Train, plan, eval, generate and the check of an export all start
+ * here. */
+#ifndef TRAINER_RUN_H
+#define TRAINER_RUN_H
+
+#include "trainer/plan.h"
+
+typedef struct {
+    config_t config;
+    model_source_t *src;
+    tokenizer_t *tok;       /* NULL: the data is tokens already */
+    bool has_chat;          /* conversations: the template below was found */
+    chat_template_t chat;
+    dataset_t train, eval;  /* n_samples 0: not loaded */
+    backend_t *be;
+    model_t model;
+    lora_t lora;            /* layers 0: none */
+    optimizer_t opt;
+    plan_need_t need;
+    plan_t plan;
+    pool_t pool;
+    pool_mark_t fixed;      /* above it: the activations of the pass at hand */
+    acts_t acts;
+    pass_t acts_pass;
+} run_t;
+
+/* Opens everything that is cheap: source (headers), tokenizer, datasets (tokenized), backend. Zero-initialise
+ * the run; run_close also after an error. config was loaded by the caller and becomes the run's. */
+int run_open(run_t *run, bool load_train, bool load_eval, bool need_chat, err_t *err);
+
+/* Adapters as the config describes them, or as a directory of adapters says (adapter_dir; NULL: config). */
+int run_set_lora(run_t *run, const char *adapter_dir, err_t *err);
+
+/* Plans the memory for run->need; then allocates, loads the weights and the adapters. */
+int run_plan(run_t *run, bool training, err_t *err);
+int run_load(run_t *run, bool training, const char *adapter_dir, err_t *err);
+void run_close(run_t *run);
+
+/* Places activations for a pass over T tokens (over those of the pass before). */
+acts_t *run_acts(run_t *run, pass_t pass, size_t T);
+
+/* Mean loss over a dataset, in file order. */
+double run_evaluate(run_t *run, const dataset_t *ds, size_t *label_tokens);
+/* Tokens and longest segment of its largest batch. */
+void run_eval_extent(const run_t *run, const dataset_t *ds, size_t *tokens, size_t *seg);
+
+/* Prints model, parameters, trainable share, data. */
+void run_summary(const run_t *run);
+
+#endif
