@@ -20,11 +20,12 @@ static size_t chunk_rows(const model_t *m, const plan_need_t *need) {
     return rows < tokens ? rows : tokens;
 }
 
-void plan_place_fixed(pool_t *pool, model_t *m, lora_t *lora, optimizer_t *opt, const plan_need_t *need,
-                      size_t chunk) {
+void plan_place_fixed(pool_t *pool, model_t *m, lora_t *lora, optimizer_t *opt, kv_cache_t *cache,
+                      const plan_need_t *need, size_t chunk) {
     model_place(m, pool);
     if (lora) lora_place(lora, pool, opt != NULL);
     if (opt) optimizer_place(opt, pool, lora->count);
+    if (cache) kv_cache_place(cache, m, need->cache, pool);
     workspace_need_t w = model_workspace_need(m, most(need->train_tokens, need->eval_tokens),
                                               most(need->train_seg, need->eval_seg), chunk);
     size_t bytes = m->be->workspace_bytes(m->be, &w);
@@ -37,8 +38,10 @@ static size_t total_with(const plan_t *p, model_t *m, lora_t *lora, bool trainin
                          size_t n_kept, size_t *bytes) {
     pool_t pool = pool_counting(m->be);
     optimizer_t opt;
+    kv_cache_t cache = {0};
     acts_t acts = {.blocks = xcalloc(m->config.layers, sizeof(block_acts_t))};
-    plan_place_fixed(&pool, m, lora, training ? &opt : NULL, need, p->chunk);
+    plan_place_fixed(&pool, m, lora, training ? &opt : NULL, need->cache ? &cache : NULL, need, p->chunk);
+    kv_cache_free(&cache);
     pool_mark_t mark = pool_mark(&pool);
     if (need->eval_tokens) {
         acts_place(&acts, m, &(acts_spec_t){PASS_LOSS, need->eval_tokens, 0, p->chunk}, &pool);

@@ -9,7 +9,8 @@
 /* The largest passes that a run will make. */
 typedef struct {
     size_t train_tokens, train_seg; /* of a micro-batch; 0: no training */
-    size_t eval_tokens, eval_seg;   /* of an evaluation batch; 0: none */
+    size_t eval_tokens, eval_seg;   /* of an evaluation batch (or of a prompt's piece); 0: none */
+    size_t cache;                   /* positions of a key/value cache; 0: no generation */
 } plan_need_t;
 
 typedef struct {
@@ -21,9 +22,9 @@ typedef struct {
     size_t limit;
 } plan_t;
 
-/* Takes the places that stay for the whole run, in their order. opt may be NULL (no training). */
-void plan_place_fixed(pool_t *pool, model_t *m, lora_t *lora, optimizer_t *opt, const plan_need_t *need,
-                      size_t chunk);
+/* Takes the places that stay for the whole run, in their order. lora, opt (no training) and cache may be NULL. */
+void plan_place_fixed(pool_t *pool, model_t *m, lora_t *lora, optimizer_t *opt, kv_cache_t *cache,
+                      const plan_need_t *need, size_t chunk);
 
 /* Chooses how many blocks are recomputed so that the run fits `limit` bytes. ERR_USAGE, with the figures and
  * what would make it fit, when it cannot. */

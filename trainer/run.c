@@ -131,8 +131,8 @@ static int load_adapter(run_t *run, const char *dir, err_t *err) {
 
 int run_load(run_t *run, bool training, const char *adapter_dir, err_t *err) {
     if (pool_open(&run->pool, run->be, run->plan.total, err)) return err->code;
-    plan_place_fixed(&run->pool, &run->model, lora_of(run), training ? &run->opt : NULL, &run->need,
-                     run->plan.chunk);
+    plan_place_fixed(&run->pool, &run->model, lora_of(run), training ? &run->opt : NULL,
+                     run->need.cache ? &run->cache : NULL, &run->need, run->plan.chunk);
     run->fixed = pool_mark(&run->pool);
     run->acts.blocks = xcalloc(run->model.config.layers, sizeof(block_acts_t));
     if (model_load(&run->model, run->src, err)) return err->code;
@@ -145,6 +145,7 @@ int run_load(run_t *run, bool training, const char *adapter_dir, err_t *err) {
 
 void run_close(run_t *run) {
     free(run->acts.blocks);
+    kv_cache_free(&run->cache);
     pool_close(&run->pool);
     lora_free(&run->lora);
     model_free(&run->model);

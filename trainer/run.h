@@ -17,6 +17,7 @@ typedef struct {
     model_t model;
     lora_t lora;            /* layers 0: none */
     optimizer_t opt;
+    kv_cache_t cache;       /* generation only: need.cache > 0 */
     plan_need_t need;
     plan_t plan;
     pool_t pool;

@@ -1,0 +1,50 @@
+/* `qlora-train eval`: mean loss and perplexity on data.eval. */
+#include <math.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "trainer/command.h"
+#include "trainer/run.h"
+
+static const char help[] =
+    "usage: qlora-train eval CONFIG.yaml [--adapter DIR] [section.key=value ...]\n"
+    "\n"
+    "Mean loss and perplexity over all trained tokens of data.eval. Standard output ends with one line\n"
+    "{\"eval_loss\": ..., \"eval_perplexity\": ..., \"label_tokens\": ...}.\n"
+    "\n"
+    "  --adapter DIR   the adapter to evaluate (output_dir/adapter or a checkpoint); without it the base\n"
+    "                  model, with lora.init if the config names one\n";
+
+static int evaluate(run_t *run, const char *adapter, err_t *err) {
+    if (run_open(run, false, true, false, err)) return err->code;
+    if ((adapter || run->config.lora.init) && run_set_lora(run, adapter, err)) return err->code;
+    run_eval_extent(run, &run->eval, &run->need.eval_tokens, &run->need.eval_seg);
+    if (run_plan(run, false, err)) return err->code;
+    run_summary(run);
+    if (run_load(run, false, adapter, err)) return err->code;
+    size_t tokens;
+    double loss = run_evaluate(run, &run->eval, &tokens);
+    log_info("{\"eval_loss\": %.9g, \"eval_perplexity\": %.9g, \"label_tokens\": %zu}", loss, exp(loss), tokens);
+    return isfinite(loss) ? 0 : err_set(err, ERR_FAILED, "the loss is not finite");
+}
+
+int command_eval(int argc, char **argv) {
+    enum { MAX_POS = 256 };
+    const char *pos[MAX_POS], *adapter = NULL;
+    bool want_help = false;
+    size_t n;
+    err_t err = {0};
+    option_t opts[] = {{"adapter", &adapter, NULL}, {"help", NULL, &want_help}};
+    int rc = options_parse(argc, argv, opts, sizeof opts / sizeof *opts, pos, MAX_POS, &n, &err);
+    if (rc == 0 && want_help) {
+        fputs(help, stdout);
+        return 0;
+    }
+    run_t run = {0};
+    if (rc == 0 && n == 0) rc = err_set(&err, ERR_USAGE, "eval: expected CONFIG.yaml (see --help)");
+    if (rc == 0) rc = config_load(pos[0], (char *const *)(pos + 1), n - 1, CONFIG_EVAL, &run.config, &err);
+    if (rc == 0) rc = evaluate(&run, adapter, &err);
+    if (rc) log_error("%s", err.msg);
+    run_close(&run);
+    return rc;
+}
