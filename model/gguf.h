@@ -22,7 +22,7 @@ typedef struct {
 typedef struct {
     gguf_str_t name;
     uint32_t type;     /* ggml_type_t */
-    size_t rows, cols; /* 1-D: rows 1 */
+    size_t rows, cols; /* 1-D: rows 1; beyond 2-D: rows is the product of the outer dimensions */
     const uint8_t *data;
     size_t bytes;
 } gguf_tensor_t;
@@ -37,7 +37,8 @@ const gguf_tensor_t *gguf_tensor_at(const gguf_t *g, size_t i);
 const gguf_tensor_t *gguf_find(const gguf_t *g, const char *name); /* NULL: not there */
 const char *gguf_type_name(uint32_t type); /* "Q4_1"; "type 17" for one that is not read here */
 
-/* Metadata. Getters return false when the key is absent or of another kind (integers of any width convert). */
+/* Metadata. gguf_has: there is such a key, of whatever kind. The other getters return false when the key is absent or of another kind (integers of any width convert). */
+bool gguf_has(const gguf_t *g, const char *key);
 bool gguf_get_uint(const gguf_t *g, const char *key, uint64_t *out);
 bool gguf_get_float(const gguf_t *g, const char *key, double *out);
 bool gguf_get_bool(const gguf_t *g, const char *key, bool *out);
@@ -48,8 +49,13 @@ bool gguf_array_str(const gguf_t *g, const char *key, size_t i, gguf_str_t *out)
 bool gguf_array_int(const gguf_t *g, const char *key, size_t i, int64_t *out);
 bool gguf_array_float(const gguf_t *g, const char *key, size_t i, double *out);
 
-/* Elements [first, first+n) of a tensor in fp32; first and n multiples of 32 for the block types, unless n
- * reaches the end. The type must be one of ggml_type_t (gguf_open has checked that it is). */
+/* Elements in a block of the type (1 for the plain types), and the bytes that a block takes; 0 for a type that is
+ * not read here. cols is a multiple of the former. */
+size_t gguf_block_len(uint32_t type);
+size_t gguf_block_bytes(uint32_t type);
+
+/* Elements [first, first+n) of a tensor in fp32; first and n multiples of gguf_block_len (so any range of whole
+ * rows will do). The type must be one of ggml_type_t (gguf_open has checked that it is). Thread-safe. */
 void gguf_dequant(const gguf_tensor_t *t, size_t first, size_t n, float *out);
 
 #endif
