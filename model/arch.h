@@ -17,6 +17,10 @@ typedef struct {
     bool gguf_permuted_qk;    /* GGUF stores Q and K rows interleaved for its own RoPE */
 } arch_t;
 
+/* The row of a name, or NULL with an error that lists what is supported; `where` names file and key. */
+const arch_t *arch_by_model_type(const char *model_type, const char *where, err_t *err);
+const arch_t *arch_by_gguf_name(const char *name, const char *where, err_t *err);
+
 #define MODEL_MAX_EOS 8
 
 typedef struct {
@@ -38,6 +42,10 @@ int model_config_from_gguf(const gguf_t *g, model_config_t *c, err_t *err);
 /* A config.json of the Transformers 5 form, for exports from a GGUF. dtype: "bfloat16". New reference. */
 json_t *model_config_to_json(const model_config_t *c);
 
+/* Ranges and divisibility, whatever the config was read from: keeps every product of sizes far from overflow.
+ * The two readers above end with it. */
+int model_config_check(const model_config_t *c, const char *where, err_t *err);
+
 /* RoPE angles: table[pos][i] = {cos, sin}(pos * theta^(-2i/D)), positions x D/2 x 2, computed in double. */
 void rope_table(const model_config_t *c, size_t positions, float *table);
 
@@ -52,7 +60,7 @@ extern const linear_info_t linear_info[LIN_COUNT];
 size_t linear_rows(const model_config_t *c, linear_kind_t k); /* out */
 size_t linear_cols(const model_config_t *c, linear_kind_t k); /* in */
 
-/* Parameters of the base model by class; embeddings count once when tied. */
+/* Parameters of the base model by class; a tied head is the embedding and counts there (head 0). */
 typedef struct {
     size_t linear, embedding, head, norm;
 } model_params_t;

@@ -41,7 +41,8 @@ void st_writer_declare(st_writer_t *w, const char *name, dtype_t dtype, int n_di
     CHECK(!w->path && n_dims >= 0 && n_dims <= TENSOR_MAX_DIMS);
     VEC_GROW(w->slots, w->n, w->cap);
     slot_t *s = &w->slots[w->n];
-    *s = (slot_t){.name = xstrdup(name), .dtype = dtype, .n_dims = n_dims, .bytes = dtype_size(dtype), .declared = w->n};
+    *s = (slot_t){.name = xstrdup(name), .dtype = dtype, .n_dims = n_dims, .bytes = dtype_size(dtype)};
+    s->declared = w->n;
     for (int i = 0; i < n_dims; i++) {
         s->shape[i] = shape[i];
         s->bytes *= shape[i];

@@ -1,0 +1,208 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "model/source_impl.h"
+
+/* Values converted at a time: a multiple of every block length, small enough for the first-level cache. */
+#define CHUNK ((size_t)1024)
+
+static source_entry_t *add_entry(model_source_t *src, char *name, char *gguf_name, size_t rows, size_t cols) {
+    source_entry_t *e = &src->entries[src->n_entries++];
+    e->name = name;
+    e->gguf_name = gguf_name;
+    e->t = (source_tensor_t){.name = name, .rows = rows, .cols = cols};
+    return e;
+}
+
+static void add_norm(model_source_t *src, char *name, char *gguf_name) {
+    add_entry(src, name, gguf_name, 1, src->config.hidden)->vector = true;
+}
+
+static void add_block(model_source_t *src, size_t l) {
+    const model_config_t *c = &src->config;
+    add_norm(src, xasprintf("model.layers.%zu.input_layernorm.weight", l), xasprintf("blk.%zu.attn_norm.weight", l));
+    for (int k = 0; k < LIN_COUNT; k++) {
+        source_entry_t *e = add_entry(src, xasprintf("model.layers.%zu.%s.weight", l, linear_info[k].path),
+                                      xasprintf("blk.%zu.%s.weight", l, linear_info[k].gguf),
+                                      linear_rows(c, (linear_kind_t)k), linear_cols(c, (linear_kind_t)k));
+        e->linear = true;
+        e->heads = k == LIN_Q ? c->heads : k == LIN_K ? c->kv_heads : 0;
+    }
+    add_norm(src, xasprintf("model.layers.%zu.post_attention_layernorm.weight", l),
+             xasprintf("blk.%zu.ffn_norm.weight", l));
+}
+
+static int by_name(const void *a, const void *b) {
+    return strcmp((*(source_entry_t *const *)a)->name, (*(source_entry_t *const *)b)->name);
+}
+
+void source_list_tensors(model_source_t *src) {
+    const model_config_t *c = &src->config;
+    size_t n = 2 + c->layers * (LIN_COUNT + 2) + (c->tied ? 0 : 1);
+    src->entries = xcalloc(n, sizeof *src->entries);
+    add_entry(src, xstrdup("model.embed_tokens.weight"), xstrdup("token_embd.weight"), c->vocab, c->hidden);
+    for (size_t l = 0; l < c->layers; l++) add_block(src, l);
+    add_norm(src, xstrdup("model.norm.weight"), xstrdup("output_norm.weight"));
+    if (!c->tied) add_entry(src, xstrdup("lm_head.weight"), xstrdup("output.weight"), c->vocab, c->hidden);
+    CHECK(src->n_entries == n);
+    src->by_name = xcalloc(n, sizeof *src->by_name);
+    for (size_t i = 0; i < n; i++) src->by_name[i] = &src->entries[i];
+    qsort(src->by_name, n, sizeof *src->by_name, by_name);
+}
+
+int source_shape_error(const model_source_t *src, const source_entry_t *e, int n_dims, const size_t *shape,
+                       err_t *err) {
+    strbuf_t s = {0};
+    strbuf_adds(&s, "[");
+    for (int i = 0; i < n_dims; i++) strbuf_addf(&s, "%s%zu", i ? ", " : "", shape[i]);
+    if (e->vector) strbuf_addf(&s, "]; expected [%zu]", e->t.cols);
+    else strbuf_addf(&s, "]; expected [%zu, %zu]", e->t.rows, e->t.cols);
+    err_set(err, ERR_USAGE, "%s: tensor \"%s\" has shape %s from the model's config", src->path,
+            src->gguf ? e->gguf_name : e->name, s.p);
+    free(s.p);
+    return err->code;
+}
+
+int source_missing_error(const model_source_t *src, const char *name, const source_entry_t *e, err_t *err) {
+    if (e->vector)
+        return err_set(err, ERR_USAGE, "%s: tensor \"%s\" is missing; expected shape [%zu]", src->path, name,
+                       e->t.cols);
+    return err_set(err, ERR_USAGE, "%s: tensor \"%s\" is missing; expected shape [%zu, %zu]", src->path, name,
+                   e->t.rows, e->t.cols);
+}
+
+static int open_kind(model_source_t *src, err_t *err) {
+    if (path_is_dir(src->path)) return source_open_hf(src, err);
+    if (path_has_suffix(src->path, ".safetensors") || path_has_suffix(src->path, ".json"))
+        return err_set(err, ERR_USAGE, "%s: expected the model's directory (that has config.json), or a GGUF file",
+                       src->path);
+    return source_open_gguf(src, err);
+}
+
+int model_source_open(const char *path, model_source_t **out, err_t *err) {
+    model_source_t *src = xcalloc(1, sizeof *src);
+    src->path = xstrdup(path);
+    if (open_kind(src, err)) {
+        model_source_close(src);
+        return err->code;
+    }
+    *out = src;
+    return 0;
+}
+
+void model_source_close(model_source_t *src) {
+    if (!src) return;
+    for (size_t i = 0; i < src->n_entries; i++) {
+        free(src->entries[i].name);
+        free(src->entries[i].gguf_name);
+        free(src->entries[i].aligned_absmax);
+    }
+    free(src->entries);
+    free(src->by_name);
+    free(src->tensors);
+    for (size_t i = 0; i < src->n_shards; i++) safetensors_close(src->shards[i]);
+    free(src->shards);
+    gguf_close(src->gguf);
+    free(src->dir);
+    free(src->path);
+    free(src);
+}
+
+const char *model_source_path(const model_source_t *src) { return src->path; }
+const model_config_t *model_source_config(const model_source_t *src) { return &src->config; }
+bool model_source_is_gguf(const model_source_t *src) { return src->gguf != NULL; }
+const gguf_t *model_source_gguf(const model_source_t *src) { return src->gguf; }
+const char *model_source_dir(const model_source_t *src) { return src->dir; }
+size_t model_source_count(const model_source_t *src) { return src->n_entries; }
+const source_tensor_t *model_source_at(const model_source_t *src, size_t i) { return &src->entries[i].t; }
+
+const source_tensor_t *model_source_find(const model_source_t *src, const char *name) {
+    source_entry_t entry = {.name = (char *)(uintptr_t)name}, *key = &entry;
+    source_entry_t **found = bsearch(&key, src->by_name, src->n_entries, sizeof key, by_name);
+    return found ? &(*found)->t : NULL;
+}
+
+static const source_entry_t *entry_of(const source_tensor_t *t) {
+    return (const source_entry_t *)t;
+}
+
+/* Where row `r` of Hugging Face's order lies. Within a head of D rows, RoPE pairs row j with row j + D/2;
+ * GGUF's llama layout keeps the two of a pair next to each other, as 2j and 2j + 1. */
+static size_t stored_row(const source_entry_t *e, size_t r) {
+    if (!e->permuted) return r;
+    size_t d = e->t.rows / e->heads, in_head = r % d;
+    return r - in_head + in_head % (d / 2) * 2 + in_head / (d / 2);
+}
+
+/* Takes one chunk in fp32 to the output at element `at`. */
+typedef void sink_fn(const float *x, size_t n, void *out, size_t at);
+
+static void sink_bf16(const float *x, size_t n, void *out, size_t at) {
+    bf16_t *o = (bf16_t *)out + at;
+    for (size_t i = 0; i < n; i++) o[i] = bf16_from_f32(x[i]);
+}
+
+static void sink_f32(const float *x, size_t n, void *out, size_t at) {
+    float *o = (float *)out + at;
+    for (size_t i = 0; i < n; i++) o[i] = bf16_round(x[i]);
+}
+
+/* Infinity or NaN among them? What is not finite after rounding would turn every loss into NaN. */
+static bool any_not_finite(const float *x, size_t n) {
+    unsigned bad = 0;
+    for (size_t i = 0; i < n; i++) bad |= (f32_to_bits(x[i]) & 0x7fffffffu) >= 0x7f7f8000u; /* rounds to infinity */
+    return bad != 0;
+}
+
+static int read_span(const model_source_t *src, const source_entry_t *e, size_t first, size_t n, sink_fn *sink,
+                     void *out, size_t at, err_t *err) {
+    float x[CHUNK];
+    for (size_t i = 0; i < n; i += CHUNK) {
+        size_t m = n - i < CHUNK ? n - i : CHUNK;
+        gguf_dequant(&e->stored, first + i, m, x);
+        if (any_not_finite(x, m))
+            return err_set(err, ERR_USAGE, "%s: tensor \"%s\" has a value that is not a finite number near row %zu",
+                           src->path, e->name, (first + i) / e->t.cols);
+        sink(x, m, out, at + i);
+    }
+    return 0;
+}
+
+/* Runs of rows that lie together are read as one span. */
+static int read_rows(const model_source_t *src, const source_tensor_t *t, size_t row, size_t n, sink_fn *sink,
+                     void *out, err_t *err) {
+    const source_entry_t *e = entry_of(t);
+    CHECK(!t->quantized && row <= t->rows && n <= t->rows - row);
+    if (!e->permuted) return read_span(src, e, row * t->cols, n * t->cols, sink, out, 0, err);
+    for (size_t i = 0; i < n; i++)
+        if (read_span(src, e, stored_row(e, row + i) * t->cols, t->cols, sink, out, i * t->cols, err)) return err->code;
+    return 0;
+}
+
+int source_read_bf16(const model_source_t *src, const source_tensor_t *t, size_t row, size_t n, bf16_t *out,
+                     err_t *err) {
+    return read_rows(src, t, row, n, sink_bf16, out, err);
+}
+
+int source_read_f32(const model_source_t *src, const source_tensor_t *t, size_t row, size_t n, float *out, err_t *err) {
+    return read_rows(src, t, row, n, sink_f32, out, err);
+}
+
+int source_quantized(const model_source_t *src, const source_tensor_t *t, qweight_t *w, err_t *err) {
+    CHECK(t->quantized);
+    *w = entry_of(t)->quantized;
+    size_t blocks = quant_blocks(t->rows * t->cols);
+    const float *constants = w->double_quant ? w->nested_absmax : w->absmax;
+    if (any_not_finite(constants, w->double_quant ? (blocks + QUANT_NESTED_BLOCK - 1) / QUANT_NESTED_BLOCK : blocks))
+        return err_set(err, ERR_USAGE, "%s: tensor \"%s\" has a constant that is not a finite number", src->path,
+                       t->name);
+    return 0;
+}
+
+void source_release(const model_source_t *src, const source_tensor_t *t) {
+    (void)src;
+    const source_entry_t *e = entry_of(t);
+    if (!t->quantized) mapping_release(e->stored.data, e->stored.bytes);
+    else mapping_release(e->quantized.codes, quant_code_bytes(e->quantized.type, t->rows * t->cols));
+}

@@ -1,0 +1,149 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "model/source_impl.h"
+
+static int open_shard(model_source_t *src, const char *path, safetensors_t **shard, err_t *err) {
+    for (size_t i = 0; i < src->n_shards; i++)
+        if (!strcmp(src->shards[i]->path, path)) {
+            *shard = src->shards[i];
+            return 0;
+        }
+    if (safetensors_open(path, shard, err)) return err->code;
+    VEC_GROW(src->shards, src->n_shards, src->cap_shards);
+    src->shards[src->n_shards++] = *shard;
+    return 0;
+}
+
+static void add_tensor(model_source_t *src, const st_tensor_t *t) {
+    VEC_GROW(src->tensors, src->n_tensors, src->cap_tensors);
+    src->tensors[src->n_tensors++] = t;
+}
+
+/* One line of the index: tensor `name` is in `file`. Shards lie next to the index and nowhere else. */
+static int add_indexed(model_source_t *src, const char *index, const char *name, const json_t *file, err_t *err) {
+    const char *f = json_string_value(file);
+    if (!f || !*f || strchr(f, '/'))
+        return err_set(err, ERR_USAGE, "%s: weight_map: \"%.200s\": expected the name of a file in the same directory",
+                       index, name);
+    char *path = path_join(src->dir, f);
+    safetensors_t *shard = NULL;
+    const st_tensor_t *t = NULL;
+    if (open_shard(src, path, &shard, err) == 0) {
+        t = safetensors_find(shard, name);
+        if (t) add_tensor(src, t);
+        else err_set(err, ERR_USAGE, "%s: weight_map: tensor \"%.200s\" is not in %s", index, name, f);
+    }
+    free(path);
+    return t ? 0 : err->code;
+}
+
+static int open_index(model_source_t *src, const char *index, err_t *err) {
+    json_t *root = NULL, *file;
+    const char *name;
+    if (json_file(index, &root, err)) return err->code;
+    json_t *map = json_object_get(root, "weight_map");
+    int rc = json_is_object(map) ? 0 : err_set(err, ERR_USAGE, "%s: weight_map: expected an object", index);
+    if (rc == 0) {
+        json_object_foreach(map, name, file) {
+            rc = add_indexed(src, index, name, file, err);
+            if (rc) break;
+        }
+    }
+    json_decref(root);
+    return rc;
+}
+
+static int open_single(model_source_t *src, const char *path, err_t *err) {
+    safetensors_t *st;
+    if (open_shard(src, path, &st, err)) return err->code;
+    for (size_t i = 0; i < st->n_tensors; i++) add_tensor(src, &st->tensors[i]);
+    return 0;
+}
+
+static int by_name(const void *a, const void *b) {
+    return strcmp((*(const st_tensor_t *const *)a)->name, (*(const st_tensor_t *const *)b)->name);
+}
+
+static int open_tensors(model_source_t *src, err_t *err) {
+    char *single = path_join(src->dir, "model.safetensors");
+    char *index = path_join(src->dir, "model.safetensors.index.json");
+    int rc;
+    if (path_exists(single)) rc = open_single(src, single, err);
+    else if (path_exists(index)) rc = open_index(src, index, err);
+    else rc = err_set(err, ERR_USAGE, "%s: no model.safetensors or model.safetensors.index.json there (other formats "
+                      "of weights, such as .bin, are not read)", src->dir);
+    free(single);
+    free(index);
+    if (rc == 0 && src->n_tensors) qsort(src->tensors, src->n_tensors, sizeof *src->tensors, by_name);
+    return rc;
+}
+
+static const st_tensor_t *find_stored(const model_source_t *src, const char *name) {
+    st_tensor_t tensor = {.name = (char *)(uintptr_t)name};
+    const st_tensor_t *key = &tensor;
+    const st_tensor_t **found =
+        src->n_tensors ? bsearch(&key, src->tensors, src->n_tensors, sizeof key, by_name) : NULL;
+    return found ? *found : NULL;
+}
+
+static int place_plain(const model_source_t *src, const st_tensor_t *st, source_entry_t *e, err_t *err) {
+    static const struct {
+        dtype_t st;
+        ggml_type_t stored;
+    } types[] = {{DT_BF16, GGML_BF16}, {DT_F16, GGML_F16}, {DT_F32, GGML_F32}};
+    bool shape_ok = e->vector ? st->n_dims == 1 && st->shape[0] == e->t.cols
+                              : st->n_dims == 2 && st->shape[0] == e->t.rows && st->shape[1] == e->t.cols;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        if (types[i].st != st->dtype) continue;
+        if (!shape_ok) return source_shape_error(src, e, st->n_dims, st->shape, err);
+        e->stored = (gguf_tensor_t){.type = types[i].stored, .rows = e->t.rows, .cols = e->t.cols, .data = st->data,
+                                    .bytes = st->bytes};
+        e->t.file_type = dtype_name(st->dtype);
+        e->t.file_bytes = st->bytes;
+        return 0;
+    }
+    return err_set(err, ERR_USAGE, "%s: tensor \"%s\" has element type %s; expected BF16, F16 or F32", src->path,
+                   e->name, dtype_name(st->dtype));
+}
+
+static int find_tensor(const model_source_t *src, source_entry_t *e, err_t *err) {
+    quant_type_t type;
+    const st_tensor_t *st = find_stored(src, e->name);
+    if (!st) return source_missing_error(src, e->name, e, err);
+    const st_tensor_t *state = source_bnb_state(src, find_stored, e->name, &type);
+    if (!state) return place_plain(src, st, e, err);
+    if (!e->linear)
+        return err_set(err, ERR_USAGE, "%s: tensor \"%s\" is quantized; only the linear layers of the blocks may be",
+                       src->path, e->name);
+    return source_bnb_open(src, find_stored, state, type, e, err);
+}
+
+static int refuse_biases(const model_source_t *src, err_t *err) {
+    for (size_t i = 0; i < src->n_tensors; i++)
+        if (path_has_suffix(src->tensors[i]->name, ".bias"))
+            return err_set(err, ERR_USAGE, "%s: tensor \"%.200s\": biases are not supported for this architecture",
+                           src->path, src->tensors[i]->name);
+    return 0;
+}
+
+static int read_config(model_source_t *src, err_t *err) {
+    char *path = path_join(src->dir, "config.json");
+    json_t *json = NULL;
+    int rc = json_file(path, &json, err);
+    if (rc == 0) rc = model_config_from_json(json, path, &src->config, err);
+    json_decref(json);
+    free(path);
+    return rc;
+}
+
+int source_open_hf(model_source_t *src, err_t *err) {
+    src->dir = xstrdup(src->path);
+    if (read_config(src, err) || open_tensors(src, err) || refuse_biases(src, err)) return err->code;
+    source_list_tensors(src);
+    for (size_t i = 0; i < src->n_entries; i++)
+        if (find_tensor(src, &src->entries[i], err)) return err->code;
+    return 0;
+}
