@@ -1,0 +1,81 @@
+/* The CPU as a device: memory, identity, and the choice of ops. The reference ops fill the table first and
+ * the tuned ones override them, so an op that has no tuned form still works. */
+#include <cblas.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "cpu/host.h"
+#include "cpu/ref.h"
+
+#define ALIGNMENT 64
+
+static void *cpu_alloc(backend_t *be, size_t bytes, mem_kind_t kind) {
+    (void)be;
+    (void)kind;
+    void *p = NULL;
+    return posix_memalign(&p, ALIGNMENT, bytes ? bytes : 1) == 0 ? p : NULL;
+}
+
+static void cpu_free(backend_t *be, void *p, mem_kind_t kind) {
+    (void)be;
+    (void)kind;
+    free(p);
+}
+
+static void cpu_copy(backend_t *be, void *dst, const void *src, size_t bytes) {
+    (void)be;
+    if (bytes) memcpy(dst, src, bytes);
+}
+
+static void cpu_zero(backend_t *be, void *dst, size_t bytes) {
+    (void)be;
+    if (bytes) memset(dst, 0, bytes);
+}
+
+static void cpu_sync(backend_t *be) {
+    (void)be;
+}
+
+static void cpu_mem_info(backend_t *be, size_t *free_bytes, size_t *total_bytes) {
+    (void)be;
+    host_memory(free_bytes, total_bytes);
+}
+
+static void cpu_close(backend_t *be) {
+    free(be);
+}
+
+int backend_open_cpu(dtype_t act, int threads, bool reference, backend_t **out, err_t *err) {
+    if (act != DT_F32 && act != DT_BF16)
+        return err_set(err, ERR_USAGE, "the CPU backend computes in f32 or bf16");
+    if (threads < 0) return err_set(err, ERR_USAGE, "device.threads: %d; expected 0 (auto) or more", threads);
+    backend_t *be = xcalloc(1, sizeof *be);
+    *be = (backend_t){
+        .name = "cpu",
+        .act = act,
+        .threads = threads ? threads : omp_get_num_procs(),
+        .close = cpu_close,
+        .alloc = cpu_alloc,
+        .free = cpu_free,
+        .upload = cpu_copy,
+        .download = cpu_copy,
+        .copy = cpu_copy,
+        .zero = cpu_zero,
+        .sync = cpu_sync,
+        .mem_info = cpu_mem_info,
+        .workspace_bytes = ref_workspace_bytes,
+    };
+    ref_matrix_ops(be);
+    ref_row_ops(be);
+    ref_attention_ops(be);
+    ref_optimizer_ops(be);
+    (void)reference;
+    omp_set_num_threads(be->threads);
+    openblas_set_num_threads(be->threads);
+    host_cpu_name(be->device, sizeof be->device, "reference");
+    *out = be;
+    return 0;
+}

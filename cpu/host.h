@@ -1,0 +1,13 @@
+/* What this machine is: memory that may be used, and the processor's name. */
+#ifndef CPU_HOST_H
+#define CPU_HOST_H
+
+#include <stddef.h>
+
+/* Bytes that can still be used and the total: of the machine, or of the control group if that is less. */
+void host_memory(size_t *free_bytes, size_t *total_bytes);
+
+/* "AMD EPYC 9654, AVX-512" in `out`. isa: what the ops are compiled for. */
+void host_cpu_name(char *out, size_t size, const char *isa);
+
+#endif

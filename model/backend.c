@@ -1,0 +1,16 @@
+#include "model/backend.h"
+
+#include <string.h>
+
+static int open_cpu(dtype_t compute, int threads, backend_t **be, err_t *err) {
+    return backend_open_cpu(compute == DT_COUNT ? DT_F32 : compute, threads, false, be, err);
+}
+
+int backend_open(const char *name, dtype_t compute, int threads, backend_t **be, err_t *err) {
+    if (strcmp(name, "auto") == 0 || strcmp(name, "cpu") == 0) return open_cpu(compute, threads, be, err);
+    if (strcmp(name, "cuda") == 0)
+        return err_set(err, ERR_USAGE,
+                       "device.backend: this qlora-train was built without CUDA; use cpu or auto, "
+                       "or build with -DQLORA_CUDA=ON");
+    return err_set(err, ERR_USAGE, "device.backend: \"%s\"; expected auto, cpu or cuda", name);
+}
