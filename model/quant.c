@@ -127,10 +127,10 @@ static float dynamic_map[256];
 static uint8_t dynamic_lut[LUT_SIZE];
 static pthread_once_t dynamic_once = PTHREAD_ONCE_INIT;
 
-/* n points from 0.1 to 1 in fp32, counted from the nearer end as torch.linspace does. */
+/* Point i of n from 0.1 to 1, counted from the nearer end with one rounding, as torch.linspace does in fp32. */
 static float tenth_to_one(int i, int n) {
     float step = (1.0f - 0.1f) / (float)(n - 1);
-    return i < n / 2 ? 0.1f + step * (float)i : 1.0f - step * (float)(n - 1 - i);
+    return i < n / 2 ? fmaf(step, (float)i, 0.1f) : fmaf(-step, (float)(n - 1 - i), 1.0f);
 }
 
 /* Decade -6+e holds 2^e fractions, the middles of equal parts of [0.1, 1], of both signs; then 0 and 1. */
