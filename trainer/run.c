@@ -57,16 +57,21 @@ static int load_dataset(run_t *run, const char *const *files, size_t n, dataset_
     return dataset_load(&spec, ds, err);
 }
 
-int run_open(run_t *run, bool load_train, bool load_eval, bool need_chat, err_t *err) {
+int run_open_data(run_t *run, bool load_train, bool load_eval, err_t *err) {
     const config_t *c = &run->config;
-    if (model_source_open(c->model.path, &run->src, err)) return err->code;
-    if (backend_open(c->device.backend, compute_dtype(c), c->device.threads, &run->be, err)) return err->code;
-    if (need_chat && (open_tokenizer(run, err) || find_template(run, err))) return err->code;
     if (load_train && load_dataset(run, (const char *const *)c->data.train, c->data.n_train, &run->train, err))
         return err->code;
     if (load_eval && c->data.eval && load_dataset(run, (const char *const[]){c->data.eval}, 1, &run->eval, err))
         return err->code;
     return 0;
+}
+
+int run_open(run_t *run, bool load_train, bool load_eval, bool need_chat, err_t *err) {
+    const config_t *c = &run->config;
+    if (model_source_open(c->model.path, &run->src, err)) return err->code;
+    if (backend_open(c->device.backend, compute_dtype(c), c->device.threads, &run->be, err)) return err->code;
+    if (need_chat && (open_tokenizer(run, err) || find_template(run, err))) return err->code;
+    return run_open_data(run, load_train, load_eval, err);
 }
 
 static lora_spec_t spec_from_config(const config_t *c) {

@@ -29,6 +29,8 @@ typedef struct {
 /* Opens everything that is cheap: source (headers), tokenizer, datasets (tokenized), backend. Zero-initialise
  * the run; run_close also after an error. config was loaded by the caller and becomes the run's. */
 int run_open(run_t *run, bool load_train, bool load_eval, bool need_chat, err_t *err);
+/* Only the datasets (and the tokenizer that they need), of a run that is open. */
+int run_open_data(run_t *run, bool load_train, bool load_eval, err_t *err);
 
 /* Adapters as the config describes them, or as a directory of adapters says (adapter_dir; NULL: config). */
 int run_set_lora(run_t *run, const char *adapter_dir, err_t *err);

@@ -1,0 +1,106 @@
+#include "trainer/merge.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "trainer/model_dir.h"
+
+#define LINEAR_NONE LIN_COUNT /* in out_tensor_t.kind: not a linear layer of a block */
+
+typedef struct {
+    const model_source_t *src;
+    const lora_t *lora;
+    const float *master;
+    const model_t *dequantized;
+} context_t;
+
+static const float *find_lora(const context_t *c, size_t layer, linear_kind_t kind, bool is_b) {
+    for (size_t i = 0; i < c->lora->n_tensors; i++) {
+        const lora_tensor_t *t = &c->lora->tensors[i];
+        if (t->layer == layer && t->kind == kind && t->is_b == is_b) return c->master + t->offset;
+    }
+    return NULL;
+}
+
+/* Rows of the base weight in fp32. */
+static int base_rows(const context_t *c, const out_tensor_t *t, const source_tensor_t *from, size_t row, size_t n,
+                     float *out, err_t *err) {
+    const model_t *m = c->dequantized;
+    if (!m || t->kind == LINEAR_NONE) return source_read_f32(c->src, from, row, n, out, err);
+    const qweight_t *w = &m->layers[t->layer].w[t->kind];
+    size_t count = n * w->cols;
+    float *place = m->be->alloc(m->be, count * sizeof *place, MEM_DEVICE);
+    if (!place) return err_set(err, ERR_FAILED, "%s: out of memory", m->be->device);
+    m->be->dequant(m->be, w, row * w->cols, count, place, DT_F32);
+    m->be->download(m->be, out, place, count * sizeof *place);
+    m->be->free(m->be, place, MEM_DEVICE);
+    return 0;
+}
+
+/* rows[n,in] += scale * B[row.., r] A[r,in]. */
+static void add_delta(const context_t *c, const out_tensor_t *t, size_t row, size_t n, size_t in, float *rows) {
+    const float *A = find_lora(c, t->layer, t->kind, false), *B = find_lora(c, t->layer, t->kind, true);
+    size_t r = c->lora->spec.r;
+    for (size_t i = 0; A && i < n; i++)
+        for (size_t k = 0; k < r; k++) {
+            float b = c->lora->scale * B[(row + i) * r + k];
+            for (size_t j = 0; j < in; j++) rows[i * in + j] += b * A[k * in + j];
+        }
+}
+
+static int emit(void *ctx, const out_tensor_t *t, st_writer_t *w, err_t *err) {
+    const context_t *c = ctx;
+    const source_tensor_t *from = model_source_find(c->src, t->name);
+    CHECK(from != NULL);
+    size_t in = from->cols, rows = LOAD_PIECE / in + 1;
+    if (rows > from->rows) rows = from->rows;
+    float *wide = xmalloc(rows * in * sizeof *wide);
+    bf16_t *narrow = xmalloc(rows * in * sizeof *narrow);
+    int rc = 0;
+    for (size_t row = 0; rc == 0 && row < from->rows; row += rows) {
+        size_t n = from->rows - row < rows ? from->rows - row : rows;
+        rc = base_rows(c, t, from, row, n, wide, err);
+        if (rc) break;
+        if (t->kind != LINEAR_NONE) add_delta(c, t, row, n, in, wide);
+        for (size_t i = 0; i < n * in; i++) narrow[i] = bf16_from_f32(wide[i]);
+        rc = st_writer_data(w, narrow, n * in * sizeof *narrow, err);
+    }
+    free(wide);
+    free(narrow);
+    source_release(c->src, from);
+    return rc;
+}
+
+/* The layer and linear layer that a tensor is the weight of. */
+static linear_kind_t linear_of(const char *name, size_t *layer) {
+    static const char prefix[] = "model.layers.";
+    char *end;
+    if (strncmp(name, prefix, sizeof prefix - 1) != 0) return LINEAR_NONE;
+    *layer = strtoull(name + sizeof prefix - 1, &end, 10);
+    for (int k = 0; *end == '.' && k < LIN_COUNT; k++) {
+        size_t n = strlen(linear_info[k].path);
+        if (!strncmp(end + 1, linear_info[k].path, n) && !strcmp(end + 1 + n, ".weight")) return (linear_kind_t)k;
+    }
+    return LINEAR_NONE;
+}
+
+int merge_write(const char *out_dir, const model_source_t *src, const lora_t *lora, const float *master,
+                const model_t *dequantized, err_t *err) {
+    char *tmp;
+    if (model_dir_begin(out_dir, &tmp, err)) return err->code;
+    out_list_t list = {0};
+    for (size_t i = 0; i < model_source_count(src); i++) {
+        const source_tensor_t *s = model_source_at(src, i);
+        /* One-dimensional tensors of a llama are norms. */
+        bool vector = strstr(s->name, "norm") != NULL;
+        out_tensor_t *t = out_list_add(&list, DT_BF16, vector ? 1 : 2, vector ? s->cols : s->rows, s->cols, "%s",
+                                       s->name);
+        t->kind = linear_of(s->name, &t->layer);
+    }
+    context_t c = {src, lora, master, dequantized};
+    int rc = model_dir_tensors(tmp, &list, emit, &c, err);
+    if (rc == 0) rc = model_dir_companions(tmp, src, NULL, err);
+    free(list.t);
+    return model_dir_end(tmp, out_dir, rc, err);
+}
