@@ -154,6 +154,10 @@ static int load_quantized(const run_t *run, run_t *base, err_t *err) {
 
 static int export_merged(run_t *run, const request_t *q, const lora_t *lora, const float *master, err_t *err) {
     run_t base = {0};
+    for (size_t i = 0; !q->dequantized && i < model_source_count(run->src); i++)
+        if (model_source_at(run->src, i)->quantized)
+            return err_set(err, ERR_USAGE, "%s holds 4-bit weights only, there are no original ones to merge onto; "
+                           "expected --base dequantized", run->config.model.path);
     int rc = q->dequantized ? load_quantized(run, &base, err) : 0;
     if (rc == 0) rc = merge_write(q->merged, run->src, lora, master, q->dequantized ? &base.model : NULL, err);
     run_close(&base);

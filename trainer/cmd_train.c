@@ -1,0 +1,165 @@
+/* `qlora-train CONFIG.yaml`: trains, or goes on where the run stopped; and `qlora-train plan`, which is the same
+ * up to the first step. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "model/adapter.h"
+#include "trainer/command.h"
+#include "trainer/output_dir.h"
+#include "trainer/train.h"
+
+static const char train_help[] =
+    "usage: qlora-train CONFIG.yaml [section.key=value ...]\n"
+    "\n"
+    "Trains what the config describes, or goes on where the run in training.output_dir stopped. SIGINT,\n"
+    "SIGTERM and SIGUSR1 finish the step, write a checkpoint and exit 75: the same command continues.\n"
+    "docs/config.md explains every key; a value on the command line overrides the file's.\n";
+
+static const char plan_help[] =
+    "usage: qlora-train plan CONFIG.yaml [section.key=value ...]\n"
+    "\n"
+    "Checks config, model and data, prints what a run would do and the memory that it would take, and\n"
+    "trains nothing.\n";
+
+/* Everything before the weights are read: config, data, steps, memory. */
+static int prepare(run_t *run, steps_t *steps, err_t *err) {
+    const config_t *c = &run->config;
+    if (run_open(run, true, true, false, err) || run_set_lora(run, NULL, err)) return err->code;
+    batch_spec_t spec = steps_batch_spec(c);
+    steps_plan(steps, &run->train, &spec, c);
+    run->need.train_tokens = steps->max_tokens;
+    run->need.train_seg = steps->max_seg;
+    if (run->eval.n_samples && c->training.eval_steps)
+        run_eval_extent(run, &run->eval, &run->need.eval_tokens, &run->need.eval_seg);
+    int rc = run_plan(run, true, err);
+    run_summary(run);
+    log_info("steps     %zu of %zu x %zu rows (%zu epoch%s begun), micro-batches of up to %zu tokens", steps->total,
+             spec.accumulation, spec.batch_size, steps->n_epochs, steps->n_epochs == 1 ? "" : "s",
+             steps->max_tokens);
+    plan_print(&run->plan, run->model.config.layers);
+    return rc;
+}
+
+/* ---- train ---------------------------------------------------------------------------------------------- */
+
+/* The checkpoint to go on from; *dir NULL: start at step 0. */
+static int find_start(const config_t *c, char **dir, err_t *err) {
+    const char *resume = c->training.resume, *out = c->training.output_dir;
+    *dir = NULL;
+    if (!strcmp(resume, "auto")) {
+        *dir = checkpoint_newest(out);
+        return 0;
+    }
+    if (!strcmp(resume, "none")) {
+        if (!checkpoint_any(out)) return 0;
+        return err_set(err, ERR_USAGE, "training.resume_from_checkpoint: none, but %s has checkpoints of this run; remove "
+                       "them or choose another training.output_dir", out);
+    }
+    *dir = xstrdup(resume);
+    return checkpoint_verify(resume, err);
+}
+
+static int resume(run_t *run, const char *dir, train_state_t *state, err_t *err) {
+    train_state_t saved;
+    if (checkpoint_read_state(dir, &saved, err)) return err->code;
+    if (saved.run_id != state->run_id || saved.data_id != state->data_id)
+        return err_set(err, ERR_USAGE, "%s is a checkpoint of another run (its %s differs)", dir,
+                       saved.run_id != state->run_id ? "configuration" : "training data");
+    *state = saved;
+    if (checkpoint_load(dir, state, &run->lora, &run->opt, run->be, err)) return err->code;
+    log_info("resuming from %s (step %zu)", dir, state->step);
+    return 0;
+}
+
+/* The final adapter, under a temporary name first: it is there whole or not at all. */
+static int write_adapter(run_t *run, err_t *err) {
+    const char *out = run->config.training.output_dir;
+    char *tmp = path_join(out, ".tmp-adapter"), *dir = path_join(out, "adapter");
+    float *master = xmalloc(run->lora.count * sizeof *master);
+    run->be->download(run->be, master, run->lora.master, run->lora.count * sizeof *master);
+    int rc = dir_remove(tmp, err);
+    if (rc == 0) rc = dir_make(tmp, err);
+    if (rc == 0) rc = adapter_write(tmp, &run->lora, master, run->config.model.path, err);
+    if (rc == 0) rc = dir_remove(dir, err);
+    if (rc == 0) rc = file_rename(tmp, dir, err);
+    if (rc == 0) log_info("done: the adapter is in %s", dir);
+    free(master);
+    free(tmp);
+    free(dir);
+    return rc;
+}
+
+static int train_in(run_t *run, const steps_t *steps, output_dir_t *out, train_state_t *state, err_t *err) {
+    const config_t *c = &run->config;
+    char *start = NULL, *yaml = config_to_yaml(c);
+    log_info("config:\n%s", yaml);
+    free(yaml);
+    int rc = find_start(c, &start, err);
+    if (rc == 0) rc = run_load(run, true, NULL, err);
+    if (rc == 0) optimizer_reset(&run->opt, run->be);
+    if (rc == 0 && start) rc = resume(run, start, state, err);
+    free(start);
+    if (rc == 0) rc = checkpoint_remove_newer(c->training.output_dir, state->step, err);
+    if (rc == 0) rc = train_loop(run, steps, state, err);
+    if (rc == 0) rc = write_adapter(run, err);
+    return rc ? rc : output_dir_finish(out, state->run_id, state->data_id, err);
+}
+
+static int train(run_t *run, err_t *err) {
+    steps_t steps = {0};
+    output_dir_t out = {.lock = -1};
+    int rc = prepare(run, &steps, err);
+    train_state_t state = {.run_id = config_run_id(&run->config), .data_id = run->train.fingerprint};
+    if (rc == 0) train_catch_signals();
+    if (rc == 0) rc = output_dir_open(&out, run->config.training.output_dir, state.run_id, state.data_id, err);
+    if (rc == 0 && out.finished)
+        log_info("%s: this run is finished; nothing to do", run->config.training.output_dir);
+    else if (rc == 0)
+        rc = train_in(run, &steps, &out, &state, err);
+    output_dir_close(&out);
+    steps_free(&steps);
+    return rc;
+}
+
+/* ---- commands ------------------------------------------------------------------------------------------- */
+
+static int plan(run_t *run, err_t *err) {
+    steps_t steps = {0};
+    int rc = prepare(run, &steps, err);
+    if (rc == 0) log_info("the run fits");
+    steps_free(&steps);
+    return rc;
+}
+
+static int command(int argc, char **argv, const char *name, const char *help, int (*act)(run_t *, err_t *)) {
+    enum { MAX_POS = 256 };
+    const char *pos[MAX_POS];
+    bool want_help = false;
+    size_t n;
+    err_t err = {0};
+    option_t opts[] = {{"help", NULL, &want_help}};
+    int rc = options_parse(argc, argv, opts, 1, pos, MAX_POS, &n, &err);
+    if (rc == 0 && want_help) {
+        fputs(help, stdout);
+        return 0;
+    }
+    run_t run = {0};
+    if (rc == 0 && n == 0) rc = err_set(&err, ERR_USAGE, "%s: expected CONFIG.yaml (see --help)", name);
+    if (rc == 0) rc = config_load(pos[0], (char *const *)(pos + 1), n - 1, CONFIG_TRAIN, &run.config, &err);
+    if (rc == 0) rc = act(&run, &err);
+    if (rc && rc != EXIT_STOPPED) log_error("%s", err.msg);
+    run_close(&run);
+    return rc;
+}
+
+int command_train(int argc, char **argv) {
+    return command(argc, argv, "train", train_help, train);
+}
+
+int command_plan(int argc, char **argv) {
+    return command(argc, argv, "plan", plan_help, plan);
+}

@@ -1,0 +1,194 @@
+#include "trainer/train.h"
+
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "trainer/metrics.h"
+#include "trainer/progress.h"
+#include "trainer/schedule.h"
+
+/* After this many steps in a row without a finite gradient, going on would only burn time. */
+#define MAX_SKIPPED_IN_ROW 10
+
+/* ---- signals -------------------------------------------------------------------------------------------- */
+
+static volatile sig_atomic_t stop_signal;
+
+static void on_signal(int sig) {
+    stop_signal = sig;
+}
+
+void train_catch_signals(void) {
+    struct sigaction act = {.sa_handler = on_signal};
+    sigemptyset(&act.sa_mask);
+    /* USR1 may be sent again and again by a scheduler; a second INT or TERM is meant. */
+    act.sa_flags = SA_RESTART;
+    sigaction(SIGUSR1, &act, NULL);
+    act.sa_flags = (int)(SA_RESTART | SA_RESETHAND);
+    sigaction(SIGINT, &act, NULL);
+    sigaction(SIGTERM, &act, NULL);
+}
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- one optimizer step --------------------------------------------------------------------------------- */
+
+typedef struct {
+    run_t *run;
+    const steps_t *steps;
+    train_state_t *state;
+    batch_spec_t spec;
+    epoch_t epoch;
+    bool have_epoch;
+    batch_t batch;
+    metrics_t *metrics;
+    char *config_yaml;
+    double started;        /* now() minus the seconds that the run had before */
+} loop_t;
+
+typedef struct {
+    double loss, grad_norm, lr, seconds;
+    size_t tokens, labels, peak_bytes;
+    bool skipped;
+} step_result_t;
+
+static void enter_epoch(loop_t *l, size_t epoch) {
+    if (l->have_epoch && l->epoch.epoch == epoch) return;
+    if (l->have_epoch) epoch_free(&l->epoch);
+    epoch_plan(&l->run->train, &l->spec, epoch, &l->epoch);
+    l->have_epoch = true;
+}
+
+static optimizer_hyper_t hyper(const config_t *c, double lr) {
+    return (optimizer_hyper_t){.lr = (float)lr, .beta1 = (float)c->training.adam_beta1,
+                               .beta2 = (float)c->training.adam_beta2, .eps = (float)c->training.adam_epsilon,
+                               .weight_decay = (float)c->training.weight_decay,
+                               .max_grad_norm = c->training.max_grad_norm};
+}
+
+/* All micro-batches of a step: the gradient of the mean loss over the step's trained tokens. */
+static double accumulate(loop_t *l, size_t step_in_epoch, step_result_t *r) {
+    run_t *run = l->run;
+    size_t first = step_in_epoch * l->spec.accumulation, n = epoch_step_micros(&l->epoch, step_in_epoch);
+    r->labels = epoch_step_labels(&l->epoch, step_in_epoch);
+    pass_seed_t seed = {run->config.training.seed, l->state->step};
+    double sum = 0;
+    run->be->zero(run->be, run->lora.grad, run->lora.count * sizeof(float));
+    for (size_t m = first; m < first + n; m++) {
+        double part;
+        batch_fill(&l->epoch, m, &l->batch);
+        model_train(&run->model, run_acts(run, PASS_TRAIN, l->batch.T), &l->batch, seed, 1.0f / (float)r->labels,
+                    &part);
+        sum += part;
+        r->tokens += l->batch.T;
+    }
+    return sum / (double)r->labels;
+}
+
+static void train_step(loop_t *l, step_result_t *r) {
+    run_t *run = l->run;
+    const config_t *c = &run->config;
+    double begin = now();
+    size_t epoch = steps_epoch(l->steps, l->state->step);
+    *r = (step_result_t){0};
+    run->pool.peak = 0;
+    enter_epoch(l, epoch);
+    r->loss = accumulate(l, l->state->step - l->steps->epochs[epoch].first, r);
+    r->lr = schedule_lr(c->training.scheduler, c->training.learning_rate, l->state->step, l->steps->total,
+                        schedule_warmup(c, l->steps->total));
+    optimizer_hyper_t h = hyper(c, r->lr);
+    r->skipped = !optimizer_step(&run->opt, &run->lora, run->be, &h, &r->grad_norm);
+    run->be->sync(run->be);
+    r->seconds = now() - begin;
+    r->peak_bytes = run->pool.peak;
+
+    l->state->step++;
+    l->state->adam_t = run->opt.t;
+    l->state->epoch = steps_progress(l->steps, l->state->step);
+    l->state->elapsed_seconds = now() - l->started;
+    l->state->skipped += r->skipped;
+    l->state->skipped_in_row = r->skipped ? l->state->skipped_in_row + 1 : 0;
+}
+
+/* ---- what happens between steps ------------------------------------------------------------------------- */
+
+static int log_step(loop_t *l, const step_result_t *r, err_t *err) {
+    const train_state_t *s = l->state;
+    if (r->skipped)
+        log_warn("step %zu: the gradient is not finite; the step is skipped (%zu so far)", s->step, s->skipped);
+    metrics_step_t row = {.step = s->step, .epoch = s->epoch, .loss = r->loss, .grad_norm = r->grad_norm,
+                          .learning_rate = r->lr, .tokens = r->tokens, .label_tokens = r->labels,
+                          .tokens_per_second = (double)r->tokens / r->seconds, .peak_device_bytes = r->peak_bytes,
+                          .elapsed_seconds = s->elapsed_seconds};
+    bool logged = s->step % l->run->config.training.logging_steps == 0 || s->step == l->steps->total;
+    progress_step(&row, logged);
+    return logged ? metrics_step(l->metrics, &row, err) : 0;
+}
+
+static int evaluate(loop_t *l, err_t *err) {
+    run_t *run = l->run;
+    size_t every = run->config.training.eval_steps, step = l->state->step, tokens;
+    if (!every || (step % every != 0 && step != l->steps->total)) return 0;
+    double loss = run_evaluate(run, &run->eval, &tokens);
+    progress_eval(step, loss, exp(loss));
+    return metrics_eval(l->metrics, step, loss, exp(loss), err);
+}
+
+static int save(loop_t *l, err_t *err) {
+    const config_t *c = &l->run->config;
+    return checkpoint_save(c->training.output_dir, l->state, &l->run->lora, &l->run->opt, l->run->be, l->config_yaml,
+                           c->model.path, c->training.save_total_limit, err);
+}
+
+static int stop(loop_t *l, int sig, err_t *err) {
+    if (save(l, err)) return err->code;
+    progress_end();
+    log_info("stopped by %s after step %zu of %zu; checkpoint-%zu is written, run the same command to continue",
+             strsignal(sig), l->state->step, l->steps->total, l->state->step);
+    return EXIT_STOPPED;
+}
+
+static int run_steps(loop_t *l, err_t *err) {
+    size_t save_every = l->run->config.training.save_steps;
+    while (l->state->step < l->steps->total) {
+        if (stop_signal) return stop(l, stop_signal, err);
+        step_result_t r;
+        train_step(l, &r);
+        if (log_step(l, &r, err) || evaluate(l, err)) return err->code;
+        size_t step = l->state->step;
+        if (l->state->skipped_in_row >= MAX_SKIPPED_IN_ROW)
+            return err_set(err, ERR_FAILED, "step %zu: %d steps in a row had a gradient that is not finite (loss %g); "
+                           "lower training.learning_rate or check the data", step, MAX_SKIPPED_IN_ROW, r.loss);
+        bool last = step == l->steps->total;
+        if ((last || (save_every && step % save_every == 0)) && save(l, err)) return err->code;
+    }
+    return 0;
+}
+
+int train_loop(run_t *run, const steps_t *steps, train_state_t *state, err_t *err) {
+    loop_t l = {.run = run, .steps = steps, .state = state, .spec = steps_batch_spec(&run->config),
+                .started = now() - state->elapsed_seconds};
+    char *path = path_join(run->config.training.output_dir, "metrics.jsonl");
+    int rc = metrics_open(path, state->step, &l.metrics, err);
+    free(path);
+    if (rc) return rc;
+    l.config_yaml = config_to_yaml(&run->config);
+    progress_start(steps->total, state->step);
+    rc = run_steps(&l, err);
+    progress_end();
+    metrics_close(l.metrics);
+    if (l.have_epoch) epoch_free(&l.epoch);
+    batch_free(&l.batch);
+    free(l.config_yaml);
+    return rc;
+}

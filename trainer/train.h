@@ -1,0 +1,17 @@
+/* The training loop: from a loaded run to its last step, or to the checkpoint that a signal asked for. */
+#ifndef TRAINER_TRAIN_H
+#define TRAINER_TRAIN_H
+
+#include "trainer/checkpoint.h"
+#include "trainer/run.h"
+#include "trainer/steps.h"
+
+/* Goes on from `state`. 0: done, with the last checkpoint written; EXIT_STOPPED: stopped by a signal after a
+ * checkpoint; ERR_FAILED. */
+int train_loop(run_t *run, const steps_t *steps, train_state_t *state, err_t *err);
+
+/* From now on SIGINT, SIGTERM and SIGUSR1 ask the loop to stop after the step at hand; a second SIGINT or
+ * SIGTERM ends the process at once. */
+void train_catch_signals(void);
+
+#endif
