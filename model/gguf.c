@@ -189,7 +189,7 @@ static int parse_tensor(cursor_t *c, gguf_tensor_t *t, uint64_t *offset, err_t *
     for (uint32_t i = 0; i < n_dims; i++) {
         if (dims[i] == 0 || dims[i] > limit / n)
             return err_set(err, ERR_USAGE, "%s: tensor \"%.*s\": dimension %u of %" PRIu64 " cannot be: the file has "
-                           "%zu bytes", c->path, w, t->name.p, i, dims[i], c->size);
+                           "%zu bytes; truncated, or not a GGUF", c->path, w, t->name.p, i, dims[i], c->size);
         n *= dims[i];
     }
     if (dims[0] % len)

@@ -18,7 +18,8 @@ def counted(dtype, shape):
     return raw.to(torch.uint8).view(dtype).reshape(shape)
 
 
-tensors = {'scalar': counted(torch.float32, ()), 'empty': torch.zeros(0, 4), 'quote"slash\\é\n': counted(torch.float32, (2,))}
+tensors = {'scalar': counted(torch.float32, ()), 'empty': torch.zeros(0, 4),
+           'quote"slash\\é\n': counted(torch.float32, (2,))}
 for t in TYPES:
     tensors[f'z_{t}'] = counted(getattr(torch, t), (1,))
     tensors[f'a_{t}'] = counted(getattr(torch, t), (3, 2))

@@ -1,0 +1,299 @@
+/* Model configs: both forms of config.json, GGUF metadata, and everything that must be refused. */
+#include "testing.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "model/arch.h"
+
+static json_t *golden_json(void) {
+    err_t err = {0};
+    json_t *j = NULL;
+    assert_ok(json_file(test_path("golden/tiny/llama-gqa-tied-odd/config.json"), &j, &err), err);
+    return j;
+}
+
+static void test_transformers5(void **state) {
+    (void)state;
+    err_t err = {0};
+    model_config_t c;
+    json_t *j = golden_json();
+    assert_ok(model_config_from_json(j, "config.json", &c, &err), err);
+    json_decref(j);
+    assert_string_equal(c.arch->model_type, "llama");
+    assert_int_equal(c.vocab, 320);
+    assert_int_equal(c.hidden, 96);
+    assert_int_equal(c.ffn, 200);
+    assert_int_equal(c.layers, 2);
+    assert_int_equal(c.heads, 6);
+    assert_int_equal(c.kv_heads, 2);
+    assert_int_equal(c.head_dim, 16);
+    assert_int_equal(c.max_positions, 512);
+    assert_true(c.norm_eps == 1e-5f && c.rope_theta == 100000.0 && c.tied);
+    assert_true(c.bos == 1 && c.pad == 0 && c.n_eos == 1 && c.eos[0] == 2);
+    assert_int_equal(linear_rows(&c, LIN_Q), 96);
+    assert_int_equal(linear_rows(&c, LIN_K), 32);
+    assert_int_equal(linear_rows(&c, LIN_V), 32);
+    assert_int_equal(linear_cols(&c, LIN_O), 96);
+    assert_int_equal(linear_cols(&c, LIN_DOWN), 200);
+    assert_int_equal(linear_rows(&c, LIN_GATE), 200);
+    model_params_t p = model_count_params(&c);
+    assert_int_equal(p.linear, 2 * (2 * 96 * 96 + 2 * 32 * 96 + 3 * 96 * 200));
+    assert_int_equal(p.embedding, 320 * 96);
+    assert_int_equal(p.head, 0);
+    assert_int_equal(p.norm, 5 * 96);
+}
+
+/* What a text turns into: 0 and *c, or the error. */
+static int from_text(const char *text, model_config_t *c, err_t *err) {
+    json_t *j = NULL;
+    *err = (err_t){0};
+    assert_int_equal(json_text(text, strlen(text), "text", &j, err), 0);
+    int rc = model_config_from_json(j, "dir/config.json", c, err);
+    json_decref(j);
+    return rc;
+}
+
+static void test_transformers4(void **state) {
+    (void)state;
+    err_t err = {0};
+    model_config_t c;
+    assert_ok(from_text("{\"model_type\":\"llama\",\"vocab_size\":32,\"hidden_size\":48,\"intermediate_size\":64,"
+                        "\"num_hidden_layers\":1,\"num_attention_heads\":4,\"torch_dtype\":\"float16\","
+                        "\"rope_theta\":5e5,\"rope_scaling\":null,\"bos_token_id\":null,\"pad_token_id\":-1,"
+                        "\"eos_token_id\":[3,4,5],\"num_key_value_heads\":null,\"head_dim\":null}", &c, &err), err);
+    assert_int_equal(c.kv_heads, 4);
+    assert_int_equal(c.head_dim, 12);
+    assert_int_equal(c.max_positions, 2048);
+    assert_true(c.norm_eps == 1e-6f && c.rope_theta == 5e5 && !c.tied);
+    assert_true(c.bos == -1 && c.pad == -1 && c.n_eos == 3 && c.eos[2] == 5);
+    assert_int_equal(model_count_params(&c).head, 32 * 48);
+    assert_ok(from_text("{\"model_type\":\"llama\",\"vocab_size\":32,\"hidden_size\":50,\"intermediate_size\":64,"
+                        "\"num_hidden_layers\":1,\"num_attention_heads\":4,\"head_dim\":16,"
+                        "\"rope_scaling\":{\"type\":\"default\"}}", &c, &err), err);
+    assert_int_equal(c.head_dim, 16);
+    assert_int_equal(linear_rows(&c, LIN_Q), 64);
+    assert_int_equal(linear_cols(&c, LIN_O), 64);
+    assert_true(c.rope_theta == 10000.0 && c.n_eos == 0);
+}
+
+static void test_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *key, *value, *message;
+    } cases[] = {
+        {"model_type", "\"gpt2\"", "config.json: model_type: \"gpt2\" is not supported; expected one of: llama"},
+        {"model_type", NULL, "config.json: model_type is missing"},
+        {"hidden_act", "\"gelu\"", "config.json: hidden_act: \"gelu\" is not supported"},
+        {"attention_bias", "true", "config.json: attention_bias: true is not supported"},
+        {"mlp_bias", "true", "config.json: mlp_bias: true is not supported"},
+        {"mlp_bias", "1", "config.json: mlp_bias: expected true or false"},
+        {"rope_scaling", "{\"rope_type\":\"llama3\",\"factor\":8}", "rope_scaling: rope_type \"llama3\" is not"},
+        {"rope_scaling", "{\"type\":\"linear\",\"factor\":2}", "rope_scaling: rope_type \"linear\" is not supported"},
+        {"rope_parameters", "{\"rope_type\":\"yarn\"}", "rope_parameters: rope_type \"yarn\" is not supported"},
+        {"rope_parameters", "{\"rope_type\":\"default\",\"partial_rotary_factor\":0.5}",
+         "rope_parameters: partial_rotary_factor is 0.5"},
+        {"rope_parameters", "[]", "rope_parameters: expected an object"},
+        {"rope_parameters", "{\"rope_theta\":0}", "rope_theta is 0; expected 1 to"},
+        {"partial_rotary_factor", "0.25", "config.json: partial_rotary_factor is 0.25"},
+        {"quantization_config", "{\"quant_method\":\"gptq\",\"bits\":4}", "quantization_config: quant_method \"gptq\""},
+        {"quantization_config", "{\"quant_method\":\"bitsandbytes\",\"load_in_8bit\":true}", "without load_in_4bit"},
+        {"quantization_config", "3", "quantization_config: expected an object"},
+        {"vocab_size", "0", "config.json: vocab_size is 0; expected 1 to"},
+        {"hidden_size", "1000000000000", "config.json: hidden_size is 1000000000000; expected 1 to"},
+        {"hidden_size", "-1", "config.json: hidden_size: expected a whole number"},
+        {"hidden_size", "96.5", "config.json: hidden_size: expected a whole number"},
+        {"hidden_size", NULL, "config.json: hidden_size is missing"},
+        {"num_hidden_layers", "9223372036854775807", "num_hidden_layers is 9223372036854775807"},
+        {"num_attention_heads", "0", "num_attention_heads is 0"},
+        {"num_key_value_heads", "0", "num_key_value_heads is 0"},
+        {"num_key_value_heads", "4", "num_attention_heads (6) must be a multiple of num_key_value_heads (4)"},
+        {"head_dim", "15", "head_dim is 15; expected an even number"},
+        {"rms_norm_eps", "0", "rms_norm_eps is 0"},
+        {"eos_token_id", "320", "eos_token_id is 320; expected less than vocab_size (320)"},
+        {"eos_token_id", "[1,\"x\"]", "eos_token_id: expected a token id"},
+        {"eos_token_id", "[1,2,3,4,5,6,7,8,9]", "eos_token_id lists 9 tokens"},
+        {"bos_token_id", "1000", "bos_token_id is 1000"},
+        {"tie_word_embeddings", "\"yes\"", "tie_word_embeddings: expected true or false"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        err_t err = {0};
+        model_config_t c;
+        json_t *j = golden_json();
+        if (cases[i].value) json_object_set_new(j, cases[i].key, json_loads(cases[i].value, JSON_DECODE_ANY, NULL));
+        else json_object_del(j, cases[i].key);
+        assert_error(model_config_from_json(j, "config.json", &c, &err), err, ERR_USAGE, cases[i].message);
+        json_decref(j);
+    }
+    err_t err;
+    model_config_t c;
+    assert_error(from_text("[]", &c, &err), err, ERR_USAGE, "expected an object");
+    assert_error(from_text("{\"model_type\":\"llama\",\"vocab_size\":32,\"hidden_size\":50,\"intermediate_size\":64,"
+                           "\"num_hidden_layers\":1,\"num_attention_heads\":4}", &c, &err),
+                 err, ERR_USAGE, "hidden_size (50) is no multiple of num_attention_heads (4)");
+}
+
+/* What is written is what transformers itself wrote, and reads back as the same config. */
+static void test_to_json(void **state) {
+    (void)state;
+    static const char *const dropped[] = {"transformers_version", "initializer_range", "pretraining_tp"};
+    err_t err = {0};
+    model_config_t c, again;
+    json_t *j = golden_json();
+    assert_ok(model_config_from_json(j, "a", &c, &err), err);
+    json_t *written = model_config_to_json(&c);
+    for (size_t i = 0; i < sizeof dropped / sizeof *dropped; i++) json_object_del(j, dropped[i]);
+    assert_true(json_equal(j, written));
+    json_decref(j);
+    json_decref(written);
+    c.n_eos = 2;
+    c.eos[1] = 9;
+    c.pad = -1;
+    c.norm_eps = 0.3333333f;
+    written = model_config_to_json(&c);
+    assert_ok(model_config_from_json(written, "b", &again, &err), err);
+    json_decref(written);
+    assert_memory_equal(c.eos, again.eos, 2 * sizeof *c.eos);
+    assert_true(again.n_eos == 2 && again.pad == -1 && again.norm_eps == c.norm_eps && again.hidden == c.hidden);
+}
+
+static void test_gguf_config(void **state) {
+    (void)state;
+    err_t err = {0};
+    gguf_t *g;
+    model_config_t c;
+    assert_ok(gguf_open(test_path("golden/gguf/mixed.gguf"), &g, &err), err);
+    assert_ok(model_config_from_gguf(g, &c, &err), err);
+    gguf_close(g);
+    assert_true(c.vocab == 48 && c.hidden == 64 && c.ffn == 32 && c.layers == 6 && c.heads == 2 && c.kv_heads == 1);
+    assert_true(c.head_dim == 32 && c.max_positions == 256 && c.norm_eps == 1e-5f && c.rope_theta == 50000.0);
+    assert_true(c.tied && c.bos == 1 && c.pad == -1 && c.n_eos == 1 && c.eos[0] == 2);
+}
+
+/* The golden GGUF, for a test to change. */
+static strbuf_t golden_gguf(void) {
+    err_t err = {0};
+    strbuf_t b = {0};
+    assert_ok(file_read(test_path("golden/gguf/mixed.gguf"), &b.p, &b.len, &err), err);
+    b.cap = b.len + 1;
+    return b;
+}
+
+/* Reads the config from the bytes: they must give `message`, or (NULL) be fine. Frees them. */
+static model_config_t expect_config(strbuf_t *b, const char *message) {
+    err_t err = {0};
+    gguf_t *g;
+    model_config_t c;
+    char *path = path_join(test_tmpdir(), "changed.gguf");
+    assert_ok(file_write(path, b->p, b->len, &err), err);
+    assert_ok(gguf_open(path, &g, &err), err);
+    int rc = model_config_from_gguf(g, &c, &err);
+    if (message) assert_error(rc, err, ERR_USAGE, message);
+    else assert_ok(rc, err);
+    gguf_close(g);
+    free(path);
+    free(b->p);
+    return c;
+}
+
+/* The first occurrence of a text replaced by one of the same length. */
+static void expect_renamed(const char *from, const char *to, const char *message) {
+    strbuf_t b = golden_gguf();
+    size_t at = 0, len = strlen(from);
+    assert_int_equal(len, strlen(to));
+    while (at + len <= b.len && memcmp(b.p + at, from, len)) at++;
+    assert_true(at + len <= b.len);
+    memcpy(b.p + at, to, len);
+    expect_config(&b, message);
+}
+
+static void le(strbuf_t *b, uint64_t v, int bytes) {
+    for (int i = 0; i < bytes; i++) strbuf_add(b, (char[]){(char)(v >> 8 * i)}, 1);
+}
+
+static void str(strbuf_t *b, const char *s) {
+    le(b, strlen(s), 8);
+    strbuf_adds(b, s);
+}
+
+enum { U32 = 4, F32 = 6, STRING = 8 };
+
+/* One more metadata value; `text` for a string, else the bits. A second one fills up to the data's alignment. */
+static model_config_t expect_with(const char *key, uint32_t type, uint32_t bits, const char *text,
+                                  const char *message) {
+    strbuf_t old = golden_gguf(), b = {0};
+    strbuf_add(&b, old.p, 16);
+    le(&b, (uint64_t)(uint8_t)old.p[16] + 2, 8); /* fewer than 254 values */
+    size_t start = b.len;
+    str(&b, key);
+    le(&b, type, 4);
+    if (type == STRING) str(&b, text);
+    else le(&b, bits, 4);
+    str(&b, "fill");
+    le(&b, STRING, 4);
+    size_t fill = (32 - (b.len - start + 8) % 32) % 32;
+    le(&b, fill, 8);
+    while (fill--) strbuf_add(&b, "", 1);
+    strbuf_add(&b, old.p + 24, old.len - 24);
+    free(old.p);
+    return expect_config(&b, message);
+}
+
+static void test_gguf_refused(void **state) {
+    (void)state;
+    expect_renamed("llama.block_count", "llama.block_coun_", "llama.block_count is missing");
+    expect_renamed("llama.context_length", "llama.context_lengt_", "llama.context_length is missing");
+    expect_renamed("general.architecture", "general.architectur_", "general.architecture is missing");
+    expect_renamed("llama", "gpt-2", "general.architecture: \"gpt-2\" is not supported");
+    expect_renamed("token_embd.weight", "rope_freqs.weight", "tensor rope_freqs.weight: scaled RoPE");
+    const uint32_t two = 0x40000000, one = 0x3f800000; /* as F32 */
+    expect_with("llama.rope.scaling.type", STRING, 0, "linear", "llama.rope.scaling.type: \"linear\" is not supported");
+    expect_with("llama.rope.scaling.factor", F32, two, NULL, "llama.rope.scaling.factor: scaled RoPE");
+    expect_with("llama.rope.scale_linear", F32, two, NULL, "llama.rope.scale_linear: scaled RoPE");
+    expect_with("llama.rope.scaling.factor", STRING, 0, "2", "llama.rope.scaling.factor: expected a number");
+    expect_with("llama.expert_count", U32, 8, NULL, "llama.expert_count: mixtures of experts");
+    expect_with("llama.attention.sliding_window", U32, 64, NULL, "llama.attention.sliding_window");
+    expect_with("llama.attention.value_length", U32, 16, NULL, "llama.attention.value_length: expected the key length");
+    expect_with("llama.attention.key_length", U32, 16, NULL, "llama.rope.dimension_count: expected");
+    expect_with("llama.attention.key_length", F32, one, NULL, "llama.attention.key_length: expected a whole number");
+    expect_with("split.count", U32, 2, NULL, "split.count: a GGUF in 2 files");
+    expect_with("general.type", STRING, 0, "adapter", "general.type is \"adapter\"; expected a model");
+    expect_with("tokenizer.ggml.padding_token_id", U32, 48, NULL, "pad_token_id is 48");
+    expect_with("tokenizer.ggml.eot_token_id", F32, one, NULL, "tokenizer.ggml.eot_token_id: expected a token id");
+}
+
+static void test_gguf_accepted(void **state) {
+    (void)state;
+    model_config_t c = expect_with("tokenizer.ggml.eot_token_id", U32, 9, NULL, NULL);
+    assert_true(c.n_eos == 2 && c.eos[0] == 2 && c.eos[1] == 9);
+    assert_int_equal(expect_with("tokenizer.ggml.eot_token_id", U32, 2, NULL, NULL).n_eos, 1);
+    assert_int_equal(expect_with("tokenizer.ggml.padding_token_id", U32, 7, NULL, NULL).pad, 7);
+    assert_int_equal(expect_with("llama.rope.scaling.type", STRING, 0, "none", NULL).heads, 2);
+    assert_int_equal(expect_with("general.type", STRING, 0, "model", NULL).heads, 2);
+}
+
+static void test_rope_table(void **state) {
+    (void)state;
+    model_config_t c = {.head_dim = 8, .rope_theta = 10000};
+    float table[5 * 4 * 2];
+    rope_table(&c, 5, table);
+    for (int p = 0; p < 5; p++)
+        for (int i = 0; i < 4; i++) {
+            double angle = p / pow(10.0, i); /* 10000^(2i/8) = 10^i */
+            assert_true(fabs(table[(p * 4 + i) * 2] - cos(angle)) < 1e-7);
+            assert_true(fabs(table[(p * 4 + i) * 2 + 1] - sin(angle)) < 1e-7);
+        }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_transformers5), cmocka_unit_test(test_transformers4), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_to_json),       cmocka_unit_test(test_gguf_config),   cmocka_unit_test(test_gguf_refused),
+        cmocka_unit_test(test_gguf_accepted), cmocka_unit_test(test_rope_table),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
