@@ -2,12 +2,12 @@
  * the tuned ones override them, so an op that has no tuned form still works. */
 #include <cblas.h>
 #include <omp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "cpu/host.h"
+#include "cpu/ops.h"
 #include "cpu/ref.h"
 
 #define ALIGNMENT 64
@@ -44,8 +44,29 @@ static void cpu_mem_info(backend_t *be, size_t *free_bytes, size_t *total_bytes)
     host_memory(free_bytes, total_bytes);
 }
 
+static size_t cpu_workspace_bytes(backend_t *be, const workspace_need_t *need) {
+    size_t sizes[] = {
+        tuned_gemm_floats(),
+        tuned_weight_floats(be, need),
+        tuned_attention_floats(be, need),
+    };
+    size_t most = 0;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) most = sizes[i] > most ? sizes[i] : most;
+    return most * sizeof(float);
+}
+
 static void cpu_close(backend_t *be) {
+    free(be->impl);
     free(be);
+}
+
+static void tuned_ops(backend_t *be) {
+    be->workspace_bytes = cpu_workspace_bytes;
+    tuned_gemm_ops(be);
+    tuned_weight_ops(be);
+    tuned_row_ops(be);
+    tuned_attention_ops(be);
+    tuned_optimizer_ops(be);
 }
 
 int backend_open_cpu(dtype_t act, int threads, bool reference, backend_t **out, err_t *err) {
@@ -72,10 +93,14 @@ int backend_open_cpu(dtype_t act, int threads, bool reference, backend_t **out, 
     ref_row_ops(be);
     ref_attention_ops(be);
     ref_optimizer_ops(be);
-    (void)reference;
+    cpu_impl_t *impl = be->impl = xcalloc(1, sizeof *impl);
+    if (!reference) {
+        impl->kernels = kernels_best();
+        tuned_ops(be);
+    }
     omp_set_num_threads(be->threads);
     openblas_set_num_threads(be->threads);
-    host_cpu_name(be->device, sizeof be->device, "reference");
+    host_cpu_name(be->device, sizeof be->device, reference ? "reference ops" : impl->kernels->isa);
     *out = be;
     return 0;
 }

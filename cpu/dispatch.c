@@ -1,0 +1,46 @@
+/* Which kernels this processor runs. */
+#include <pthread.h>
+
+#include "cpu/kernels/kernels.h"
+
+void kernels_exact_base(cpu_kernels_t *k);
+void kernels_rows_base(cpu_kernels_t *k);
+void kernels_exact_avx2(cpu_kernels_t *k);
+void kernels_rows_avx2(cpu_kernels_t *k);
+void kernels_exact_avx512(cpu_kernels_t *k);
+void kernels_rows_avx512(cpu_kernels_t *k);
+
+enum { MAX_SETS = 3 };
+static cpu_kernels_t sets[MAX_SETS];
+static int n_sets;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void add_set(const char *isa, void (*exact)(cpu_kernels_t *), void (*rows)(cpu_kernels_t *)) {
+    cpu_kernels_t *k = &sets[n_sets++];
+    k->isa = isa;
+    exact(k);
+    rows(k);
+}
+
+static void find_sets(void) {
+#if defined(__x86_64__)
+    add_set("SSE2", kernels_exact_base, kernels_rows_base);
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        add_set("AVX2", kernels_exact_avx2, kernels_rows_avx2);
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+        add_set("AVX-512", kernels_exact_avx512, kernels_rows_avx512);
+#else
+    add_set("baseline", kernels_exact_base, kernels_rows_base);
+#endif
+}
+
+const cpu_kernels_t *kernels_nth(int i) {
+    pthread_once(&once, find_sets);
+    return i < n_sets ? &sets[i] : NULL;
+}
+
+const cpu_kernels_t *kernels_best(void) {
+    pthread_once(&once, find_sets);
+    return &sets[n_sets - 1];
+}

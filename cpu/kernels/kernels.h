@@ -1,0 +1,48 @@
+/* Single-threaded inner loops over contiguous memory, compiled once per instruction set and chosen at run
+ * time. The ops around them (cpu/ops_*.c) own threads, shapes and scratch.
+ *
+ * "type" is DT_F32 or DT_BF16. Those marked exact give the same bits as the reference ops for every
+ * instruction set; the others may use fused multiply-add and sum in lanes. */
+#ifndef CPU_KERNELS_H
+#define CPU_KERNELS_H
+
+#include <stdbool.h>
+
+#include "model/backend.h"
+
+typedef struct {
+    const char *isa; /* for reports */
+
+    /* ---- exact: kernels_exact.c ---- */
+    /* Elements [first, first+n) of w; bf16: rounded to BF16 (always so when out_type is BF16). */
+    void (*dequant)(const qweight_t *w, size_t first, size_t n, void *out, dtype_t out_type, bool bf16);
+    void (*add)(void *y, const void *a, const void *b, size_t n, dtype_t type);
+    void (*cast)(void *dst, dtype_t dst_type, const void *src, dtype_t src_type, size_t n);
+    void (*dropout_row)(void *y, const void *x, size_t n, uint64_t row_key, float p, dtype_t type);
+    void (*adamw)(float *p, const float *g, float *m, float *v, size_t n, const adamw_t *h);
+
+    /* ---- rows: kernels_rows.c ---- */
+    float (*rmsnorm_fwd)(void *y, const void *x, const float *w, size_t C, float eps, dtype_t type); /* gives rstd */
+    void (*rmsnorm_bwd)(void *dx, const void *dy, const void *x, const float *w, float rstd, size_t C, dtype_t type);
+    void (*rope)(void *x, const float *cos_sin, size_t H, size_t D, float sign, dtype_t type);
+    void (*swiglu_fwd)(void *y, const void *gate, const void *up, size_t n, dtype_t type);
+    void (*swiglu_bwd)(void *dgate, void *dup, const void *dy, const void *gate, const void *up, size_t n,
+                       dtype_t type);
+    /* Loss of one row; want_grad overwrites it by grad_scale * (softmax - onehot). */
+    float (*ce_loss)(void *logits, size_t V, int32_t label, bool want_grad, float grad_scale, dtype_t type);
+    double (*sumsq)(const float *x, size_t n);
+    float (*dot)(const float *a, const float *b, size_t n);
+    float (*max)(const float *x, size_t n); /* -inf when n = 0 */
+    /* x = exp(scale * x - shift); gives the sum. */
+    float (*exp_sum)(float *x, size_t n, float scale, float shift);
+    /* ds = p * (dp - delta), in place in dp. */
+    void (*score_grad)(float *dp, const float *p, size_t n, float delta);
+    void (*scale)(float *x, size_t n, float factor);
+} cpu_kernels_t;
+
+/* The best set that this processor can run. */
+const cpu_kernels_t *kernels_best(void);
+/* Set i that this processor can run, the plainest first; NULL past the last. For tests and benchmarks. */
+const cpu_kernels_t *kernels_nth(int i);
+
+#endif

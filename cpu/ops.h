@@ -1,0 +1,36 @@
+/* The tuned ops: threads, tiles and scratch around the kernels and CBLAS. Each function below puts its ops
+ * into the table, over those of the reference.
+ *
+ * Threads split the work at places that do not depend on their number wherever that could change a result. */
+#ifndef CPU_OPS_H
+#define CPU_OPS_H
+
+#include "cpu/kernels/kernels.h"
+#include "model/backend.h"
+
+/* be->impl of a CPU backend. */
+typedef struct {
+    const cpu_kernels_t *kernels; /* NULL: reference ops only */
+} cpu_impl_t;
+
+static inline const cpu_kernels_t *cpu_kernels(const backend_t *be) {
+    return ((const cpu_impl_t *)be->impl)->kernels;
+}
+
+void tuned_gemm_ops(backend_t *be);      /* gemm */
+void tuned_weight_ops(backend_t *be);    /* quantize, dequant, gemm_weight */
+void tuned_row_ops(backend_t *be);       /* embedding, element-wise, norm, rope, swiglu, loss */
+void tuned_attention_ops(backend_t *be);
+void tuned_optimizer_ops(backend_t *be);
+
+/* Floats of workspace that each uses; an op starts at the beginning of the workspace. */
+size_t tuned_gemm_floats(void);
+size_t tuned_weight_floats(const backend_t *be, const workspace_need_t *need);
+size_t tuned_attention_floats(const backend_t *be, const workspace_need_t *need);
+
+/* gemm with scratch of tuned_gemm_floats() floats elsewhere than at the beginning of the workspace. */
+void tuned_gemm_at(backend_t *be, float *scratch, bool ta, bool tb, size_t M, size_t N, size_t K, float alpha,
+                   const void *A, dtype_t a_type, size_t lda, const void *B, dtype_t b_type, size_t ldb, float beta,
+                   void *C, dtype_t c_type, size_t ldc);
+
+#endif

@@ -1,0 +1,28 @@
+/* The op table: every op of a backend, each with the shapes that it is tested on. */
+#ifndef TESTS_OPS_CASES_H
+#define TESTS_OPS_CASES_H
+
+#include "ops_rig.h"
+
+/* Parameters of a case; what they mean is the op's business. */
+typedef struct {
+    size_t a, b, c, d;
+    int flags;
+} params_t;
+
+typedef struct {
+    const char *name;
+    void (*run)(rig_t *r, const params_t *p); /* runs the op once and collects its outputs */
+    const params_t *cases;
+    size_t n_cases;
+    enum {
+        SAME_BITS, /* every CPU implementation gives the bits of the reference */
+        ROUNDED,   /* close to the reference; the bits do not depend on the number of threads */
+        BY_SGEMM   /* close; the BLAS splits the work, so they may */
+    } agreement;
+} op_t;
+
+extern const op_t ops[];
+extern const size_t n_ops;
+
+#endif
