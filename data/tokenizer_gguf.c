@@ -112,7 +112,7 @@ static int build_proto(const source_t *s, spm_proto_t *p, err_t *err) {
     int32_t first_unknown = -1;
     for (size_t i = 0; i < s->n; i++) {
         gguf_str_t text;
-        spm_type_t type;
+        spm_type_t type = SPM_NORMAL;
         double score;
         if (get_token(s, i, &text, &type, err)) return err->code;
         if (!gguf_array_float(s->g, KEY("scores"), i, &score))
