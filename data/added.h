@@ -1,5 +1,6 @@
 /* Added tokens: texts that become one id wherever they stand, before the text around them is cut into words.
- * Of those that start first the longest wins. */
+ * Of those that start first the longest wins. White space that one takes along is no part of the next (the
+ * `tokenizers` library would give it twice when it is an added token too). */
 #ifndef DATA_ADDED_H
 #define DATA_ADDED_H
 
