@@ -35,8 +35,10 @@ typedef struct {
 } epoch_t;
 
 /* packing: samples in the (shuffled) order go to rows of at most max_length by best fit among the open rows
- * (bounded look-back), whole samples only. group_by_length: rows of like length come together, shuffled as
- * groups, longest group first in the epoch so that memory shows its peak at once. */
+ * (bounded look-back), whole samples only. group_by_length: rows of like length come together (in groups
+ * that are an optimizer step each), shuffled as groups, the group with the longest first in the epoch so that
+ * memory shows its peak at once; it has no effect on packed rows, which are of like length anyway. The rows of
+ * a step and their order are the same for every batch_size and accumulation of the same product. */
 void epoch_plan(const dataset_t *ds, const batch_spec_t *spec, size_t epoch, epoch_t *e);
 void epoch_free(epoch_t *e);
 size_t epoch_step_micros(const epoch_t *e, size_t step); /* micro-batches of a step */

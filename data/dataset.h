@@ -27,7 +27,8 @@ typedef struct {
     /* For reports. */
     size_t rows_read;      /* rows in the files */
     size_t truncated_rows, truncated_tokens; /* cut on the right at max_length (not `text`, which is split) */
-    size_t unlabelled_rows;                  /* no trained token (after truncation): left out, counted */
+    size_t unlabelled_rows;                  /* no trained token (after truncation; a `text` row's last piece of one
+                                              * token is such a row too): left out, counted */
     size_t label_tokens;
     size_t longest;        /* tokens of the longest sample */
     uint64_t fingerprint;  /* XXH3 of ids, labels and row lengths */
@@ -41,13 +42,28 @@ typedef struct {
     bool train_all;
     const tokenizer_t *tok;         /* may be NULL for `tokens` */
     const chat_template_t *chat;    /* may be NULL unless rows are conversations */
-    size_t vocab;                   /* of the model: an id outside it is an error */
+    size_t vocab;                   /* of the model: an id outside it is an error; 0: not known, not checked */
 } dataset_spec_t;
 
-/* ERR_USAGE with file, line and what was expected. A dataset without a trained token is an error. */
+/* Rows become tokens so:
+ *   messages, sharegpt   the conversation in the chat template; "tools" and "system" of the row are respected
+ *   alpaca               a user's turn (instruction, a blank line, input) and the answer, in the chat template;
+ *                        with the template `alpaca` or `none`: the Alpaca prompt's own text
+ *   prompt-completion    BOS if the tokenizer adds it, prompt, completion, EOS; trained from the completion on
+ *   text                 BOS likewise, text, EOS, all trained, split into samples of max_length
+ *   tokens               as given
+ * Special tokens are recognised in the texts of `text` and `prompt-completion` (BPE), not in conversations. A text
+ * that starts with BOS or ends with EOS spelled out gets no second one. A .txt file is one `text` row.
+ *
+ * ERR_USAGE with file, line and what was expected. A dataset without a trained token is an error. */
 int dataset_load(const dataset_spec_t *spec, dataset_t *ds, err_t *err);
 void dataset_free(dataset_t *ds);
 /* Looks at the first row only: which format a file has (DATA_AUTO resolved). */
 int dataset_detect(const char *file, data_format_t *f, err_t *err);
+
+/* A sample for people: its text, special tokens included, each trained stretch between `open` and `close` (brackets,
+ * or a terminal's colours). Without a tokenizer: ids. The caller frees. */
+char *dataset_sample_text(const dataset_t *ds, size_t sample, const tokenizer_t *tok, const char *open,
+                          const char *close);
 
 #endif

@@ -1,0 +1,28 @@
+/* Rows of data files, one at a time, so that memory holds one row: .jsonl, a .json array, .txt (one row: the whole
+ * file). What a file holds is told by its first byte: an array starts with '['. */
+#ifndef DATA_ROWS_H
+#define DATA_ROWS_H
+
+#include "base/file.h"
+#include "base/json.h"
+
+typedef struct {
+    const char *path; /* the caller's */
+    mapping_t map;
+    size_t at, line;  /* where the next row is looked for; lines count from 1 */
+    bool array, plain, done;
+} rows_t;
+
+typedef struct {
+    json_t *json;     /* owned by the row: json_decref; NULL for plain text */
+    const char *text; /* plain text, in the mapping */
+    size_t len;
+    size_t line;      /* where the row starts */
+} file_row_t;
+
+int rows_open(const char *path, rows_t *r, err_t *err);
+/* *more false: there are no more rows, and *row is untouched. ERR_USAGE with file:line for invalid JSON or UTF-8. */
+int rows_next(rows_t *r, file_row_t *row, bool *more, err_t *err);
+void rows_close(rows_t *r);
+
+#endif
