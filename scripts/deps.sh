@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that building, testing and the quick start need. Does nothing when all are there.
+set -euo pipefail
+
+packages=(
+    build-essential cmake pkg-config
+    libyaml-dev libjansson-dev libsentencepiece-dev libpcre2-dev libopenblas-openmp-dev libxxhash-dev
+    libcmocka-dev                # tests
+    python3 python3-pip unzip    # fetching the quick start's model, checking the demo data
+)
+
+if ! command -v dpkg-query >/dev/null 2>&1; then
+    echo "deps.sh: this is no Debian system; install what corresponds to: ${packages[*]}" >&2
+    exit 0    # configuring the build names what is really missing
+fi
+
+if command -v nvidia-smi >/dev/null 2>&1 && ! command -v nvcc >/dev/null 2>&1; then
+    echo "deps.sh: a GPU but no CUDA toolkit (12 or newer, with cuBLAS); install it yourself for the" \
+         "CUDA backend (its licence has to be accepted)" >&2
+fi
+
+missing=()
+for p in "${packages[@]}"; do
+    state=$(dpkg-query -W -f='${db:Status-Status}' "$p" 2>/dev/null || true)
+    [ "$state" = installed ] || missing+=("$p")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null 2>&1; then
+        echo "deps.sh: not root and no sudo; ask an administrator for: apt-get install ${missing[*]}" >&2
+        exit 1
+    fi
+    as_root=(sudo)
+fi
+
+echo "installing: ${missing[*]}"
+apt() {
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 "$@" </dev/null
+}
+apt update
+if ! apt install -y --no-install-recommends "${missing[@]}"; then
+    echo "deps.sh: could not install all of: ${missing[*]}" >&2
+    exit 1
+fi

@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# Every test there is: the C tests in a Release build and under AddressSanitizer + UBSan, then tests/cli/*.sh.
+# The last line is "N passed, N failed[, N skipped]"; exit status 1 if anything failed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+jobs=$(nproc)
+passed=0 failed=0 skipped=0
+
+heading() {
+    printf '\n=== %s ===\n' "$1"
+}
+
+finish() {
+    if [ "$skipped" -gt 0 ]; then
+        echo "$passed passed, $failed failed, $skipped skipped"
+    else
+        echo "$passed passed, $failed failed"
+    fi
+    [ "$failed" -eq 0 ]
+    exit
+}
+
+# What does not build is one failure, and the end: nothing after it could be trusted.
+build() { # DIR CMAKE_ARGUMENT...
+    local dir=$1
+    shift
+    if ! { cmake -S . -B "$dir" -DQLORA_TESTS=ON "$@" >"$dir.log" && cmake --build "$dir" -j "$jobs" >>"$dir.log"; } 2>&1
+    then
+        tail -n 40 "$dir.log"
+        failed=$((failed + 1))
+        finish
+    fi
+    rm -f "$dir.log"
+}
+
+# Runs the C tests of a build and counts cmocka's cases. A program that fails without a failed case (it crashed,
+# or ran out of time) counts as one failure.
+c_tests() { # DIR
+    local log=$1/Testing/Temporary/LastTest.log ok=0 bad=0 left=0
+    rm -f "$log"
+    ctest --test-dir "$1" --output-on-failure --no-tests=error --test-output-size-passed 10000000 \
+        --test-output-size-failed 10000000 || true
+    if [ ! -f "$log" ]; then
+        failed=$((failed + 1))
+        return
+    fi
+    read -r ok bad left < <(awk '
+        /^[0-9]+\/[0-9]+ Testing: /   { case_failed = 0; summary = 0; programs++ }
+        /^\[=+\].*test\(s\) run/      { summary = 1 }
+        /^\[       OK \]/             { ok++ }
+        /^\[  FAILED  \]/ && !summary { bad++; case_failed = 1 }
+        /^\[  SKIPPED \]/ && !summary { left++ }
+        /^Test Passed\.$/             { ended++ }
+        /^Test Failed\.$/             { ended++; if (!case_failed) bad++ }
+        END                           { print ok + 0, bad + programs - ended, left + 0 }' "$log")
+    if [ "$left" -gt 0 ]; then
+        echo "skipped in $1:"
+        awk '/^\[=+\].*test\(s\) run/ { summary = 1 }  / Testing: / { summary = 0 }
+             /^\[  SKIPPED \]/ && !summary { print "  " $4 (reason == "" ? "" : ": " reason) }
+             { reason = /^skip(ped)?: / ? substr($0, index($0, " ") + 1) : "" }' "$log"
+    fi
+    passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + left))
+}
+
+cli_tests() { # PROGRAM TEST...
+    local out
+    out=$(mktemp)
+    "$root/tests/cli/run.sh" "$@" | tee "$out" || true
+    read -r ok bad left < <(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p' "$out" |
+        tail -n 1; echo 0 1 0)    # a runner that printed no count failed
+    passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + left))
+    rm -f "$out"
+}
+
+heading "Dependencies"
+scripts/deps.sh
+
+heading "Model for the tests that need one"
+if [ -z "${QLORA_SMOLLM2_GGUF:-}" ]; then
+    if scripts/fetch_model.sh; then
+        export QLORA_SMOLLM2_GGUF=$root/models/SmolLM2-135M-Instruct.Q4_1.gguf
+    else
+        echo "no model: the tests that need it are skipped"
+    fi
+fi
+
+heading "C tests, Release"
+build build -DCMAKE_BUILD_TYPE=Release
+c_tests build
+
+heading "C tests, AddressSanitizer and UndefinedBehaviorSanitizer"
+build build-asan -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS_DEBUG=-O1 -DCMAKE_CXX_FLAGS_DEBUG=-O1 -DQLORA_SANITIZE=ON
+c_tests build-asan
+
+heading "Command line tests"
+cli_tests "$root/build/qlora-train"
+
+heading "Command line tests, AddressSanitizer"
+cli_tests "$root/build-asan/qlora-train" bad_input
+
+heading "Result"
+finish
