@@ -1,0 +1,20 @@
+# Every configuration that ships is read without an error: what is refused, if anything, is only a path that is
+# plainly marked as the reader's own, or the quick start's model where it was not fetched.
+. "$TESTS/cli/lib.sh"
+
+configs=("$TESTS"/../configs/*.yaml)
+[ ${#configs[@]} -ge 7 ] || fail "only ${#configs[@]} configurations found"
+for config in "${configs[@]}"; do
+    status=0
+    "$QLORA_TRAIN" plan "$config" >out.txt 2>err.txt || status=$?
+    case $status in
+        0) ;;
+        2)
+            grep -Eq '/path/to/|models/SmolLM2' err.txt || { cat err.txt; fail "$config"; }
+            ! grep -q 'did you mean' err.txt || { cat err.txt; fail "$config"; }
+            ;;
+        *) cat err.txt; fail "$config: exit status $status" ;;
+    esac
+done
+[ ! -e "$TESTS/../runs/llama-3-8b" ] || fail "plan wrote into runs/"
+bash -n "$TESTS/../configs/slurm.sbatch"

@@ -1,0 +1,53 @@
+# A run that is killed three times without warning, and resumed each time, ends with the bytes of one that was not.
+. "$TESTS/cli/lib.sh"
+
+steps=150
+write_data
+write_config whole $steps 7 >whole.yaml
+write_config killed $steps 7 >killed.yaml
+expect 0 "$QLORA_TRAIN" whole.yaml
+[ "$(logged_steps whole)" -eq $steps ] || fail "$(logged_steps whole) steps logged, expected $steps"
+
+kills=0
+for from in 12 45 80; do
+    target=$((from + RANDOM % 25))
+    "$QLORA_TRAIN" killed.yaml >out.txt 2>err.txt &
+    pid=$!
+    wait_for_steps $pid killed $target || { cat err.txt; fail "the run ended by itself before step $target"; }
+    sleep "0.0$((RANDOM % 10))"
+    if kill -KILL $pid 2>/dev/null; then kills=$((kills + 1)); fi
+    wait $pid 2>/dev/null || true
+    echo "killed after step $(logged_steps killed), newest checkpoint: $(newest_checkpoint killed)"
+done
+[ $kills -eq 3 ] || fail "only $kills of 3 runs could be killed"
+[ ! -e killed/adapter ] || fail "a killed run already has its final adapter"
+# A torn last line, as a crash in the middle of a write leaves it.
+printf '{"step": 9' >>killed/metrics.jsonl
+
+expect 0 "$QLORA_TRAIN" killed.yaml
+same_run whole killed
+
+# A finished run is left alone.
+before=$(find killed -type f -exec sha256sum {} + | sort)
+expect 0 "$QLORA_TRAIN" killed.yaml
+[ "$before" = "$(find killed -type f -exec sha256sum {} + | sort)" ] || fail "a finished run was changed"
+
+# Another run's directory is refused.
+expect 2 "$QLORA_TRAIN" killed.yaml lora.r=8
+[ "$before" = "$(find killed -type f -exec sha256sum {} + | sort)" ] || fail "another run's directory was changed"
+
+# At most save_total_limit checkpoints are kept.
+[ "$(find whole -maxdepth 1 -name 'checkpoint-*' | wc -l)" -le 3 ] || fail "more than 3 checkpoints: $(ls whole)"
+
+# Killed before its first checkpoint, a run starts over.
+write_config early 60 60 >early.yaml
+write_config early-whole 60 60 >early-whole.yaml
+"$QLORA_TRAIN" early.yaml >out.txt 2>err.txt &
+pid=$!
+wait_for_steps $pid early 2 || fail "the run ended by itself"
+kill -KILL $pid
+wait $pid 2>/dev/null || true
+[ -z "$(newest_checkpoint early)" ] || fail "a checkpoint before step 60: $(newest_checkpoint early)"
+expect 0 "$QLORA_TRAIN" early.yaml
+expect 0 "$QLORA_TRAIN" early-whole.yaml
+same_run early-whole early

@@ -1,0 +1,43 @@
+# SIGTERM, SIGINT and SIGUSR1 end a run with a good checkpoint and exit status 75; run again, it goes on from there.
+. "$TESTS/cli/lib.sh"
+
+steps=150
+write_data
+write_config whole $steps 1000 >whole.yaml
+write_config stopped $steps 1000 >stopped.yaml
+expect 0 "$QLORA_TRAIN" whole.yaml
+
+# Bash starts background programs with SIGINT ignored, which a program would inherit: set it back.
+start() {
+    env --default-signal=INT "$QLORA_TRAIN" stopped.yaml >out.txt 2>err.txt &
+    pid=$!
+}
+
+target=10
+for signal in TERM INT USR1; do
+    start
+    wait_for_steps $pid stopped $target || { cat err.txt; fail "the run ended by itself before step $target"; }
+    kill -$signal $pid
+    status=0
+    wait $pid || status=$?
+    [ $status -eq 75 ] || { cat err.txt; fail "exit status $status after SIG$signal, expected 75"; }
+    logged=$(logged_steps stopped)
+    [ "$(newest_checkpoint stopped)" = "stopped/checkpoint-$logged" ] ||
+        fail "SIG$signal: newest checkpoint $(newest_checkpoint stopped), $logged steps logged"
+    [ "$logged" -lt $steps ] || fail "SIG$signal came too late to stop anything"
+    [ ! -e stopped/adapter ] || fail "a stopped run already has its final adapter"
+    target=$((logged + 10))
+done
+
+expect 0 "$QLORA_TRAIN" stopped.yaml
+same_run whole stopped
+
+# While a run has the directory, a second one is refused and disturbs nothing.
+write_config busy $steps 1000 >busy.yaml
+"$QLORA_TRAIN" busy.yaml >busy.out 2>busy.err &
+pid=$!
+wait_for_steps $pid busy 2 || fail "the run ended by itself"
+expect 2 "$QLORA_TRAIN" busy.yaml
+kill -0 $pid 2>/dev/null || fail "the first run is gone"
+wait $pid || fail "the first run failed: $(cat busy.err)"
+same_run whole busy
