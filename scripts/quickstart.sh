@@ -16,7 +16,7 @@ heading() {
 answers() { # [--adapter DIR]
     while IFS= read -r prompt; do
         printf '\n> %s\n' "$prompt"
-        "$program" generate "$config" "$@" --prompt "$prompt" </dev/null
+        "$program" generate "$config" "$@" --max-new-tokens 80 --prompt "$prompt" </dev/null
     done <data/demo/prompts.txt
 }
 
