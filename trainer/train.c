@@ -51,7 +51,7 @@ typedef struct {
     epoch_t epoch;
     bool have_epoch;
     batch_t batch;
-    metrics_t *metrics;
+    metrics_t metrics;
     char *config_yaml;
     double started;        /* now() minus the seconds that the run had before */
 } loop_t;
@@ -104,8 +104,9 @@ static void train_step(loop_t *l, step_result_t *r) {
     run->pool.peak = 0;
     enter_epoch(l, epoch);
     r->loss = accumulate(l, l->state->step - l->steps->epochs[epoch].first, r);
-    r->lr = schedule_lr(c->training.scheduler, c->training.learning_rate, l->state->step, l->steps->total,
-                        schedule_warmup(c, l->steps->total));
+    r->lr = schedule_lr(c->training.scheduler, c->training.learning_rate,
+                        schedule_warmup(c->training.warmup_ratio, c->training.warmup_steps, l->steps->total),
+                        l->steps->total, l->state->step);
     optimizer_hyper_t h = hyper(c, r->lr);
     r->skipped = !optimizer_step(&run->opt, &run->lora, run->be, &h, &r->grad_norm);
     run->be->sync(run->be);
@@ -131,21 +132,25 @@ static int log_step(loop_t *l, const step_result_t *r, err_t *err) {
                           .tokens_per_second = (double)r->tokens / r->seconds, .peak_device_bytes = r->peak_bytes,
                           .elapsed_seconds = s->elapsed_seconds};
     bool logged = s->step % l->run->config.training.logging_steps == 0 || s->step == l->steps->total;
-    progress_step(&row, logged);
-    return logged ? metrics_step(l->metrics, &row, err) : 0;
+    progress_step(&(progress_step_t){.step = row.step, .epoch = row.epoch, .loss = row.loss, .grad_norm = row.grad_norm,
+                                     .learning_rate = row.learning_rate, .tokens_per_second = row.tokens_per_second,
+                                     .peak_device_bytes = row.peak_device_bytes, .logged = logged});
+    return logged ? metrics_step(&l->metrics, &row, err) : 0;
 }
 
 static int evaluate(loop_t *l, err_t *err) {
     run_t *run = l->run;
     size_t every = run->config.training.eval_steps, step = l->state->step, tokens;
     if (!every || (step % every != 0 && step != l->steps->total)) return 0;
+    progress_note("evaluating");
     double loss = run_evaluate(run, &run->eval, &tokens);
     progress_eval(step, loss, exp(loss));
-    return metrics_eval(l->metrics, step, loss, exp(loss), err);
+    return metrics_eval(&l->metrics, step, loss, exp(loss), err);
 }
 
 static int save(loop_t *l, err_t *err) {
     const config_t *c = &l->run->config;
+    progress_note("saving checkpoint-%zu", l->state->step);
     return checkpoint_save(c->training.output_dir, l->state, &l->run->lora, &l->run->opt, l->run->be, l->config_yaml,
                            c->model.path, c->training.save_total_limit, err);
 }
@@ -186,7 +191,7 @@ int train_loop(run_t *run, const steps_t *steps, train_state_t *state, err_t *er
     progress_start(steps->total, state->step);
     rc = run_steps(&l, err);
     progress_end();
-    metrics_close(l.metrics);
+    metrics_close(&l.metrics);
     if (l.have_epoch) epoch_free(&l.epoch);
     batch_free(&l.batch);
     free(l.config_yaml);
