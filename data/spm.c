@@ -3,8 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SPACE_MARK "\xe2\x96\x81" /* U+2581 */
-
 /* ---- protobuf: a field is (number << 3 | wire type), then the value ---- */
 
 enum { WIRE_VARINT = 0, WIRE_BYTES = 2, WIRE_FIXED32 = 5 };

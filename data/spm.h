@@ -7,6 +7,8 @@
 #include "data/spm_shim.h"
 #include "data/vocab.h"
 
+#define SPACE_MARK "\xe2\x96\x81" /* U+2581, how pieces write a space */
+
 /* A ModelProto (sentencepiece_model.proto) in protobuf's wire format, a piece at a time in the order of ids. */
 typedef struct {
     strbuf_t buf;

@@ -11,8 +11,9 @@
 
 typedef struct tokenizer tokenizer_t;
 
-/* path: a model directory (tokenizer.json, else tokenizer.model), a GGUF file, a bare tokenizer.json or
- * tokenizer.model. Special tokens by role come from tokenizer_config.json / special_tokens_map.json /
+/* path: a model directory (tokenizer.json, else tokenizer.model), a bare tokenizer.json or tokenizer.model by its
+ * suffix, else a GGUF file. A tokenizer.json converted from SentencePiece needs its tokenizer.model beside it, which
+ * is read instead. Special tokens by role come from tokenizer_config.json / special_tokens_map.json /
  * generation_config.json beside it where there are such files. */
 int tokenizer_open(const char *path, tokenizer_t **tok, err_t *err);
 void tokenizer_close(tokenizer_t *tok); /* NULL is fine */
@@ -49,8 +50,8 @@ bool tokenizer_is_special(const tokenizer_t *tok, int32_t id);
 const char *tokenizer_chat_template(const tokenizer_t *tok);
 
 /* Writes tokenizer.json and tokenizer_config.json (with the chat template) to a directory, for exports from a
- * GGUF: the result loads in transformers and gives the same ids. SentencePiece from a GGUF: tokenizer.model
- * is not reproduced; tokenizer.json is written. */
+ * GGUF: the result loads in transformers and gives the same ids. SentencePiece: tokenizer.model as well (from a
+ * GGUF: a new one of its pieces and scores), which is what is read here again. */
 int tokenizer_save(const tokenizer_t *tok, const char *dir, err_t *err);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "data/tokenizer_parts.h"
+#include "data/utf8.h"
 #include "model/gguf.h"
 
 #define KEY(name) "tokenizer.ggml." name
@@ -77,8 +78,7 @@ static int load_bpe(tokenizer_t *t, source_t *s, err_t *err) {
     const pretokenizer_preset_t *preset;
     json_t *desc;
     if (!gguf_get_str(s->g, KEY("pre"), &name))
-        return err_set(err, ERR_USAGE, "%s: " KEY("pre") " is missing; without it the words of the tokenizer are unknown",
-                       s->path);
+        return err_set(err, ERR_USAGE, "%s: " KEY("pre") " is missing; without it words are unknown", s->path);
     if (pretokenizer_preset(name.p, name.len, s->path, &preset, err)) return err->code;
     if (load_bpe_tokens(t, s, err) || load_merges(t, s, err)) return err->code;
     if (json_text(preset->pre_tokenizer, strlen(preset->pre_tokenizer), preset->name, &desc, err)) return err->code;
@@ -180,7 +180,11 @@ static int load(tokenizer_t *t, source_t *s, err_t *err) {
         return err_set(err, ERR_USAGE, "%s: " KEY("model") " is \"%.*s\"; expected gpt2 or llama", s->path,
                        model.len > 100 ? 100 : (int)model.len, model.p);
     if (get_tokens(s, err) || kinds[k].load(t, s, err) || load_roles(t, s, err)) return err->code;
-    if (gguf_get_str(s->g, "tokenizer.chat_template", &tmpl)) t->chat_template = xstrndup(tmpl.p, tmpl.len);
+    if (gguf_get_str(s->g, "tokenizer.chat_template", &tmpl)) {
+        if (utf8_valid(tmpl.p, tmpl.len) != tmpl.len)
+            return err_set(err, ERR_USAGE, "%s: tokenizer.chat_template: not valid UTF-8", s->path);
+        t->chat_template = xstrndup(tmpl.p, tmpl.len);
+    }
     load_context_length(t, s->g);
     return 0;
 }

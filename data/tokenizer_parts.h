@@ -41,4 +41,10 @@ int tokenizer_load_gguf(tokenizer_t *t, const char *path, err_t *err);
 /* Roles, add_bos and the chat template from the files beside a tokenizer.json or tokenizer.model. */
 int tokenizer_load_settings(tokenizer_t *t, const char *dir, err_t *err);
 
+/* Parts of a tokenizer.json; new references. */
+json_t *json_of_token(const tokenizer_t *t, int32_t id);
+json_t *json_of_added(const tokenizer_t *t, const added_token_t *a);
+json_t *json_of_post_processor(const tokenizer_t *t);
+json_t *json_of_spm(const tokenizer_t *t); /* a whole one */
+
 #endif
