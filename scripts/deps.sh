@@ -4,7 +4,7 @@ set -euo pipefail
 
 packages=(
     build-essential cmake pkg-config
-    libyaml-dev libjansson-dev libsentencepiece-dev libpcre2-dev libopenblas-openmp-dev libxxhash-dev
+    libyaml-dev libjansson-dev libsentencepiece-dev libpcre2-dev libutf8proc-dev libopenblas-openmp-dev libxxhash-dev
     libcmocka-dev                # tests
     python3 python3-pip unzip    # fetching the quick start's model, checking the demo data
 )
