@@ -133,6 +133,9 @@ int chat_template_resolve(const tokenizer_t *tok, chat_format_t wanted, chat_tem
         return err_set(err, ERR_USAGE, "data.chat_template: %s needs the token %s, which the model's vocabulary does not "
                        "have; expected another template or auto", names[wanted], token);
     }
+    if (strchr(v->role[ROLE_ASSISTANT].close, CHAT_EOS[0]) && tokenizer_eos(tok) < 0)
+        return err_set(err, ERR_USAGE, "data.chat_template: %s ends answers with EOS, which the tokenizer does not name; "
+                       "expected eos_token in tokenizer_config.json", names[v->format]);
     t->format = v->format;
     t->variant = v;
     t->trim = v->trim;

@@ -36,7 +36,10 @@ static size_t open_row(epoch_t *e, size_t *cap) {
 
 static void rows_of_one(epoch_t *e) {
     size_t cap = 0;
-    for (size_t i = 0; i < e->ds->n_samples; i++) e->rows[open_row(e, &cap)] = (row_t){i, 1, length_of(e, i)};
+    for (size_t i = 0; i < e->ds->n_samples; i++) {
+        size_t r = open_row(e, &cap);
+        e->rows[r] = (row_t){i, 1, length_of(e, i)};
+    }
 }
 
 /* The open row that a sample of `len` tokens fills best; OPEN_ROWS: none has room. */

@@ -280,6 +280,7 @@ static void test_unknown_templates(void **state) {
     assert_unresolved("{{ '<start_of_turn>' }}", CHAT_AUTO, "not one of those known here; expected one of chatml, llama2");
     assert_unresolved("<|im_start|>user<|im_sep|>", CHAT_AUTO, "not one of those known here");
     assert_unresolved(NULL, CHAT_LLAMA3, "llama3 needs the token <|start_header_id|>");
+    assert_unresolved(NULL, CHAT_ALPACA, "alpaca ends answers with EOS, which the tokenizer does not name");
 }
 
 static void assert_refused(const tokenizer_t *tok, chat_format_t f, const chat_turn_t *turns, size_t n, const char *text) {
