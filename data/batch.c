@@ -39,7 +39,8 @@ static void reserve(batch_t *b, size_t tokens) {
     if (tokens <= b->cap) return;
     CHECK(tokens < INT32_MAX);
     int32_t **arrays[] = {&b->ids, &b->pos, &b->row, &b->row_pos, &b->target_idx, &b->target};
-    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) *arrays[i] = xrealloc(*arrays[i], tokens * sizeof(int32_t));
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
+        *arrays[i] = xrealloc(*arrays[i], tokens * sizeof(int32_t));
     /* A segment has at least one token. */
     b->seg_off = xrealloc(b->seg_off, (tokens + 1) * sizeof(int32_t));
     b->cap = tokens;

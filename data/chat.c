@@ -20,8 +20,8 @@ static int check_turns(const chat_variant_t *v, const chat_turn_t *turns, size_t
         chat_role_t role = turns[i].role;
         if (role == ROLE_SYSTEM && v->system_place != SYSTEM_OWN_TURN) {
             if (i > 0)
-                return err_set(err, ERR_USAGE, "turn %zu: the %s template has a system message only at the start", i + 1,
-                               v->name);
+                return err_set(err, ERR_USAGE, "turn %zu: the %s template has a system message only at the start",
+                               i + 1, v->name);
             continue;
         }
         if (!v->role[role].open)
@@ -35,7 +35,8 @@ static int check_turns(const chat_variant_t *v, const chat_turn_t *turns, size_t
         answers += role == ROLE_ASSISTANT;
     }
     if (users == 0 && n > 0 && turns[0].role == ROLE_SYSTEM && v->system_place != SYSTEM_OWN_TURN)
-        return err_set(err, ERR_USAGE, "a system message without a user turn: the %s template has it inside one", v->name);
+        return err_set(err, ERR_USAGE, "a system message without a user turn: the %s template has it inside one",
+                       v->name);
     return 0;
 }
 
@@ -166,7 +167,8 @@ static int write_all(render_t *r, bool generation, err_t *err) {
 int chat_render(const tokenizer_t *tok, const chat_template_t *t, const chat_turn_t *turns, size_t n_turns,
                 bool train_all, bool generation, ids_t *ids, ids_t *labels, err_t *err) {
     if (!t->variant)
-        return err_set(err, ERR_USAGE, "a conversation needs a chat template; expected data.chat_template other than none");
+        return err_set(err, ERR_USAGE, "a conversation needs a chat template; expected data.chat_template other than "
+                       "none");
     chat_turn_t *all = NULL;
     if (t->default_system && (n_turns == 0 || turns[0].role != ROLE_SYSTEM)) {
         all = xmalloc((n_turns + 1) * sizeof *all);
@@ -184,7 +186,7 @@ int chat_render(const tokenizer_t *tok, const chat_template_t *t, const chat_tur
     render_t r = {.t = t, .turns = turns, .n = n_turns,
                   .out = {.tok = tok, .ids = ids, .labels = labels, .train_all = train_all}};
     int rc = write_all(&r, generation, err);
-    if (rc == 0 && train_all && labels->len > start && ids->ids[start] == tokenizer_bos(tok)) labels->ids[start] = LABEL_NONE;
+    if (train_all && labels->len > start && ids->ids[start] == tokenizer_bos(tok)) labels->ids[start] = LABEL_NONE;
     text_free(&r.out);
     free(all);
     return rc;

@@ -130,12 +130,16 @@ int chat_template_resolve(const tokenizer_t *tok, chat_format_t wanted, chat_tem
         const char *token = "";
         for (size_t i = 0; i < chat_n_variants; i++)
             if (chat_variants[i].format == wanted) token = chat_variants[i].token;
-        return err_set(err, ERR_USAGE, "data.chat_template: %s needs the token %s, which the model's vocabulary does not "
-                       "have; expected another template or auto", names[wanted], token);
+        return err_set(err, ERR_USAGE,
+                       "data.chat_template: %s needs the token %s, which the model's vocabulary does not "
+                       "have; expected another template or auto",
+                       names[wanted], token);
     }
     if (strchr(v->role[ROLE_ASSISTANT].close, CHAT_EOS[0]) && tokenizer_eos(tok) < 0)
-        return err_set(err, ERR_USAGE, "data.chat_template: %s ends answers with EOS, which the tokenizer does not name; "
-                       "expected eos_token in tokenizer_config.json", names[v->format]);
+        return err_set(err, ERR_USAGE,
+                       "data.chat_template: %s ends answers with EOS, which the tokenizer does not name; "
+                       "expected eos_token in tokenizer_config.json",
+                       names[v->format]);
     t->format = v->format;
     t->variant = v;
     t->trim = v->trim;

@@ -44,7 +44,8 @@ static size_t special_at(const text_out_t *o, const char *s, int32_t *id) {
     /* An added token that is not "special" (<tool_call>): plain text would not give it. */
     ids_t plain = {0};
     err_t ignored = {0};
-    bool same = tokenizer_encode(o->tok, name, n, false, &plain, &ignored) == 0 && plain.len == 1 && plain.ids[0] == *id;
+    bool same = tokenizer_encode(o->tok, name, n, false, &plain, &ignored) == 0 && plain.len == 1 &&
+                plain.ids[0] == *id;
     free(plain.ids);
     return same ? 0 : n;
 }

@@ -8,6 +8,8 @@
     "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n" \
     "You are provided with function signatures within <tools></tools> XML tags:\n<tools>"
 #define CALL_HEAD "\n</tools>\n\nFor each function call, return a json object with function name and arguments"
+#define PLAIN_CALL ":\n" CALL_JSON
+#define TAGGED_CALL " within <tool_call></tool_call> XML tags:\n<tool_call>\n" CALL_JSON "\n</tool_call>"
 #define CALL_JSON "{\"name\": <function-name>, \"arguments\": <args-json-object>}"
 
 static char *tools_text(const chat_template_t *t, const json_t *tools) {
@@ -21,9 +23,8 @@ static char *tools_text(const chat_template_t *t, const json_t *tools) {
         strbuf_adds(&b, one);
         free(one);
     }
-    strbuf_adds(&b, t->variant && t->variant->tagged_calls
-                        ? CALL_HEAD " within <tool_call></tool_call> XML tags:\n<tool_call>\n" CALL_JSON "\n</tool_call>"
-                        : CALL_HEAD ":\n" CALL_JSON);
+    strbuf_adds(&b, CALL_HEAD);
+    strbuf_adds(&b, t->variant && t->variant->tagged_calls ? TAGGED_CALL : PLAIN_CALL);
     return b.p;
 }
 

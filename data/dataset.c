@@ -50,8 +50,10 @@ static int add_row(loader_t *l, data_format_t format, err_t *err) {
     l->ds->rows_read++;
     for (size_t i = 0; i < n && l->spec->vocab; i++)
         if ((size_t)ids->ids[i] >= l->spec->vocab)
-            return err_set(err, ERR_USAGE, "token id %d, but the model's vocabulary has %zu; expected the tokenizer to be "
-                           "the model's own", ids->ids[i], l->spec->vocab);
+            return err_set(err, ERR_USAGE,
+                           "token id %d, but the model's vocabulary has %zu; expected the tokenizer to be "
+                           "the model's own",
+                           ids->ids[i], l->spec->vocab);
     if (format == DATA_TEXT && n > max) {
         for (size_t a = 0; a < n; a += max) add_sample(l, ids->ids + a, labels->ids + a, n - a < max ? n - a : max);
         return 0;
@@ -69,8 +71,10 @@ static int add_row(loader_t *l, data_format_t format, err_t *err) {
 static int check_needs(loader_t *l, data_format_t f, err_t *err) {
     const dataset_spec_t *s = l->spec;
     if (format_needs_tokenizer(f) && !s->tok)
-        return err_set(err, ERR_USAGE, "rows of the format %s need a tokenizer; expected one with the model, or rows of "
-                       "the format tokens", data_format_name(f));
+        return err_set(err, ERR_USAGE,
+                       "rows of the format %s need a tokenizer; expected one with the model, or rows of "
+                       "the format tokens",
+                       data_format_name(f));
     if (format_needs_chat(f) && (!s->chat || s->chat->format == CHAT_NONE))
         return err_set(err, ERR_USAGE, "rows of the format %s need a chat template; expected data.chat_template other "
                        "than none", data_format_name(f));
@@ -111,9 +115,10 @@ static int load_files(loader_t *l, err_t *err) {
     }
     const dataset_t *ds = l->ds;
     if (ds->n_samples > 0) return 0;
-    return err_set(err, ERR_USAGE, "%s: no trained token in any of %zu rows (%zu cut at %zu tokens); expected answers of "
-                   "the assistant (or completions) that begin within data.max_length", s->files[0], ds->rows_read,
-                   ds->truncated_rows, s->max_length);
+    return err_set(err, ERR_USAGE,
+                   "%s: no trained token in any of %zu rows (%zu cut at %zu tokens); expected answers of "
+                   "the assistant (or completions) that begin within data.max_length",
+                   s->files[0], ds->rows_read, ds->truncated_rows, s->max_length);
 }
 
 static uint64_t fingerprint(const dataset_t *ds) {

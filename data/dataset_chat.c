@@ -132,7 +132,8 @@ static int render(row_writer_t *w, const chat_template_t *chat, const talk_t *t,
     return chat_render(w->spec->tok, chat, t->turns, t->n, w->spec->train_all, false, &w->ids, &w->labels, err);
 }
 
-static int read_conversation(talk_t *t, const chat_template_t *chat, const json_t *row, const char *list_key, err_t *err) {
+static int read_conversation(talk_t *t, const chat_template_t *chat, const json_t *row, const char *list_key,
+                             err_t *err) {
     const json_t *list = json_object_get(row, list_key);
     if (!json_is_array(list)) return err_set(err, ERR_USAGE, "%s: expected a list of messages", list_key);
     const char *system;

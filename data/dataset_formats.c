@@ -163,7 +163,8 @@ int row_detect(const file_row_t *row, data_format_t *f, err_t *err) {
         *f = (data_format_t)i;
         return 0;
     }
-    return err_set(err, ERR_USAGE, "the row's keys are of no known format; expected messages, conversations, instruction "
+    return err_set(err, ERR_USAGE,
+                   "the row's keys are of no known format; expected messages, conversations, instruction "
                    "and output, prompt and completion, text, or input_ids");
 }
 

@@ -15,7 +15,8 @@ int rows_open(const char *path, rows_t *r, err_t *err) {
     bool json = path_has_suffix(path, ".jsonl") || path_has_suffix(path, ".json");
     r->plain = path_has_suffix(path, ".txt");
     if (!json && !r->plain)
-        return err_set(err, ERR_USAGE, "%s: unknown kind of data file; expected .jsonl, .json (an array) or .txt", path);
+        return err_set(err, ERR_USAGE, "%s: unknown kind of data file; expected .jsonl, .json (an array) or .txt",
+                       path);
     if (file_map(path, &r->map, err)) return err->code;
     if (r->map.size >= 3 && memcmp(r->map.data, "\xef\xbb\xbf", 3) == 0) r->at = 3; /* byte order mark */
     if (r->plain) return 0;
@@ -65,7 +66,8 @@ static int next_element(rows_t *r, file_row_t *row, bool *more, err_t *err) {
         skip_space(r);
         r->done = true;
         *more = false;
-        return r->at == r->map.size ? 0 : err_set(err, ERR_USAGE, "%s:%zu: text after the end of the array", r->path, r->line);
+        if (r->at == r->map.size) return 0;
+        return err_set(err, ERR_USAGE, "%s:%zu: text after the end of the array", r->path, r->line);
     }
     size_t used = 0;
     if (parse(r, r->map.size, JSON_DISABLE_EOF_CHECK, &row->json, &used, err)) return err->code;

@@ -33,7 +33,8 @@ static dataset_t make_dataset(uint64_t seed) {
 }
 
 static batch_spec_t spec_of(size_t batch, size_t accumulation) {
-    return (batch_spec_t){.batch_size = batch, .accumulation = accumulation, .max_length = MAX_LENGTH, .shuffle = true, .seed = 7};
+    return (batch_spec_t){
+        .batch_size = batch, .accumulation = accumulation, .max_length = MAX_LENGTH, .shuffle = true, .seed = 7};
 }
 
 /* All that an epoch's batches say of each token, in order, for comparisons. */
@@ -188,7 +189,8 @@ static void test_cut_does_not_matter(void **state) {
     dataset_free(&ds);
 }
 
-static bool same_order(const dataset_t *ds, const batch_spec_t *a, size_t epoch_a, const batch_spec_t *b, size_t epoch_b) {
+static bool same_order(const dataset_t *ds, const batch_spec_t *a, size_t epoch_a, const batch_spec_t *b,
+                       size_t epoch_b) {
     epoch_t ea, eb;
     epoch_plan(ds, a, epoch_a, &ea);
     epoch_plan(ds, b, epoch_b, &eb);

@@ -28,9 +28,9 @@ static int open_bpe(err_t *err) {
 static int setup(void **state) {
     (void)state;
     err_t err = {0};
-    return open_bpe(&err) ||
-           tokenizer_open(test_path("golden/tokenizer/llama2-tokenizer.model"), &spm, &err) ||
-           chat_template_resolve(bpe, CHAT_CHATML, &chatml, &err) || chat_template_resolve(spm, CHAT_LLAMA2, &llama2, &err);
+    return open_bpe(&err) || tokenizer_open(test_path("golden/tokenizer/llama2-tokenizer.model"), &spm, &err) ||
+           chat_template_resolve(bpe, CHAT_CHATML, &chatml, &err) ||
+           chat_template_resolve(spm, CHAT_LLAMA2, &llama2, &err);
 }
 
 static int teardown(void **state) {
@@ -54,7 +54,12 @@ static const char *write_file(const char *name, const void *data, size_t n) {
 }
 
 static dataset_spec_t spec_of(const char *const *files, size_t n, const tokenizer_t *tok, const chat_template_t *chat) {
-    return (dataset_spec_t){.files = files, .n_files = n, .format = DATA_AUTO, .max_length = 64, .tok = tok, .chat = chat,
+    return (dataset_spec_t){.files = files,
+                            .n_files = n,
+                            .format = DATA_AUTO,
+                            .max_length = 64,
+                            .tok = tok,
+                            .chat = chat,
                             .vocab = tok ? tokenizer_vocab(tok) : 100};
 }
 
@@ -86,23 +91,33 @@ static void check_first(const char *name, const char *text, data_format_t format
 
 static void test_formats(void **state) {
     (void)state;
-    check_first("a.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}, {\"role\": \"assistant\", \"content\": \"Yo\"}]}\n",
+    check_first("a.jsonl",
+                "{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}, {\"role\": \"assistant\", \"content\": "
+                "\"Yo\"}]}\n",
                 DATA_MESSAGES, "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n[[Yo<|im_end|>]]\n");
-    check_first("a.json", "[{\"conversations\": [{\"from\": \"system\", \"value\": \"S\"}, {\"from\": \"human\", \"value\": \"Hi\"}, "
-                "{\"from\": \"function_call\", \"value\": \"{}\"}, {\"from\": \"observation\", \"value\": \"7\"}, "
-                "{\"from\": \"gpt\", \"value\": \"Yo\"}]}]",
-                DATA_SHAREGPT, "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
-                "[[{}<|im_end|>]]\n<|im_start|>tool\n7<|im_end|>\n<|im_start|>assistant\n[[Yo<|im_end|>]]\n");
+    check_first(
+        "a.json",
+        "[{\"conversations\": [{\"from\": \"system\", \"value\": \"S\"}, {\"from\": \"human\", \"value\": \"Hi\"}, "
+        "{\"from\": \"function_call\", \"value\": \"{}\"}, {\"from\": \"observation\", \"value\": \"7\"}, "
+        "{\"from\": \"gpt\", \"value\": \"Yo\"}]}]",
+        DATA_SHAREGPT,
+        "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+        "[[{}<|im_end|>]]\n<|im_start|>tool\n7<|im_end|>\n<|im_start|>assistant\n[[Yo<|im_end|>]]\n");
     check_first("a.jsonl", "{\"instruction\": \"Add\", \"input\": \"1 2\", \"output\": \"3\"}", DATA_ALPACA,
                 "<|im_start|>user\nAdd\n\n1 2<|im_end|>\n<|im_start|>assistant\n[[3<|im_end|>]]\n");
-    check_first("a.jsonl", "{\"prompt\": \"1+1=\", \"completion\": \" 2\"}", DATA_PROMPT_COMPLETION, "1+1=[[ 2<|endoftext|>]]");
-    check_first("a.jsonl", "\xef\xbb\xbf\r\n{\"text\": \"Hello there\"}\r\n", DATA_TEXT, "Hello[[ there<|endoftext|>]]");
+    check_first("a.jsonl", "{\"prompt\": \"1+1=\", \"completion\": \" 2\"}", DATA_PROMPT_COMPLETION,
+                "1+1=[[ 2<|endoftext|>]]");
+    check_first("a.jsonl", "\xef\xbb\xbf\r\n{\"text\": \"Hello there\"}\r\n", DATA_TEXT,
+                "Hello[[ there<|endoftext|>]]");
     check_first("a.txt", "Hello there\n", DATA_TEXT, "Hello[[ there\n<|endoftext|>]]");
     check_first("a.json", " [ {\"text\": \"a b\"} , {\"text\": \"c\"} ] ", DATA_TEXT, "a[[ b<|endoftext|>]]");
     /* OpenAI-style parts and calls. */
-    check_first("a.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"Hi\"}]}, "
-                "{\"role\": \"assistant\", \"content\": null, \"tool_calls\": [{\"function\": {\"name\": \"f\", \"arguments\": \"{}\"}}]}]}",
-                DATA_MESSAGES, "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    check_first("a.jsonl",
+                "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"Hi\"}]}, "
+                "{\"role\": \"assistant\", \"content\": null, \"tool_calls\": [{\"function\": {\"name\": \"f\", "
+                "\"arguments\": \"{}\"}}]}]}",
+                DATA_MESSAGES,
+                "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
                 "[[{\"name\": \"f\", \"arguments\": {}}<|im_end|>]]\n");
 }
 
@@ -134,8 +149,12 @@ static void test_tokens(void **state) {
     spec.max_length = 4;
     dataset_t ds;
     err_t err = {0};
-    assert_ok(load_text("t.jsonl", "{\"input_ids\": [1, 2, 3], \"labels\": [-100, 9, -100]}\n\n{\"input_ids\": [4, 5, 6, 7, 8, 9]}\n"
-                        "{\"input_ids\": [4, 5], \"labels\": [4, -100]}\n{\"input_ids\": []}\n", &spec, &ds, &err), err);
+    assert_ok(
+        load_text("t.jsonl",
+                  "{\"input_ids\": [1, 2, 3], \"labels\": [-100, 9, -100]}\n\n{\"input_ids\": [4, 5, 6, 7, 8, 9]}\n"
+                  "{\"input_ids\": [4, 5], \"labels\": [4, -100]}\n{\"input_ids\": []}\n",
+                  &spec, &ds, &err),
+        err);
     assert_int_equal(ds.n_samples, 2);
     assert_int_equal(ds.rows_read, 4);
     assert_int_equal(ds.unlabelled_rows, 2);
@@ -172,8 +191,8 @@ static void test_text_is_split_others_are_cut(void **state) {
     assert_sample(&ds, 0, bpe, "a b[[ c d]]");
     dataset_free(&ds);
     /* The answer lies behind the cut. */
-    assert_error(load_text("t.jsonl", "{\"prompt\": \"a b c d e\", \"completion\": \" f\"}", &spec, &ds, &err), err, ERR_USAGE,
-                 "no trained token in any of 1 rows (1 cut at 4 tokens)");
+    assert_error(load_text("t.jsonl", "{\"prompt\": \"a b c d e\", \"completion\": \" f\"}", &spec, &ds, &err), err,
+                 ERR_USAGE, "no trained token in any of 1 rows (1 cut at 4 tokens)");
 }
 
 static void test_train_all(void **state) {
@@ -191,7 +210,8 @@ static void test_train_all(void **state) {
 static void test_bos_and_eos(void **state) {
     (void)state;
     static const char *const texts[] = {"{\"text\": \"Hello there\"}", "{\"text\": \"<s>Hello there\"}",
-                                        "{\"text\": \"<s>Hello there</s>\"}", "{\"prompt\": \"<s>Hello\", \"completion\": \" there</s>\"}",
+                                        "{\"text\": \"<s>Hello there</s>\"}",
+                                        "{\"prompt\": \"<s>Hello\", \"completion\": \" there</s>\"}",
                                         "{\"prompt\": \"\", \"completion\": \"Hello there\"}"};
     dataset_spec_t spec = spec_of(NULL, 0, spm, &llama2);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
@@ -210,7 +230,8 @@ static void test_bos_and_eos(void **state) {
 
 static void test_counts_and_fingerprint(void **state) {
     (void)state;
-    static const char one[] = "{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}, {\"role\": \"assistant\", \"content\": \"Yo\"}]}\n";
+    static const char one[] = "{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}, {\"role\": \"assistant\", "
+                              "\"content\": \"Yo\"}]}\n";
     static const char none[] = "{\"messages\": []}\n{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}\n";
     const char *files[] = {write_file("a.jsonl", one, sizeof one - 1), write_file("b.jsonl", none, sizeof none - 1),
                            write_file("c.jsonl", "{\"text\": \"other format\"}", 24)};
@@ -289,23 +310,33 @@ static void test_bad_input(void **state) {
         {"a.jsonl", "{\"question\": \"a\"}\n", "a.jsonl:1: the row's keys are of no known format; expected messages"},
         {"a.jsonl", "3\n", "a.jsonl:1: expected an object"},
         {"a.jsonl", "{\"text\": 3}\n", "a.jsonl:1: text: expected a string"},
-        {"a.jsonl", "{\"text\": \"a b\"}\n{\"messages\": []}\n", "a.jsonl:2: text is missing; expected a row of the format text"},
+        {"a.jsonl", "{\"text\": \"a b\"}\n{\"messages\": []}\n",
+         "a.jsonl:2: text is missing; expected a row of the format text"},
         {"a.jsonl", "{\"text\": \"a b\"}\n[1]\n", "a.jsonl:2: expected an object"},
         {"a.jsonl", "{\"instruction\": \"a\", \"output\": 1}\n", "a.jsonl:1: output: expected a string"},
-        {"a.jsonl", "{\"instruction\": \"a\", \"output\": \"b\"}\n{\"instruction\": \"a\"}", "a.jsonl:2: output is missing"},
+        {"a.jsonl", "{\"instruction\": \"a\", \"output\": \"b\"}\n{\"instruction\": \"a\"}",
+         "a.jsonl:2: output is missing"},
         {"a.jsonl", "{\"prompt\": [], \"completion\": \"b\"}\n", "a.jsonl:1: prompt: expected a string"},
         {"a.jsonl", "{\"messages\": {}}\n", "a.jsonl:1: messages: expected a list of messages"},
         {"a.jsonl", "{\"messages\": [1]}\n", "a.jsonl:1: messages[0]: expected an object"},
         {"a.jsonl", "{\"messages\": [{\"content\": \"a\"}]}\n", "a.jsonl:1: messages[0]: message: role is missing"},
-        {"a.jsonl", "{\"messages\": [{\"role\": \"user\"}]}\n", "a.jsonl:1: messages[0]: content is missing; expected a string"},
-        {"a.jsonl", "{\"messages\": [{\"role\": \"bot\", \"content\": \"a\"}]}\n", "a.jsonl:1: messages[0]: unknown role \"bot\"; expected"},
-        {"a.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": [{\"image\": 1}]}]}", "messages[0]: content: part 1 is not text"},
-        {"a.jsonl", "{\"messages\": [{\"role\": \"assistant\", \"tool_calls\": [{}]}]}", "tool_calls[0]: function.name is missing"},
-        {"a.jsonl", "{\"conversations\": [{\"from\": \"human\", \"value\": 1}]}\n", "a.jsonl:1: conversations[0]: value: expected a string"},
-        {"a.jsonl", "{\"conversations\": [{\"from\": \"gpt\", \"value\": \"a\"}], \"tools\": \"[\"}\n", "a.jsonl:1: tools:1:"},
-        {"a.jsonl", "{\"messages\": []}\n{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}", "no trained token in any of 2 rows"},
+        {"a.jsonl", "{\"messages\": [{\"role\": \"user\"}]}\n",
+         "a.jsonl:1: messages[0]: content is missing; expected a string"},
+        {"a.jsonl", "{\"messages\": [{\"role\": \"bot\", \"content\": \"a\"}]}\n",
+         "a.jsonl:1: messages[0]: unknown role \"bot\"; expected"},
+        {"a.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": [{\"image\": 1}]}]}",
+         "messages[0]: content: part 1 is not text"},
+        {"a.jsonl", "{\"messages\": [{\"role\": \"assistant\", \"tool_calls\": [{}]}]}",
+         "tool_calls[0]: function.name is missing"},
+        {"a.jsonl", "{\"conversations\": [{\"from\": \"human\", \"value\": 1}]}\n",
+         "a.jsonl:1: conversations[0]: value: expected a string"},
+        {"a.jsonl", "{\"conversations\": [{\"from\": \"gpt\", \"value\": \"a\"}], \"tools\": \"[\"}\n",
+         "a.jsonl:1: tools:1:"},
+        {"a.jsonl", "{\"messages\": []}\n{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}",
+         "no trained token in any of 2 rows"},
         {"a.jsonl", "{\"input_ids\": [1, -1]}\n", "a.jsonl:1: input_ids[1]: -1 is no token id; expected 0 to 49151"},
-        {"a.jsonl", "{\"input_ids\": [1, 2]}\n{\"input_ids\": [1, 49152]}\n", "a.jsonl:2: input_ids[1]: 49152 is no token id"},
+        {"a.jsonl", "{\"input_ids\": [1, 2]}\n{\"input_ids\": [1, 49152]}\n",
+         "a.jsonl:2: input_ids[1]: 49152 is no token id"},
         {"a.jsonl", "{\"input_ids\": [1, 1.5]}\n", "a.jsonl:1: input_ids[1]: expected a token id"},
         {"a.jsonl", "{\"input_ids\": \"1\"}\n", "a.jsonl:1: input_ids: expected a list"},
         {"a.jsonl", "{\"input_ids\": [1, 2], \"labels\": [1]}\n", "a.jsonl:1: labels: has 1 values, input_ids 2"},
@@ -325,14 +356,20 @@ static void test_what_is_missing(void **state) {
     dataset_t ds;
     err_t err = {0};
     dataset_spec_t spec = spec_of(NULL, 0, NULL, NULL);
-    assert_error(load_text("a.jsonl", "{\"text\": \"a b\"}", &spec, &ds, &err), err, ERR_USAGE, "a.jsonl:1: rows of the format text need a tokenizer");
+    assert_error(load_text("a.jsonl", "{\"text\": \"a b\"}", &spec, &ds, &err), err, ERR_USAGE,
+                 "a.jsonl:1: rows of the format text need a tokenizer");
     spec = spec_of(NULL, 0, bpe, NULL);
     assert_error(load_text("a.jsonl", "{\"messages\": []}", &spec, &ds, &err), err, ERR_USAGE, "need a chat template");
     spec.vocab = 5; /* a tokenizer that is not the model's */
-    assert_error(load_text("a.jsonl", "{\"text\": \"a b\"}", &spec, &ds, &err), err, ERR_USAGE, "the model's vocabulary has 5");
+    assert_error(load_text("a.jsonl", "{\"text\": \"a b\"}", &spec, &ds, &err), err, ERR_USAGE,
+                 "the model's vocabulary has 5");
     spec = spec_of(NULL, 0, spm, &llama2);
-    assert_error(load_text("a.jsonl", "{\"conversations\": [{\"from\": \"human\", \"value\": \"a\"}, {\"from\": \"function_call\", \"value\": \"b\"}, "
-                           "{\"from\": \"observation\", \"value\": \"c\"}]}", &spec, &ds, &err), err, ERR_USAGE,
+    assert_error(load_text("a.jsonl",
+                           "{\"conversations\": [{\"from\": \"human\", \"value\": \"a\"}, {\"from\": "
+                           "\"function_call\", \"value\": \"b\"}, "
+                           "{\"from\": \"observation\", \"value\": \"c\"}]}",
+                           &spec, &ds, &err),
+                 err, ERR_USAGE,
                  "a.jsonl:1: turn 2: the Llama 2 template has no tool call turns; expected a template with them");
     const char *missing[] = {"/nonexistent/a.jsonl"};
     spec.files = missing;
