@@ -74,7 +74,7 @@ cli_tests() { # PROGRAM TEST...
 }
 
 heading "Dependencies"
-scripts/deps.sh
+scripts/deps.sh || { failed=1; finish; }
 
 heading "Model for the tests that need one"
 if [ -z "${QLORA_SMOLLM2_GGUF:-}" ]; then
