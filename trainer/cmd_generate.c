@@ -51,8 +51,8 @@ static int encode_prompt(run_t *run, const request_t *q, ids_t *ids, err_t *err)
     }
     chat_turn_t turns[2];
     size_t n = 0;
-    if (q->system) turns[n++] = (chat_turn_t){ROLE_SYSTEM, q->system, strlen(q->system)};
-    turns[n++] = (chat_turn_t){ROLE_USER, q->prompt, len};
+    if (q->system) turns[n++] = (chat_turn_t){.role = ROLE_SYSTEM, .text = q->system, .len = strlen(q->system)};
+    turns[n++] = (chat_turn_t){.role = ROLE_USER, .text = q->prompt, .len = len};
     ids_t labels = {0};
     int rc = chat_render(run->tok, &run->chat, turns, n, false, true, ids, &labels, err);
     free(labels.ids);
