@@ -106,9 +106,11 @@ static const struct {
     {"lora: {r: null}\n" REST, "c.yaml:1:11: lora.r: no value; " WHOLE(1, 1024)},
     {"lora: {r: {a: {b: [c]}}}\n" REST, "c.yaml:1:11: lora.r: a mapping; " WHOLE(1, 1024)},
     {"lora: {r: [1]}\n" REST, "c.yaml:1:11: lora.r: a list; " WHOLE(1, 1024)},
-    {"device: {threads: 0}\n" REST, "c.yaml:1:19: device.threads: got \"0\"; expected auto or a whole number from 1 to 1024"},
+    {"device: {threads: 0}\n" REST,
+     "c.yaml:1:19: device.threads: got \"0\"; expected auto or a whole number from 1 to 1024"},
     {"data: {train: train.jsonl, max_length: 1}\n", "c.yaml:1:40: data.max_length: got \"1\"; " WHOLE(2, 1048576)},
-    {"training: {output_dir: o, max_steps: 0}\n", "c.yaml:1:38: training.max_steps: got \"0\"; expected -1 (all epochs) or "
+    {"training: {output_dir: o, max_steps: 0}\n",
+     "c.yaml:1:38: training.max_steps: got \"0\"; expected -1 (all epochs) or "
                                                   "a whole number from 1 to 1000000000"},
     {"training: {output_dir: o, seed: 9007199254740992}\n", "c.yaml:1:33: training.seed: got \"9007199254740992\"; "
                                                             "expected a whole number from 0 to 9007199254740991"},
@@ -141,21 +143,27 @@ static const struct {
     {"quantization: {compute_dtype: f16}\n" REST,
      "c.yaml:1:31: quantization.compute_dtype: got \"f16\"; expected auto, bf16 or f32; did you mean bf16?"},
     {"lora: {dtype: fp32}\n" REST, "c.yaml:1:15: lora.dtype: got \"fp32\"; expected bf16 or f32; did you mean f32?"},
-    {"device: {backend: gpu}\n" REST, "c.yaml:1:19: device.backend: got \"gpu\"; expected auto, cpu or cuda; did you mean cpu?"},
+    {"device: {backend: gpu}\n" REST,
+     "c.yaml:1:19: device.backend: got \"gpu\"; expected auto, cpu or cuda; did you mean cpu?"},
     {"device: {page_weights: true}\n" REST, "c.yaml:1:24: device.page_weights: got \"true\"; expected never or auto"},
     {"training: {output_dir: o, gradient_checkpointing: on}\n",
      "c.yaml:1:51: training.gradient_checkpointing: got \"on\"; expected auto, true or false"},
     {"training: {output_dir: o, optim: adamw_torch}\n",
-     "c.yaml:1:34: training.optim: got \"adamw_torch\"; expected paged_adamw_32bit, adamw_32bit, paged_adamw_8bit or adamw_8bit"},
+     "c.yaml:1:34: training.optim: got \"adamw_torch\"; expected paged_adamw_32bit, adamw_32bit,
+         paged_adamw_8bit or adamw_8bit"},
     {"training: {output_dir: o, optim: paged_adam_32bit}\n",
-     "c.yaml:1:34: training.optim: got \"paged_adam_32bit\"; expected paged_adamw_32bit, adamw_32bit, paged_adamw_8bit or "
+     "c.yaml:1:34: training.optim: got \"paged_adam_32bit\"; expected paged_adamw_32bit, adamw_32bit,
+         paged_adamw_8bit or "
      "adamw_8bit; did you mean paged_adamw_32bit?"},
     /* sizes */
-    {"device: {memory_limit: 4GB}\n" REST, "c.yaml:1:24: device.memory_limit: got \"4GB\"; expected auto or a size of at "
+    {"device: {memory_limit: 4GB}\n" REST,
+     "c.yaml:1:24: device.memory_limit: got \"4GB\"; expected auto or a size of at "
                                            "least 4096 bytes such as 512MiB or 4GiB; did you mean 4GiB?"},
-    {"device: {memory_limit: 0}\n" REST, "c.yaml:1:24: device.memory_limit: got \"0\"; expected auto or a size of at least "
+    {"device: {memory_limit: 0}\n" REST,
+     "c.yaml:1:24: device.memory_limit: got \"0\"; expected auto or a size of at least "
                                          "4096 bytes such as 512MiB or 4GiB"},
-    {"device: {memory_limit: 99999999TiB}\n" REST, "c.yaml:1:24: device.memory_limit: got \"99999999TiB\"; expected auto or "
+    {"device: {memory_limit: 99999999TiB}\n" REST,
+     "c.yaml:1:24: device.memory_limit: got \"99999999TiB\"; expected auto or "
                                                    "a size of at least 4096 bytes such as 512MiB or 4GiB"},
     /* lists */
     {"lora: {target_modules: []}\n" REST, "c.yaml:1:24: lora.target_modules: an empty list; expected " LINEARS},
@@ -164,7 +172,8 @@ static const struct {
     {"lora: {target_modules: q_proj}\n" REST, "c.yaml:1:24: lora.target_modules: got \"q_proj\"; expected " LINEARS},
     {"lora: {target_modules: all_linear}\n" REST,
      "c.yaml:1:24: lora.target_modules: got \"all_linear\"; expected " LINEARS "; did you mean all-linear?"},
-    {"lora: {target_modules: [[q_proj]]}\n" REST, "c.yaml:1:25: lora.target_modules: not a single value; expected " LINEARS},
+    {"lora: {target_modules: [[q_proj]]}\n" REST,
+     "c.yaml:1:25: lora.target_modules: not a single value; expected " LINEARS},
     {"data: {train: []}\n", "c.yaml:1:15: data.train: an empty list; expected a file or a list of files"},
     {"data: {train: [train.jsonl, {a: b}]}\n",
      "c.yaml:1:29: data.train: not a single value; expected a file or a list of files"},
@@ -237,8 +246,10 @@ static void paths_must_exist(void **state) {
     }
     config_t c;
     err_t err = {0};
-    assert_error(config_load("no.yaml", NULL, 0, CONFIG_TRAIN, &c, &err), err, ERR_USAGE, "no.yaml: cannot open: No such file");
-    assert_error(config_load("nodir/no.yaml", NULL, 0, CONFIG_TRAIN, &c, &err), err, ERR_USAGE, "nodir/no.yaml: cannot open");
+    assert_error(config_load("no.yaml", NULL, 0, CONFIG_TRAIN, &c, &err), err, ERR_USAGE,
+        "no.yaml: cannot open: No such file");
+    assert_error(config_load("nodir/no.yaml", NULL, 0, CONFIG_TRAIN, &c, &err), err, ERR_USAGE,
+        "nodir/no.yaml: cannot open");
     assert_error(config_load("model", NULL, 0, CONFIG_TRAIN, &c, &err), err, ERR_USAGE, "model: not a regular file");
 }
 
@@ -391,7 +402,8 @@ static void overrides_win(void **state) {
     static char *const overrides[] = {"lora.r=8", "data.train=[more.jsonl, train.jsonl]", "training.learning_rate=1e-5",
                                       "training.learning_rate=3e-5", "data.eval=eval.jsonl", "data.eval=",
                                       "lora.target_modules=[o_proj]", "device.memory_limit=512MiB"};
-    assert_ok(load_bytes(everything, strlen(everything), overrides, 8, CONFIG_EVAL, &c, &err) == ERR_USAGE ? 0 : 1, err);
+    assert_ok(load_bytes(everything, strlen(everything), overrides, 8, CONFIG_EVAL, &c, &err) == ERR_USAGE ? 0 : 1,
+        err);
     assert_string_equal(err.msg, "command line: data.eval: missing; expected a file");
     err.code = 0;
     assert_ok(load_bytes(everything, strlen(everything), overrides, 5, CONFIG_TRAIN, &c, &err), err);
@@ -423,7 +435,8 @@ static void bad_overrides(void **state) {
         {"lora.r=[1", "command line: lora.r: not valid YAML: did not find expected ',' or ']'"},
         {"lora.r=&a 4", "command line: lora.r: anchors (&) and aliases (*) are not supported; expected plain values"},
         {"lora.lora_apha=4", "command line: lora.lora_apha: unknown key; did you mean lora_alpha?"},
-        {"lroa.r=4", "command line: lroa: unknown section; expected model, quantization, lora, data, training or device; "
+        {"lroa.r=4", "command line: lroa: unknown section; expected model, quantization, lora, data,
+            training or device; "
                      "did you mean lora?"},
         {"training.eval_steps=3",
          "command line: training.eval_steps: evaluation without data; expected a file in data.eval, or 0"},
@@ -433,7 +446,8 @@ static void bad_overrides(void **state) {
         config_t c;
         err_t err = {0};
         char *const overrides[] = {cases[i].arg};
-        assert_message(load_bytes(MINIMAL, strlen(MINIMAL), overrides, 1, CONFIG_TRAIN, &c, &err), err, cases[i].message);
+        assert_message(load_bytes(MINIMAL, strlen(MINIMAL), overrides, 1, CONFIG_TRAIN, &c, &err), err,
+            cases[i].message);
     }
 }
 
@@ -485,7 +499,8 @@ static void run_id(void **state) {
     (void)state;
     static char *const same[] = {"training.save_steps=7",         "training.logging_steps=3", "device.threads=2",
                                  "training.output_dir=elsewhere", "data.eval=eval.jsonl",     "device.backend=cpu",
-                                 "lora.r=16",                     "training.max_steps=-1",    "training.save_total_limit=9"};
+                                 "lora.r=16",                     "training.max_steps=-1",
+                                        "training.save_total_limit=9"};
     static char *const other[] = {"training.seed=1",    "lora.r=8",           "training.learning_rate=1e-4",
                                   "model.path=adapter", "data.train=more.jsonl", "data.packing=false",
                                   "training.max_steps=5", "lora.dtype=f32",   "quantization.quant_type=fp4"};

@@ -33,6 +33,8 @@ static void options_and_positionals_mix(void **state) {
     assert_int_equal(n_pos, 2);
     assert_string_equal(pos[0], "a.yaml");
     assert_string_equal(pos[1], "b");
+    assert_ok(PARSE(&err, "-h"), err);
+    assert_true(help);
     assert_ok(parse(0, NULL, &err), err);
     assert_int_equal(n_pos, 0);
 }

@@ -25,8 +25,8 @@ typedef struct {
 } option_t;
 
 /* Splits argv into options and positional arguments (in `pos`, at most max_pos; the number in *n_pos).
- * "--" ends the options. ERR_USAGE on an unknown option (with a suggestion), a missing value, too many
- * positionals. */
+ * "--" ends the options; "-h" is "--help", where there is one. ERR_USAGE on an unknown
+ * option (with a suggestion), a missing value, too many positionals. */
 int options_parse(int argc, char **argv, const option_t *opts, size_t n_opts, const char **pos, size_t max_pos,
                   size_t *n_pos, err_t *err);
 

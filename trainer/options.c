@@ -68,6 +68,7 @@ static int unknown_option(const char *arg, const option_t *opts, size_t n_opts, 
 }
 
 static const option_t *find_option(const char *arg, const option_t *opts, size_t n_opts) {
+    if (strcmp(arg, "-h") == 0) arg = "--help";
     if (strncmp(arg, "--", 2) != 0) return NULL;
     size_t len = strcspn(arg + 2, "=");
     for (size_t i = 0; i < n_opts; i++)
