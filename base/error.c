@@ -15,16 +15,15 @@ int err_set(err_t *err, int code, const char *fmt, ...) {
 }
 
 int err_prefix(err_t *err, const char *fmt, ...) {
-    char old[sizeof err->msg], head[sizeof err->msg];
+    char old[sizeof err->msg];
     va_list ap;
     memcpy(old, err->msg, sizeof old);
     va_start(ap, fmt);
-    vsnprintf(head, sizeof head, fmt, ap);
+    vsnprintf(err->msg, sizeof err->msg, fmt, ap);
     va_end(ap);
-    size_t n = strlen(head);
-    if (n > sizeof err->msg - 3) n = sizeof err->msg - 3;
-    memcpy(err->msg, head, n);
-    snprintf(err->msg + n, sizeof err->msg - n, ": %s", old);
+    size_t n = strlen(err->msg), room = sizeof err->msg - n - 1;
+    strncat(err->msg, ": ", room);
+    strncat(err->msg, old, room > 2 ? room - 2 : 0);
     return err->code;
 }
 

@@ -51,7 +51,7 @@ typedef struct {
     epoch_t epoch;
     bool have_epoch;
     batch_t batch;
-    metrics_t metrics;
+    metrics_t *metrics;
     char *config_yaml;
     double started;        /* now() minus the seconds that the run had before */
 } loop_t;
@@ -132,10 +132,8 @@ static int log_step(loop_t *l, const step_result_t *r, err_t *err) {
                           .tokens_per_second = (double)r->tokens / r->seconds, .peak_device_bytes = r->peak_bytes,
                           .elapsed_seconds = s->elapsed_seconds};
     bool logged = s->step % l->run->config.training.logging_steps == 0 || s->step == l->steps->total;
-    progress_step(&(progress_step_t){.step = row.step, .epoch = row.epoch, .loss = row.loss, .grad_norm = row.grad_norm,
-                                     .learning_rate = row.learning_rate, .tokens_per_second = row.tokens_per_second,
-                                     .peak_device_bytes = row.peak_device_bytes, .logged = logged});
-    return logged ? metrics_step(&l->metrics, &row, err) : 0;
+    progress_step(&row, logged);
+    return logged ? metrics_step(l->metrics, &row, err) : 0;
 }
 
 static int evaluate(loop_t *l, err_t *err) {
@@ -145,7 +143,7 @@ static int evaluate(loop_t *l, err_t *err) {
     progress_note("evaluating");
     double loss = run_evaluate(run, &run->eval, &tokens);
     progress_eval(step, loss, exp(loss));
-    return metrics_eval(&l->metrics, step, loss, exp(loss), err);
+    return metrics_eval(l->metrics, step, loss, exp(loss), err);
 }
 
 static int save(loop_t *l, err_t *err) {
@@ -191,7 +189,7 @@ int train_loop(run_t *run, const steps_t *steps, train_state_t *state, err_t *er
     progress_start(steps->total, state->step);
     rc = run_steps(&l, err);
     progress_end();
-    metrics_close(&l.metrics);
+    metrics_close(l.metrics);
     if (l.have_epoch) epoch_free(&l.epoch);
     batch_free(&l.batch);
     free(l.config_yaml);
