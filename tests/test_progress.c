@@ -166,7 +166,8 @@ static void durations_and_bytes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plain_lines), cmocka_unit_test(a_bar_on_a_terminal), cmocka_unit_test(colour_only_where_wanted),
+        cmocka_unit_test(plain_lines), cmocka_unit_test(a_bar_on_a_terminal),
+        cmocka_unit_test(colour_only_where_wanted),
         cmocka_unit_test(never_wraps), cmocka_unit_test(durations_and_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
