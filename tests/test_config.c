@@ -149,12 +149,11 @@ static const struct {
     {"training: {output_dir: o, gradient_checkpointing: on}\n",
      "c.yaml:1:51: training.gradient_checkpointing: got \"on\"; expected auto, true or false"},
     {"training: {output_dir: o, optim: adamw_torch}\n",
-     "c.yaml:1:34: training.optim: got \"adamw_torch\"; expected paged_adamw_32bit, adamw_32bit,
-         paged_adamw_8bit or adamw_8bit"},
+     "c.yaml:1:34: training.optim: got \"adamw_torch\"; expected paged_adamw_32bit, adamw_32bit, "
+     "paged_adamw_8bit or adamw_8bit"},
     {"training: {output_dir: o, optim: paged_adam_32bit}\n",
-     "c.yaml:1:34: training.optim: got \"paged_adam_32bit\"; expected paged_adamw_32bit, adamw_32bit,
-         paged_adamw_8bit or "
-     "adamw_8bit; did you mean paged_adamw_32bit?"},
+     "c.yaml:1:34: training.optim: got \"paged_adam_32bit\"; expected paged_adamw_32bit, adamw_32bit, "
+     "paged_adamw_8bit or adamw_8bit; did you mean paged_adamw_32bit?"},
     /* sizes */
     {"device: {memory_limit: 4GB}\n" REST,
      "c.yaml:1:24: device.memory_limit: got \"4GB\"; expected auto or a size of at "
@@ -435,9 +434,8 @@ static void bad_overrides(void **state) {
         {"lora.r=[1", "command line: lora.r: not valid YAML: did not find expected ',' or ']'"},
         {"lora.r=&a 4", "command line: lora.r: anchors (&) and aliases (*) are not supported; expected plain values"},
         {"lora.lora_apha=4", "command line: lora.lora_apha: unknown key; did you mean lora_alpha?"},
-        {"lroa.r=4", "command line: lroa: unknown section; expected model, quantization, lora, data,
-            training or device; "
-                     "did you mean lora?"},
+        {"lroa.r=4", "command line: lroa: unknown section; expected model, quantization, lora, data, "
+                     "training or device; did you mean lora?"},
         {"training.eval_steps=3",
          "command line: training.eval_steps: evaluation without data; expected a file in data.eval, or 0"},
         {"data.train=[train.jsonl, '']", "command line: data.train: no value; expected a file or a list of files"},
