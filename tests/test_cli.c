@@ -1,0 +1,227 @@
+/* The program itself: dispatch, exit status, what goes to which stream. */
+#define _DEFAULT_SOURCE
+#include "tests/testing.h"
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+
+extern char **environ;
+
+static struct {
+    int status;
+    char *out, *err;
+} ran;
+
+static char *slurp(const char *path) {
+    char *text;
+    size_t len;
+    err_t err = {0};
+    assert_ok(file_read(path, &text, &len, &err), err);
+    return text;
+}
+
+/* Runs the program with the arguments up to NULL; the result is in `ran` until the next call. */
+static void run_to(const char *out_path, char *const *args) {
+    static char *out, *err;
+    if (!out) out = path_join(test_tmpdir(), "out");
+    if (!err) err = path_join(test_tmpdir(), "err");
+    char *argv[16] = {TEST_PROGRAM};
+    for (size_t i = 0; args[i]; i++) argv[i + 1] = args[i];
+    posix_spawn_file_actions_t files;
+    posix_spawn_file_actions_init(&files);
+    posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, out_path ? out_path : out, O_WRONLY | O_CREAT | O_TRUNC,
+                                     0600);
+    posix_spawn_file_actions_addopen(&files, STDERR_FILENO, err, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    pid_t pid;
+    int status;
+    assert_int_equal(posix_spawn(&pid, TEST_PROGRAM, &files, NULL, argv, environ), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    posix_spawn_file_actions_destroy(&files);
+    free(ran.out);
+    free(ran.err);
+    ran.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    ran.out = out_path ? xstrdup("") : slurp(out);
+    ran.err = slurp(err);
+}
+
+#define RUN(...) run_to(NULL, (char *[]){__VA_ARGS__, NULL})
+
+/* One line on standard error, with the text; nothing on standard output. */
+static void assert_refused(const char *text) {
+    const char *newline = strchr(ran.err, '\n');
+    bool one_line = newline && !newline[1];
+    if (ran.status != 2 || !one_line || strncmp(ran.err, "error: ", 7) != 0 || !strstr(ran.err, text) || *ran.out)
+        fail_msg("status %d, expected one line with \"%s\", got: %s%s", ran.status, text, ran.out, ran.err);
+}
+
+static void assert_answered(const char *text) {
+    if (ran.status != 0 || *ran.err || !strstr(ran.out, text))
+        fail_msg("status %d, expected \"%s\", got: %s%s", ran.status, text, ran.out, ran.err);
+}
+
+static char *const commands[] = {"train", "plan", "eval", "generate", "export", "quantize", "inspect", "tokenize"};
+#define N_COMMANDS (sizeof commands / sizeof *commands)
+
+static void help_and_version(void **state) {
+    (void)state;
+    char *const general[] = {"--help", "-h", "help"};
+    for (size_t i = 0; i < 3; i++) {
+        RUN(general[i]);
+        for (size_t k = 0; k < N_COMMANDS; k++) {
+            char *line = xasprintf("\n  qlora-train %s ", commands[k]);
+            assert_answered(line);
+            free(line);
+        }
+    }
+    for (size_t k = 0; k < N_COMMANDS; k++) {
+        RUN(commands[k], "--help");
+        assert_answered("usage: qlora-train ");
+        char *first = xstrdup(ran.out);
+        RUN(commands[k], "-h");
+        assert_answered(first);
+        RUN("help", commands[k]);
+        assert_answered(first);
+        free(first);
+    }
+    RUN("--version");
+    assert_answered("qlora-train " QLORA_VERSION " (OpenBLAS ");
+    assert_non_null(strstr(ran.out, "CUDA: no"));
+}
+
+static void unknown_commands(void **state) {
+    (void)state;
+    run_to(NULL, (char *[]){NULL});
+    assert_refused("command line: nothing to do; expected a config file or a command");
+    RUN("quantise");
+    assert_refused("command line: unknown command \"quantise\"; did you mean quantize?");
+    RUN("help", "evl");
+    assert_refused("command line: unknown command \"evl\"; did you mean eval?");
+    RUN("dance");
+    assert_refused("command line: \"dance\" is neither a command nor a config file");
+    RUN("--frobnicate");
+    assert_refused("\"--frobnicate\" is neither a command nor a config file");
+    RUN("--versoin");
+    assert_refused("\"--versoin\"");
+    for (size_t k = 0; k < N_COMMANDS; k++) {
+        RUN(commands[k], "--hepl");
+        assert_refused("command line: unknown option --hepl; did you mean --help?");
+    }
+}
+
+static void missing_things(void **state) {
+    (void)state;
+    char *const with_config[] = {"train", "plan", "eval"};
+    for (size_t k = 0; k < 3; k++) {
+        RUN(with_config[k], "/nowhere/c.yaml");
+        assert_refused("/nowhere/c.yaml: cannot open: No such file or directory");
+        RUN(with_config[k]);
+        assert_refused("expected CONFIG.yaml");
+    }
+    RUN("/nowhere/c.yaml");
+    assert_refused("/nowhere/c.yaml: cannot open: No such file or directory");
+    RUN("c.yml");
+    assert_refused("c.yml: cannot open: No such file or directory");
+    RUN("generate", "/nowhere/c.yaml", "--prompt", "x");
+    assert_refused("/nowhere/c.yaml: cannot open");
+    RUN("inspect", "/nowhere");
+    assert_refused("/nowhere: no such file or directory");
+    RUN("tokenize", "/nowhere");
+    assert_refused("/nowhere");
+    RUN("quantize", "/nowhere", "/nowhere/out");
+    assert_refused("/nowhere");
+    RUN("export", "/nowhere", "--adapter", "/nowhere/out");
+    assert_refused("/nowhere");
+}
+
+static void config_errors_have_a_place(void **state) {
+    (void)state;
+    err_t err = {0};
+    char *path = path_join(test_tmpdir(), "c.yaml");
+    static const char yaml[] = "model: {path: .}\nlora:\n  rnak: 4\n  lora_apha: 16\n";
+    assert_ok(file_write(path, yaml, strlen(yaml), &err), err);
+    RUN(path);
+    assert_refused("c.yaml:3:3: lora.rnak: unknown key; expected one of r, lora_alpha");
+    static const char good[] = "model: {path: .}\nlora:\n  r: 4\n";
+    assert_ok(file_write(path, good, strlen(good), &err), err);
+    RUN(path, "lora.r=0");
+    assert_refused("error: command line: lora.r: got \"0\"; expected a whole number from 1 to 1024\n");
+    RUN(path, "lora.lora_apha=4");
+    assert_refused("command line: lora.lora_apha: unknown key; did you mean lora_alpha?");
+    free(path);
+}
+
+static void inspecting(void **state) {
+    (void)state;
+    RUN("inspect", (char *)test_path("golden/tiny/llama-gqa-tied-odd"));
+    assert_answered("sizes       2 layers, hidden 96, FFN 200, heads 6/2 of 16, vocabulary 320");
+    assert_answered("parameters  195552: linear 164352, embedding 30720, head 0, norm 480\n");
+    assert_answered("  linear     BF16        14 tensors         164352 values");
+    RUN("inspect", (char *)test_path("golden/tiny/llama-mha/bnb4"));
+    assert_answered("  linear     nf4+dq      14 tensors         327680 values");
+    RUN("inspect", (char *)test_path("golden/tiny/llama-mha/adapter"));
+    assert_answered("lora        r 4, alpha 8, dropout 0, F32\n"
+                    "targets     q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj\n"
+                    "tensors     28, 17408 values\n");
+    RUN("inspect", (char *)test_path("testing.c"));
+    assert_refused("testing.c: a file of an unknown kind; expected .gguf, .jsonl, .json or .txt");
+    RUN("inspect", (char *)test_path("golden"));
+    assert_refused("golden: no model, adapter or checkpoint");
+}
+
+static void inspecting_data(void **state) {
+    (void)state;
+    err_t err = {0};
+    char *path = path_join(test_tmpdir(), "d.jsonl");
+    static const char rows[] = "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, "
+                               "{\"role\": \"assistant\", \"content\": \"b\"}]}\n"
+                               "{\"messages\": [{\"role\": \"user\", \"content\": \"c\"}]}\n";
+    assert_ok(file_write(path, rows, strlen(rows), &err), err);
+    RUN("inspect", path);
+    assert_answered("d.jsonl: data, messages, 2 rows\nfirst row   keys messages\nturns       user, assistant\n");
+    static const char tokens[] = "{\"input_ids\": [5, 6, 7], \"labels\": [-100, -100, 7]}\n";
+    assert_ok(file_write(path, tokens, strlen(tokens), &err), err);
+    RUN("inspect", path);
+    assert_answered("samples     1 from 1 rows, 3 tokens, 1 trained, longest 3\n");
+    assert_answered("[[7]]");
+    static const char broken[] = "{\"text\": \"a\"}\n{\"text\": \n";
+    assert_ok(file_write(path, broken, strlen(broken), &err), err);
+    RUN("inspect", path);
+    assert_refused("d.jsonl:2");
+    RUN("inspect", path, "--max-length", "many");
+    assert_refused("command line: --max-length: got \"many\"; expected a whole number from 2 to 1048576");
+    free(path);
+}
+
+/* An answer that is lost is a failure, not a success. */
+static void full_disk(void **state) {
+    (void)state;
+    run_to("/dev/full", (char *[]){"--help", NULL});
+    assert_int_equal(ran.status, 1);
+    assert_string_equal(ran.err, "error: standard output: cannot write\n");
+}
+
+static int teardown(void **state) {
+    (void)state;
+    free(ran.out);
+    free(ran.err);
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(help_and_version),           cmocka_unit_test(unknown_commands),
+        cmocka_unit_test(missing_things),             cmocka_unit_test(config_errors_have_a_place),
+        cmocka_unit_test(inspecting),                 cmocka_unit_test(inspecting_data),
+        cmocka_unit_test(full_disk),
+    };
+    return cmocka_run_group_tests(tests, NULL, teardown);
+}
