@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "trainer/config.h"
+#include "trainer/config_schema.h"
 
 /* A directory with what configs refer to: model/, train.jsonl, more.jsonl, eval.jsonl, adapter/. */
 static const char *dir;
@@ -534,6 +535,29 @@ static void large_files_are_refused(void **state) {
     free(big);
 }
 
+/* docs/config.md has a row for every key, with its default. */
+static void the_reference_is_complete(void **state) {
+    (void)state;
+    char *docs;
+    size_t len;
+    err_t err = {0};
+    assert_ok(file_read(test_path("../docs/config.md"), &docs, &len, &err), err);
+    for (size_t i = 0; i < config_n_keys; i++) {
+        const config_key_t *k = &config_keys[i];
+        char *head = xasprintf("\n| `%s` |", k->name);
+        const char *row = strstr(docs, head);
+        if (!row) fail_msg("%s.%s is not documented", k->section, k->name);
+        char *line = xstrndup(row + 1, strcspn(row + 1, "\n"));
+        char *value = k->default_text ? xasprintf("| `%s` | %s |", k->default_text, k->defines_run ? "yes" : "no")
+                                      : xstrdup("| required");
+        if (!strstr(line, value)) fail_msg("%s.%s: no %s in %s", k->section, k->name, value, line);
+        free(head);
+        free(line);
+        free(value);
+    }
+    free(docs);
+}
+
 /* A damaged config is refused or read; nothing else happens (the sanitizers watch). */
 static void mutations(void **state) {
     (void)state;
@@ -581,7 +605,7 @@ int main(void) {
         cmocka_unit_test(overrides_win),     cmocka_unit_test(bad_overrides),
         cmocka_unit_test(relative_paths),    cmocka_unit_test(commands_need_their_part),
         cmocka_unit_test(run_id),            cmocka_unit_test(large_files_are_refused),
-        cmocka_unit_test(mutations),
+        cmocka_unit_test(the_reference_is_complete), cmocka_unit_test(mutations),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
