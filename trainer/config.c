@@ -209,28 +209,35 @@ static int need_dir(const loader_t *l, const char *section, const char *name, co
     return key_error(l, section, name, "%.600s: not a directory; expected a directory", path);
 }
 
-static int check_training(const loader_t *l) {
+/* What the command cannot do without. */
+static int check_needed(const loader_t *l, config_use_t use) {
     const config_t *c = l->c;
-    const char *first = c->data.n_train ? c->data.train[0] : NULL;
-    if (need(l, "data", "train", first, "a file or a list of files")) return l->err->code;
+    const char *train = c->data.n_train ? c->data.train[0] : NULL;
+    if (need(l, "model", "path", c->model.path, "a model directory or a GGUF file")) return l->err->code;
+    if (use == CONFIG_EVAL) return need(l, "data", "eval", c->data.eval, "a file");
+    if (use == CONFIG_GENERATE) return 0;
+    if (need(l, "data", "train", train, "a file or a list of files")) return l->err->code;
     if (need(l, "training", "output_dir", c->training.output_dir, "a directory for the run")) return l->err->code;
-    for (size_t i = 0; i < c->data.n_train; i++)
-        if (need_file(l, "data", "train", c->data.train[i])) return l->err->code;
     if (c->training.eval_steps && !c->data.eval)
         return key_error(l, "training", "eval_steps", "evaluation without data; expected a file in data.eval, or 0");
+    return 0;
+}
+
+static int check_training_paths(const loader_t *l) {
+    const config_t *c = l->c;
+    for (size_t i = 0; i < c->data.n_train; i++)
+        if (need_file(l, "data", "train", c->data.train[i])) return l->err->code;
     if (path_exists(c->training.output_dir) && need_dir(l, "training", "output_dir", c->training.output_dir))
         return l->err->code;
-    if (c->training.resume[0] != '/') return 0;
+    if (c->training.resume[0] != '/') return 0; /* auto, none */
     return need_dir(l, "training", "resume_from_checkpoint", c->training.resume);
 }
 
-static int check_whole(const loader_t *l, config_use_t use) {
+static int check_paths(const loader_t *l, config_use_t use) {
     const config_t *c = l->c;
-    if (need(l, "model", "path", c->model.path, "a model directory or a GGUF file")) return l->err->code;
     if (need_existing(l, "model", "path", c->model.path)) return l->err->code;
     if (need_dir(l, "lora", "init", c->lora.init)) return l->err->code;
-    if (use == CONFIG_TRAIN && check_training(l)) return l->err->code;
-    if (use == CONFIG_EVAL && need(l, "data", "eval", c->data.eval, "a file")) return l->err->code;
+    if (use == CONFIG_TRAIN && check_training_paths(l)) return l->err->code;
     return use == CONFIG_GENERATE ? 0 : need_file(l, "data", "eval", c->data.eval);
 }
 
@@ -252,7 +259,8 @@ static int load(loader_t *l, char *const *overrides, size_t n_overrides, config_
     int rc = load_defaults(l);
     if (rc == 0) rc = load_file(l);
     for (size_t i = 0; rc == 0 && i < n_overrides; i++) rc = load_override(l, overrides[i]);
-    return rc ? rc : check_whole(l, use);
+    if (rc || check_needed(l, use)) return l->err->code;
+    return check_paths(l, use);
 }
 
 int config_load(const char *path, char *const *overrides, size_t n_overrides, config_use_t use, config_t *c,
