@@ -8,7 +8,7 @@ enum {
     PIECE = 128 * 64,            /* elements of a weight that one task encodes or decodes */
     PANEL_FLOATS = 1024 * 1024,  /* of W, decoded for one call of sgemm: a share of the last-level cache */
     TOKEN_BLOCK = 512,           /* rows of an fp32 accumulator where activations are BF16 */
-    FEW_TOKENS = 8,              /* up to this many, decode and multiply in one pass over the weight */
+    FEW_TOKENS = 4,              /* up to this many, decode and multiply in one pass over the weight; measured */
     FUSED_CHUNK = 2048           /* values decoded at a time there: the first-level cache */
 };
 

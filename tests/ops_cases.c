@@ -281,7 +281,7 @@ static const params_t gemm_cases[] = {
 };
 static const params_t gemm_weight_cases[] = {
     {33, 64, 96, QUANT_NF4, 1}, {33, 64, 96, QUANT_NF4, 6}, {40, 61, 37, QUANT_NF4, 5}, {40, 61, 37, QUANT_NF4, 2},
-    {1, 128, 576, QUANT_NF4, 5}, {1, 61, 37, QUANT_NF4, 7}, {8, 61, 2500, QUANT_FP4, 3}, {9, 61, 130, QUANT_FP4, 3},
+    {1, 128, 576, QUANT_NF4, 5}, {1, 61, 37, QUANT_NF4, 7}, {4, 61, 2500, QUANT_FP4, 3}, {5, 61, 130, QUANT_FP4, 3},
     {3, 130, 61, QUANT_FP4, 4}, {20, 70, 64, QUANT_INT4, 5}, {20, 70, 64, QUANT_INT4, 0}, {4, 70, 61, QUANT_INT4, 1},
     {20, 70, 61, QUANT_INT8, 5}, {20, 70, 61, QUANT_INT8, 2}, {5, 64, 61, QUANT_INT8, 3}, {20, 70, 61, QUANT_NONE, 1},
     {20, 70, 61, QUANT_NONE, 2}, {2, 70, 61, QUANT_NONE, 3},
