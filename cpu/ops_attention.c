@@ -166,7 +166,8 @@ static void fwd_tile(const backend_t *be, const fwd_t *f, size_t s, size_t head,
     }
     for (size_t i = 0; i < n; i++) {
         cpu_kernels(be)->scale(st.out + i * D, D, 1.0f / st.sum[i]);
-        cpu_kernels(be)->cast(act_at(f->o, be->act, (t0 + i) * q_stride + head * D), be->act, st.out + i * D, DT_F32, D);
+        void *o = act_at(f->o, be->act, (t0 + i) * q_stride + head * D);
+        cpu_kernels(be)->cast(o, be->act, st.out + i * D, DT_F32, D);
         if (f->lse) f->lse[(t0 + i) * shape->Hq + head] = st.max[i] + logf(st.sum[i]);
     }
 }

@@ -96,8 +96,10 @@ void tuned_gemm_at(backend_t *be, float *scratch, bool ta, bool tb, size_t M, si
             size_t k = 0;
             do { /* once even for K = 0, where C = beta * C */
                 size_t depth = min(KB, K - k);
-                const float *pa = ta ? block(be, &a, k, m, depth, rows, &g.lda) : block(be, &a, m, k, rows, depth, &g.lda);
-                const float *pb = tb ? block(be, &b, n, k, cols, depth, &g.ldb) : block(be, &b, k, n, depth, cols, &g.ldb);
+                const float *pa = ta ? block(be, &a, k, m, depth, rows, &g.lda)
+                                     : block(be, &a, m, k, rows, depth, &g.lda);
+                const float *pb = tb ? block(be, &b, n, k, cols, depth, &g.ldb)
+                                     : block(be, &b, k, n, depth, cols, &g.ldb);
                 sgemm_threads(be, &g, rows, cols, depth, pa, pb, wide_c ? c_block : c);
                 g.beta = 1;
                 k += depth;

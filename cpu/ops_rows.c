@@ -28,7 +28,8 @@ static void add(backend_t *be, void *y, const void *a, const void *b, size_t n) 
     const cpu_kernels_t *k = cpu_kernels(be);
     #pragma omp parallel for schedule(static) num_threads(be->threads) if (n > WORTH_IT)
     for (size_t i = 0; i < n; i += CHUNK)
-        k->add(act_at(y, be->act, i), act_at_const(a, be->act, i), act_at_const(b, be->act, i), chunk_at(i, n), be->act);
+        k->add(act_at(y, be->act, i), act_at_const(a, be->act, i), act_at_const(b, be->act, i), chunk_at(i, n),
+               be->act);
 }
 
 static void cast(backend_t *be, void *dst, dtype_t dst_type, const void *src, dtype_t src_type, size_t n) {

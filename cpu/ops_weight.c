@@ -78,7 +78,8 @@ static void few_tokens(backend_t *be, size_t T, const void *x_act, const qweight
 }
 
 /* y[:, panel] = x * panel^T + beta*y, one panel of rows of W after another. */
-static void forward(backend_t *be, size_t T, const void *x, const qweight_t *w, float beta, void *y, size_t panel_rows) {
+static void forward(backend_t *be, size_t T, const void *x, const qweight_t *w, float beta, void *y,
+                    size_t panel_rows) {
     float *panel = be->workspace, *scratch = panel + panel_rows * w->cols;
     for (size_t r = 0; r < w->rows; r += panel_rows) {
         size_t n = min(panel_rows, w->rows - r);

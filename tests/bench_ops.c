@@ -60,7 +60,8 @@ static timing_t measure(void (*f)(const call_t *), const call_t *c) {
 
 /* work: FLOP (unit "GFLOP/s") or bytes ("GB/s") of one call. per_step: calls in a training step. */
 static void report(const char *name, const char *shape, timing_t t, double work, const char *unit, int per_step) {
-    printf("%-18s %-22s %9.3f %9.3f ms %8.1f %-8s", name, shape, 1e3 * t.best, 1e3 * t.median, 1e-9 * work / t.best, unit);
+    printf("%-18s %-22s %9.3f %9.3f ms %8.1f %-8s", name, shape, 1e3 * t.best, 1e3 * t.median,
+           1e-9 * work / t.best, unit);
     if (per_step) printf(" %7.1f ms a step", 1e3 * t.best * per_step);
     printf("\n");
     fflush(stdout);
@@ -231,7 +232,8 @@ static void bench_rows(backend_t *be) {
         {"rmsnorm_bwd", "[1024,576]", call_norm_bwd, {T * C, T * C, T, C, T * C}, 16.0 * T * C, 2 * LAYERS},
         {"swiglu_fwd", "[1024,1536]", call_swiglu_fwd, {T * F, T * F, T * F, 1, 1}, 12.0 * T * F, 2 * LAYERS},
         {"swiglu_bwd", "[1024,1536]", call_swiglu_bwd, {T * F, T * F, T * F, T * F, T * F}, 20.0 * T * F, LAYERS},
-        {"rope", "[1024,9+3,64]", call_rope, {T * (HQ + HKV) * D, T * D, 0, 1, 1}, 8.0 * T * (HQ + HKV) * D, 2 * LAYERS},
+        {"rope", "[1024,9+3,64]", call_rope, {T * (HQ + HKV) * D, T * D, 0, 1, 1}, 8.0 * T * (HQ + HKV) * D,
+         2 * LAYERS},
         {"add", "[1024,576]", call_add, {T * C, T * C, T * C, 1, 1}, 12.0 * T * C, 4 * LAYERS},
         {"dropout", "[1024,576]", call_dropout, {T * C, T * C, 0, 1, 1}, 8.0 * T * C, 0},
         {"ce_loss", "[256,49152]", call_loss, {ROWS * V, ROWS, 0, 1, 1}, 8.0 * ROWS * V, T / ROWS},

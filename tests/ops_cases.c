@@ -274,7 +274,8 @@ static void run_adamw(rig_t *r, const params_t *p) {
 #define CASES(name) name, sizeof name / sizeof *name
 
 static const params_t gemm_cases[] = {
-    {1, 1, 1, 0, 0}, {7, 5, 3, 0, 1}, {33, 65, 17, 0, 2}, {64, 16, 96, 0, 7}, {129, 17, 40, 0, 12}, {300, 16, 576, 0, 2},
+    {1, 1, 1, 0, 0}, {7, 5, 3, 0, 1}, {33, 65, 17, 0, 2}, {64, 16, 96, 0, 7}, {129, 17, 40, 0, 12},
+    {300, 16, 576, 0, 2},
     {300, 31, 64, 0, 9}, {16, 300, 200, 0, 1}, {70, 90, 0, 0, 4}, {70, 90, 0, 0, 0}, {300, 16, 576, 1, 2},
     {300, 576, 16, 1, 2}, {65, 33, 1500, 1, 4}, {65, 33, 1500, 2, 6}, {70, 1100, 64, 2, 8}, {600, 600, 40, 2, 13},
     {600, 40, 1100, 3, 1}, {40, 600, 1100, 3, 3}, {530, 1030, 20, 4, 12}, {530, 1030, 20, 4, 0},
@@ -286,7 +287,8 @@ static const params_t gemm_weight_cases[] = {
     {20, 70, 61, QUANT_INT8, 5}, {20, 70, 61, QUANT_INT8, 2}, {5, 64, 61, QUANT_INT8, 3}, {20, 70, 61, QUANT_NONE, 1},
     {20, 70, 61, QUANT_NONE, 2}, {2, 70, 61, QUANT_NONE, 3},
     /* more than one panel, more than one block of tokens */
-    {9, 2200, 600, QUANT_NF4, 5}, {9, 2200, 600, QUANT_NF4, 6}, {530, 50, 70, QUANT_NF4, 2}, {530, 50, 70, QUANT_NF4, 1},
+    {9, 2200, 600, QUANT_NF4, 5}, {9, 2200, 600, QUANT_NF4, 6}, {530, 50, 70, QUANT_NF4, 2},
+    {530, 50, 70, QUANT_NF4, 1},
 };
 static const params_t dequant_cases[] = {
     {8, 64, 0, 512, QUANT_NF4}, {50, 30, 0, 1500, QUANT_NF4 | 8}, {50, 30, 37, 1001, QUANT_NF4 | 8},
@@ -310,7 +312,9 @@ static const params_t norm_cases[] = {{1, 1, 0, 0, 0}, {3, 61, 0, 0, 0}, {65, 57
 static const params_t rope_cases[] = {
     {1, 1, 2, 0, 0}, {17, 3, 16, 0, 1}, {65, 9, 64, 0, 0}, {9, 2, 80, 0, 0}, {9, 4, 128, 0, 1},
 };
-static const params_t swiglu_fwd_cases[] = {{1, 0, 0, 0, 0}, {1003, 0, 0, 0, 1}, {1003, 0, 0, 0, 2}, {50001, 0, 0, 0, 0}};
+static const params_t swiglu_fwd_cases[] = {
+    {1, 0, 0, 0, 0}, {1003, 0, 0, 0, 1}, {1003, 0, 0, 0, 2}, {50001, 0, 0, 0, 0},
+};
 static const params_t swiglu_bwd_cases[] = {{1, 0, 0, 0, 0}, {1003, 0, 0, 0, 1}, {50001, 0, 0, 0, 0}};
 static const params_t ce_loss_cases[] = {
     {1, 1, 1, 0, 1}, {3, 61, 5, 0, 0}, {9, 1000, 40, 0, 1}, {5, 49152, 3, 0, 1}, {2, 5000, 3, 0, 0},

@@ -98,7 +98,8 @@ static void check_dequant(const safetensors_t *st, const char *prefix, const qwe
     float *want = golden(st, prefix, ".dequant", NULL), *got = xmalloc(n * sizeof *got);
     quant_decode(w, 0, n, got);
     for (size_t i = 0; want && i < n; i++, total->values++)
-        if (fabsf(got[i] - want[i]) > 1e-6f * fabsf(want[i])) fail_msg("%s[%zu]: %g, not %g", prefix, i, got[i], want[i]);
+        if (fabsf(got[i] - want[i]) > 1e-6f * fabsf(want[i]))
+            fail_msg("%s[%zu]: %g, not %g", prefix, i, got[i], want[i]);
     free(want);
     free(got);
 }
@@ -113,7 +114,7 @@ static void check_tensor(const safetensors_t *st, const char *name, quant_type_t
     assert_non_null(t);
     bf16_t *x = golden(st, input, "", NULL);
     owned_t o = encode(type, dq, x, t->shape[0], t->shape[1]);
-    size_t n_codes = 0, n_blocks = quant_blocks(qweight_count(&o.w)), n_nested = quant_nested_blocks(qweight_count(&o.w));
+    size_t n = qweight_count(&o.w), n_codes = 0, n_blocks = quant_blocks(n), n_nested = quant_nested_blocks(n);
 
     uint8_t *codes = golden(st, plain, ".codes", &n_codes);
     float *absmax = golden(st, plain, ".absmax", NULL);
@@ -124,7 +125,8 @@ static void check_tensor(const safetensors_t *st, const char *name, quant_type_t
     total->constants += n_blocks;
     if (dq) {
         uint8_t *index = golden(st, prefix, ".absmax_q", NULL);
-        float *nested = golden(st, prefix, ".nested_absmax", NULL), *offset = golden(st, prefix, ".nested_offset", NULL);
+        float *nested = golden(st, prefix, ".nested_absmax", NULL);
+        float *offset = golden(st, prefix, ".nested_offset", NULL);
         assert_int_equal(differing(o.w.absmax_q, index, n_blocks), 0);
         assert_memory_equal(o.w.nested_absmax, nested, n_nested * sizeof(float));
         assert_memory_equal(&o.w.nested_offset, offset, sizeof(float));
@@ -230,7 +232,8 @@ static void test_pieces(void **state) {
         for (size_t first = 0; first < n; first += 192) {
             size_t len = n - first < 192 ? n - first : 192;
             quant_encode((quant_type_t)type, x + first, len,
-                         parts.w.codes + quant_code_bytes((quant_type_t)type, first), parts.absmax + first / QUANT_BLOCK);
+                         parts.w.codes + quant_code_bytes((quant_type_t)type, first),
+                         parts.absmax + first / QUANT_BLOCK);
         }
         assert_memory_equal(whole.w.codes, parts.w.codes, quant_code_bytes((quant_type_t)type, n));
         assert_memory_equal(whole.absmax, parts.absmax, quant_blocks(n) * sizeof(float));
