@@ -41,9 +41,9 @@ refuses "generate without a prompt" 'prompt' generate config.yaml
 
 # Configuration.
 config "$model" "$data" ', learning_rat: 1e-4'
-refuses "misspelt key" '^config\.yaml:[0-9]+:[0-9]+: .*learning_rat.*did you mean.*learning_rate' config.yaml
+refuses "misspelt key" '^error: config\.yaml:[0-9]+:[0-9]+: .*learning_rat.*did you mean.*learning_rate' config.yaml
 config "$model" "$data" '' 'trainig: {seed: 1}'
-refuses "misspelt section" '^config\.yaml:[0-9]+:[0-9]+: .*trainig.*training' config.yaml
+refuses "misspelt section" '^error: config\.yaml:[0-9]+:[0-9]+: .*trainig.*training' config.yaml
 config "$model" "$data" ', learning_rate: -1'
 refuses "value out of range" 'config\.yaml:[0-9]+:[0-9]+: training\.learning_rate: .*expected' config.yaml
 config "$model" "$data" ', per_device_train_batch_size: four'
@@ -64,7 +64,7 @@ config "$model" "$data" ''
 refuses "misspelt override" 'lora\.alpha.*lora_alpha|lora_alpha' config.yaml lora.alph=3
 refuses "override out of range" 'lora\.r: .*expected' config.yaml lora.r=0
 refuses "override without a value" 'lora\.r' config.yaml lora.r
-echo 'model: {path: x}' >config.yaml
+echo "model: {path: $model}" >config.yaml
 refuses "missing key" 'data\.train' config.yaml
 
 # Model.

@@ -25,6 +25,7 @@ wait $pid || true
 good=$(newest_checkpoint limited)
 [ -n "$good" ] || fail "no checkpoint"
 sums=$(find "$good" -type f -exec sha256sum {} + | sort)
+one=$(du -sk "$good" | cut -f 1)
 half=$(($(stat -c %s "$good/optimizer.safetensors") / 2048))    # in KiB
 # SIGXFSZ ignored: the write fails instead of the program being killed.
 expect 1 bash -c "trap '' XFSZ; ulimit -f $half; exec \"\$0\" limited.yaml" "$QLORA_TRAIN"
@@ -36,7 +37,6 @@ same_run whole limited
 
 # A really full file system, where one may be mounted: room for one checkpoint and a half.
 mkdir disk
-one=$(($(du -sk "$good" | cut -f 1)))
 if mount -t tmpfs -o "size=$((one * 3 / 2 + 64))k" tmpfs disk 2>/dev/null; then
     mounted=$PWD/disk
     write_config disk/run $steps 10 >small.yaml
