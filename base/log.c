@@ -30,6 +30,6 @@ void log_warn(const char *fmt, ...) {
 void log_error(const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
-    line(stderr, "error: ", fmt, ap);
+    line(stderr, "", fmt, ap);
     va_end(ap);
 }

@@ -6,7 +6,7 @@
 
 void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* a line on standard output */
 void log_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* "warning: ..." on standard error */
-void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* "error: ..." on standard error */
+void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* a line on standard error: it starts with the place, "file:line:column: ..." */
 
 /* Set by the progress bar: called before a line is printed, to take the bar off the terminal. */
 extern void (*log_before_line)(void);

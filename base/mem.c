@@ -8,7 +8,7 @@
 
 static void *checked(void *p, size_t n) {
     if (p) return p;
-    fprintf(stderr, "error: out of host memory (%zu bytes asked for)\n", n);
+    fprintf(stderr, "out of host memory (%zu bytes asked for)\n", n);
     exit(1);
 }
 

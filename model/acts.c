@@ -58,15 +58,19 @@ static void place_blocks(acts_t *a, const placer_t *p, const model_t *m, const a
     a->x_out = training ? acts_of(p, C) : turn[L % 2];
 }
 
-static void place_backward(acts_t *a, const placer_t *p, const model_t *m) {
+/* Scratch of a block's forward, and of its backward. */
+static void place_scratch(acts_t *a, const placer_t *p, const model_t *m, bool training) {
     const model_config_t *c = &m->config;
+    a->h = acts_of(p, c->hidden);
+    a->t = acts_of(p, c->hidden);
+    a->ff = acts_of(p, c->ffn);
+    if (!training) return;
     size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
     size_t widest = c->hidden > c->ffn ? c->hidden : c->ffn;
     if (q > widest) widest = q;
     a->wide = m->lora->spec.dropout > 0 ? acts_of(p, widest) : NULL;
     a->du = acts_of(p, SITE_MAX_LINEARS * m->lora->spec.r);
     a->dff = acts_of(p, c->ffn);
-    a->dx = acts_of(p, c->hidden);
     a->dh = acts_of(p, c->hidden);
     a->dattn = acts_of(p, q);
     a->dq = acts_of(p, q);
@@ -83,7 +87,6 @@ static void place_loss(acts_t *a, const placer_t *p, const model_t *m, bool trai
     a->hdx = training ? acts_of(&rows, C) : NULL;
     a->hrstd = floats(p, a->chunk);
     a->logits = acts_of(&rows, m->config.vocab);
-    a->row_loss = floats(p, p->T);
 }
 
 void acts_place(acts_t *a, const model_t *m, const acts_spec_t *spec, pool_t *pool) {
@@ -100,12 +103,16 @@ void acts_place(acts_t *a, const model_t *m, const acts_spec_t *spec, pool_t *po
     a->target_idx = ints(&p, p.T);
     a->target = ints(&p, p.T);
     place_blocks(a, &p, m, spec);
-    a->h = acts_of(&p, m->config.hidden);
-    a->t = acts_of(&p, m->config.hidden);
-    a->ff = acts_of(&p, m->config.ffn);
-    if (training) place_backward(a, &p, m);
+    a->row_loss = floats(&p, p.T);
+    if (training) a->dx = acts_of(&p, m->config.hidden);
     a->chunk = spec->chunk < spec->T ? spec->chunk : spec->T;
+    /* While the head computes the loss no block runs, and the other way round: they share one place. */
+    pool_mark_t shared = pool_mark(pool);
+    place_scratch(a, &p, m, training);
+    size_t scratch_end = pool->used;
+    pool_reset(pool, &shared);
     place_loss(a, &p, m, training);
+    if (scratch_end > pool->used) pool_take(pool, POOL_ACTIVATIONS, scratch_end - pool->used);
 }
 
 workspace_need_t model_workspace_need(const model_t *m, size_t max_tokens, size_t max_seg, size_t chunk) {

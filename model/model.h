@@ -59,22 +59,23 @@ typedef struct {
     void *x_out;             /* [T,C] output of the last block */
     size_t n_kept;           /* blocks [0, layers - n_kept) are recomputed in the backward */
     size_t in_slot;          /* which block's values the shared place holds; SIZE_MAX: none */
-    /* scratch, by width */
+    void *dx;                /* [T,C] gradient of the residual stream */
+    /* scratch, by width; what follows is only alive while a block runs */
     void *h, *t;             /* [T,C] normalised input; a site's output */
     void *ff, *dff;          /* [T,F] */
     void *wide;              /* [T, max(C,F,Hq*D)] dropout's output; NULL without dropout */
     void *du;                /* [T, 3r] */
     /* backward */
-    void *dx, *dh;           /* [T,C] */
+    void *dh;                /* [T,C] */
     void *dattn, *dq;        /* [T,Hq*D] */
     void *dk, *dv;           /* [T,Hkv*D] */
-    /* loss */
+    /* only alive while the loss is computed; in the place of the scratch above */
     size_t chunk;            /* rows of a logits chunk */
     void *hx, *hn, *hdn, *hdx; /* [chunk,C] */
     float *hrstd;            /* [chunk] */
     void *logits;            /* [chunk,V] */
+    /* the micro-batch on the device, and its losses */
     float *row_loss;         /* [T] */
-    /* the micro-batch on the device */
     int32_t *ids, *pos, *row, *row_pos, *seg_off, *seg_len, *target_idx, *target;
 } acts_t;
 

@@ -59,7 +59,7 @@ static void run_to(const char *out_path, char *const *args) {
 static void assert_refused(const char *text) {
     const char *newline = strchr(ran.err, '\n');
     bool one_line = newline && !newline[1];
-    if (ran.status != 2 || !one_line || strncmp(ran.err, "error: ", 7) != 0 || !strstr(ran.err, text) || *ran.out)
+    if (ran.status != 2 || !one_line || !strstr(ran.err, text) || *ran.out)
         fail_msg("status %d, expected one line with \"%s\", got: %s%s", ran.status, text, ran.out, ran.err);
 }
 
@@ -153,7 +153,7 @@ static void config_errors_have_a_place(void **state) {
     static const char good[] = "model: {path: .}\nlora:\n  r: 4\n";
     assert_ok(file_write(path, good, strlen(good), &err), err);
     RUN(path, "lora.r=0");
-    assert_refused("error: command line: lora.r: got \"0\"; expected a whole number from 1 to 1024\n");
+    assert_refused("command line: lora.r: got \"0\"; expected a whole number from 1 to 1024\n");
     RUN(path, "lora.lora_apha=4");
     assert_refused("command line: lora.lora_apha: unknown key; did you mean lora_alpha?");
     free(path);
@@ -206,7 +206,7 @@ static void full_disk(void **state) {
     (void)state;
     run_to("/dev/full", (char *[]){"--help", NULL});
     assert_int_equal(ran.status, 1);
-    assert_string_equal(ran.err, "error: standard output: cannot write\n");
+    assert_string_equal(ran.err, "standard output: cannot write\n");
 }
 
 static int teardown(void **state) {

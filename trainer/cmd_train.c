@@ -25,9 +25,21 @@ static const char plan_help[] =
     "Checks config, model and data, prints what a run would do and the memory that it would take, and\n"
     "trains nothing.\n";
 
+/* Keys whose values are known but not yet served: better said now than ignored. */
+static int check_supported(const config_t *c, err_t *err) {
+    if (c->training.optim == OPTIM_ADAMW_8BIT || c->training.optim == OPTIM_PAGED_ADAMW_8BIT)
+        return err_set(err, ERR_USAGE, "%s: training.optim: 8-bit optimizer states are not supported by this version; "
+                       "expected paged_adamw_32bit or adamw_32bit", c->path);
+    if (c->device.spill)
+        return err_set(err, ERR_USAGE, "%s: device.spill: spilling to a file is not supported by this version; expected "
+                       "none", c->path);
+    return 0;
+}
+
 /* Everything before the weights are read: config, data, steps, memory. */
 static int prepare(run_t *run, steps_t *steps, err_t *err) {
     const config_t *c = &run->config;
+    if (check_supported(c, err)) return err->code;
     if (run_open(run, true, true, false, err) || run_set_lora(run, NULL, err)) return err->code;
     batch_spec_t spec = steps_batch_spec(c);
     steps_plan(steps, &run->train, &spec, c);

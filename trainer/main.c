@@ -1,10 +1,22 @@
 #include <cblas.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
 #include "trainer/command.h"
+
+/* OpenMP's threads wait for each other by spinning, by default for milliseconds: as soon as another process wants
+ * one of the cores, an op of 50 microseconds takes 8 milliseconds (docs/speed.md). Waiting asleep costs a quiet
+ * machine little. The OpenMP runtime reads its environment before main(), so the program starts itself again once;
+ * where that cannot be done it goes on as it is. */
+static void wait_asleep(char **argv) {
+    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return;
+    setenv("OMP_WAIT_POLICY", "passive", 1);
+    execv("/proc/self/exe", argv);
+}
 
 typedef struct {
     const char *name, *arguments, *what;
@@ -83,6 +95,7 @@ static int dispatch(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
+    wait_asleep(argv);
     int status = dispatch(argc, argv);
     /* An answer that did not reach a full disk or a closed pipe is no success. */
     bool written = fflush(stdout) == 0 && !ferror(stdout);

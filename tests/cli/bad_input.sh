@@ -41,9 +41,9 @@ refuses "generate without a prompt" 'prompt' generate config.yaml
 
 # Configuration.
 config "$model" "$data" ', learning_rat: 1e-4'
-refuses "misspelt key" '^error: config\.yaml:[0-9]+:[0-9]+: .*learning_rat.*did you mean.*learning_rate' config.yaml
+refuses "misspelt key" '^config\.yaml:[0-9]+:[0-9]+: .*learning_rat.*did you mean.*learning_rate' config.yaml
 config "$model" "$data" '' 'trainig: {seed: 1}'
-refuses "misspelt section" '^error: config\.yaml:[0-9]+:[0-9]+: .*trainig.*training' config.yaml
+refuses "misspelt section" '^config\.yaml:[0-9]+:[0-9]+: .*trainig.*training' config.yaml
 config "$model" "$data" ', learning_rate: -1'
 refuses "value out of range" 'config\.yaml:[0-9]+:[0-9]+: training\.learning_rate: .*expected' config.yaml
 config "$model" "$data" ', per_device_train_batch_size: four'
