@@ -85,14 +85,15 @@ static void check_batch(run_t *run, batch_t *b) {
         ids = xmalloc(sample.len * sizeof *ids);
         for (size_t i = 0; i < sample.len; i++)
             ids[i] = (int32_t)(rng_fold(1, i) % model_source_config(run->src)->vocab);
-        made = (dataset_t){.ids = ids, .labels = ids, .n_tokens = sample.len, .samples = &sample, .n_samples = 1};
+        made = (dataset_t){.ids = ids, .labels = ids, .n_tokens = sample.len, .samples = &sample, .n_samples = 1,
+                           .longest = sample.len};
         ds = &made;
     }
     size_t rows = 0, tokens = 0;
     while (rows < ds->n_samples && (rows == 0 || tokens + ds->samples[rows].len <= CHECK_TOKENS))
         tokens += ds->samples[rows++].len;
     epoch_t e;
-    epoch_plan(ds, &(batch_spec_t){.batch_size = rows, .accumulation = 1}, 0, &e);
+    epoch_plan(ds, &(batch_spec_t){.batch_size = rows, .accumulation = 1, .max_length = ds->longest}, 0, &e);
     batch_fill(&e, 0, b);
     epoch_free(&e);
     free(ids);

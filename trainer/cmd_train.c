@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -111,7 +112,9 @@ static int train_in(run_t *run, const steps_t *steps, output_dir_t *out, train_s
     log_info("config:\n%s", yaml);
     free(yaml);
     int rc = find_start(c, &start, err);
+    double begin = clock_seconds();
     if (rc == 0) rc = run_load(run, true, NULL, err);
+    if (rc == 0) log_info("weights   loaded and quantized in %.2f s", clock_seconds() - begin);
     if (rc == 0) optimizer_reset(&run->opt, run->be);
     if (rc == 0 && start) rc = resume(run, start, state, err);
     free(start);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/rng.h"
 #include "trainer/model_dir.h"
 
 #define LINEAR_NONE LIN_COUNT /* in out_tensor_t.kind: not a linear layer of a block */
@@ -49,11 +50,22 @@ static void add_delta(const context_t *c, const out_tensor_t *t, size_t row, siz
         }
 }
 
+/* Rounds to one of the two BF16 neighbours, the nearer with the greater probability, so that the mean is kept.
+ * Nearest would lose the adapter: the base weight lies on the BF16 grid, and a delta of less than half a step would
+ * vanish in every element (measured on SmolLM2 after six steps: loss 2.44 merged against 2.25; see
+ * docs/decisions.md). The choice is a function of the element alone. */
+static bf16_t round_unbiased(float x, uint64_t key, size_t element) {
+    uint32_t bits = f32_to_bits(x);
+    if ((bits & 0x7f800000u) == 0x7f800000u) return bf16_from_f32(x);
+    return (bf16_t)((bits + (uint32_t)(rng_fold(key, element) >> 48)) >> 16);
+}
+
 static int emit(void *ctx, const out_tensor_t *t, st_writer_t *w, err_t *err) {
     const context_t *c = ctx;
     const source_tensor_t *from = model_source_find(c->src, t->name);
     CHECK(from != NULL);
     size_t in = from->cols, rows = LOAD_PIECE / in + 1;
+    uint64_t key = rng_fold(rng_mix(t->layer), t->kind);
     if (rows > from->rows) rows = from->rows;
     float *wide = xmalloc(rows * in * sizeof *wide);
     bf16_t *narrow = xmalloc(rows * in * sizeof *narrow);
@@ -63,7 +75,7 @@ static int emit(void *ctx, const out_tensor_t *t, st_writer_t *w, err_t *err) {
         rc = base_rows(c, t, from, row, n, wide, err);
         if (rc) break;
         if (t->kind != LINEAR_NONE) add_delta(c, t, row, n, in, wide);
-        for (size_t i = 0; i < n * in; i++) narrow[i] = bf16_from_f32(wide[i]);
+        for (size_t i = 0; i < n * in; i++) narrow[i] = round_unbiased(wide[i], key, row * in + i);
         rc = st_writer_data(w, narrow, n * in * sizeof *narrow, err);
     }
     free(wide);

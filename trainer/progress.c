@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 
 #define REDRAW_SECONDS 0.1
@@ -24,12 +24,6 @@ static struct {
     double started, last_drawn;
     metrics_step_t last;
 } bar;
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 void format_duration(double seconds, char out[16]) {
     static const struct {
@@ -62,7 +56,7 @@ void format_bytes(size_t bytes, char out[16]) {
 
 static void remaining_time(size_t step, char out[16]) {
     double done = (double)(step - bar.start_step), left = step < bar.total ? (double)(bar.total - step) : 0;
-    format_duration(done > 0 ? (now() - bar.started) / done * left : INFINITY, out);
+    format_duration(done > 0 ? (clock_seconds() - bar.started) / done * left : INFINITY, out);
 }
 
 static size_t terminal_width(void) {
@@ -119,7 +113,7 @@ static void draw(void) {
     fputs(tail, stdout);
     fflush(stdout);
     bar.drawn = true;
-    bar.last_drawn = now();
+    bar.last_drawn = clock_seconds();
 }
 
 void progress_start(size_t total_steps, size_t start_step) {
@@ -130,7 +124,7 @@ void progress_start(size_t total_steps, size_t start_step) {
     bar.start_step = start_step;
     bar.terminal = isatty(STDOUT_FILENO) && !(term && strcmp(term, "dumb") == 0);
     bar.colour = bar.terminal && !(no_colour && *no_colour);
-    bar.started = now();
+    bar.started = clock_seconds();
     if (bar.terminal) log_before_line = clear_bar;
 }
 
@@ -145,7 +139,7 @@ void progress_step(const metrics_step_t *s, bool logged) {
     bar.last = *s;
     if (!bar.terminal) {
         if (logged) plain_line(s);
-    } else if (s->step >= bar.total || now() - bar.last_drawn >= REDRAW_SECONDS) {
+    } else if (s->step >= bar.total || clock_seconds() - bar.last_drawn >= REDRAW_SECONDS) {
         draw();
     }
 }

@@ -4,8 +4,8 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -35,12 +35,6 @@ void train_catch_signals(void) {
     sigaction(SIGTERM, &act, NULL);
 }
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* ---- one optimizer step --------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -53,7 +47,7 @@ typedef struct {
     batch_t batch;
     metrics_t *metrics;
     char *config_yaml;
-    double started;        /* now() minus the seconds that the run had before */
+    double started;        /* clock_seconds() minus the seconds that the run had before */
 } loop_t;
 
 typedef struct {
@@ -98,7 +92,7 @@ static double accumulate(loop_t *l, size_t step_in_epoch, step_result_t *r) {
 static void train_step(loop_t *l, step_result_t *r) {
     run_t *run = l->run;
     const config_t *c = &run->config;
-    double begin = now();
+    double begin = clock_seconds();
     size_t epoch = steps_epoch(l->steps, l->state->step);
     *r = (step_result_t){0};
     run->pool.peak = 0;
@@ -110,13 +104,13 @@ static void train_step(loop_t *l, step_result_t *r) {
     optimizer_hyper_t h = hyper(c, r->lr);
     r->skipped = !optimizer_step(&run->opt, &run->lora, run->be, &h, &r->grad_norm);
     run->be->sync(run->be);
-    r->seconds = now() - begin;
+    r->seconds = clock_seconds() - begin;
     r->peak_bytes = run->pool.peak;
 
     l->state->step++;
     l->state->adam_t = run->opt.t;
     l->state->epoch = steps_progress(l->steps, l->state->step);
-    l->state->elapsed_seconds = now() - l->started;
+    l->state->elapsed_seconds = clock_seconds() - l->started;
     l->state->skipped += r->skipped;
     l->state->skipped_in_row = r->skipped ? l->state->skipped_in_row + 1 : 0;
 }
@@ -180,7 +174,7 @@ static int run_steps(loop_t *l, err_t *err) {
 
 int train_loop(run_t *run, const steps_t *steps, train_state_t *state, err_t *err) {
     loop_t l = {.run = run, .steps = steps, .state = state, .spec = steps_batch_spec(&run->config),
-                .started = now() - state->elapsed_seconds};
+                .started = clock_seconds() - state->elapsed_seconds};
     char *path = path_join(run->config.training.output_dir, "metrics.jsonl");
     int rc = metrics_open(path, state->step, &l.metrics, err);
     free(path);
