@@ -7,6 +7,7 @@
 #define DATA_BATCH_H
 
 #include "data/dataset.h"
+#include "model/batch.h"
 
 typedef struct {
     size_t batch_size;         /* rows a micro-batch */
@@ -42,20 +43,6 @@ typedef struct {
 void epoch_plan(const dataset_t *ds, const batch_spec_t *spec, size_t epoch, epoch_t *e);
 void epoch_free(epoch_t *e);
 size_t epoch_step_micros(const epoch_t *e, size_t step); /* micro-batches of a step */
-
-typedef struct {
-    size_t T;                 /* tokens */
-    size_t n_rows, n_seg;
-    size_t n_labels;          /* trained tokens */
-    size_t max_seg;           /* longest segment */
-    int32_t *ids;             /* [T] */
-    int32_t *pos;             /* [T] position in the segment: RoPE */
-    int32_t *row, *row_pos;   /* [T] row's index within the optimizer step, position in that row: dropout */
-    int32_t *seg_off;         /* [n_seg+1] */
-    int32_t *target_idx;      /* [n_labels] tokens whose next token is trained, ascending */
-    int32_t *target;          /* [n_labels] that next token's id */
-    size_t cap;               /* tokens that the arrays have room for */
-} batch_t;
 
 /* Fills (and grows) b with micro-batch m of the epoch. Zero-initialise b; batch_free at the end. */
 void batch_fill(const epoch_t *e, size_t m, batch_t *b);

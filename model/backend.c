@@ -10,7 +10,6 @@ int backend_open(const char *name, dtype_t compute, int threads, backend_t **be,
     if (strcmp(name, "auto") == 0 || strcmp(name, "cpu") == 0) return open_cpu(compute, threads, be, err);
     if (strcmp(name, "cuda") == 0)
         return err_set(err, ERR_USAGE,
-                       "device.backend: this qlora-train was built without CUDA; use cpu or auto, "
-                       "or build with -DQLORA_CUDA=ON");
+                       "device.backend: cuda is not part of this version; expected cpu or auto");
     return err_set(err, ERR_USAGE, "device.backend: \"%s\"; expected auto, cpu or cuda", name);
 }

@@ -6,7 +6,7 @@
 #ifndef MODEL_MODEL_H
 #define MODEL_MODEL_H
 
-#include "data/batch.h"
+#include "model/batch.h"
 #include "model/lora.h"
 #include "model/source.h"
 
