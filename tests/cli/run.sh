@@ -11,7 +11,7 @@ QLORA_TRAIN=$(realpath "$1")
 TESTS=$(dirname "$here")
 export QLORA_TRAIN TESTS
 shift
-limit=${QLORA_TEST_TIMEOUT:-600}    # seconds a test
+limit=${QLORA_TEST_TIMEOUT:-1200}    # seconds a test
 
 names=("$@")
 if [ ${#names[@]} -eq 0 ]; then
