@@ -16,7 +16,9 @@
 typedef enum { DT_F32, DT_F16, DT_BF16, DT_F64, DT_U8, DT_I8, DT_I16, DT_I32, DT_I64, DT_BOOL, DT_COUNT } dtype_t;
 
 HOSTDEV size_t dtype_size(dtype_t t) {
-    return t == DT_F64 || t == DT_I64 ? 8 : t == DT_F32 || t == DT_I32 ? 4 : t == DT_U8 || t == DT_I8 || t == DT_BOOL ? 1 : 2;
+    if (t == DT_F64 || t == DT_I64) return 8;
+    if (t == DT_F32 || t == DT_I32) return 4;
+    return t == DT_U8 || t == DT_I8 || t == DT_BOOL ? 1 : 2;
 }
 
 typedef uint16_t bf16_t; /* the upper half of an IEEE binary32 */

@@ -35,11 +35,6 @@ char *path_dirname(const char *path) {
     return xstrndup(path, n);
 }
 
-const char *path_basename(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
 bool path_exists(const char *path) {
     struct stat st;
     return stat(path, &st) == 0;

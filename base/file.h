@@ -11,7 +11,6 @@
 
 char *path_join(const char *dir, const char *name); /* `name` alone when it is absolute or dir is empty */
 char *path_dirname(const char *path);               /* "." when there is no slash */
-const char *path_basename(const char *path);
 bool path_exists(const char *path);
 bool path_is_dir(const char *path);
 bool path_has_suffix(const char *path, const char *suffix);

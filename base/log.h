@@ -4,9 +4,12 @@
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
-void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* a line on standard output */
-void log_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* "warning: ..." on standard error */
-void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* a line on standard error: it starts with the place, "file:line:column: ..." */
+/* A line on standard output. */
+void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* "warning: ..." on standard error. */
+void log_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* A line on standard error, without a prefix: it starts with the place, "file:line:column: ...". */
+void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* Set by the progress bar: called before a line is printed, to take the bar off the terminal. */
 extern void (*log_before_line)(void);
