@@ -17,7 +17,6 @@
 typedef enum { CHAT_CHATML, CHAT_LLAMA2, CHAT_LLAMA3, CHAT_MISTRAL, CHAT_ZEPHYR, CHAT_ALPACA, CHAT_NONE,
                CHAT_AUTO } chat_format_t;
 const char *chat_format_name(chat_format_t f);
-bool chat_format_from_name(const char *name, chat_format_t *f);
 
 /* One published way to write a format (chat_table.c): Qwen's ChatML differs from SmolLM2's in its tool turns. */
 typedef struct chat_variant chat_variant_t;

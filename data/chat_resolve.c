@@ -14,15 +14,6 @@ const char *chat_format_name(chat_format_t f) {
     return names[f];
 }
 
-bool chat_format_from_name(const char *name, chat_format_t *f) {
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (strcmp(name, names[i]) != 0) continue;
-        *f = (chat_format_t)i;
-        return true;
-    }
-    return false;
-}
-
 static bool has_token(const tokenizer_t *tok, const chat_variant_t *v) {
     return !v->token || tokenizer_find(tok, v->token) >= 0;
 }
