@@ -23,8 +23,8 @@ typedef struct {
 int checkpoint_save(const char *output_dir, const train_state_t *state, lora_t *lora, const optimizer_t *opt,
                     backend_t *be, const char *config_yaml, const char *base_model, size_t keep, err_t *err);
 
-/* The newest checkpoint whose checksums hold (the caller frees); NULL: there is none. Each damaged one that is newer is named
- * in a warning. */
+/* The newest checkpoint whose checksums hold (the caller frees); NULL: there is none. Each damaged one that is newer
+ * is named in a warning. */
 char *checkpoint_newest(const char *output_dir);
 
 /* Whether every file is there with its checksum: ERR_USAGE naming the first that is not. */

@@ -1,4 +1,4 @@
-/* The configuration of a run: one YAML file, `section.key=value` overrides, one schema table (config.c) that
+/* The configuration of a run: one YAML file, `section.key=value` overrides, one schema table (config_schema.c) that
  * holds for every key its type, default, range and choices. docs/config.md is the reference for users. */
 #ifndef TRAINER_CONFIG_H
 #define TRAINER_CONFIG_H
