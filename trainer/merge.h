@@ -1,5 +1,5 @@
-/* Merging an adapter into its base model: W + scale * B A in fp32, rounded once to BF16, a piece of rows at a
- * time. */
+/* Merging an adapter into its base model: W + scale * B A in fp32, rounded once to BF16 (without bias: merge.c
+ * says why), a piece of rows at a time. */
 #ifndef TRAINER_MERGE_H
 #define TRAINER_MERGE_H
 
