@@ -171,11 +171,16 @@ static int write_all(int fd, const char *path, const void *data, size_t len, err
     return 0;
 }
 
+void file_discard(const char *path) {
+    struct stat st;
+    if (lstat(path, &st) == 0 && S_ISREG(st.st_mode)) unlink(path);
+}
+
 /* Ends a write: fsync, close, and on an earlier or present failure remove the half-written file. */
 static int finish_write(int fd, const char *path, int rc, err_t *err) {
     if (rc == 0 && fsync(fd) != 0) rc = err_set(err, ERR_FAILED, "%s: cannot write: %s", path, strerror(errno));
     if (close(fd) != 0 && rc == 0) rc = err_set(err, ERR_FAILED, "%s: cannot write: %s", path, strerror(errno));
-    if (rc) unlink(path);
+    if (rc) file_discard(path);
     return rc;
 }
 

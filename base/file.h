@@ -36,6 +36,8 @@ int dir_remove(const char *path, err_t *err);    /* recursively; fine if it does
 int file_write(const char *path, const void *data, size_t len, err_t *err); /* create or replace, fsync */
 int file_copy(const char *from, const char *to, err_t *err);                /* with fsync */
 int file_rename(const char *from, const char *to, err_t *err);              /* and fsync of the parent of `to` */
+/* Removes a file that was not written to its end; leaves alone what is no regular file (a device, say). */
+void file_discard(const char *path);
 /* XXH3 64 of the contents. */
 int file_hash(const char *path, uint64_t *hash, err_t *err);
 

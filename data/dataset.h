@@ -8,6 +8,8 @@
 typedef enum { DATA_MESSAGES, DATA_SHAREGPT, DATA_ALPACA, DATA_PROMPT_COMPLETION, DATA_TEXT, DATA_TOKENS,
                DATA_AUTO } data_format_t;
 const char *data_format_name(data_format_t f);
+/* Whether rows are conversations, rendered through a chat template. */
+bool data_format_is_chat(data_format_t f);
 bool data_format_from_name(const char *name, data_format_t *f);
 
 #define LABEL_NONE (-100)

@@ -145,6 +145,10 @@ bool format_needs_tokenizer(data_format_t f) {
     return formats[f].text;
 }
 
+bool data_format_is_chat(data_format_t f) {
+    return f == DATA_MESSAGES || f == DATA_SHAREGPT || f == DATA_ALPACA;
+}
+
 bool format_needs_chat(data_format_t f) {
     return formats[f].chat;
 }

@@ -91,7 +91,7 @@ static void place_loss(acts_t *a, const placer_t *p, const model_t *m, bool trai
 
 void acts_place(acts_t *a, const model_t *m, const acts_spec_t *spec, pool_t *pool) {
     block_acts_t *blocks = a->blocks;
-    *a = (acts_t){.T = spec->T, .blocks = blocks, .n_kept = spec->n_kept, .in_slot = SIZE_MAX};
+    *a = (acts_t){.T = spec->T, .blocks = blocks, .n_kept = spec->n_kept};
     placer_t p = {pool, spec->T, dtype_size(m->be->act)};
     bool training = spec->pass == PASS_TRAIN;
     a->ids = ints(&p, p.T);

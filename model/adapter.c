@@ -14,7 +14,7 @@
 /* Members that change what an adapter computes and that are not supported: each must be absent, null, false or
  * empty. */
 static const char *const unsupported[] = {
-    "alpha_pattern",   "arrow_config",    "layer_replication",       "layers_to_transform",  
+    "alpha_pattern",   "arrow_config",    "layer_replication",       "layers_to_transform",
     "modules_to_save", "rank_pattern",    "trainable_token_indices", "target_parameters",   "fan_in_fan_out",
     "lora_bias",       "use_dora",        "use_qalora",              "use_bdlora",          "alora_invocation_tokens",
 };

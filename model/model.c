@@ -39,11 +39,9 @@ static void backward(const block_ctx_t *ctx) {
     model_t *m = ctx->m;
     acts_t *a = ctx->a;
     size_t recomputed = m->config.layers - a->n_kept;
-    /* The forward left the last recomputed block's values in the shared place. */
-    a->in_slot = recomputed ? recomputed - 1 : SIZE_MAX;
     for (size_t l = m->config.layers; l-- > 0;) {
-        if (l < recomputed && a->in_slot != l) block_fwd(ctx, l, &a->blocks[l], a->x_out);
-        a->in_slot = SIZE_MAX;
+        /* The forward left the last recomputed block's values in the shared place. */
+        if (l + 1 < recomputed) block_fwd(ctx, l, &a->blocks[l], a->x_out);
         block_bwd(ctx, l, &a->blocks[l]);
     }
 }

@@ -58,7 +58,6 @@ typedef struct {
     block_acts_t *blocks;    /* [layers]; those of a recomputed block share one place but for x */
     void *x_out;             /* [T,C] output of the last block */
     size_t n_kept;           /* blocks [0, layers - n_kept) are recomputed in the backward */
-    size_t in_slot;          /* which block's values the shared place holds; SIZE_MAX: none */
     void *dx;                /* [T,C] gradient of the residual stream */
     /* scratch, by width; what follows is only alive while a block runs */
     void *h, *t;             /* [T,C] normalised input; a site's output */

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "model/safetensors.h"
@@ -90,7 +91,7 @@ static int fail(st_writer_t *w, const char *what, err_t *err) {
     if (w->file) {
         fclose(w->file);
         w->file = NULL;
-        unlink(w->path);
+        file_discard(w->path);
     }
     return err_set(err, ERR_FAILED, "%s: cannot %s: %s", w->path, what, strerror(why));
 }
@@ -143,7 +144,7 @@ int st_writer_finish(st_writer_t *w, err_t *err) {
     if (w->file && fclose(w->file) != 0) {
         w->file = NULL;
         rc = fail(w, "write", err);
-        unlink(w->path);
+        file_discard(w->path);
     }
     writer_free(w);
     return rc;
@@ -153,7 +154,7 @@ void st_writer_abort(st_writer_t *w) {
     if (!w) return;
     if (w->file) {
         fclose(w->file);
-        unlink(w->path);
+        file_discard(w->path);
     }
     writer_free(w);
 }

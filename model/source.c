@@ -7,16 +7,17 @@
 /* Values converted at a time: a multiple of every block length, small enough for the first-level cache. */
 #define CHUNK ((size_t)1024)
 
-static source_entry_t *add_entry(model_source_t *src, char *name, char *gguf_name, size_t rows, size_t cols) {
+static source_entry_t *add_entry(model_source_t *src, char *name, char *gguf_name, tensor_class_t class,
+                                 size_t rows, size_t cols) {
     source_entry_t *e = &src->entries[src->n_entries++];
     e->name = name;
     e->gguf_name = gguf_name;
-    e->t = (source_tensor_t){.name = name, .rows = rows, .cols = cols};
+    e->t = (source_tensor_t){.name = name, .class = class, .rows = rows, .cols = cols};
     return e;
 }
 
 static void add_norm(model_source_t *src, char *name, char *gguf_name) {
-    add_entry(src, name, gguf_name, 1, src->config.hidden)->vector = true;
+    add_entry(src, name, gguf_name, TENSOR_NORM, 1, src->config.hidden);
 }
 
 static void add_block(model_source_t *src, size_t l) {
@@ -24,9 +25,10 @@ static void add_block(model_source_t *src, size_t l) {
     add_norm(src, xasprintf("model.layers.%zu.input_layernorm.weight", l), xasprintf("blk.%zu.attn_norm.weight", l));
     for (int k = 0; k < LIN_COUNT; k++) {
         source_entry_t *e = add_entry(src, xasprintf("model.layers.%zu.%s.weight", l, linear_info[k].path),
-                                      xasprintf("blk.%zu.%s.weight", l, linear_info[k].gguf),
+                                      xasprintf("blk.%zu.%s.weight", l, linear_info[k].gguf), TENSOR_LINEAR,
                                       linear_rows(c, (linear_kind_t)k), linear_cols(c, (linear_kind_t)k));
-        e->linear = true;
+        e->t.layer = l;
+        e->t.kind = (linear_kind_t)k;
         e->heads = k == LIN_Q ? c->heads : k == LIN_K ? c->kv_heads : 0;
     }
     add_norm(src, xasprintf("model.layers.%zu.post_attention_layernorm.weight", l),
@@ -41,10 +43,11 @@ void source_list_tensors(model_source_t *src) {
     const model_config_t *c = &src->config;
     size_t n = 2 + c->layers * (LIN_COUNT + 2) + (c->tied ? 0 : 1);
     src->entries = xcalloc(n, sizeof *src->entries);
-    add_entry(src, xstrdup("model.embed_tokens.weight"), xstrdup("token_embd.weight"), c->vocab, c->hidden);
+    add_entry(src, xstrdup("model.embed_tokens.weight"), xstrdup("token_embd.weight"), TENSOR_EMBEDDING, c->vocab,
+              c->hidden);
     for (size_t l = 0; l < c->layers; l++) add_block(src, l);
     add_norm(src, xstrdup("model.norm.weight"), xstrdup("output_norm.weight"));
-    if (!c->tied) add_entry(src, xstrdup("lm_head.weight"), xstrdup("output.weight"), c->vocab, c->hidden);
+    if (!c->tied) add_entry(src, xstrdup("lm_head.weight"), xstrdup("output.weight"), TENSOR_HEAD, c->vocab, c->hidden);
     CHECK(src->n_entries == n);
     src->by_name = xcalloc(n, sizeof *src->by_name);
     for (size_t i = 0; i < n; i++) src->by_name[i] = &src->entries[i];
@@ -56,7 +59,7 @@ int source_shape_error(const model_source_t *src, const source_entry_t *e, int n
     strbuf_t s = {0};
     strbuf_adds(&s, "[");
     for (int i = 0; i < n_dims; i++) strbuf_addf(&s, "%s%zu", i ? ", " : "", shape[i]);
-    if (e->vector) strbuf_addf(&s, "]; expected [%zu]", e->t.cols);
+    if (e->t.class == TENSOR_NORM) strbuf_addf(&s, "]; expected [%zu]", e->t.cols);
     else strbuf_addf(&s, "]; expected [%zu, %zu]", e->t.rows, e->t.cols);
     err_set(err, ERR_USAGE, "%s: tensor \"%s\" has shape %s from the model's config", src->path,
             src->gguf ? e->gguf_name : e->name, s.p);
@@ -65,7 +68,7 @@ int source_shape_error(const model_source_t *src, const source_entry_t *e, int n
 }
 
 int source_missing_error(const model_source_t *src, const char *name, const source_entry_t *e, err_t *err) {
-    if (e->vector)
+    if (e->t.class == TENSOR_NORM)
         return err_set(err, ERR_USAGE, "%s: tensor \"%s\" is missing; expected shape [%zu]", src->path, name,
                        e->t.cols);
     return err_set(err, ERR_USAGE, "%s: tensor \"%s\" is missing; expected shape [%zu, %zu]", src->path, name,
@@ -112,7 +115,6 @@ void model_source_close(model_source_t *src) {
 const char *model_source_path(const model_source_t *src) { return src->path; }
 const model_config_t *model_source_config(const model_source_t *src) { return &src->config; }
 bool model_source_is_gguf(const model_source_t *src) { return src->gguf != NULL; }
-const gguf_t *model_source_gguf(const model_source_t *src) { return src->gguf; }
 const char *model_source_dir(const model_source_t *src) { return src->dir; }
 size_t model_source_count(const model_source_t *src) { return src->n_entries; }
 const source_tensor_t *model_source_at(const model_source_t *src, size_t i) { return &src->entries[i].t; }

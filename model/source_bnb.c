@@ -152,6 +152,8 @@ int source_bnb_open(const model_source_t *src, source_find_fn *find, const st_te
         return err->code;
     e->quantized = w;
     e->t.quantized = true;
+    e->t.quant = w.type;
+    e->t.double_quant = w.double_quant;
     for (size_t i = 0; i < N_KINDS; i++)
         if (kinds[i].type == type) e->t.file_type = kinds[i].file_types[w.double_quant];
     return 0;

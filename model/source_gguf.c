@@ -16,8 +16,9 @@ static int find_tensor(const model_source_t *src, source_entry_t *e, err_t *err)
     const gguf_tensor_t *t = gguf_find(src->gguf, e->gguf_name);
     if (!t) return source_missing_error(src, e->gguf_name, e, err);
     size_t shape[2] = {t->rows, t->cols};
+    bool vector = e->t.class == TENSOR_NORM && t->rows == 1;
     if (t->rows != e->t.rows || t->cols != e->t.cols)
-        return source_shape_error(src, e, e->vector && t->rows == 1 ? 1 : 2, shape + (e->vector && t->rows == 1), err);
+        return source_shape_error(src, e, vector ? 1 : 2, shape + vector, err);
     e->stored = *t;
     e->permuted = e->heads && src->config.arch->gguf_permuted_qk;
     e->t.file_type = gguf_type_name(t->type);

@@ -94,7 +94,7 @@ static int place_plain(const model_source_t *src, const st_tensor_t *st, source_
         dtype_t st;
         ggml_type_t stored;
     } types[] = {{DT_BF16, GGML_BF16}, {DT_F16, GGML_F16}, {DT_F32, GGML_F32}};
-    bool shape_ok = e->vector ? st->n_dims == 1 && st->shape[0] == e->t.cols
+    bool shape_ok = e->t.class == TENSOR_NORM ? st->n_dims == 1 && st->shape[0] == e->t.cols
                               : st->n_dims == 2 && st->shape[0] == e->t.rows && st->shape[1] == e->t.cols;
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         if (types[i].st != st->dtype) continue;
@@ -115,7 +115,7 @@ static int find_tensor(const model_source_t *src, source_entry_t *e, err_t *err)
     if (!st) return source_missing_error(src, e->name, e, err);
     const st_tensor_t *state = source_bnb_state(src, find_stored, e->name, &type);
     if (!state) return place_plain(src, st, e, err);
-    if (!e->linear)
+    if (e->t.class != TENSOR_LINEAR)
         return err_set(err, ERR_USAGE, "%s: tensor \"%s\" is quantized; only the linear layers of the blocks may be",
                        src->path, e->name);
     return source_bnb_open(src, find_stored, state, type, e, err);

@@ -8,8 +8,6 @@ typedef struct {
     source_tensor_t t; /* first: what the caller holds points to it */
     char *name;        /* owns t.name */
     char *gguf_name;
-    bool vector; /* 1-D: [cols] */
-    bool linear; /* one of the seven of a block: the only kind that may be quantized */
     size_t heads; /* > 0: GGUF may store the rows of so many heads permuted */
 
     /* Where it lies. A plain safetensors tensor is described as the GGUF tensor of the same element type, so that

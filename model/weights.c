@@ -27,12 +27,9 @@ void model_init(model_t *m, const model_source_t *src, backend_t *be, quant_type
             const source_tensor_t *t = linear_tensor(src, l, (linear_kind_t)k);
             *w = (qweight_t){.type = quant, .double_quant = quant != QUANT_NONE && double_quant, .rows = t->rows,
                              .cols = t->cols};
-            qweight_t stored;
-            err_t err = {0};
             if (!t->quantized) continue;
-            CHECK(source_quantized(src, t, &stored, &err) == 0);
-            w->type = stored.type;
-            w->double_quant = stored.double_quant;
+            w->type = t->quant;
+            w->double_quant = t->double_quant;
         }
     m->quant = m->layers[0].w[0].type;
     m->double_quant = m->layers[0].w[0].double_quant;

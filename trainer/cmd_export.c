@@ -123,13 +123,14 @@ static int loss_of(const run_t *run, const char *path, quant_type_t quant, const
     return rc;
 }
 
-static int check_merged(run_t *run, const request_t *q, err_t *err) {
+/* `merged`: the directory as written, still under its temporary name. */
+static int check_merged(run_t *run, const request_t *q, const char *merged, err_t *err) {
     batch_t b = {0};
     double want = 0, got = 0;
     quant_type_t base = q->dequantized ? run->config.quantization.quant_type : QUANT_NONE;
     check_batch(run, &b);
     int rc = loss_of(run, run->config.model.path, base, q->checkpoint, &b, &want, err);
-    if (rc == 0) rc = loss_of(run, q->merged, QUANT_NONE, NULL, &b, &got, err);
+    if (rc == 0) rc = loss_of(run, merged, QUANT_NONE, NULL, &b, &got, err);
     size_t tokens = b.n_labels;
     batch_free(&b);
     if (rc) return rc;
@@ -159,10 +160,13 @@ static int export_merged(run_t *run, const request_t *q, const lora_t *lora, con
         if (model_source_at(run->src, i)->quantized)
             return err_set(err, ERR_USAGE, "%s holds 4-bit weights only, there are no original ones to merge onto; "
                            "expected --base dequantized", run->config.model.path);
+    char *tmp;
+    if (model_dir_begin(q->merged, &tmp, err)) return err->code;
     int rc = q->dequantized ? load_quantized(run, &base, err) : 0;
-    if (rc == 0) rc = merge_write(q->merged, run->src, lora, master, q->dequantized ? &base.model : NULL, err);
+    if (rc == 0) rc = merge_write(tmp, run->src, lora, master, q->dequantized ? &base.model : NULL, err);
     run_close(&base);
-    if (rc == 0) rc = check_merged(run, q, err);
+    if (rc == 0) rc = check_merged(run, q, tmp, err);
+    rc = model_dir_end(tmp, q->merged, rc, err);
     if (rc == 0) log_info("%s: merged onto the %s weights", q->merged, q->dequantized ? "dequantized" : "original");
     return rc;
 }

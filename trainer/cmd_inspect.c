@@ -31,29 +31,19 @@ typedef struct {
 
 /* ---- model ---- */
 
-typedef enum { CLASS_LINEAR, CLASS_EMBEDDING, CLASS_HEAD, CLASS_NORM, CLASS_OTHER, CLASS_COUNT } class_t;
-
-static class_t tensor_class(const char *name) {
-    for (size_t i = 0; i < LIN_COUNT; i++)
-        if (strstr(name, linear_info[i].path)) return path_has_suffix(name, ".weight") ? CLASS_LINEAR : CLASS_OTHER;
-    if (strstr(name, "embed_tokens")) return CLASS_EMBEDDING;
-    if (strstr(name, "lm_head")) return CLASS_HEAD;
-    return strstr(name, "norm") ? CLASS_NORM : CLASS_OTHER;
-}
-
 /* One line a class and type in the file: "linear  Q4_1  210 tensors  66.4 MiB". */
 static void print_tensors(const model_source_t *src) {
-    static const char *const names[CLASS_COUNT] = {"linear", "embedding", "head", "norm", "other"};
+    static const char *const names[TENSOR_CLASSES] = {"embedding", "head", "norm", "linear"};
     size_t n = model_source_count(src);
     bool *done = xcalloc(n, sizeof *done);
-    for (int class = 0; class < CLASS_COUNT; class++) {
+    for (int class = 0; class < TENSOR_CLASSES; class++) {
         for (size_t i = 0; i < n; i++) {
             const source_tensor_t *first = model_source_at(src, i);
-            if (done[i] || (int)tensor_class(first->name) != class) continue;
+            if (done[i] || (int)first->class != class) continue;
             size_t count = 0, values = 0, bytes = 0;
             for (size_t k = i; k < n; k++) {
                 const source_tensor_t *t = model_source_at(src, k);
-                if (done[k] || (int)tensor_class(t->name) != class || strcmp(t->file_type, first->file_type)) continue;
+                if (done[k] || (int)t->class != class || strcmp(t->file_type, first->file_type)) continue;
                 done[k] = true;
                 count++;
                 values += t->rows * t->cols;
@@ -276,7 +266,7 @@ static int render(const inspect_t *in, data_format_t format, err_t *err) {
     bool has_chat = false;
     int rc = 0;
     if (format_needs_tokenizer(format)) rc = tokenizer_open(in->model, &tok, err);
-    if (rc == 0 && format_needs_chat(format)) {
+    if (rc == 0 && data_format_is_chat(format)) {
         rc = chat_template_resolve(tok, CHAT_AUTO, &chat, err);
         has_chat = rc == 0;
     }

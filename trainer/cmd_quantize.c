@@ -134,19 +134,13 @@ static void add_linear(out_list_t *list, const model_t *m, size_t layer, linear_
     free(state);
 }
 
-static bool is_linear(const char *name) {
-    for (int k = 0; k < LIN_COUNT; k++)
-        if (strstr(name, linear_info[k].path)) return true;
-    return false;
-}
-
 static void list_tensors(out_list_t *list, const model_t *m, const model_source_t *src) {
     for (size_t l = 0; l < m->config.layers; l++)
         for (int k = 0; k < LIN_COUNT; k++) add_linear(list, m, l, (linear_kind_t)k);
     for (size_t i = 0; i < model_source_count(src); i++) {
         const source_tensor_t *t = model_source_at(src, i);
-        if (is_linear(t->name)) continue;
-        bool vector = strstr(t->name, "norm") != NULL;
+        if (t->class == TENSOR_LINEAR) continue;
+        bool vector = t->class == TENSOR_NORM;
         out_list_add(list, DT_BF16, vector ? 1 : 2, vector ? t->cols : t->rows, t->cols, "%s", t->name)->part =
             PART_PLAIN;
     }
@@ -163,17 +157,15 @@ static json_t *quantization_config(const model_t *m) {
     return q;
 }
 
-static int write_model(const model_t *m, const model_source_t *src, const char *out_dir, err_t *err) {
-    char *tmp;
-    if (model_dir_begin(out_dir, &tmp, err)) return err->code;
+static int write_model(const model_t *m, const model_source_t *src, const char *dir, err_t *err) {
     out_list_t list = {0};
     list_tensors(&list, m, src);
     json_t *q = quantization_config(m);
-    int rc = model_dir_tensors(tmp, &list, emit, &(context_t){m, src}, err);
-    if (rc == 0) rc = model_dir_companions(tmp, src, q, err);
+    int rc = model_dir_tensors(dir, &list, emit, &(context_t){m, src}, err);
+    if (rc == 0) rc = model_dir_companions(dir, src, q, err);
     json_decref(q);
     free(list.t);
-    return model_dir_end(tmp, out_dir, rc, err);
+    return rc;
 }
 
 static void report(const model_t *m, const char *out_dir) {
@@ -195,7 +187,9 @@ static int quantize(const char *model, const char *out_dir, quant_type_t type, b
     backend_t *be = NULL;
     model_t m = {0};
     pool_t pool = {0};
+    char *tmp = NULL;
     int rc = model_source_open(model, &src, err);
+    if (rc == 0) rc = model_dir_begin(out_dir, &tmp, err);
     if (rc == 0) rc = backend_open("cpu", DT_COUNT, 0, &be, err);
     if (rc == 0) {
         model_init(&m, src, be, type, dq, 1);
@@ -206,9 +200,10 @@ static int quantize(const char *model, const char *out_dir, quant_type_t type, b
             model_place(&m, &pool);
             rc = model_load(&m, src, err);
         }
-        if (rc == 0) rc = write_model(&m, src, out_dir, err);
-        if (rc == 0) report(&m, out_dir);
+        if (rc == 0) rc = write_model(&m, src, tmp, err);
     }
+    if (tmp) rc = model_dir_end(tmp, out_dir, rc, err);
+    if (rc == 0) report(&m, out_dir);
     model_free(&m);
     pool_close(&pool);
     if (be) be->close(be);

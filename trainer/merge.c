@@ -84,35 +84,20 @@ static int emit(void *ctx, const out_tensor_t *t, st_writer_t *w, err_t *err) {
     return rc;
 }
 
-/* The layer and linear layer that a tensor is the weight of. */
-static linear_kind_t linear_of(const char *name, size_t *layer) {
-    static const char prefix[] = "model.layers.";
-    char *end;
-    if (strncmp(name, prefix, sizeof prefix - 1) != 0) return LINEAR_NONE;
-    *layer = strtoull(name + sizeof prefix - 1, &end, 10);
-    for (int k = 0; *end == '.' && k < LIN_COUNT; k++) {
-        size_t n = strlen(linear_info[k].path);
-        if (!strncmp(end + 1, linear_info[k].path, n) && !strcmp(end + 1 + n, ".weight")) return (linear_kind_t)k;
-    }
-    return LINEAR_NONE;
-}
-
-int merge_write(const char *out_dir, const model_source_t *src, const lora_t *lora, const float *master,
+int merge_write(const char *dir, const model_source_t *src, const lora_t *lora, const float *master,
                 const model_t *dequantized, err_t *err) {
-    char *tmp;
-    if (model_dir_begin(out_dir, &tmp, err)) return err->code;
     out_list_t list = {0};
     for (size_t i = 0; i < model_source_count(src); i++) {
         const source_tensor_t *s = model_source_at(src, i);
-        /* One-dimensional tensors of a llama are norms. */
-        bool vector = strstr(s->name, "norm") != NULL;
+        bool vector = s->class == TENSOR_NORM;
         out_tensor_t *t = out_list_add(&list, DT_BF16, vector ? 1 : 2, vector ? s->cols : s->rows, s->cols, "%s",
                                        s->name);
-        t->kind = linear_of(s->name, &t->layer);
+        t->kind = s->class == TENSOR_LINEAR ? s->kind : LINEAR_NONE;
+        t->layer = s->layer;
     }
     context_t c = {src, lora, master, dequantized};
-    int rc = model_dir_tensors(tmp, &list, emit, &c, err);
-    if (rc == 0) rc = model_dir_companions(tmp, src, NULL, err);
+    int rc = model_dir_tensors(dir, &list, emit, &c, err);
+    if (rc == 0) rc = model_dir_companions(dir, src, NULL, err);
     free(list.t);
-    return model_dir_end(tmp, out_dir, rc, err);
+    return rc;
 }

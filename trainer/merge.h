@@ -6,10 +6,10 @@
 #include "model/lora.h"
 #include "model/model.h"
 
-/* Writes the merged model in 16 bits to `out_dir` (which must not exist). lora: host masters in `master`.
+/* Writes the merged model in 16 bits into the directory `dir` (of model_dir_begin). lora: host masters in `master`.
  * dequantized: NULL to merge onto the source's own weights, or the loaded quantized model, to merge onto what
  * was trained against. */
-int merge_write(const char *out_dir, const model_source_t *src, const lora_t *lora, const float *master,
+int merge_write(const char *dir, const model_source_t *src, const lora_t *lora, const float *master,
                 const model_t *dequantized, err_t *err);
 
 #endif

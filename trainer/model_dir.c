@@ -28,7 +28,7 @@ int model_dir_begin(const char *dir, char **tmp, err_t *err) {
     if (path_exists(dir)) return err_set(err, ERR_USAGE, "%s: exists already; expected a directory to be made", dir);
     size_t n = strlen(dir);
     while (n > 1 && dir[n - 1] == '/') n--;
-    *tmp = xasprintf("%.*s.tmp", (int)n, dir);
+    *tmp = xasprintf("%.*s.qlora-tmp", (int)n, dir);
     if (dir_remove(*tmp, err) == 0 && dir_make(*tmp, err) == 0) return 0;
     free(*tmp);
     *tmp = NULL;

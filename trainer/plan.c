@@ -56,6 +56,9 @@ static size_t total_with(const plan_t *p, model_t *m, lora_t *lora, bool trainin
 
 static int does_not_fit(const plan_t *p, const plan_need_t *need, err_t *err) {
     double mib = 1 << 20;
+    if (!need->train_tokens)
+        return err_set(err, ERR_USAGE, "the model does not fit: it needs %.1f MiB and device.memory_limit leaves %.1f "
+                       "MiB", (double)p->total / mib, (double)p->limit / mib);
     return err_set(err, ERR_USAGE, "the run does not fit: it needs %.1f MiB with every block recomputed (%.1f MiB "
                    "with none) for micro-batches of up to %zu tokens, and device.memory_limit leaves %.1f MiB; lower "
                    "training.per_device_train_batch_size or data.max_length, or raise the limit",

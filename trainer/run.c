@@ -33,17 +33,13 @@ static int find_template(run_t *run, err_t *err) {
     return 0;
 }
 
-static bool is_conversation(data_format_t f) {
-    return f == DATA_MESSAGES || f == DATA_SHAREGPT || f == DATA_ALPACA;
-}
-
 /* Opens the tokenizer, and finds the template, if a file's rows need them. */
 static int prepare_for(run_t *run, const char *file, err_t *err) {
     data_format_t f = run->config.data.format;
     if (f == DATA_AUTO && dataset_detect(file, &f, err)) return err->code;
     if (f == DATA_TOKENS) return 0;
     if (!run->tok && open_tokenizer(run, err)) return err->code;
-    return is_conversation(f) ? find_template(run, err) : 0;
+    return data_format_is_chat(f) ? find_template(run, err) : 0;
 }
 
 static int load_dataset(run_t *run, const char *const *files, size_t n, dataset_t *ds, err_t *err) {

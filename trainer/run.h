@@ -23,7 +23,6 @@ typedef struct {
     pool_t pool;
     pool_mark_t fixed;      /* above it: the activations of the pass at hand */
     acts_t acts;
-    pass_t acts_pass;
 } run_t;
 
 /* Opens everything that is cheap: source (headers), tokenizer, datasets (tokenized), backend. Zero-initialise
