@@ -10,7 +10,9 @@
 #include "base/mem.h"
 #include "model/adapter.h"
 #include "trainer/command.h"
+#include "trainer/estimate.h"
 #include "trainer/output_dir.h"
+#include "trainer/progress.h"
 #include "trainer/train.h"
 
 static const char train_help[] =
@@ -144,8 +146,16 @@ static int train(run_t *run, err_t *err) {
 
 static int plan(run_t *run, err_t *err) {
     steps_t steps = {0};
+    estimate_t e;
+    char time[16];
     int rc = prepare(run, &steps, err);
-    if (rc == 0) log_info("the run fits");
+    if (rc == 0) rc = estimate_run(run, &steps, &e, err);
+    if (rc == 0) {
+        format_duration(e.seconds, time);
+        log_info("time      about %s: %.3g floating-point operations, products run at %.0f GFLOP/s", time, e.flops,
+                 e.flops_per_second / 1e9);
+        log_info("the run fits");
+    }
     steps_free(&steps);
     return rc;
 }
