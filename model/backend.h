@@ -61,10 +61,22 @@ typedef struct {
 } dropout_t;
 
 typedef struct {
-    float lr, beta1, beta2, eps, weight_decay;
-    float c1, c2;     /* bias corrections 1 - beta^t of the step at hand */
-    float grad_scale; /* gradients are multiplied by this first (clipping) */
+    float lr;
+    double beta1, beta2; /* 1 - beta is taken before it is rounded to fp32: 0.1 rather than 0.1 + 2.4e-8 */
+    float eps, weight_decay;
+    float c1, c2;        /* bias corrections 1 - beta^t of the step at hand */
+    float grad_scale;    /* gradients are multiplied by this first (clipping) */
 } adamw_t;
+
+/* The moments of AdamW in 8 bits: value = map.value[code] * absmax of its block, the map of m signed, that of v
+ * unsigned. Blocks have 1 to ADAMW_8BIT_BLOCK elements and begin anew at each tensor, as in bitsandbytes. All
+ * zeros is the state before the first step. Device pointers. */
+#define ADAMW_8BIT_BLOCK ((size_t)256)
+typedef struct {
+    uint8_t *m, *v;             /* [count] codes */
+    float *m_absmax, *v_absmax; /* [blocks] */
+    const size_t *start;        /* [blocks+1] the element at which a block begins; the last: count */
+} adamw_8bit_state_t;
 
 /* What bounds the scratch of the ops that will be called. */
 typedef struct {
@@ -171,6 +183,11 @@ struct backend {
     void (*sumsq)(backend_t *be, double *out, const float *x, size_t n);
     /* Decoupled AdamW as PyTorch's, element by element: adamw_element() in model/element.h. */
     void (*adamw)(backend_t *be, float *p, const float *g, float *m, float *v, size_t n, const adamw_t *h);
+    /* The same with 8-bit moments, for the blocks [first_block, first_block + n_blocks); p and g [count] are those of
+     * all blocks. The update uses the new moments as they are before they are quantized. Per element:
+     * adamw_8bit_moments(), adamw_step() and dynamic_code() in model/element.h. */
+    void (*adamw_8bit)(backend_t *be, float *p, const float *g, const adamw_8bit_state_t *s, size_t first_block,
+                       size_t n_blocks, const adamw_t *h);
 };
 
 /* Opens the CPU backend. threads 0: one per core that the process may use. reference: only the plain-C ops,

@@ -34,15 +34,35 @@ HOSTDEV int dropout_keep(uint64_t row_key, size_t c, float p) {
     return rng_uniform(row_key, c) >= p;
 }
 
-/* One AdamW element, PyTorch's order: decay, moments, step. */
+/* The step of one AdamW element from its new moments, PyTorch's order: decay, then the step. */
+HOSTDEV void adamw_step(float *p, float m, float v, const adamw_t *h) {
+    float denom = sqrtf(v) / sqrtf(h->c2) + h->eps;
+    *p = *p * (1.0f - h->lr * h->weight_decay) - h->lr / h->c1 * (m / denom);
+}
+
+/* One AdamW element, its moments as PyTorch computes them. */
 HOSTDEV void adamw_element(float *p, float g, float *m, float *v, const adamw_t *h) {
     g *= h->grad_scale;
-    float m1 = *m + (1.0f - h->beta1) * (g - *m);
-    float v1 = h->beta2 * *v + (1.0f - h->beta2) * g * g;
-    *m = m1;
-    *v = v1;
-    float denom = sqrtf(v1) / sqrtf(h->c2) + h->eps;
-    *p = *p * (1.0f - h->lr * h->weight_decay) - h->lr / h->c1 * (m1 / denom);
+    *m = *m + (float)(1.0 - h->beta1) * (g - *m);
+    *v = (float)h->beta2 * *v + (float)(1.0 - h->beta2) * g * g;
+    adamw_step(p, *m, *v, h);
+}
+
+/* The moments as bitsandbytes computes them, fused: to the bit, since a code depends on where rounding falls. */
+HOSTDEV void adamw_8bit_moments(float g, float *m, float *v, const adamw_t *h) {
+    g *= h->grad_scale;
+    *m = fmaf(g, (float)(1.0 - h->beta1), (float)h->beta1 * *m);
+    *v = fmaf((float)(1.0 - h->beta2) * g, g, (float)h->beta2 * *v);
+}
+
+/* Where in the table `nearest` of a dynamic map the code of x stands; x is cut off at -1 and 1. */
+HOSTDEV int dynamic_place(float x) {
+    x = x > -1.0f ? (x < 1.0f ? x : 1.0f) : -1.0f;
+    return (int)fmaf((x + 1.0f) * 0.5f, 65535.0f, 0.5f);
+}
+
+HOSTDEV uint8_t dynamic_code(const uint8_t *nearest, float x) {
+    return nearest[dynamic_place(x)];
 }
 
 #endif

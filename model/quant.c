@@ -4,9 +4,10 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "model/element.h"
+
 /* bitsandbytes divides by at least this, so that a block of zeros stays one. */
 #define ABSMAX_MIN 1e-38f
-#define LUT_SIZE 65536
 
 const float quant_table_nf4[16] = {
     -1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f,
@@ -123,8 +124,7 @@ void quant_encode(quant_type_t type, const bf16_t *x, size_t n, uint8_t *codes, 
 
 /* ---- second level ----------------------------------------------------------------------------------- */
 
-static float dynamic_map[256];
-static uint8_t dynamic_lut[LUT_SIZE];
+static dynamic_map_t signed_map, unsigned_map;
 static pthread_once_t dynamic_once = PTHREAD_ONCE_INIT;
 
 /* Point i of n from 0.1 to 1, counted from the nearer end with one rounding, as torch.linspace does in fp32. */
@@ -133,44 +133,53 @@ static float tenth_to_one(int i, int n) {
     return i < n / 2 ? fmaf(step, (float)i, 0.1f) : fmaf(-step, (float)(n - 1 - i), 1.0f);
 }
 
-/* Decade -6+e holds 2^e fractions, the middles of equal parts of [0.1, 1], of both signs; then 0 and 1. */
-static void dynamic_init(void) {
-    float *zero = dynamic_map + 127;
+/* Fills value[1..] upwards: decade -6+e holds parts * 2^e fractions, the middles of equal parts of [0.1, 1]; 1 is
+ * the last. Gives the number of fractions. */
+static int fill_fractions(float *value, int parts) {
     int n = 0;
-    for (int e = 0; e < 7; e++) {
-        int parts = 1 << e;
+    for (int e = 0; e < 7; e++, parts *= 2) {
         float decade = (float)pow(10.0, e - 6);
-        for (int i = 0; i < parts; i++, n++) {
-            float middle = (tenth_to_one(i, parts + 1) + tenth_to_one(i + 1, parts + 1)) / 2.0f;
-            zero[n + 1] = decade * middle;
-            zero[-n - 1] = -zero[n + 1];
-        }
+        for (int i = 0; i < parts; i++)
+            value[++n] = decade * ((tenth_to_one(i, parts + 1) + tenth_to_one(i + 1, parts + 1)) / 2.0f);
     }
-    *zero = 0;
-    dynamic_map[255] = 1.0f;
+    value[n + 1] = 1.0f;
+    return n;
+}
 
-    /* bitsandbytes rounds x to 16 bits first, then to the nearest map value: a table of all 65,536 answers. */
+/* bitsandbytes rounds x to 16 bits first, then to the nearest map value: a table of all 65,536 answers. */
+static void fill_nearest(dynamic_map_t *map) {
     int place = 0;
-    for (int s = 0; s < LUT_SIZE; s++) {
+    for (int s = 0; s < 65536; s++) {
         float x = 2.0f * (float)s / 65535.0f - 1.0f;
-        while (place < 255 && !(x <= 0.5f * (dynamic_map[place] + dynamic_map[place + 1]))) place++;
-        dynamic_lut[s] = (uint8_t)place;
+        while (place < 255 && !(x <= 0.5f * (map->value[place] + map->value[place + 1]))) place++;
+        map->nearest[s] = (uint8_t)place;
     }
 }
 
-const float *quant_dynamic_map(void) {
-    pthread_once(&dynamic_once, dynamic_init);
-    return dynamic_map;
+/* Without a sign there is room for twice the fractions. Only the signed map has the mirror image below its zero,
+ * but for -1. */
+static void dynamic_init(void) {
+    float *zero = signed_map.value + 127;
+    int n = fill_fractions(zero, 1);
+    for (int i = 1; i <= n; i++) zero[-i] = -zero[i];
+    fill_nearest(&signed_map);
+    fill_fractions(unsigned_map.value, 2);
+    fill_nearest(&unsigned_map);
 }
 
-static uint8_t dynamic_index(float x) {
-    x = x > -1.0f ? (x < 1.0f ? x : 1.0f) : -1.0f;
-    return dynamic_lut[(int)fmaf((x + 1.0f) * 0.5f, 65535.0f, 0.5f)];
+const dynamic_map_t *quant_dynamic_signed(void) {
+    pthread_once(&dynamic_once, dynamic_init);
+    return &signed_map;
+}
+
+const dynamic_map_t *quant_dynamic_unsigned(void) {
+    pthread_once(&dynamic_once, dynamic_init);
+    return &unsigned_map;
 }
 
 void quant_encode_constants(const float *absmax, size_t n_blocks, uint8_t *absmax_q, float *nested_absmax,
                             float *offset) {
-    quant_dynamic_map();
+    const uint8_t *nearest = quant_dynamic_signed()->nearest;
     double sum = 0;
     for (size_t i = 0; i < n_blocks; i++) sum += absmax[i];
     float mean = n_blocks ? (float)(sum / (double)n_blocks) : 0.0f;
@@ -181,7 +190,7 @@ void quant_encode_constants(const float *absmax, size_t n_blocks, uint8_t *absma
         for (size_t i = first; i < end; i++) a = fmaxf(a, fabsf(absmax[i] - mean));
         nested_absmax[first / QUANT_NESTED_BLOCK] = a;
         for (size_t i = first; i < end; i++)
-            absmax_q[i] = a > 0 ? dynamic_index((absmax[i] - mean) * (1.0f / a)) : 0;
+            absmax_q[i] = a > 0 ? dynamic_code(nearest, (absmax[i] - mean) * (1.0f / a)) : 0;
     }
 }
 
@@ -189,7 +198,8 @@ void quant_encode_constants(const float *absmax, size_t n_blocks, uint8_t *absma
 
 float quant_absmax(const qweight_t *w, size_t block) {
     if (!w->double_quant) return w->absmax[block];
-    return quant_dynamic_map()[w->absmax_q[block]] * w->nested_absmax[block / QUANT_NESTED_BLOCK] + w->nested_offset;
+    float x = quant_dynamic_signed()->value[w->absmax_q[block]];
+    return x * w->nested_absmax[block / QUANT_NESTED_BLOCK] + w->nested_offset;
 }
 
 static float decode_one(const qweight_t *w, size_t i) {

@@ -53,8 +53,14 @@ size_t quant_constant_bytes(quant_type_t type, bool double_quant, size_t n);
 extern const float quant_table_nf4[16], quant_table_fp4[16], quant_table_int4[16];
 const float *quant_table(quant_type_t type); /* a 4-bit type */
 
-/* The signed 8-bit dynamic map (Dettmers et al. 2022, "8-bit optimizers"), ascending, 256 values. */
-const float *quant_dynamic_map(void);
+/* The 8-bit dynamic maps (Dettmers et al. 2022, "8-bit optimizers"): 256 values from -1 or 0 to 1, and which is
+ * nearest, as a table over 16 bits; dynamic_code() in model/element.h looks it up. */
+typedef struct {
+    float value[256]; /* ascending */
+    uint8_t nearest[65536]; /* [s]: the code of 2 s / 65535 - 1 */
+} dynamic_map_t;
+const dynamic_map_t *quant_dynamic_signed(void);
+const dynamic_map_t *quant_dynamic_unsigned(void);
 
 /* Plain-C codec: the oracle of the backends' quantize and dequant ops, and what writes checkpoints.
  *

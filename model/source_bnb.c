@@ -122,7 +122,7 @@ static int find_constants(const bnb_t *b, source_entry_t *e, qweight_t *w, err_t
     w->absmax_q = (uint8_t *)(uintptr_t)absmax->data;
     w->nested_absmax = aligned_floats(nested, e);
     e->t.file_bytes += nested->bytes;
-    return check_table(b, "nested_quant_map", quant_dynamic_map(), 256, err);
+    return check_table(b, "nested_quant_map", quant_dynamic_signed()->value, 256, err);
 }
 
 /* The codes may be typed as anything (bnb_4bit_quant_storage): only their bytes count. */

@@ -212,7 +212,7 @@ static void call_loss(const call_t *c) {
     c->r->be->ce_loss(c->r->be, (void *)c->p[0], (void *)c->p[1], c->p[2], ROWS, V, true, 1);
 }
 static void call_adamw(const call_t *c) {
-    const adamw_t h = {1e-4f, 0.9f, 0.999f, 1e-8f, 0.01f, 0.1f, 0.001f, 1};
+    const adamw_t h = {1e-4f, 0.9, 0.999, 1e-8f, 0.01f, 0.1f, 0.001f, 1};
     c->r->be->adamw(c->r->be, (void *)c->p[0], c->p[1], (void *)c->p[2], (void *)c->p[3], c->n[0], &h);
 }
 static void call_sumsq(const call_t *c) {

@@ -260,13 +260,51 @@ static void run_adamw(rig_t *r, const params_t *p) {
     float *v = rig_alloc(r, p->a * sizeof *v), *g = rig_random(r, DT_F32, p->a, 1);
     r->be->zero(r->be, v, p->a * sizeof *v);
     for (int step = 1; step <= 3; step++) {
-        const adamw_t h = {.lr = 1e-3f, .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.01f,
+        const adamw_t h = {.lr = 1e-3f, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8f, .weight_decay = 0.01f,
                            .c1 = 1 - powf(0.9f, (float)step), .c2 = 1 - powf(0.999f, (float)step), .grad_scale = 0.5f};
         r->be->adamw(r->be, param, g, m, v, p->a, &h);
     }
     rig_output(r, param, DT_F32, p->a);
     rig_output(r, m, DT_F32, p->a);
     rig_output(r, v, DT_F32, p->a);
+}
+
+/* n bytes of the device as floats, an output of their own. */
+static void output_bytes(rig_t *r, const uint8_t *p, size_t n) {
+    uint8_t *bytes = xmalloc(n);
+    float *as_float = xmalloc(n * sizeof *as_float);
+    r->be->download(r->be, bytes, p, n);
+    for (size_t i = 0; i < n; i++) as_float[i] = bytes[i];
+    rig_output(r, rig_upload(r, as_float, n * sizeof *as_float), DT_F32, n);
+    free(bytes);
+    free(as_float);
+}
+
+/* a: tensors of b elements each; c: blocks of the first of two calls a step; d: leading elements of each tensor
+ * whose gradient is zero. */
+static void run_adamw_8bit(rig_t *r, const params_t *p) {
+    size_t n = p->a * p->b, per_tensor = (p->b + ADAMW_8BIT_BLOCK - 1) / ADAMW_8BIT_BLOCK, blocks = p->a * per_tensor;
+    size_t *start = xmalloc((blocks + 1) * sizeof *start);
+    for (size_t i = 0; i < blocks; i++) start[i] = i / per_tensor * p->b + i % per_tensor * ADAMW_8BIT_BLOCK;
+    start[blocks] = n;
+    uint8_t *codes = rig_alloc(r, 2 * n);
+    float *absmax = rig_alloc(r, 2 * blocks * sizeof *absmax), *param = rig_random(r, DT_F32, n, 1);
+    const adamw_8bit_state_t s = {codes, codes + n, absmax, absmax + blocks,
+                                  rig_upload(r, start, (blocks + 1) * sizeof *start)};
+    r->be->zero(r->be, codes, 2 * n);
+    r->be->zero(r->be, absmax, 2 * blocks * sizeof *absmax);
+    for (int step = 1; step <= 3; step++) {
+        const adamw_t h = {.lr = 1e-3f, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8f, .weight_decay = 0.01f,
+                           .c1 = 1 - powf(0.9f, (float)step), .c2 = 1 - powf(0.999f, (float)step), .grad_scale = 0.5f};
+        float *g = rig_random(r, DT_F32, n, 0.1f);
+        for (size_t i = 0; i < p->a; i++) r->be->zero(r->be, g + i * p->b, p->d * sizeof *g);
+        r->be->adamw_8bit(r->be, param, g, &s, 0, p->c, &h);
+        r->be->adamw_8bit(r->be, param, g, &s, p->c, blocks - p->c, &h);
+    }
+    rig_output(r, param, DT_F32, n);
+    rig_output(r, absmax, DT_F32, 2 * blocks);
+    output_bytes(r, codes, 2 * n);
+    free(start);
 }
 
 /* ---- the table --------------------------------------------------------------------------------------- */
@@ -327,6 +365,9 @@ static const params_t attn_bwd_cases[] = {
     {0, 1, 1, 16, 0}, {1, 3, 1, 64, 0}, {2, 4, 4, 32, 0}, {2, 4, 2, 80, 33}, {3, 3, 1, 64, 0}, {3, 2, 2, 128, 100},
     {3, 2, 1, 16, 1},
 };
+static const params_t adamw_8bit_cases[] = {
+    {1, 1, 0, 0, 0}, {3, 37, 1, 0, 0}, {2, 4099, 5, 300, 0}, {7, 10240, 160, 0, 0}, {1, 70001, 274, 256, 0},
+};
 static const params_t flat_cases[] = {{1, 0, 0, 0, 0}, {255, 0, 0, 0, 0}, {70001, 0, 0, 0, 0}};
 
 const op_t ops[] = {
@@ -350,5 +391,6 @@ const op_t ops[] = {
     {"ce_loss", run_ce_loss, CASES(ce_loss_cases), ROUNDED},
     {"sumsq", run_sumsq, CASES(flat_cases), ROUNDED},
     {"adamw", run_adamw, CASES(flat_cases), SAME_BITS},
+    {"adamw_8bit", run_adamw_8bit, CASES(adamw_8bit_cases), SAME_BITS},
 };
 const size_t n_ops = sizeof ops / sizeof *ops;

@@ -42,8 +42,8 @@ static void fill(float *v, uint64_t key) {
 
 static void fill_state(uint64_t key) {
     fill(tiny.lora.master, rng_mix(key));
-    fill(tiny.opt.m, rng_mix(key + 1000));
-    fill(tiny.opt.v, rng_mix(key + 2000));
+    fill(tiny.opt.arrays[STATE_M].data, rng_mix(key + 1000));
+    fill(tiny.opt.arrays[STATE_V].data, rng_mix(key + 2000));
 }
 
 static void save(const char *dir, size_t step, size_t keep) {
@@ -98,8 +98,8 @@ static void test_round_trip(void **state) {
     assert_ok(checkpoint_save(dir, &s, &tiny.lora, &tiny.opt, tiny.be, yaml, "the/base", 3, &err), err);
     float *want = xmalloc(3 * bytes);
     memcpy(want, tiny.lora.master, bytes);
-    memcpy(want + n, tiny.opt.m, bytes);
-    memcpy(want + 2 * n, tiny.opt.v, bytes);
+    memcpy(want + n, tiny.opt.arrays[STATE_M].data, bytes);
+    memcpy(want + 2 * n, tiny.opt.arrays[STATE_V].data, bytes);
 
     char *path = checkpoint_path(dir, 7);
     fill_state(8);
@@ -108,8 +108,8 @@ static void test_round_trip(void **state) {
     assert_ok(checkpoint_read_state(path, &back, &err), err);
     assert_ok(checkpoint_load(path, &back, &tiny.lora, &tiny.opt, tiny.be, &err), err);
     assert_memory_equal(tiny.lora.master, want, bytes);
-    assert_memory_equal(tiny.opt.m, want + n, bytes);
-    assert_memory_equal(tiny.opt.v, want + 2 * n, bytes);
+    assert_memory_equal(tiny.opt.arrays[STATE_M].data, want + n, bytes);
+    assert_memory_equal(tiny.opt.arrays[STATE_V].data, want + 2 * n, bytes);
     assert_int_equal(tiny.opt.t, 5);
     assert_true(back.step == 7 && back.adam_t == 5 && back.skipped == 2 && back.skipped_in_row == 1);
     assert_true(back.epoch == s.epoch && back.elapsed_seconds == s.elapsed_seconds);

@@ -64,7 +64,7 @@ static double check_vectors(const tiny_t *t, const char *prefix, const char *wha
 }
 
 static double train_step(tiny_t *t, double *grad_norm) {
-    const optimizer_hyper_t h = {.lr = 5e-3f, .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.01f,
+    const optimizer_hyper_t h = {.lr = 5e-3f, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8f, .weight_decay = 0.01f,
                                  .max_grad_norm = 0.3};
     double loss;
     t->be->zero(t->be, t->lora.grad, t->lora.count * sizeof(float));

@@ -140,7 +140,7 @@ static void check_combination(const combination_t *k) {
 
     assert_ok(run_load(&run, true, NULL, &err), err);
     for (int c = 0; c < POOL_ACTIVATIONS; c++) assert_int_equal(run.pool.bytes[c], run.plan.bytes[c]);
-    optimizer_reset(&run.opt, run.be);
+    optimizer_reset(&run.opt, &run.lora, run.be);
     run.be->zero(run.be, run.lora.grad, run.lora.count * sizeof(float));
     for (int round = 0; round < 2; round++) {
         compute(&run, PASS_TRAIN, k->train_tokens, k->train_seg);

@@ -65,7 +65,7 @@ static void place(tiny_t *t, const tiny_spec_t *spec, pool_t *pool) {
     size_t T = t->batch.T, L = t->model.config.layers, chunk = spec->chunk ? spec->chunk : T;
     model_place(&t->model, pool);
     lora_place(&t->lora, pool, true);
-    optimizer_place(&t->opt, pool, t->lora.count);
+    optimizer_place(&t->opt, spec->optimizer, &t->lora, pool);
     workspace_need_t need = model_workspace_need(&t->model, T, t->batch.max_seg, chunk);
     t->be->workspace_size = t->be->workspace_bytes(t->be, &need);
     t->be->workspace = pool_take(pool, POOL_WORKSPACE, t->be->workspace_size);
@@ -105,7 +105,7 @@ void tiny_open(tiny_t *t, const tiny_spec_t *spec) {
     lora_upload(&t->lora, t->be, master);
     free(master);
     t->be->zero(t->be, t->lora.grad, t->lora.count * sizeof(float));
-    optimizer_reset(&t->opt, t->be);
+    optimizer_reset(&t->opt, &t->lora, t->be);
 }
 
 void tiny_close(tiny_t *t) {

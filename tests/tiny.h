@@ -28,6 +28,7 @@ typedef struct {
     double dropout;
     size_t n_kept;           /* SIZE_MAX: all */
     size_t chunk;            /* rows of a logits chunk; 0: all */
+    optimizer_kind_t optimizer;
 } tiny_spec_t;
 
 void tiny_open(tiny_t *t, const tiny_spec_t *spec);

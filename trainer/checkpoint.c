@@ -211,51 +211,60 @@ int checkpoint_read_state(const char *dir, train_state_t *state, err_t *err) {
 
 /* ---- tensors -------------------------------------------------------------------------------------------- */
 
-#define N_VECTORS 3
-static const char *const vector_names[N_VECTORS] = {"exp_avg", "exp_avg_sq", "master"}; /* in file order */
+/* What optimizer.safetensors holds: the masters and the optimizer's own arrays. */
+#define MAX_ARRAYS (STATE_ARRAYS + 1)
 
-/* The vectors are longer than host memory should hold twice: they go through a piece of this many values. */
-#define PIECE ((size_t)4 << 20)
+static size_t arrays_of(const lora_t *lora, const optimizer_t *opt, optimizer_array_t arrays[MAX_ARRAYS]) {
+    memcpy(arrays, opt->arrays, opt->n_arrays * sizeof *arrays);
+    arrays[opt->n_arrays] = (optimizer_array_t){"master", DT_F32, lora->count, lora->master};
+    return opt->n_arrays + 1;
+}
 
-static void vectors_of(const lora_t *lora, const optimizer_t *opt, float *v[N_VECTORS]) {
-    v[0] = opt->m;
-    v[1] = opt->v;
-    v[2] = lora->master;
+/* The arrays are longer than host memory should hold twice: they go through a piece of this many bytes. */
+#define PIECE ((size_t)16 << 20)
+
+static int write_array(st_writer_t *w, const optimizer_array_t *a, backend_t *be, void *piece, err_t *err) {
+    size_t bytes = a->count * dtype_size(a->dtype);
+    for (size_t at = 0; at < bytes; at += PIECE) {
+        size_t n = bytes - at < PIECE ? bytes - at : PIECE;
+        be->download(be, piece, (const uint8_t *)a->data + at, n);
+        if (st_writer_data(w, piece, n, err)) return err->code;
+    }
+    return 0;
 }
 
 static int write_optimizer(const char *dir, const lora_t *lora, const optimizer_t *opt, backend_t *be, err_t *err) {
-    float *vectors[N_VECTORS], *piece = xmalloc((lora->count < PIECE ? lora->count : PIECE) * sizeof *piece);
-    vectors_of(lora, opt, vectors);
+    optimizer_array_t arrays[MAX_ARRAYS];
+    size_t n = arrays_of(lora, opt, arrays), masters = lora->count * sizeof(float); /* no array is longer */
+    void *piece = xmalloc(masters < PIECE ? masters : PIECE);
     st_writer_t *w = st_writer_new();
-    for (int i = 0; i < N_VECTORS; i++) st_writer_declare(w, vector_names[i], DT_F32, 1, &lora->count);
+    for (size_t i = 0; i < n; i++) st_writer_declare(w, arrays[i].name, arrays[i].dtype, 1, &arrays[i].count);
     char *path = path_join(dir, OPTIMIZER);
     int rc = st_writer_begin(w, path, err);
-    for (int i = 0; rc == 0 && i < N_VECTORS; i++)
-        for (size_t at = 0; rc == 0 && at < lora->count; at += PIECE) {
-            size_t n = lora->count - at < PIECE ? lora->count - at : PIECE;
-            be->download(be, piece, vectors[i] + at, n * sizeof *piece);
-            rc = st_writer_data(w, piece, n * sizeof *piece, err);
-        }
+    for (size_t i = 0; rc == 0 && i < n; i++) rc = write_array(w, &arrays[st_writer_order(w, i)], be, piece, err);
     rc = st_writer_finish(w, err);
     free(path);
     free(piece);
     return rc;
 }
 
+static int load_array(const safetensors_t *st, const optimizer_array_t *a, backend_t *be, err_t *err) {
+    const st_tensor_t *t = safetensors_find(st, a->name);
+    if (!t || t->dtype != a->dtype || t->bytes != a->count * dtype_size(a->dtype))
+        return err_set(err, ERR_USAGE, "%s: %s is missing or not %zu %s values: a checkpoint of another run", st->path,
+                       a->name, a->count, dtype_name(a->dtype));
+    be->upload(be, a->data, t->data, t->bytes);
+    return 0;
+}
+
 int checkpoint_load(const char *dir, const train_state_t *state, lora_t *lora, optimizer_t *opt, backend_t *be,
                     err_t *err) {
-    float *vectors[N_VECTORS];
-    vectors_of(lora, opt, vectors);
+    optimizer_array_t arrays[MAX_ARRAYS];
+    size_t n = arrays_of(lora, opt, arrays);
     char *path = path_join(dir, OPTIMIZER);
     safetensors_t *st = NULL;
     int rc = safetensors_open(path, &st, err);
-    for (int i = 0; rc == 0 && i < N_VECTORS; i++) {
-        const st_tensor_t *t = safetensors_find(st, vector_names[i]);
-        if (!t || t->dtype != DT_F32 || t->bytes != lora->count * sizeof(float))
-            rc = err_set(err, ERR_USAGE, "%s: %s is missing or not %zu F32 values: a checkpoint of another run", path,
-                         vector_names[i], lora->count);
-        else be->upload(be, vectors[i], t->data, t->bytes);
-    }
+    for (size_t i = 0; rc == 0 && i < n; i++) rc = load_array(st, &arrays[i], be, err);
     safetensors_close(st);
     free(path);
     if (rc) return rc;

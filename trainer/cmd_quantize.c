@@ -95,7 +95,7 @@ static int emit(void *ctx, const out_tensor_t *t, st_writer_t *w, err_t *err) {
         return q->double_quant ? emit_device(be, q->absmax_q, blocks, w, err)
                                : emit_device(be, q->absmax, blocks * sizeof(float), w, err);
     case PART_NESTED_ABSMAX: return emit_device(be, q->nested_absmax, quant_nested_blocks(n) * sizeof(float), w, err);
-    case PART_NESTED_MAP: return st_writer_data(w, quant_dynamic_map(), 256 * sizeof(float), err);
+    case PART_NESTED_MAP: return st_writer_data(w, quant_dynamic_signed()->value, 256 * sizeof(float), err);
     case PART_MAP: return st_writer_data(w, quant_table(q->type), 16 * sizeof(float), err);
     default: break;
     }

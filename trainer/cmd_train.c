@@ -30,13 +30,15 @@ static const char plan_help[] =
 
 /* Keys whose values are known but not yet served: better said now than ignored. */
 static int check_supported(const config_t *c, err_t *err) {
-    if (c->training.optim == OPTIM_ADAMW_8BIT || c->training.optim == OPTIM_PAGED_ADAMW_8BIT)
-        return err_set(err, ERR_USAGE, "%s: training.optim: 8-bit optimizer states are not supported by this version; "
-                       "expected paged_adamw_32bit or adamw_32bit", c->path);
     if (c->device.spill)
         return err_set(err, ERR_USAGE, "%s: device.spill: spilling to a file is not supported by this version; expected "
                        "none", c->path);
     return 0;
+}
+
+static optimizer_kind_t optimizer_kind(optim_t optim) {
+    bool is_8bit = optim == OPTIM_ADAMW_8BIT || optim == OPTIM_PAGED_ADAMW_8BIT;
+    return is_8bit ? OPTIMIZER_8BIT : OPTIMIZER_32BIT;
 }
 
 /* Everything before the weights are read: config, data, steps, memory. */
@@ -48,6 +50,7 @@ static int prepare(run_t *run, steps_t *steps, err_t *err) {
     steps_plan(steps, &run->train, &spec, c);
     run->need.train_tokens = steps->max_tokens;
     run->need.train_seg = steps->max_seg;
+    run->need.optimizer = optimizer_kind(c->training.optim);
     if (run->eval.n_samples && c->training.eval_steps)
         run_eval_extent(run, &run->eval, &run->need.eval_tokens, &run->need.eval_seg);
     int rc = run_plan(run, true, err);
@@ -117,7 +120,7 @@ static int train_in(run_t *run, const steps_t *steps, output_dir_t *out, train_s
     double begin = clock_seconds();
     if (rc == 0) rc = run_load(run, true, NULL, err);
     if (rc == 0) log_info("weights   loaded and quantized in %.2f s", clock_seconds() - begin);
-    if (rc == 0) optimizer_reset(&run->opt, run->be);
+    if (rc == 0) optimizer_reset(&run->opt, &run->lora, run->be);
     if (rc == 0 && start) rc = resume(run, start, state, err);
     free(start);
     if (rc == 0) rc = checkpoint_remove_newer(c->training.output_dir, state->step, err);

@@ -24,7 +24,7 @@ void plan_place_fixed(pool_t *pool, model_t *m, lora_t *lora, optimizer_t *opt, 
                       const plan_need_t *need, size_t chunk) {
     model_place(m, pool);
     if (lora) lora_place(lora, pool, opt != NULL);
-    if (opt) optimizer_place(opt, pool, lora->count);
+    if (opt) optimizer_place(opt, need->optimizer, lora, pool);
     if (cache) kv_cache_place(cache, m, need->cache, pool);
     workspace_need_t w = model_workspace_need(m, most(need->train_tokens, need->eval_tokens),
                                               most(need->train_seg, need->eval_seg), chunk);

@@ -11,6 +11,7 @@ typedef struct {
     size_t train_tokens, train_seg; /* of a micro-batch; 0: no training */
     size_t eval_tokens, eval_seg;   /* of an evaluation batch (or of a prompt's piece); 0: none */
     size_t cache;                   /* positions of a key/value cache; 0: no generation */
+    optimizer_kind_t optimizer;     /* of the training */
 } plan_need_t;
 
 typedef struct {

@@ -64,8 +64,8 @@ static void enter_epoch(loop_t *l, size_t epoch) {
 }
 
 static optimizer_hyper_t hyper(const config_t *c, double lr) {
-    return (optimizer_hyper_t){.lr = (float)lr, .beta1 = (float)c->training.adam_beta1,
-                               .beta2 = (float)c->training.adam_beta2, .eps = (float)c->training.adam_epsilon,
+    return (optimizer_hyper_t){.lr = (float)lr, .beta1 = c->training.adam_beta1,
+                               .beta2 = c->training.adam_beta2, .eps = (float)c->training.adam_epsilon,
                                .weight_decay = (float)c->training.weight_decay,
                                .max_grad_norm = c->training.max_grad_norm};
 }

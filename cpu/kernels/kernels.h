@@ -20,6 +20,9 @@ typedef struct {
     void (*cast)(void *dst, dtype_t dst_type, const void *src, dtype_t src_type, size_t n);
     void (*dropout_row)(void *y, const void *x, size_t n, uint64_t row_key, float p, dtype_t type);
     void (*adamw)(float *p, const float *g, float *m, float *v, size_t n, const adamw_t *h);
+    /* One block of n elements of an adamw_8bit_state_t. */
+    void (*adamw_8bit_block)(float *p, const float *g, uint8_t *m, uint8_t *v, float *m_absmax, float *v_absmax,
+                             size_t n, const adamw_t *h);
 
     /* ---- rows: kernels_rows.c ---- */
     float (*rmsnorm_fwd)(void *y, const void *x, const float *w, size_t C, float eps, dtype_t type); /* gives rstd */
