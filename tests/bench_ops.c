@@ -12,6 +12,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/mem.h"
 #include "cpu/ops.h"
 #include "ops_rig.h"
 
@@ -215,6 +216,15 @@ static void call_adamw(const call_t *c) {
     const adamw_t h = {1e-4f, 0.9, 0.999, 1e-8f, 0.01f, 0.1f, 0.001f, 1};
     c->r->be->adamw(c->r->be, (void *)c->p[0], c->p[1], (void *)c->p[2], (void *)c->p[3], c->n[0], &h);
 }
+/* p: parameters, gradient, codes of both moments, their constants, where blocks begin. */
+static void call_adamw_8bit(const call_t *c) {
+    const adamw_t h = {1e-4f, 0.9, 0.999, 1e-8f, 0.01f, 0.1f, 0.001f, 1};
+    uint8_t *codes = (void *)c->p[2];
+    float *absmax = (void *)c->p[3];
+    size_t blocks = c->n[0] / ADAMW_8BIT_BLOCK;
+    const adamw_8bit_state_t s = {codes, codes + c->n[0], absmax, absmax + blocks, c->p[4]};
+    c->r->be->adamw_8bit(c->r->be, (void *)c->p[0], c->p[1], &s, 0, blocks, &h);
+}
 static void call_sumsq(const call_t *c) {
     double sum;
     c->r->be->sumsq(c->r->be, &sum, c->p[1], c->n[0]);
@@ -255,6 +265,12 @@ static void bench_rows(backend_t *be) {
     }
     be->zero(be, (void *)c.p[3], c.n[0] * sizeof(float));
     time_op("adamw", "4.9 M", call_adamw, &c, 28.0 * (double)c.n[0], "GB/s", 1);
+    be->zero(be, (void *)c.p[2], c.n[0] * sizeof(float)); /* fp32 moments are larger than 8-bit ones */
+    size_t blocks = c.n[0] / ADAMW_8BIT_BLOCK, *start = xmalloc((blocks + 1) * sizeof *start);
+    for (size_t i = 0; i <= blocks; i++) start[i] = i * ADAMW_8BIT_BLOCK;
+    c.p[4] = rig_upload(&r, start, (blocks + 1) * sizeof *start);
+    free(start);
+    time_op("adamw_8bit", "4.9 M", call_adamw_8bit, &c, 16.0 * (double)c.n[0], "GB/s", 1);
     time_op("sumsq", "4.9 M", call_sumsq, &c, 4.0 * (double)c.n[0], "GB/s", 1);
     rig_free(&r);
 }
