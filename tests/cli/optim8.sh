@@ -4,7 +4,8 @@
 steps=60
 write_data
 for optim in adamw_32bit adamw_8bit paged_adamw_8bit; do
-    write_config $optim $steps 4 | sed "s/^training:/&\n  optim: $optim/; s/learning_rate: .*/learning_rate: 5e-3/" >$optim.yaml
+    write_config $optim $steps 4 |
+        sed "s/^training:/&\n  optim: $optim/; s/learning_rate: .*/learning_rate: 5e-3/" >$optim.yaml
 done
 expect 0 "$QLORA_TRAIN" adamw_32bit.yaml
 expect 0 "$QLORA_TRAIN" adamw_8bit.yaml
@@ -23,7 +24,8 @@ cmp -s adamw_32bit/adapter/adapter_model.safetensors adamw_8bit/adapter/adapter_
 # Masters and moments: 12 bytes a parameter, against 4 + 2.1 at most.
 wide=$(stat -c %s adamw_32bit/checkpoint-$steps/optimizer.safetensors)
 narrow=$(stat -c %s adamw_8bit/checkpoint-$steps/optimizer.safetensors)
-[ $((narrow * 120)) -lt $((wide * 61)) ] || fail "optimizer.safetensors: $narrow bytes with 8-bit states, $wide with 32-bit ones"
+[ $((narrow * 120)) -lt $((wide * 61)) ] ||
+    fail "optimizer.safetensors: $narrow bytes with 8-bit states, $wide with 32-bit ones"
 
 "$QLORA_TRAIN" paged_adamw_8bit.yaml >out.txt 2>err.txt &
 pid=$!
