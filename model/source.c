@@ -1,11 +1,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <xxhash.h>
+
 #include "base/mem.h"
 #include "model/source_impl.h"
 
 /* Values converted at a time: a multiple of every block length, small enough for the first-level cache. */
 #define CHUNK ((size_t)1024)
+
+/* Of each tensor's bytes, what its fingerprint covers. */
+#define FINGERPRINT_BYTES ((size_t)4096)
 
 static source_entry_t *add_entry(model_source_t *src, char *name, char *gguf_name, tensor_class_t class,
                                  size_t rows, size_t cols) {
@@ -207,4 +212,50 @@ void source_release(const model_source_t *src, const source_tensor_t *t) {
     const source_entry_t *e = entry_of(t);
     if (!t->quantized) mapping_release(e->stored.data, e->stored.bytes);
     else mapping_release(e->quantized.codes, quant_code_bytes(e->quantized.type, t->rows * t->cols));
+}
+
+/* With their length, so that no two sequences of fields make the same stream of bytes. */
+static void hash_field(XXH3_state_t *state, const void *data, size_t len) {
+    uint64_t n = len;
+    XXH3_64bits_update(state, &n, sizeof n);
+    XXH3_64bits_update(state, data, len);
+}
+
+static void hash_start(XXH3_state_t *state, const void *data, size_t len) {
+    hash_field(state, data, len < FINGERPRINT_BYTES ? len : FINGERPRINT_BYTES);
+}
+
+static void hash_weight(XXH3_state_t *state, const source_entry_t *e) {
+    const qweight_t *w = &e->quantized;
+    size_t n = e->t.rows * e->t.cols, blocks = quant_blocks(n);
+    if (!e->t.quantized) {
+        hash_start(state, e->stored.data, e->stored.bytes);
+        return;
+    }
+    hash_start(state, w->codes, quant_code_bytes(w->type, n));
+    if (w->double_quant) {
+        hash_start(state, w->absmax_q, blocks);
+        hash_start(state, w->nested_absmax, quant_nested_blocks(n) * sizeof *w->nested_absmax);
+        hash_field(state, &w->nested_offset, sizeof w->nested_offset);
+    } else {
+        hash_start(state, w->absmax, blocks * sizeof *w->absmax);
+    }
+}
+
+uint64_t model_source_fingerprint(const model_source_t *src) {
+    XXH3_state_t *state = XXH3_createState();
+    CHECK(state != NULL);
+    XXH3_64bits_reset(state);
+    for (size_t i = 0; i < src->n_entries; i++) {
+        const source_entry_t *e = &src->entries[i];
+        uint64_t shape[2] = {e->t.rows, e->t.cols};
+        hash_field(state, e->name, strlen(e->name));
+        hash_field(state, shape, sizeof shape);
+        hash_field(state, e->t.file_type, strlen(e->t.file_type));
+        hash_weight(state, e);
+        source_release(src, &e->t);
+    }
+    uint64_t hash = XXH3_64bits_digest(state);
+    XXH3_freeState(state);
+    return hash;
 }

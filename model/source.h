@@ -49,4 +49,9 @@ int source_quantized(const model_source_t *src, const source_tensor_t *t, qweigh
 /* Lets go of the tensor's pages. */
 void source_release(const model_source_t *src, const source_tensor_t *t);
 
+/* Identity of the weights: XXH3 over every tensor's name, shape, file type and the first 4 KiB of its stored bytes (of
+ * a quantized one also of its constants). A cheap guard against another model under the same path: it reads a page or
+ * two of a tensor, so a change further inside one passes unseen. */
+uint64_t model_source_fingerprint(const model_source_t *src);
+
 #endif

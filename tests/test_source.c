@@ -391,12 +391,42 @@ static void test_shards(void **state) {
                  "tensor \"model.embed_tokens.weight\" is missing");
 }
 
+static uint64_t fingerprint(const char *dir) {
+    model_source_t *src = open_ok(dir);
+    uint64_t hash = model_source_fingerprint(src);
+    assert_true(hash == model_source_fingerprint(src));
+    model_source_close(src);
+    return hash;
+}
+
+/* One weight of one tensor changed, or only its type: another identity; the place of the file does not count. */
+static void test_fingerprint(void **state) {
+    (void)state;
+    uint64_t whole = fingerprint(test_path(MHA)), quantized = fingerprint(test_path(BNB));
+    assert_true(whole != quantized);
+    assert_true(fingerprint(changed(MHA, (change_t){.name = ""})) == whole);
+    assert_true(fingerprint(sharded(NULL)) == whole);
+    bf16_t norm[128] = {0};
+    norm[127] = 0x3f80;
+    change_t ch = {.name = "model.norm.weight", .data = norm};
+    assert_true(fingerprint(changed(MHA, ch)) != whole);
+    ch.typed = true;
+    ch.dtype = DT_F16;
+    uint64_t half = fingerprint(changed(MHA, ch));
+    ch.dtype = DT_BF16;
+    assert_true(half != fingerprint(changed(MHA, ch)));
+    uint8_t absmax[128 * 128 / 64] = {0};
+    assert_true(fingerprint(changed(BNB, (change_t){.name = Q0 ".absmax", .data = absmax})) != quantized);
+    assert_true(fingerprint(test_path("golden/gguf/mixed.gguf")) != whole);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_directory),   cmocka_unit_test(test_gguf),        cmocka_unit_test(test_bnb),
         cmocka_unit_test(test_bnb_values),
         cmocka_unit_test(test_refused),     cmocka_unit_test(test_bnb_refused), cmocka_unit_test(test_bnb_storage),
         cmocka_unit_test(test_rounding),    cmocka_unit_test(test_shards),
+        cmocka_unit_test(test_fingerprint),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
