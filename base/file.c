@@ -52,7 +52,10 @@ bool path_has_suffix(const char *path, const char *suffix) {
 
 static int open_regular(const char *path, struct stat *st, int *fd, err_t *err) {
     *fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (*fd < 0) return err_set(err, ERR_USAGE, "%s: cannot open: %s", path, strerror(errno));
+    if (*fd < 0) {
+        bool machine = errno == EIO || errno == ESTALE || errno == EMFILE || errno == ENFILE || errno == ENOMEM;
+        return err_set(err, machine ? ERR_FAILED : ERR_USAGE, "%s: cannot open: %s", path, strerror(errno));
+    }
     if (fstat(*fd, st) != 0 || !S_ISREG(st->st_mode)) {
         close(*fd);
         return err_set(err, ERR_USAGE, "%s: not a regular file", path);
@@ -239,7 +242,7 @@ int file_hash(const char *path, uint64_t *hash, err_t *err) {
     for (;;) {
         ssize_t n = read(fd, buf, 1 << 20);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) rc = err_set(err, ERR_USAGE, "%s: cannot read: %s", path, strerror(errno));
+        if (n < 0) rc = err_set(err, ERR_FAILED, "%s: cannot read: %s", path, strerror(errno));
         if (n <= 0) break;
         XXH3_64bits_update(state, buf, (size_t)n);
     }

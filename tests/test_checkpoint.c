@@ -79,7 +79,9 @@ static void make(const char *dir, const char *name) {
 
 /* step 0: none is good. */
 static void assert_newest(const char *dir, size_t step) {
-    char *got = checkpoint_newest(dir), *want = checkpoint_path(dir, step);
+    err_t err = {0};
+    char *got, *want = checkpoint_path(dir, step);
+    assert_ok(checkpoint_newest(dir, &got, &err), err);
     if (step == 0) assert_null(got);
     else if (!got) fail_msg("no good checkpoint; expected %s", want);
     else assert_string_equal(got, want);
@@ -92,7 +94,7 @@ static void test_round_trip(void **state) {
     err_t err = {0};
     const char *dir = test_tmpdir();
     size_t n = tiny.lora.count, bytes = n * sizeof(float);
-    train_state_t s = {.step = 7, .epoch = 1.0 / 3, .adam_t = 5, .skipped = 2, .skipped_in_row = 1,
+    train_state_t s = {.step = 7, .epoch = 1.0 / 3, .adam_t = 5, .skipped = 2, .useless_in_row = 1,
                        .elapsed_seconds = 12.345678901234567, .run_id = 0xfedcba9876543210u, .data_id = 1}, back;
     fill_state(7);
     assert_ok(checkpoint_save(dir, &s, &tiny.lora, &tiny.opt, tiny.be, yaml, "the/base", 3, &err), err);
@@ -111,7 +113,7 @@ static void test_round_trip(void **state) {
     assert_memory_equal(tiny.opt.arrays[STATE_M].data, want + n, bytes);
     assert_memory_equal(tiny.opt.arrays[STATE_V].data, want + 2 * n, bytes);
     assert_int_equal(tiny.opt.t, 5);
-    assert_true(back.step == 7 && back.adam_t == 5 && back.skipped == 2 && back.skipped_in_row == 1);
+    assert_true(back.step == 7 && back.adam_t == 5 && back.skipped == 2 && back.useless_in_row == 1);
     assert_true(back.epoch == s.epoch && back.elapsed_seconds == s.elapsed_seconds);
     assert_true(back.run_id == s.run_id && back.data_id == s.data_id);
 
@@ -237,7 +239,7 @@ static void test_limit(void **state) {
     assert_newest(dir, 105);
 }
 
-static void test_remove_newer(void **state) {
+static void test_set_aside(void **state) {
     (void)state;
     err_t err = {0};
     const char *dir = test_tmpdir();
@@ -245,11 +247,12 @@ static void test_remove_newer(void **state) {
     make(dir, ".tmp-checkpoint-1/half");
     make(dir, ".tmp-checkpoint-5");
     put(dir, "notes.txt", "", 0);
-    assert_ok(checkpoint_remove_newer(dir, 2, &err), err);
+    assert_ok(checkpoint_set_aside(dir, 2, &err), err);
     assert_false(has(dir, ".tmp-checkpoint-1") || has(dir, ".tmp-checkpoint-5"));
     assert_true(has(dir, "checkpoint-1") && has(dir, "checkpoint-2") && has(dir, "notes.txt"));
     assert_false(has(dir, "checkpoint-3") || has(dir, "checkpoint-4"));
-    assert_ok(checkpoint_remove_newer(dir, 0, &err), err);
+    assert_true(has(dir, "checkpoint-3.damaged/config.yaml") && has(dir, "checkpoint-4.damaged/config.yaml"));
+    assert_ok(checkpoint_set_aside(dir, 0, &err), err);
     assert_false(checkpoint_any(dir));
 }
 
@@ -274,10 +277,16 @@ static void test_interrupted_save(void **state) {
 
 /* ---- output_dir ----------------------------------------------------------------------------------------- */
 
+static run_identity_t identity(uint64_t run, uint64_t data) {
+    return (run_identity_t){.run_id = run, .data_id = data, .model_id = 3, .start = "auto",
+                            .config = run & 1 ? "lora.r=8\nlora.alpha=16\n" : "lora.r=8\nlora.alpha=32\n"};
+}
+
 static void open_close(const char *dir, uint64_t run, uint64_t data, bool finished) {
     err_t err = {0};
     output_dir_t o;
-    assert_ok(output_dir_open(&o, dir, run, data, &err), err);
+    run_identity_t id = identity(run, data);
+    assert_ok(output_dir_open(&o, dir, &id, &err), err);
     assert_int_equal(o.finished, finished);
     output_dir_close(&o);
 }
@@ -285,7 +294,8 @@ static void open_close(const char *dir, uint64_t run, uint64_t data, bool finish
 static void assert_dir_refused(const char *dir, uint64_t run, uint64_t data, const char *text) {
     err_t err = {0};
     output_dir_t o;
-    assert_error(output_dir_open(&o, dir, run, data, &err), err, ERR_USAGE, text);
+    run_identity_t id = identity(run, data);
+    assert_error(output_dir_open(&o, dir, &id, &err), err, ERR_USAGE, text);
     output_dir_close(&o);
 }
 
@@ -294,13 +304,23 @@ static void test_one_run(void **state) {
     err_t err = {0};
     const uint64_t run = 0xffffffffffffff01u, data = 0x8000000000000002u;
     char *dir = path_join(test_tmpdir(), "a/run");
+    /* Claimed, but nothing came of it: anyone may claim it. */
+    open_close(dir, run + 1, data, false);
     open_close(dir, run, data, false);
+    put(dir, "metrics.jsonl", "{}\n", 3);
     open_close(dir, run, data, false);
-    assert_dir_refused(dir, run + 1, data, "/a/run holds a run with another configuration");
+    assert_dir_refused(dir, run + 1, data, "/a/run holds a run with another configuration: lora.alpha=32 (it was "
+                       "lora.alpha=16)");
     assert_dir_refused(dir, run, data ^ (1ull << 63), "/a/run holds a run on other training data");
     output_dir_t o;
-    assert_ok(output_dir_open(&o, dir, run, data, &err), err);
-    assert_ok(output_dir_finish(&o, run, data, &err), err);
+    run_identity_t id = identity(run, data);
+    id.model_id++;
+    assert_error(output_dir_open(&o, dir, &id, &err), err, ERR_USAGE, "other model weights");
+    output_dir_close(&o);
+    id.model_id--;
+    assert_ok(output_dir_open(&o, dir, &id, &err), err);
+    assert_true(o.continued);
+    assert_ok(output_dir_finish(&o, &id, &err), err);
     output_dir_close(&o);
     open_close(dir, run, data, true);
     assert_dir_refused(dir, run + 1, data, "another configuration");
@@ -312,7 +332,7 @@ static void test_one_run(void **state) {
     const char *old = test_tmpdir(), *logged = test_tmpdir();
     save(old, 1, 0);
     assert_dir_refused(old, run, data, "holds another run (there is no run.json");
-    put(logged, "metrics.jsonl", "", 0);
+    put(logged, "metrics.jsonl", "{}\n", 3);
     assert_dir_refused(logged, run, data, "holds another run (there is no run.json");
     /* A directory that the user made, with files of theirs, is fine. */
     const char *users = test_tmpdir();
@@ -332,7 +352,8 @@ static void test_one_process(void **state) {
     if (child == 0) {
         err_t err = {0};
         output_dir_t o;
-        ready = output_dir_open(&o, dir, 1, 2, &err) == 0 ? 'y' : 'n';
+        run_identity_t id = identity(1, 2);
+        ready = output_dir_open(&o, dir, &id, &err) == 0 ? 'y' : 'n';
         if (write(fd[1], &ready, 1) == 1) pause();
         _exit(0);
     }
@@ -350,7 +371,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip), cmocka_unit_test(test_other_shapes),
         cmocka_unit_test(test_damage),     cmocka_unit_test(test_not_checkpoints),
-        cmocka_unit_test(test_limit),      cmocka_unit_test(test_remove_newer),
+        cmocka_unit_test(test_limit),      cmocka_unit_test(test_set_aside),
         cmocka_unit_test(test_interrupted_save), cmocka_unit_test(test_one_run),
         cmocka_unit_test(test_one_process),
     };

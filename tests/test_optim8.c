@@ -217,7 +217,8 @@ static void test_checkpoint(void **state) {
     train(&whole, 3);
     const char *run = test_tmpdir();
     assert_ok(checkpoint_save(run, &s, &whole.lora, &whole.opt, whole.be, "lora: {}\n", "base", 0, &err), err);
-    char *dir = checkpoint_newest(run);
+    char *dir;
+    assert_ok(checkpoint_newest(run, &dir, &err), err);
     assert_non_null(dir);
 
     open_tiny(&second, OPTIMIZER_8BIT);

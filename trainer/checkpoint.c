@@ -62,22 +62,29 @@ bool checkpoint_any(const char *output_dir) {
     return n > 0;
 }
 
-char *checkpoint_newest(const char *output_dir) {
-    size_t n;
-    size_t *steps = list_steps(output_dir, PREFIX, &n);
-    char *good = NULL;
-    while (n-- > 0 && !good) {
+int checkpoint_newest(const char *output_dir, char **dir, err_t *err) {
+    size_t n, total;
+    size_t *steps = list_steps(output_dir, PREFIX, &total);
+    *dir = NULL;
+    int rc = 0;
+    for (n = total; rc == 0 && n-- > 0 && !*dir;) {
         err_t damage = {0};
         char *path = directory_of(output_dir, PREFIX, steps[n]);
         if (checkpoint_verify(path, &damage) == 0) {
-            good = path;
+            *dir = path;
             continue;
         }
-        log_warn("%s is damaged (%s); the checkpoint before it is used", path, damage.msg);
+        if (damage.code == ERR_FAILED) {
+            *err = damage;
+            rc = err->code;
+        } else {
+            log_warn("%s is damaged (%s); %s", path, damage.msg,
+                     n ? "the checkpoint before it is used" : "there is none before it: the run starts over");
+        }
         free(path);
     }
     free(steps);
-    return good;
+    return rc;
 }
 
 static int remove_dirs(const char *output_dir, const char *prefix, const size_t *steps, size_t from, size_t to,
@@ -91,15 +98,22 @@ static int remove_dirs(const char *output_dir, const char *prefix, const size_t 
     return 0;
 }
 
-int checkpoint_remove_newer(const char *output_dir, size_t step, err_t *err) {
-    size_t n, first = 0;
+static int set_aside(const char *output_dir, size_t step, err_t *err) {
+    char *dir = directory_of(output_dir, PREFIX, step), *aside = xasprintf("%s.damaged", dir);
+    int rc = dir_remove(aside, err);
+    if (rc == 0) rc = file_rename(dir, aside, err);
+    free(dir);
+    free(aside);
+    return rc;
+}
+
+int checkpoint_set_aside(const char *output_dir, size_t step, err_t *err) {
+    size_t n;
     size_t *steps = list_steps(output_dir, TEMPORARY, &n);
     int rc = remove_dirs(output_dir, TEMPORARY, steps, 0, n, err);
     free(steps);
-    if (rc) return rc;
     steps = list_steps(output_dir, PREFIX, &n);
-    while (first < n && steps[first] <= step) first++;
-    rc = remove_dirs(output_dir, PREFIX, steps, first, n, err);
+    while (rc == 0 && n-- > 0 && steps[n] > step) rc = set_aside(output_dir, steps[n], err);
     free(steps);
     return rc;
 }
@@ -166,10 +180,11 @@ static json_t *id_json(uint64_t id) {
 }
 
 static int write_state(const char *dir, const train_state_t *s, err_t *err) {
-    json_t *j = json_pack("{s:I, s:f, s:I, s:I, s:I, s:f, s:o, s:o}", "step", (json_int_t)s->step, "epoch", s->epoch,
-                          "adam_t", (json_int_t)s->adam_t, "skipped", (json_int_t)s->skipped, "skipped_in_row",
-                          (json_int_t)s->skipped_in_row, "elapsed_seconds", s->elapsed_seconds, "run_id",
-                          id_json(s->run_id), "data_id", id_json(s->data_id));
+    json_t *j = json_pack("{s:I, s:f, s:I, s:I, s:I, s:f, s:o, s:o, s:o}", "step", (json_int_t)s->step, "epoch", s->epoch,
+                          "adam_t", (json_int_t)s->adam_t, "skipped", (json_int_t)s->skipped, "useless_in_row",
+                          (json_int_t)s->useless_in_row, "elapsed_seconds", s->elapsed_seconds, "run_id",
+                          id_json(s->run_id), "data_id", id_json(s->data_id),
+                          "model_id", id_json(s->model_id));
     CHECK(j != NULL);
     char *path = path_join(dir, STATE);
     int rc = json_write(path, j, err);
@@ -189,10 +204,11 @@ static int parse_state(const json_t *j, const char *where, train_state_t *s, err
     size_t adam_t = 0;
     if (json_need_size(j, "step", where, &s->step, err) || json_need_size(j, "adam_t", where, &adam_t, err) ||
         json_need_size(j, "skipped", where, &s->skipped, err) ||
-        json_need_size(j, "skipped_in_row", where, &s->skipped_in_row, err) ||
+        json_need_size(j, "useless_in_row", where, &s->useless_in_row, err) ||
         json_opt_number(j, "epoch", where, &s->epoch, err) ||
         json_opt_number(j, "elapsed_seconds", where, &s->elapsed_seconds, err) ||
-        read_id(j, "run_id", where, &s->run_id, err) || read_id(j, "data_id", where, &s->data_id, err))
+        read_id(j, "run_id", where, &s->run_id, err) || read_id(j, "data_id", where, &s->data_id, err) ||
+        read_id(j, "model_id", where, &s->model_id, err))
         return err->code;
     s->adam_t = adam_t;
     return 0;
@@ -298,7 +314,7 @@ int checkpoint_save(const char *output_dir, const train_state_t *state, lora_t *
     char *tmp = directory_of(output_dir, TEMPORARY, state->step), *dir = directory_of(output_dir, PREFIX, state->step);
     int rc = dir_remove(tmp, err);
     if (rc == 0) rc = write_files(tmp, state, lora, opt, be, config_yaml, base_model, err);
-    /* One of this name can only be what a run left that is being repeated from an earlier step. */
+    /* No good checkpoint has this name: what was damaged was set aside, and no step is saved twice (train.c). */
     if (rc == 0) rc = dir_remove(dir, err);
     if (rc == 0) rc = file_rename(tmp, dir, err);
     if (rc) {

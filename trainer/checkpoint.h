@@ -13,9 +13,10 @@ typedef struct {
     double epoch;
     uint64_t adam_t;        /* updates done */
     size_t skipped;         /* steps whose gradient was not finite */
-    size_t skipped_in_row;  /* of these, the last ones without a good step between */
+    size_t useless_in_row;  /* the last steps whose gradient was not finite or zero, without a good one between */
     double elapsed_seconds; /* of training so far */
     uint64_t run_id;        /* config_run_id */
+    uint64_t model_id;      /* fingerprint of the base model's weights */
     uint64_t data_id;       /* fingerprint of the training data */
 } train_state_t;
 
@@ -23,9 +24,9 @@ typedef struct {
 int checkpoint_save(const char *output_dir, const train_state_t *state, lora_t *lora, const optimizer_t *opt,
                     backend_t *be, const char *config_yaml, const char *base_model, size_t keep, err_t *err);
 
-/* The newest checkpoint whose checksums hold (the caller frees); NULL: there is none. Each damaged one that is newer
- * is named in a warning. */
-char *checkpoint_newest(const char *output_dir);
+/* The newest checkpoint whose checksums hold (the caller frees *dir); NULL: there is none. Each damaged one that is
+ * newer is named in a warning. ERR_FAILED when one could not be read at all, which is no damage. */
+int checkpoint_newest(const char *output_dir, char **dir, err_t *err);
 
 /* Whether every file is there with its checksum: ERR_USAGE naming the first that is not. */
 int checkpoint_verify(const char *dir, err_t *err);
@@ -34,9 +35,9 @@ int checkpoint_read_state(const char *dir, train_state_t *state, err_t *err);
 int checkpoint_load(const char *dir, const train_state_t *state, lora_t *lora, optimizer_t *opt, backend_t *be,
                     err_t *err);
 
-/* Removes checkpoints newer than `step` (they are about to be made again) and temporary directories that an
- * interrupted save left. */
-int checkpoint_remove_newer(const char *output_dir, size_t step, err_t *err);
+/* Renames checkpoints newer than `step` to checkpoint-N.damaged (the run goes on from an earlier one because their
+ * checksums do not hold), and removes temporary directories that an interrupted save left. */
+int checkpoint_set_aside(const char *output_dir, size_t step, err_t *err);
 /* Whether there is any, good or not. */
 bool checkpoint_any(const char *output_dir);
 

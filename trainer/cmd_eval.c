@@ -23,7 +23,8 @@ static int evaluate(run_t *run, const char *adapter, err_t *err) {
     run_summary(run);
     if (run_load(run, false, adapter, err)) return err->code;
     size_t tokens;
-    double loss = run_evaluate(run, &run->eval, &tokens);
+    double loss;
+    run_evaluate(run, &run->eval, NULL, &loss, &tokens);
     log_info("{\"eval_loss\": %.9g, \"eval_perplexity\": %.9g, \"label_tokens\": %zu}", loss, exp(loss), tokens);
     return isfinite(loss) ? 0 : err_set(err, ERR_FAILED, "the loss is not finite");
 }

@@ -64,29 +64,31 @@ static int prepare(run_t *run, steps_t *steps, err_t *err) {
 
 /* ---- train ---------------------------------------------------------------------------------------------- */
 
-/* The checkpoint to go on from; *dir NULL: start at step 0. */
-static int find_start(const config_t *c, char **dir, err_t *err) {
-    const char *resume = c->training.resume, *out = c->training.output_dir;
+/* The checkpoint to go on from; *dir NULL: start at step 0. `none` and a directory say how the run begins: when it
+ * was started so before and stopped, the same command continues it. */
+static int find_start(const config_t *c, bool continued, char **dir, err_t *err) {
+    const char *from = c->training.resume, *out = c->training.output_dir;
     *dir = NULL;
-    if (!strcmp(resume, "auto")) {
-        *dir = checkpoint_newest(out);
-        return 0;
+    if (!strcmp(from, "auto") || continued) {
+        if (checkpoint_newest(out, dir, err)) return err->code;
+        if (*dir || !strcmp(from, "auto") || !strcmp(from, "none")) return 0;
+    } else if (checkpoint_any(out)) {
+        return err_set(err, ERR_USAGE, "training.resume_from_checkpoint: %s, but %s has checkpoints of this run already; "
+                       "remove them, choose another training.output_dir, or use auto", from, out);
     }
-    if (!strcmp(resume, "none")) {
-        if (!checkpoint_any(out)) return 0;
-        return err_set(err, ERR_USAGE, "training.resume_from_checkpoint: none, but %s has checkpoints of this run; remove "
-                       "them or choose another training.output_dir", out);
-    }
-    *dir = xstrdup(resume);
-    return checkpoint_verify(resume, err);
+    if (!strcmp(from, "none")) return 0;
+    *dir = xstrdup(from);
+    return checkpoint_verify(from, err);
 }
 
 static int resume(run_t *run, const char *dir, train_state_t *state, err_t *err) {
     train_state_t saved;
     if (checkpoint_read_state(dir, &saved, err)) return err->code;
-    if (saved.run_id != state->run_id || saved.data_id != state->data_id)
-        return err_set(err, ERR_USAGE, "%s is a checkpoint of another run (its %s differs)", dir,
-                       saved.run_id != state->run_id ? "configuration" : "training data");
+    const char *other = saved.run_id != state->run_id       ? "configuration"
+                        : saved.data_id != state->data_id   ? "training data"
+                        : saved.model_id != state->model_id ? "model"
+                                                            : NULL;
+    if (other) return err_set(err, ERR_USAGE, "%s is a checkpoint of another run (its %s differs)", dir, other);
     *state = saved;
     if (checkpoint_load(dir, state, &run->lora, &run->opt, run->be, err)) return err->code;
     log_info("resuming from %s (step %zu)", dir, state->step);
@@ -111,37 +113,47 @@ static int write_adapter(run_t *run, err_t *err) {
     return rc;
 }
 
-static int train_in(run_t *run, const steps_t *steps, output_dir_t *out, train_state_t *state, err_t *err) {
+static int train_in(run_t *run, const steps_t *steps, output_dir_t *out, const run_identity_t *id, err_t *err) {
     const config_t *c = &run->config;
+    train_state_t state = {.run_id = id->run_id, .data_id = id->data_id, .model_id = id->model_id};
     char *start = NULL, *yaml = config_to_yaml(c);
     log_info("config:\n%s", yaml);
     free(yaml);
-    int rc = find_start(c, &start, err);
+    int rc = find_start(c, out->continued, &start, err);
     double begin = clock_seconds();
     if (rc == 0) rc = run_load(run, true, NULL, err);
     if (rc == 0) log_info("weights   loaded and quantized in %.2f s", clock_seconds() - begin);
     if (rc == 0) optimizer_reset(&run->opt, &run->lora, run->be);
-    if (rc == 0 && start) rc = resume(run, start, state, err);
+    if (rc == 0 && start) rc = resume(run, start, &state, err);
+    /* A checkpoint of another directory is where the run begins, not one that it has. */
+    char *parent = start ? path_dirname(start) : NULL;
+    bool own = parent && !strcmp(parent, out->dir);
+    free(parent);
     free(start);
-    if (rc == 0) rc = checkpoint_remove_newer(c->training.output_dir, state->step, err);
-    if (rc == 0) rc = train_loop(run, steps, state, err);
+    if (rc == 0) rc = checkpoint_set_aside(out->dir, state.step, err);
+    if (rc == 0) rc = train_loop(run, steps, &state, own, err);
     if (rc == 0) rc = write_adapter(run, err);
-    return rc ? rc : output_dir_finish(out, state->run_id, state->data_id, err);
+    return rc ? rc : output_dir_finish(out, id, err);
 }
 
 static int train(run_t *run, err_t *err) {
+    const config_t *c = &run->config;
     steps_t steps = {0};
     output_dir_t out = {.lock = -1};
+    train_catch_signals();
     int rc = prepare(run, &steps, err);
-    train_state_t state = {.run_id = config_run_id(&run->config), .data_id = run->train.fingerprint};
-    if (rc == 0) train_catch_signals();
-    if (rc == 0) rc = output_dir_open(&out, run->config.training.output_dir, state.run_id, state.data_id, err);
+    char *text = config_run_text(c);
+    run_identity_t id = {.run_id = config_run_id(c), .data_id = run->train.fingerprint, .config = text,
+                         .start = c->training.resume};
+    if (rc == 0) id.model_id = model_source_fingerprint(run->src);
+    if (rc == 0) rc = output_dir_open(&out, c->training.output_dir, &id, err);
     if (rc == 0 && out.finished)
-        log_info("%s: this run is finished; nothing to do", run->config.training.output_dir);
+        log_info("%s: this run is finished; nothing to do", c->training.output_dir);
     else if (rc == 0)
-        rc = train_in(run, &steps, &out, &state, err);
+        rc = train_in(run, &steps, &out, &id, err);
     output_dir_close(&out);
     steps_free(&steps);
+    free(text);
     return rc;
 }
 

@@ -294,7 +294,7 @@ char *config_to_yaml(const config_t *c) {
     return b.p;
 }
 
-uint64_t config_run_id(const config_t *c) {
+char *config_run_text(const config_t *c) {
     strbuf_t b = {0};
     for (size_t i = 0; i < config_n_keys; i++) {
         const config_key_t *k = &config_keys[i];
@@ -303,7 +303,12 @@ uint64_t config_run_id(const config_t *c) {
         strbuf_addf(&b, "%s.%s=%s\n", k->section, k->name, text ? text : "");
         free(text);
     }
-    uint64_t id = XXH3_64bits(b.p, b.len);
-    free(b.p);
+    return b.p;
+}
+
+uint64_t config_run_id(const config_t *c) {
+    char *text = config_run_text(c);
+    uint64_t id = XXH3_64bits(text, strlen(text));
+    free(text);
     return id;
 }

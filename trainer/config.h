@@ -75,6 +75,8 @@ void config_free(config_t *c);
  * checkpoint. Loading it again gives the same config. The caller frees. */
 char *config_to_yaml(const config_t *c);
 
+/* The keys that define a run, one "section.key=value" a line. The caller frees. */
+char *config_run_text(const config_t *c);
 /* What must not change between a run and its resumption (keys and values that define the run: not logging,
  * saving, device or output): XXH3 over them. */
 uint64_t config_run_id(const config_t *c);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/mem.h"
@@ -70,6 +71,22 @@ int metrics_open(const char *path, size_t last_step, metrics_t **m, err_t *err) 
     *m = xmalloc(sizeof **m);
     **m = (metrics_t){.file = file, .path = xstrdup(path)};
     return 0;
+}
+
+bool metrics_has_eval(const metrics_t *m, size_t step) {
+    char *text, want[64];
+    size_t len;
+    err_t err = {0};
+    if (file_read(m->path, &text, &len, &err)) return false;
+    snprintf(want, sizeof want, "{\"step\": %zu, \"eval_loss\":", step);
+    bool found = strstr(text, want) != NULL;
+    free(text);
+    return found;
+}
+
+int metrics_sync(metrics_t *m, err_t *err) {
+    if (fsync(fileno(m->file)) == 0) return 0;
+    return err_set(err, ERR_FAILED, "%s: cannot write: %s", m->path, strerror(errno));
 }
 
 static void add_count(strbuf_t *b, const char *key, size_t v) {

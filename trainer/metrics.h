@@ -3,6 +3,7 @@
 #ifndef TRAINER_METRICS_H
 #define TRAINER_METRICS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/error.h"
@@ -26,6 +27,10 @@ int metrics_open(const char *path, size_t last_step, metrics_t **m, err_t *err);
 /* Each row is handed to the system before the call returns. ERR_FAILED when it cannot be (a full disk). */
 int metrics_step(metrics_t *m, const metrics_step_t *row, err_t *err);
 int metrics_eval(metrics_t *m, size_t step, double loss, double perplexity, err_t *err);
+/* Whether the file has an evaluation after this step. */
+bool metrics_has_eval(const metrics_t *m, size_t step);
+/* Brings all rows to the disk; before a checkpoint that relies on them. */
+int metrics_sync(metrics_t *m, err_t *err);
 void metrics_close(metrics_t *m); /* NULL is fine */
 
 #endif

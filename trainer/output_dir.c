@@ -27,12 +27,25 @@ static int take_lock(output_dir_t *o, err_t *err) {
     return rc;
 }
 
-static int write_run(const output_dir_t *o, uint64_t run_id, uint64_t data_id, err_t *err) {
-    char run[17], data[17];
-    snprintf(run, sizeof run, "%016" PRIx64, run_id);
-    snprintf(data, sizeof data, "%016" PRIx64, data_id);
-    json_t *j = json_pack("{s:s, s:s, s:b}", "run_id", run, "data_id", data, "finished", o->finished);
-    CHECK(j != NULL);
+static json_t *id_json(uint64_t id) {
+    char hex[17];
+    snprintf(hex, sizeof hex, "%016" PRIx64, id);
+    return json_string(hex);
+}
+
+/* The keys that define the run, a string each. */
+static json_t *lines_json(const char *text) {
+    json_t *lines = json_array();
+    for (const char *end; (end = strchr(text, '\n')); text = end + 1)
+        json_array_append_new(lines, json_stringn(text, (size_t)(end - text)));
+    return lines;
+}
+
+static int write_run(const output_dir_t *o, const run_identity_t *id, err_t *err) {
+    json_t *j = json_pack("{s:o, s:o, s:o, s:s, s:b, s:o}", "run_id", id_json(id->run_id), "data_id",
+                          id_json(id->data_id), "model_id", id_json(id->model_id), "start", id->start, "finished",
+                          o->finished, "config", lines_json(id->config));
+    if (!j) return err_set(err, ERR_USAGE, "%s: run.json cannot be written: a path is not UTF-8", o->dir);
     char *path = path_join(o->dir, "run.json"), *tmp = path_join(o->dir, ".tmp-run.json");
     int rc = json_write(tmp, j, err);
     if (rc == 0) rc = file_rename(tmp, path, err);
@@ -42,34 +55,65 @@ static int write_run(const output_dir_t *o, uint64_t run_id, uint64_t data_id, e
     return rc;
 }
 
-static int check_run(output_dir_t *o, const json_t *j, const char *path, uint64_t run_id, uint64_t data_id,
-                     err_t *err) {
-    const char *run = "", *data = "";
+/* The first key whose value is another than run.json's: "lora.r=8 (it was lora.r=16)"; NULL: none. The caller
+ * frees. */
+static char *first_difference(const json_t *j, const char *config) {
+    json_t *now = lines_json(config);
+    const json_t *then = json_object_get(j, "config");
+    char *found = NULL;
+    for (size_t i = 0; !found && i < json_array_size(now); i++) {
+        const char *a = json_string_value(json_array_get(now, i)), *b = json_string_value(json_array_get(then, i));
+        if (a && b && strcmp(a, b) != 0) found = xasprintf("%s (it was %s)", a, b);
+    }
+    json_decref(now);
+    return found;
+}
+
+static int another_run(const output_dir_t *o, const json_t *j, const run_identity_t *id, err_t *err) {
+    char *key = first_difference(j, id->config);
+    err_set(err, ERR_USAGE, "training.output_dir: %s holds a run with another configuration: %s; expected an empty "
+            "directory, or the configuration it was started with", o->dir, key ? key : "other keys");
+    free(key);
+    return err->code;
+}
+
+static int check_run(output_dir_t *o, const json_t *j, const char *path, const run_identity_t *id, err_t *err) {
+    const char *run = "", *data = "", *model = "", *start = "";
     if (json_need_string(j, "run_id", path, &run, err) || json_need_string(j, "data_id", path, &data, err) ||
+        json_need_string(j, "model_id", path, &model, err) || json_need_string(j, "start", path, &start, err) ||
         json_opt_bool(j, "finished", path, &o->finished, err))
         return err->code;
-    if (strtoull(run, NULL, 16) != run_id)
-        return err_set(err, ERR_USAGE, "training.output_dir: %s holds a run with another configuration; expected an "
-                       "empty directory, or the configuration it was started with", o->dir);
-    if (strtoull(data, NULL, 16) != data_id)
-        return err_set(err, ERR_USAGE, "training.output_dir: %s holds a run on other training data; expected an empty "
-                       "directory, or the data it was started with", o->dir);
-    return 0;
+    o->continued = strcmp(start, id->start) == 0;
+    if (strtoull(run, NULL, 16) != id->run_id) return another_run(o, j, id, err);
+    const char *other = strtoull(data, NULL, 16) != id->data_id     ? "training data"
+                        : strtoull(model, NULL, 16) != id->model_id ? "model weights"
+                                                                    : NULL;
+    if (!other) return 0;
+    return err_set(err, ERR_USAGE, "training.output_dir: %s holds a run on other %s; expected an empty directory, or "
+                   "what it was started with", o->dir, other);
+}
+
+static bool has_rows(const char *metrics) {
+    char *text;
+    size_t len = 0;
+    err_t err = {0};
+    if (file_read(metrics, &text, &len, &err) == 0) free(text);
+    return len > 0;
 }
 
 /* The run that the directory belongs to, if any. */
-static int claim(output_dir_t *o, uint64_t run_id, uint64_t data_id, err_t *err) {
+static int claim(output_dir_t *o, const run_identity_t *id, err_t *err) {
     char *path = path_join(o->dir, "run.json"), *metrics = path_join(o->dir, "metrics.jsonl");
     json_t *j = NULL;
     int rc = 0;
-    if (path_exists(path)) {
+    if (!checkpoint_any(o->dir) && !has_rows(metrics)) {
+        rc = write_run(o, id, err);
+    } else if (path_exists(path)) {
         rc = json_file(path, &j, err);
-        if (rc == 0) rc = check_run(o, j, path, run_id, data_id, err);
-    } else if (checkpoint_any(o->dir) || path_exists(metrics)) {
+        if (rc == 0) rc = check_run(o, j, path, id, err);
+    } else {
         rc = err_set(err, ERR_USAGE, "training.output_dir: %s holds another run (there is no run.json that says which); "
                      "expected an empty directory", o->dir);
-    } else {
-        rc = write_run(o, run_id, data_id, err);
     }
     json_decref(j);
     free(path);
@@ -77,15 +121,15 @@ static int claim(output_dir_t *o, uint64_t run_id, uint64_t data_id, err_t *err)
     return rc;
 }
 
-int output_dir_open(output_dir_t *o, const char *dir, uint64_t run_id, uint64_t data_id, err_t *err) {
+int output_dir_open(output_dir_t *o, const char *dir, const run_identity_t *id, err_t *err) {
     *o = (output_dir_t){.dir = xstrdup(dir), .lock = -1};
-    if (dir_make(dir, err) || take_lock(o, err) || claim(o, run_id, data_id, err)) return err->code;
+    if (dir_make(dir, err) || take_lock(o, err) || claim(o, id, err)) return err->code;
     return 0;
 }
 
-int output_dir_finish(output_dir_t *o, uint64_t run_id, uint64_t data_id, err_t *err) {
+int output_dir_finish(output_dir_t *o, const run_identity_t *id, err_t *err) {
     o->finished = true;
-    return write_run(o, run_id, data_id, err);
+    return write_run(o, id, err);
 }
 
 void output_dir_close(output_dir_t *o) {

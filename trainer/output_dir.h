@@ -1,4 +1,5 @@
-/* output_dir: which run it belongs to, that only one process works on it, and whether the run is finished. */
+/* output_dir: which run it belongs to, that only one process works on it, and whether the run is finished.
+ * run.json holds the run's identity and the keys that define it, so that a refusal can say what differs. */
 #ifndef TRAINER_OUTPUT_DIR_H
 #define TRAINER_OUTPUT_DIR_H
 
@@ -8,15 +9,25 @@
 #include "base/error.h"
 
 typedef struct {
+    uint64_t run_id;     /* config_run_id */
+    uint64_t data_id;    /* fingerprint of the training data */
+    uint64_t model_id;   /* of the base model's weights */
+    const char *config;  /* config_run_text */
+    const char *start;   /* training.resume_from_checkpoint, as the run was first started */
+} run_identity_t;
+
+typedef struct {
     char *dir;
-    int lock;      /* file descriptor that holds the flock */
-    bool finished; /* the run in it reached its end */
+    int lock;        /* file descriptor that holds the flock */
+    bool finished;   /* the run in it reached its end */
+    bool continued;  /* the same run was started here before, with the same resume_from_checkpoint */
 } output_dir_t;
 
-/* Makes the directory if need be, takes its lock, and writes run.json with the identities of the run (config and
- * data). ERR_USAGE when another process works on it, or when it holds another run. */
-int output_dir_open(output_dir_t *o, const char *dir, uint64_t run_id, uint64_t data_id, err_t *err);
-int output_dir_finish(output_dir_t *o, uint64_t run_id, uint64_t data_id, err_t *err);
+/* Makes the directory if need be, takes its lock, and claims it in run.json. A directory that was claimed but has
+ * neither a checkpoint nor a logged step (its run failed to start) may be claimed anew. ERR_USAGE when another
+ * process works on it, or when it holds another run. */
+int output_dir_open(output_dir_t *o, const char *dir, const run_identity_t *id, err_t *err);
+int output_dir_finish(output_dir_t *o, const run_identity_t *id, err_t *err);
 void output_dir_close(output_dir_t *o);
 
 #endif

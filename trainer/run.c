@@ -173,23 +173,26 @@ static batch_spec_t eval_spec(const run_t *run) {
                           .max_length = run->config.data.max_length};
 }
 
-double run_evaluate(run_t *run, const dataset_t *ds, size_t *label_tokens) {
+bool run_evaluate(run_t *run, const dataset_t *ds, bool (*stop)(void), double *loss, size_t *label_tokens) {
     batch_spec_t spec = eval_spec(run);
     epoch_t e;
     batch_t b = {0};
     double sum = 0;
     *label_tokens = 0;
     epoch_plan(ds, &spec, 0, &e);
-    for (size_t i = 0; i < e.n_micro; i++) {
+    size_t i = 0;
+    for (; i < e.n_micro && !(stop && stop()); i++) {
         double part;
         batch_fill(&e, i, &b);
         model_loss(&run->model, run_acts(run, PASS_LOSS, b.T), &b, &part, NULL);
         sum += part;
         *label_tokens += b.n_labels;
     }
+    bool whole = i == e.n_micro;
     batch_free(&b);
     epoch_free(&e);
-    return *label_tokens ? sum / (double)*label_tokens : 0;
+    *loss = *label_tokens ? sum / (double)*label_tokens : 0;
+    return whole;
 }
 
 void run_eval_extent(const run_t *run, const dataset_t *ds, size_t *tokens, size_t *seg) {

@@ -42,8 +42,9 @@ void run_close(run_t *run);
 /* Places activations for a pass over T tokens (over those of the pass before). */
 acts_t *run_acts(run_t *run, pass_t pass, size_t T);
 
-/* Mean loss over a dataset, in file order. */
-double run_evaluate(run_t *run, const dataset_t *ds, size_t *label_tokens);
+/* Mean loss over a dataset, in file order. Between batches `stop` (may be NULL) is asked whether to give up: then
+ * false. */
+bool run_evaluate(run_t *run, const dataset_t *ds, bool (*stop)(void), double *loss, size_t *label_tokens);
 /* Tokens and longest segment of its largest batch. */
 void run_eval_extent(const run_t *run, const dataset_t *ds, size_t *tokens, size_t *seg);
 

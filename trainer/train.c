@@ -13,8 +13,8 @@
 #include "trainer/progress.h"
 #include "trainer/schedule.h"
 
-/* After this many steps in a row without a finite gradient, going on would only burn time. */
-#define MAX_SKIPPED_IN_ROW 10
+/* After this many steps in a row without a gradient to learn from, going on would only burn time. */
+#define MAX_USELESS_IN_ROW 10
 
 /* ---- signals -------------------------------------------------------------------------------------------- */
 
@@ -33,6 +33,16 @@ void train_catch_signals(void) {
     act.sa_flags = (int)(SA_RESTART | SA_RESETHAND);
     sigaction(SIGINT, &act, NULL);
     sigaction(SIGTERM, &act, NULL);
+    /* A terminal that hangs up stops the run like TERM, unless it was started to outlive it (nohup). A reader of the
+     * log that dies (tee, head) is no reason to lose a run. */
+    struct sigaction old;
+    if (sigaction(SIGHUP, NULL, &old) == 0 && old.sa_handler != SIG_IGN) sigaction(SIGHUP, &act, NULL);
+    act.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &act, NULL);
+}
+
+static bool stop_wanted(void) {
+    return stop_signal != 0;
 }
 
 /* ---- one optimizer step --------------------------------------------------------------------------------- */
@@ -47,6 +57,7 @@ typedef struct {
     batch_t batch;
     metrics_t *metrics;
     char *config_yaml;
+    size_t saved_step;     /* of the newest checkpoint; SIZE_MAX: none */
     double started;        /* clock_seconds() minus the seconds that the run had before */
 } loop_t;
 
@@ -112,7 +123,9 @@ static void train_step(loop_t *l, step_result_t *r) {
     l->state->epoch = steps_progress(l->steps, l->state->step);
     l->state->elapsed_seconds = clock_seconds() - l->started;
     l->state->skipped += r->skipped;
-    l->state->skipped_in_row = r->skipped ? l->state->skipped_in_row + 1 : 0;
+    /* A gradient of exactly zero is no learning either: activations have overflowed, or the adapter is dead. */
+    bool useless = r->skipped || r->grad_norm == 0;
+    l->state->useless_in_row = useless ? l->state->useless_in_row + 1 : 0;
 }
 
 /* ---- what happens between steps ------------------------------------------------------------------------- */
@@ -130,19 +143,28 @@ static int log_step(loop_t *l, const step_result_t *r, err_t *err) {
     return logged ? metrics_step(l->metrics, &row, err) : 0;
 }
 
+static bool evaluation_due(const loop_t *l) {
+    size_t every = l->run->config.training.eval_steps, step = l->state->step;
+    return every && step && (step % every == 0 || step == l->steps->total);
+}
+
+/* Given up when a signal asks to stop: the resumed run does it first. */
 static int evaluate(loop_t *l, err_t *err) {
     run_t *run = l->run;
-    size_t every = run->config.training.eval_steps, step = l->state->step, tokens;
-    if (!every || (step % every != 0 && step != l->steps->total)) return 0;
+    size_t step = l->state->step, tokens;
+    double loss;
     progress_note("evaluating");
-    double loss = run_evaluate(run, &run->eval, &tokens);
+    if (!run_evaluate(run, &run->eval, stop_wanted, &loss, &tokens)) return 0;
     progress_eval(step, loss, exp(loss));
     return metrics_eval(l->metrics, step, loss, exp(loss), err);
 }
 
 static int save(loop_t *l, err_t *err) {
     const config_t *c = &l->run->config;
+    if (l->saved_step == l->state->step) return 0;
     progress_note("saving checkpoint-%zu", l->state->step);
+    l->saved_step = l->state->step;
+    if (metrics_sync(l->metrics, err)) return err->code;
     return checkpoint_save(c->training.output_dir, l->state, &l->run->lora, &l->run->opt, l->run->be, l->config_yaml,
                            c->model.path, c->training.save_total_limit, err);
 }
@@ -157,24 +179,29 @@ static int stop(loop_t *l, int sig, err_t *err) {
 
 static int run_steps(loop_t *l, err_t *err) {
     size_t save_every = l->run->config.training.save_steps;
+    /* A stop may have come between a checkpoint and the evaluation that was due with it. */
+    if (evaluation_due(l) && !metrics_has_eval(l->metrics, l->state->step) && evaluate(l, err)) return err->code;
     while (l->state->step < l->steps->total) {
         if (stop_signal) return stop(l, stop_signal, err);
         step_result_t r;
         train_step(l, &r);
-        if (log_step(l, &r, err) || evaluate(l, err)) return err->code;
+        if (log_step(l, &r, err)) return err->code;
         size_t step = l->state->step;
-        if (l->state->skipped_in_row >= MAX_SKIPPED_IN_ROW)
-            return err_set(err, ERR_FAILED, "step %zu: %d steps in a row had a gradient that is not finite (loss %g); "
-                           "lower training.learning_rate or check the data", step, MAX_SKIPPED_IN_ROW, r.loss);
+        if (l->state->useless_in_row >= MAX_USELESS_IN_ROW)
+            return err_set(err, ERR_FAILED, "step %zu: %d steps in a row had a gradient that is zero or not finite (loss %g); "
+                           "lower training.learning_rate or check the data", step, MAX_USELESS_IN_ROW, r.loss);
         bool last = step == l->steps->total;
         if ((last || (save_every && step % save_every == 0)) && save(l, err)) return err->code;
+        if (evaluation_due(l) && evaluate(l, err)) return err->code;
     }
+    /* Stopped in the very last evaluation: the run is not done before it is there. */
+    if (evaluation_due(l) && !metrics_has_eval(l->metrics, l->state->step)) return stop(l, stop_signal, err);
     return 0;
 }
 
-int train_loop(run_t *run, const steps_t *steps, train_state_t *state, err_t *err) {
+int train_loop(run_t *run, const steps_t *steps, train_state_t *state, bool resumed, err_t *err) {
     loop_t l = {.run = run, .steps = steps, .state = state, .spec = steps_batch_spec(&run->config),
-                .started = clock_seconds() - state->elapsed_seconds};
+                .saved_step = resumed ? state->step : SIZE_MAX, .started = clock_seconds() - state->elapsed_seconds};
     char *path = path_join(run->config.training.output_dir, "metrics.jsonl");
     int rc = metrics_open(path, state->step, &l.metrics, err);
     free(path);
