@@ -499,19 +499,20 @@ static void run_id(void **state) {
     static char *const same[] = {"training.save_steps=7",         "training.logging_steps=3", "device.threads=2",
                                  "training.output_dir=elsewhere", "data.eval=eval.jsonl",     "device.backend=cpu",
                                  "lora.r=16",                     "training.max_steps=-1",
-                                        "training.save_total_limit=9"};
+                                        "training.save_total_limit=9", "model.path=adapter", "data.train=more.jsonl"};
     static char *const other[] = {"training.seed=1",    "lora.r=8",           "training.learning_rate=1e-4",
-                                  "model.path=adapter", "data.train=more.jsonl", "data.packing=false",
+                                  "data.packing=false",
                                   "training.max_steps=5", "lora.dtype=f32",   "quantization.quant_type=fp4"};
     config_t c;
     err_t err = {0};
     assert_ok(load(MINIMAL, &c, &err), err);
     uint64_t id = config_run_id(&c);
     config_free(&c);
-    for (size_t i = 0; i < 18; i++) {
-        char *const overrides[] = {i < 9 ? same[i] : other[i - 9]};
+    enum { SAME = sizeof same / sizeof *same, OTHER = sizeof other / sizeof *other };
+    for (size_t i = 0; i < SAME + OTHER; i++) {
+        char *const overrides[] = {i < SAME ? same[i] : other[i - SAME]};
         assert_ok(load_bytes(MINIMAL, strlen(MINIMAL), overrides, 1, CONFIG_TRAIN, &c, &err), err);
-        if ((config_run_id(&c) == id) != (i < 9)) fail_msg("%s", overrides[0]);
+        if ((config_run_id(&c) == id) != (i < SAME)) fail_msg("%s", overrides[0]);
         config_free(&c);
     }
 }

@@ -39,7 +39,7 @@ static const char *const page_weights[] = {"never", "auto", NULL};
 #define MANY 1000000000.0 /* the most steps, tokens and the like */
 
 const config_key_t config_keys[] = {
-    {"model", "path", KEY_PATH, AT(model.path), .defines_run = true},
+    {"model", "path", KEY_PATH, AT(model.path), .defines_run = false},
 
     {"quantization", "quant_type", KEY_CHOICE, AT(quantization.quant_type), "nf4",
      .words = quant_types, .defines_run = true},
@@ -56,7 +56,7 @@ const config_key_t config_keys[] = {
     {"lora", "dtype", KEY_FLAG, AT(lora.f32), "bf16", .words = lora_dtypes, .defines_run = true},
     {"lora", "init", KEY_NONE_PATH, AT(lora.init), "default", .words = word_default, .defines_run = true},
 
-    {"data", "train", KEY_FILES, AT(data.train), .defines_run = true},
+    {"data", "train", KEY_FILES, AT(data.train), .defines_run = false},
     {"data", "eval", KEY_NONE_PATH, AT(data.eval), "null", .words = word_null},
     {"data", "format", KEY_CHOICE, AT(data.format), "auto", .words = data_formats, .defines_run = true},
     {"data", "chat_template", KEY_CHOICE, AT(data.chat_template), "auto", .words = chat_templates, .defines_run = true},
