@@ -80,6 +80,19 @@ int source_missing_error(const model_source_t *src, const char *name, const sour
                    e->t.rows, e->t.cols);
 }
 
+size_t source_layers_named(const char *name, size_t len, const char *prefix) {
+    size_t at = strlen(prefix), first = at, n = 0;
+    if (len < at || memcmp(name, prefix, at) != 0) return 0;
+    for (; at < len && name[at] >= '0' && name[at] <= '9' && n < SIZE_MAX / 16; at++)
+        n = n * 10 + (size_t)(name[at] - '0');
+    return at > first && at < len && name[at] == '.' ? n + 1 : 0;
+}
+
+int source_layers_error(const model_source_t *src, const char *name, size_t len, size_t held, err_t *err) {
+    return err_set(err, ERR_USAGE, "%s: tensor \"%.*s\": the weights are of %zu layers; expected the %zu of the "
+                   "model's config", src->path, len < 200 ? (int)len : 200, name, held, src->config.layers);
+}
+
 static int open_kind(model_source_t *src, err_t *err) {
     if (path_is_dir(src->path)) return source_open_hf(src, err);
     if (path_has_suffix(src->path, ".safetensors") || path_has_suffix(src->path, ".json"))

@@ -12,6 +12,19 @@ static int refuse_biases(const gguf_t *g, err_t *err) {
     return 0;
 }
 
+static int refuse_more_layers(const model_source_t *src, err_t *err) {
+    gguf_str_t last = {0};
+    size_t held = 0;
+    for (size_t i = 0; i < gguf_tensor_count(src->gguf); i++) {
+        gguf_str_t s = gguf_tensor_at(src->gguf, i)->name;
+        size_t n = source_layers_named(s.p, s.len, "blk.");
+        if (n <= held) continue;
+        held = n;
+        last = s;
+    }
+    return held > src->config.layers ? source_layers_error(src, last.p, last.len, held, err) : 0;
+}
+
 static int find_tensor(const model_source_t *src, source_entry_t *e, err_t *err) {
     const gguf_tensor_t *t = gguf_find(src->gguf, e->gguf_name);
     if (!t) return source_missing_error(src, e->gguf_name, e, err);
@@ -28,7 +41,7 @@ static int find_tensor(const model_source_t *src, source_entry_t *e, err_t *err)
 
 int source_open_gguf(model_source_t *src, err_t *err) {
     if (gguf_open(src->path, &src->gguf, err) || model_config_from_gguf(src->gguf, &src->config, err)) return err->code;
-    if (refuse_biases(src->gguf, err)) return err->code;
+    if (refuse_biases(src->gguf, err) || refuse_more_layers(src, err)) return err->code;
     source_list_tensors(src);
     for (size_t i = 0; i < src->n_entries; i++)
         if (find_tensor(src, &src->entries[i], err)) return err->code;

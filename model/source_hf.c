@@ -129,6 +129,33 @@ static int refuse_biases(const model_source_t *src, err_t *err) {
     return 0;
 }
 
+static int refuse_more_layers(const model_source_t *src, err_t *err) {
+    const char *last = NULL;
+    size_t held = 0;
+    for (size_t i = 0; i < src->n_tensors; i++) {
+        const char *name = src->tensors[i]->name;
+        size_t n = source_layers_named(name, strlen(name), "model.layers.");
+        if (n <= held) continue;
+        held = n;
+        last = name;
+    }
+    return held > src->config.layers ? source_layers_error(src, last, strlen(last), held, err) : 0;
+}
+
+/* Some files of tied models hold the head too. It is not read, so it must be what is read in its place. */
+static int check_tied_head(const model_source_t *src, err_t *err) {
+    const st_tensor_t *head = find_stored(src, "lm_head.weight");
+    const st_tensor_t *embedding = find_stored(src, "model.embed_tokens.weight");
+    if (!src->config.tied || !head || !embedding) return 0;
+    bool same = head->dtype == embedding->dtype && head->bytes == embedding->bytes &&
+                memcmp(head->data, embedding->data, head->bytes) == 0;
+    mapping_release(head->data, head->bytes);
+    mapping_release(embedding->data, embedding->bytes);
+    if (same) return 0;
+    return err_set(err, ERR_USAGE, "%s: tensor \"lm_head.weight\" differs from the embedding, and tie_word_embeddings is "
+                   "true; expected the same bytes, none, or tie_word_embeddings: false", src->path);
+}
+
 static int read_config(model_source_t *src, err_t *err) {
     char *path = path_join(src->dir, "config.json");
     json_t *json = NULL;
@@ -141,7 +168,9 @@ static int read_config(model_source_t *src, err_t *err) {
 
 int source_open_hf(model_source_t *src, err_t *err) {
     src->dir = xstrdup(src->path);
-    if (read_config(src, err) || open_tensors(src, err) || refuse_biases(src, err)) return err->code;
+    if (read_config(src, err) || open_tensors(src, err) || refuse_biases(src, err) ||
+        refuse_more_layers(src, err) || check_tied_head(src, err))
+        return err->code;
     source_list_tensors(src);
     for (size_t i = 0; i < src->n_entries; i++)
         if (find_tensor(src, &src->entries[i], err)) return err->code;

@@ -391,6 +391,98 @@ static void test_shards(void **state) {
                  "tensor \"model.embed_tokens.weight\" is missing");
 }
 
+/* The golden model with one more tensor, and one text of its config replaced. */
+static const char *extended(const char *model, const st_tensor_t *more, const char *from, const char *to) {
+    err_t err = {0};
+    const char *dir = test_tmpdir(), *golden = test_path(model);
+    char *in = path_join(golden, "config.json"), *out = path_join(dir, "config.json"), *text;
+    size_t len;
+    assert_ok(file_read(in, &text, &len, &err), err);
+    char *at = from ? strstr(text, from) : text;
+    assert_non_null(at);
+    char *now = xasprintf("%.*s%s%s", (int)(at - text), text, from ? to : "", at + (from ? strlen(from) : 0));
+    assert_ok(file_write(out, now, strlen(now), &err), err);
+    free(in);
+    free(out);
+    free(text);
+    free(now);
+    in = path_join(golden, "model.safetensors");
+    out = path_join(dir, "model.safetensors");
+    safetensors_t *st = open_st(in);
+    st_writer_t *w = st_writer_new();
+    size_t n = st->n_tensors + (more != NULL);
+    for (size_t i = 0; i < n; i++) {
+        const st_tensor_t *t = i < st->n_tensors ? &st->tensors[i] : more;
+        st_writer_declare(w, t->name, t->dtype, t->n_dims, t->shape);
+    }
+    assert_ok(st_writer_begin(w, out, &err), err);
+    for (size_t i = 0; i < n; i++) {
+        size_t k = st_writer_order(w, i);
+        const st_tensor_t *t = k < st->n_tensors ? &st->tensors[k] : more;
+        assert_ok(st_writer_data(w, t->data, t->bytes, &err), err);
+    }
+    assert_ok(st_writer_finish(w, &err), err);
+    safetensors_close(st);
+    free(in);
+    free(out);
+    return dir;
+}
+
+/* Weights of more layers than the config has, in every kind of file. */
+static void test_more_layers(void **state) {
+    (void)state;
+    err_t err = {0};
+    expect_error(extended(MHA, NULL, "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1"),
+                 "\": the weights are of 2 layers; expected the 1 of the model's config");
+    expect_error(extended(BNB, NULL, "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1"), "are of 2 layers");
+    safetensors_t *st = open_st(test_path(MHA "/model.safetensors"));
+    st_tensor_t more = *safetensors_find(st, "model.norm.weight");
+    more.name = (char *)(uintptr_t)"model.layers.11.input_layernorm.weight";
+    expect_error(extended(MHA, &more, NULL, NULL),
+                 "tensor \"model.layers.11.input_layernorm.weight\": the weights are of 12 layers; expected the 2 of");
+    more.name = (char *)(uintptr_t)"model.layers.11th"; /* no layer's */
+    model_source_close(open_ok(extended(MHA, &more, NULL, NULL)));
+    safetensors_close(st);
+
+    char *gguf, *path = path_join(test_tmpdir(), "more.gguf");
+    size_t len, key = strlen("llama.block_count");
+    assert_ok(file_read(test_path("golden/gguf/mixed.gguf"), &gguf, &len, &err), err);
+    char *at = NULL;
+    for (size_t i = 0; i + key < len && !at; i++)
+        if (!memcmp(gguf + i, "llama.block_count", key)) at = gguf + i + key + 4; /* after the value's type */
+    assert_non_null(at);
+    uint32_t count;
+    memcpy(&count, at, sizeof count);
+    assert_true(count > 1);
+    char *message = xasprintf("\": the weights are of %u layers; expected the %u of", count, count - 1);
+    count--;
+    memcpy(at, &count, sizeof count);
+    assert_ok(file_write(path, gguf, len, &err), err);
+    expect_error(path, message);
+    free(message);
+    free(gguf);
+    free(path);
+}
+
+/* A head beside a tied embedding: fine, and not read, as long as it says the same. */
+static void test_tied_head(void **state) {
+    (void)state;
+    safetensors_t *st = open_st(test_path("golden/tiny/llama-gqa-tied-odd/model.safetensors"));
+    st_tensor_t head = *safetensors_find(st, "model.embed_tokens.weight");
+    head.name = (char *)(uintptr_t)"lm_head.weight";
+    model_source_t *src = open_ok(extended("golden/tiny/llama-gqa-tied-odd", &head, NULL, NULL));
+    assert_null(model_source_find(src, "lm_head.weight"));
+    model_source_close(src);
+    uint8_t *other = xmalloc(head.bytes);
+    memcpy(other, head.data, head.bytes);
+    other[head.bytes - 1] ^= 1;
+    head.data = other;
+    expect_error(extended("golden/tiny/llama-gqa-tied-odd", &head, NULL, NULL),
+                 "\"lm_head.weight\" differs from the embedding, and tie_word_embeddings is true");
+    free(other);
+    safetensors_close(st);
+}
+
 static uint64_t fingerprint(const char *dir) {
     model_source_t *src = open_ok(dir);
     uint64_t hash = model_source_fingerprint(src);
@@ -426,7 +518,7 @@ int main(void) {
         cmocka_unit_test(test_bnb_values),
         cmocka_unit_test(test_refused),     cmocka_unit_test(test_bnb_refused), cmocka_unit_test(test_bnb_storage),
         cmocka_unit_test(test_rounding),    cmocka_unit_test(test_shards),
-        cmocka_unit_test(test_fingerprint),
+        cmocka_unit_test(test_more_layers), cmocka_unit_test(test_tied_head),   cmocka_unit_test(test_fingerprint),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
