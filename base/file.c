@@ -51,7 +51,8 @@ bool path_has_suffix(const char *path, const char *suffix) {
 }
 
 static int open_regular(const char *path, struct stat *st, int *fd, err_t *err) {
-    *fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* O_NONBLOCK: a FIFO without a writer would be waited for; on a regular file it says nothing. */
+    *fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (*fd < 0) {
         bool machine = errno == EIO || errno == ESTALE || errno == EMFILE || errno == ENFILE || errno == ENOMEM;
         return err_set(err, machine ? ERR_FAILED : ERR_USAGE, "%s: cannot open: %s", path, strerror(errno));

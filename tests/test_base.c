@@ -111,6 +111,23 @@ static void test_file_errors(void **state) {
     free(absent), free(within), free(there), free(below);
 }
 
+/* A FIFO is refused, where opening it would wait for a writer; the alarm ends a wait. */
+static void test_fifo(void **state) {
+    (void)state;
+    err_t err = {0};
+    char *path = path_join(test_tmpdir(), "fifo"), *data;
+    size_t len;
+    mapping_t m;
+    uint64_t hash;
+    assert_int_equal(mkfifo(path, 0600), 0);
+    alarm(10);
+    assert_error(file_read(path, &data, &len, &err), err, ERR_USAGE, "fifo: not a regular file");
+    assert_error(file_map(path, &m, &err), err, ERR_USAGE, "fifo: not a regular file");
+    assert_error(file_hash(path, &hash, &err), err, ERR_USAGE, "fifo: not a regular file");
+    alarm(0);
+    free(path);
+}
+
 /* A write that fails half-way (here at the limit of a file's size) leaves no file. */
 static void test_half_written(void **state) {
     (void)state;
@@ -373,7 +390,7 @@ static void test_rng(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_paths), cmocka_unit_test(test_files), cmocka_unit_test(test_file_errors),
-        cmocka_unit_test(test_half_written),
+        cmocka_unit_test(test_fifo), cmocka_unit_test(test_half_written),
         cmocka_unit_test(test_failed_device), cmocka_unit_test(test_dir_remove),
         cmocka_unit_test(test_file_hash), cmocka_unit_test(test_json_places),
         cmocka_unit_test(test_json_members), cmocka_unit_test(test_messages), cmocka_unit_test(test_strbuf),
