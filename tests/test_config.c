@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -395,6 +396,18 @@ static void strange_paths(void **state) {
     config_free(&again);
 }
 
+/* A directory may have any bytes in its name; what is written to JSON may not. */
+static void paths_are_utf8(void **state) {
+    (void)state;
+    config_t c;
+    err_t err = {0};
+    assert_int_equal(mkdir("latin1-\xe9", 0700), 0);
+    assert_ok(file_write("latin1-\xe9/c.yaml", MINIMAL, strlen(MINIMAL), &err), err);
+    assert_error(config_load("latin1-\xe9/c.yaml", NULL, 0, CONFIG_TRAIN, &c, &err), err, ERR_USAGE,
+        "c.yaml:1:15: model.path: ");
+    assert_error(err.code, err, ERR_USAGE, "/model; expected a path in UTF-8");
+}
+
 static void overrides_win(void **state) {
     (void)state;
     config_t c;
@@ -603,7 +616,7 @@ int main(void) {
         cmocka_unit_test(bad_configs),       cmocka_unit_test(paths_must_exist),
         cmocka_unit_test(defaults),          cmocka_unit_test(every_key),
         cmocka_unit_test(round_trip),        cmocka_unit_test(strange_paths),
-        cmocka_unit_test(overrides_win),     cmocka_unit_test(bad_overrides),
+        cmocka_unit_test(paths_are_utf8),    cmocka_unit_test(overrides_win),     cmocka_unit_test(bad_overrides),
         cmocka_unit_test(relative_paths),    cmocka_unit_test(commands_need_their_part),
         cmocka_unit_test(run_id),            cmocka_unit_test(large_files_are_refused),
         cmocka_unit_test(the_reference_is_complete), cmocka_unit_test(mutations),

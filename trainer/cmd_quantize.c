@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "data/utf8.h"
 #include "model/model.h"
 #include "trainer/command.h"
 #include "trainer/model_dir.h"
@@ -224,6 +225,8 @@ int command_quantize(int argc, char **argv) {
     }
     bool fp4 = !strcmp(type_name, "fp4");
     if (rc == 0 && n != 2) rc = err_set(&err, ERR_USAGE, "quantize: expected MODEL and OUT_DIR (see --help)");
+    if (rc == 0 && utf8_valid(pos[0], strlen(pos[0])) != strlen(pos[0]))
+        rc = err_set(&err, ERR_USAGE, "%s: expected a path in UTF-8", pos[0]);
     if (rc == 0 && !fp4 && strcmp(type_name, "nf4") != 0)
         rc = err_set(&err, ERR_USAGE, "--quant-type: %s; expected nf4 or fp4", type_name);
     if (rc == 0) rc = quantize(pos[0], pos[1], fp4 ? QUANT_FP4 : QUANT_NF4, !no_dq, &err);

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "data/utf8.h"
 #include "model/arch.h"
 #include "trainer/command.h"
 #include "trainer/config_schema.h"
@@ -167,8 +168,15 @@ static char *resolve(const char *base, const char *path) {
 static int read_path(const config_key_t *k, const yaml_item_t *item, const char *base, char **path, err_t *err) {
     if (item->kind != YAML_ITEM_SCALAR) return fail(k, &item->at, "not a single value", NULL, err);
     if (is_null(item) || !*item->text) return fail(k, &item->at, "no value", NULL, err);
-    *path = resolve(base, item->text);
-    return 0;
+    char *full = resolve(base, item->text);
+    /* It is written into JSON files later (run.json, adapter_config.json), which hold nothing else. */
+    if (utf8_valid(full, strlen(full)) == strlen(full)) {
+        *path = full;
+        return 0;
+    }
+    place_error(&item->at, err, "%s.%s: %s; expected a path in UTF-8", k->section, k->name, full);
+    free(full);
+    return err->code;
 }
 
 /* ---- setting ---- */
