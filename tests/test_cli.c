@@ -142,6 +142,23 @@ static void missing_things(void **state) {
     assert_refused("/nowhere");
 }
 
+static void prompts_and_numbers(void **state) {
+    (void)state;
+    RUN("generate", "/nowhere/c.yaml", "--prompt", "");
+    assert_refused("--prompt: expected some text");
+    static char *const numbers[] = {"1.7", "0x10", "-1", "", " 1", "1e3", "99999999999999999999", "9007199254740993"};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        RUN("generate", "/nowhere/c.yaml", "--prompt", "x", "--max-new-tokens", numbers[i]);
+        assert_refused("--max-new-tokens: got \"");
+        RUN("generate", "/nowhere/c.yaml", "--prompt", "x", "--seed", numbers[i]);
+        assert_refused("; expected a whole number from 0 to 9007199254740992\n");
+    }
+    RUN("generate", "/nowhere/c.yaml", "--prompt", "x", "--seed", "9007199254740992", "--max-new-tokens", "0");
+    assert_refused("/nowhere/c.yaml: cannot open");
+    RUN("quantize", "/now\xe9here", "/nowhere/out");
+    assert_refused("expected a path in UTF-8");
+}
+
 static void config_errors_have_a_place(void **state) {
     (void)state;
     err_t err = {0};
@@ -219,6 +236,7 @@ static int teardown(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(help_and_version),           cmocka_unit_test(unknown_commands),
+        cmocka_unit_test(prompts_and_numbers),
         cmocka_unit_test(missing_things),             cmocka_unit_test(config_errors_have_a_place),
         cmocka_unit_test(inspecting),                 cmocka_unit_test(inspecting_data),
         cmocka_unit_test(full_disk),

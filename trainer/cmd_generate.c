@@ -43,6 +43,16 @@ static int parse_number(const char *name, const char *text, double max, double *
     return 0;
 }
 
+/* Digits only, and few enough for 64 bits. */
+static int parse_whole(const char *name, const char *text, uint64_t max, uint64_t *out, err_t *err) {
+    size_t n = strspn(text, "0123456789");
+    *out = n > 0 && n <= 16 && !text[n] ? strtoull(text, NULL, 10) : UINT64_MAX;
+    if (*out > max)
+        return err_set(err, ERR_USAGE, "--%s: got \"%s\"; expected a whole number from 0 to %llu", name, text,
+                       (unsigned long long)max);
+    return 0;
+}
+
 static int encode_prompt(run_t *run, const request_t *q, ids_t *ids, err_t *err) {
     size_t len = strlen(q->prompt);
     if (run->chat.format == CHAT_NONE) {
@@ -124,7 +134,7 @@ static int generate(run_t *run, const request_t *q, err_t *err) {
     if ((q->adapter || run->config.lora.init) && run_set_lora(run, q->adapter, err)) return err->code;
     int rc = encode_prompt(run, q, &prompt, err);
     size_t most = model_source_config(run->src)->max_positions, positions = prompt.len + q->max_new;
-    if (rc == 0 && prompt.len == 0) rc = err_set(err, ERR_USAGE, "--prompt: expected some text");
+    if (rc == 0 && prompt.len == 0) rc = err_set(err, ERR_USAGE, "--prompt: it has no tokens; expected some text");
     if (rc == 0 && positions > most)
         rc = err_set(err, ERR_USAGE, "the prompt has %zu tokens; with --max-new-tokens %zu that is more than the %zu "
                      "positions of the model", prompt.len, q->max_new, most);
@@ -153,14 +163,14 @@ int command_generate(int argc, char **argv) {
         fputs(help, stdout);
         return 0;
     }
-    double count = 0, number = 0;
+    uint64_t max_tokens = 0;
     if (rc == 0 && (n == 0 || !q.prompt))
         rc = err_set(&err, ERR_USAGE, "generate: expected CONFIG.yaml and --prompt TEXT (see --help)");
-    if (rc == 0) rc = parse_number("max-new-tokens", max_new, 1 << 20, &count, &err);
+    if (rc == 0 && !*q.prompt) rc = err_set(&err, ERR_USAGE, "--prompt: expected some text");
+    if (rc == 0) rc = parse_whole("max-new-tokens", max_new, 1 << 20, &max_tokens, &err);
     if (rc == 0) rc = parse_number("temperature", temperature, 100, &q.temperature, &err);
-    if (rc == 0) rc = parse_number("seed", seed, 9007199254740992.0, &number, &err);
-    q.max_new = (size_t)count;
-    q.seed = (uint64_t)number;
+    if (rc == 0) rc = parse_whole("seed", seed, (uint64_t)1 << 53, &q.seed, &err);
+    q.max_new = (size_t)max_tokens;
     run_t run = {0};
     if (rc == 0) rc = config_load(pos[0], (char *const *)(pos + 1), n - 1, CONFIG_GENERATE, &run.config, &err);
     if (rc == 0) rc = generate(&run, &q, &err);
