@@ -25,7 +25,10 @@ finish() {
 build() { # DIR CMAKE_ARGUMENT...
     local dir=$1
     shift
-    if ! { cmake -S . -B "$dir" -DQLORA_TESTS=ON "$@" >"$dir.log" && cmake --build "$dir" -j "$jobs" >>"$dir.log"; } 2>&1
+    if ! {
+        cmake -S . -B "$dir" -DQLORA_TESTS=ON -DQLORA_WERROR=ON "$@" >"$dir.log" &&
+            cmake --build "$dir" -j "$jobs" >>"$dir.log"
+    } 2>&1
     then
         tail -n 40 "$dir.log"
         failed=$((failed + 1))
