@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/json.h"
@@ -346,8 +347,35 @@ static void test_existing(void **state) {
         NAMES(out, "notes.txt");
         NAMES(work, "mine");
     }
+    for (size_t i = 0; i < 2; i++) RUN(2, "is empty", "export", tied.checkpoint, options[i], "");
+    char *both = path_join(work, "both");
+    RUN(2, "expected two directories", "export", tied.checkpoint, "--adapter", both, "--merged", both);
+    NAMES(work, "mine");
+    free(both);
     free(out);
     free(file);
+}
+
+/* What happens to lie beside the result stays; missing parents are made; the mode is what the umask leaves. */
+static void test_place(void **state) {
+    (void)state;
+    err_t err = {0};
+    struct stat st;
+    const char *work = test_tmpdir();
+    char *beside = path_join(work, "deep/er/out.qlora-tmp"), *file = path_join(beside, "notes.txt");
+    char *out = path_join(work, "deep/er/out"), *parent = path_join(work, "deep/er"), *fresh = path_join(work, "new/a/");
+    assert_ok(dir_make(beside, &err), err);
+    assert_ok(file_write(file, "x", 1, &err), err);
+    mode_t before = umask(027);
+    RUN(0, "read back and equal", "export", tied.checkpoint, "--adapter", out);
+    RUN(0, "read back and equal", "export", tied.checkpoint, "--adapter", fresh);
+    umask(before);
+    NAMES(parent, "out", "out.qlora-tmp");
+    NAMES(beside, "notes.txt");
+    assert_int_equal(stat(out, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0750);
+    assert_int_equal(stat(fresh, &st), 0);
+    free(beside), free(file), free(out), free(parent), free(fresh);
 }
 
 static void copy_checkpoint(const char *from, const char *to) {
@@ -481,7 +509,7 @@ int main(void) {
         cmocka_unit_test(test_adapter),          cmocka_unit_test(test_merged),
         cmocka_unit_test(test_existing),         cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_not_a_checkpoint), cmocka_unit_test(test_quantized_base),
-        cmocka_unit_test(test_sharded_base),
+        cmocka_unit_test(test_sharded_base),     cmocka_unit_test(test_place),
     };
     return cmocka_run_group_tests(tests, train_both, free_both);
 }

@@ -178,13 +178,14 @@ static int export(const request_t *q, err_t *err) {
     lora_t lora = {0};
     float *master = NULL;
     char *config = path_join(q->checkpoint, "config.yaml");
-    int rc = 0;
-    if (!path_exists(config))
+    /* Of two results neither is written when one could not be. */
+    int rc = q->adapter ? model_dir_absent(q->adapter, err) : 0;
+    if (rc == 0 && q->merged) rc = model_dir_absent(q->merged, err);
+    if (rc == 0 && q->adapter && q->merged && !strcmp(q->adapter, q->merged))
+        rc = err_set(err, ERR_USAGE, "--adapter and --merged: both %s; expected two directories", q->merged);
+    if (rc == 0 && !path_exists(config))
         rc = err_set(err, ERR_USAGE, "%s: not a checkpoint (no config.yaml); expected a directory "
                      "output_dir/checkpoint-N", q->checkpoint);
-    /* Of two results neither is written when one could not be. */
-    if (rc == 0 && q->adapter && q->merged && path_exists(q->merged))
-        rc = err_set(err, ERR_USAGE, "%s: exists already; expected a directory to be made", q->merged);
     if (rc == 0) rc = checkpoint_verify(q->checkpoint, err);
     if (rc == 0) rc = config_load(config, NULL, 0, CONFIG_GENERATE, &run.config, err);
     if (rc == 0) rc = run_open(&run, false, false, false, err);

@@ -1,13 +1,18 @@
 #include "trainer/model_dir.h"
 
+#include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/rng.h"
 #include "data/tokenizer.h"
 
 out_tensor_t *out_list_add(out_list_t *list, dtype_t dtype, int n_dims, size_t rows, size_t cols, const char *fmt,
@@ -23,16 +28,38 @@ out_tensor_t *out_list_add(out_list_t *list, dtype_t dtype, int n_dims, size_t r
     return t;
 }
 
-int model_dir_begin(const char *dir, char **tmp, err_t *err) {
-    *tmp = NULL;
+int model_dir_absent(const char *dir, err_t *err) {
+    if (!dir[0]) return err_set(err, ERR_USAGE, "the name of a directory is empty; expected one to be made");
     if (path_exists(dir)) return err_set(err, ERR_USAGE, "%s: exists already; expected a directory to be made", dir);
+    return 0;
+}
+
+/* Makes `<dir>.XXXXXX`, which nobody else has. Not mkdtemp: its mode is 0700 whatever the umask, and the renamed
+ * directory would keep it. */
+static int make_unique(const char *dir, char **tmp, err_t *err) {
     size_t n = strlen(dir);
     while (n > 1 && dir[n - 1] == '/') n--;
-    *tmp = xasprintf("%.*s.qlora-tmp", (int)n, dir);
-    if (dir_remove(*tmp, err) == 0 && dir_make(*tmp, err) == 0) return 0;
+    for (uint64_t i = 0; i < 1000; i++) {
+        uint64_t word = rng_fold((uint64_t)getpid(), i) & 0xffffff;
+        *tmp = xasprintf("%.*s.%06" PRIx64, (int)n, dir, word);
+        if (mkdir(*tmp, 0777) == 0) return 0;
+        if (errno != EEXIST) break;
+        free(*tmp);
+        *tmp = NULL;
+    }
+    err_set(err, ERR_FAILED, "%s: cannot make the directory: %s", *tmp ? *tmp : dir, strerror(errno));
     free(*tmp);
     *tmp = NULL;
     return err->code;
+}
+
+int model_dir_begin(const char *dir, char **tmp, err_t *err) {
+    *tmp = NULL;
+    if (model_dir_absent(dir, err)) return err->code;
+    char *parent = path_dirname(dir);
+    int rc = dir_make(parent, err);
+    free(parent);
+    return rc ? rc : make_unique(dir, tmp, err);
 }
 
 int model_dir_end(char *tmp, const char *dir, int rc, err_t *err) {

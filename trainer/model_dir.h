@@ -29,7 +29,9 @@ out_tensor_t *out_list_add(out_list_t *list, dtype_t dtype, int n_dims, size_t r
 /* Gives all bytes of one tensor to the writer. */
 typedef int (*emit_fn)(void *ctx, const out_tensor_t *t, st_writer_t *w, err_t *err);
 
-/* ERR_USAGE when `dir` exists already: nothing is overwritten. *tmp (caller frees): the temporary name. */
+/* ERR_USAGE when `dir` exists already, since nothing is overwritten, or is an empty string. */
+int model_dir_absent(const char *dir, err_t *err);
+/* The same check; then makes the parents of `dir` and, beside it, a new directory *tmp (freed by model_dir_end). */
 int model_dir_begin(const char *dir, char **tmp, err_t *err);
 /* model.safetensors, or model-0000i-of-0000n.safetensors of at most SHARD_BYTES with their index. */
 int model_dir_tensors(const char *tmp, const out_list_t *list, emit_fn emit, void *ctx, err_t *err);
