@@ -418,6 +418,12 @@ static void test_not_a_checkpoint(void **state) {
     const char *const wrong[] = {work, absent, tied.dir, adapter, tied.model};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         RUN(2, "not a checkpoint (no config.yaml)", "export", wrong[i], "--merged", out);
+    /* Near a run the message names what was meant. */
+    char *hint = xasprintf("expected %s", tied.checkpoint), *gone = path_join(tied.dir, "checkpoint-9/");
+    const char *const near[] = {tied.dir, adapter, gone};
+    for (size_t i = 0; i < sizeof near / sizeof *near; i++) RUN(2, hint, "export", near[i], "--merged", out);
+    RUN(2, "expected a directory output_dir/checkpoint-N", "export", absent, "--merged", out);
+    free(hint), free(gone);
     RUN(2, "expected CHECKPOINT_DIR", "export", tied.checkpoint);
     RUN(2, "--base: nearest; expected original or dequantized", "export", tied.checkpoint, "--merged", out, "--base",
         "nearest");

@@ -70,7 +70,8 @@ static int export_adapter(const run_t *run, const request_t *q, const lora_t *lo
 /* At most this many tokens of the run's own data are enough to tell a good merge from a bad one. */
 #define CHECK_TOKENS ((size_t)1024)
 
-/* The first rows of data.eval, else of data.train; when neither can be read any more, made-up tokens. */
+/* The first rows of data.eval, else of data.train; when neither can be read any more, made-up tokens. The
+ * files are tokenized whole for these few rows, since a dataset knows no limit of rows. */
 static void check_batch(run_t *run, batch_t *b) {
     err_t err = {0};
     dataset_t made = {0}, *ds = &run->eval;
@@ -173,6 +174,17 @@ static int export_merged(run_t *run, const request_t *q, const lora_t *lora, con
 
 /* ---- command -------------------------------------------------------------------------------------------- */
 
+/* The directory of a run, or what lies in it (its `adapter`, say), is near enough to name the checkpoint meant. */
+static int not_a_checkpoint(const char *dir, err_t *err) {
+    char *parent = path_dirname(dir), *newest = checkpoint_newest(dir);
+    if (!newest) newest = checkpoint_newest(parent);
+    err_set(err, ERR_USAGE, "%s: not a checkpoint (no config.yaml); expected %s", dir,
+            newest ? newest : "a directory output_dir/checkpoint-N");
+    free(parent);
+    free(newest);
+    return err->code;
+}
+
 static int export(const request_t *q, err_t *err) {
     run_t run = {0};
     lora_t lora = {0};
@@ -183,9 +195,7 @@ static int export(const request_t *q, err_t *err) {
     if (rc == 0 && q->merged) rc = model_dir_absent(q->merged, err);
     if (rc == 0 && q->adapter && q->merged && !strcmp(q->adapter, q->merged))
         rc = err_set(err, ERR_USAGE, "--adapter and --merged: both %s; expected two directories", q->merged);
-    if (rc == 0 && !path_exists(config))
-        rc = err_set(err, ERR_USAGE, "%s: not a checkpoint (no config.yaml); expected a directory "
-                     "output_dir/checkpoint-N", q->checkpoint);
+    if (rc == 0 && !path_exists(config)) rc = not_a_checkpoint(q->checkpoint, err);
     if (rc == 0) rc = checkpoint_verify(q->checkpoint, err);
     if (rc == 0) rc = config_load(config, NULL, 0, CONFIG_GENERATE, &run.config, err);
     if (rc == 0) rc = run_open(&run, false, false, false, err);
