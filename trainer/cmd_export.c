@@ -163,8 +163,11 @@ static int export_merged(run_t *run, const request_t *q, const lora_t *lora, con
                            "expected --base dequantized", run->config.model.path);
     char *tmp;
     if (model_dir_begin(q->merged, &tmp, err)) return err->code;
+    merge_t merge = {run->src, lora, master, q->dequantized ? &base.model : NULL, NULL};
     int rc = q->dequantized ? load_quantized(run, &base, err) : 0;
-    if (rc == 0) rc = merge_write(tmp, run->src, lora, master, q->dequantized ? &base.model : NULL, err);
+    if (rc == 0) rc = backend_open_cpu(DT_F32, run->config.device.threads, false, &merge.cpu, err);
+    if (rc == 0) rc = merge_write(tmp, &merge, err);
+    if (merge.cpu) merge.cpu->close(merge.cpu);
     run_close(&base);
     if (rc == 0) rc = check_merged(run, q, tmp, err);
     rc = model_dir_end(tmp, q->merged, rc, err);

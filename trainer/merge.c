@@ -9,14 +9,7 @@
 
 #define LINEAR_NONE LIN_COUNT /* in out_tensor_t.kind: not a linear layer of a block */
 
-typedef struct {
-    const model_source_t *src;
-    const lora_t *lora;
-    const float *master;
-    const model_t *dequantized;
-} context_t;
-
-static const float *find_lora(const context_t *c, size_t layer, linear_kind_t kind, bool is_b) {
+static const float *find_lora(const merge_t *c, size_t layer, linear_kind_t kind, bool is_b) {
     for (size_t i = 0; i < c->lora->n_tensors; i++) {
         const lora_tensor_t *t = &c->lora->tensors[i];
         if (t->layer == layer && t->kind == kind && t->is_b == is_b) return c->master + t->offset;
@@ -25,7 +18,7 @@ static const float *find_lora(const context_t *c, size_t layer, linear_kind_t ki
 }
 
 /* Rows of the base weight in fp32. */
-static int base_rows(const context_t *c, const out_tensor_t *t, const source_tensor_t *from, size_t row, size_t n,
+static int base_rows(const merge_t *c, const out_tensor_t *t, const source_tensor_t *from, size_t row, size_t n,
                      float *out, err_t *err) {
     const model_t *m = c->dequantized;
     if (!m || t->kind == LINEAR_NONE) return source_read_f32(c->src, from, row, n, out, err);
@@ -40,14 +33,12 @@ static int base_rows(const context_t *c, const out_tensor_t *t, const source_ten
 }
 
 /* rows[n,in] += scale * B[row.., r] A[r,in]. */
-static void add_delta(const context_t *c, const out_tensor_t *t, size_t row, size_t n, size_t in, float *rows) {
+static void add_delta(const merge_t *c, const out_tensor_t *t, size_t row, size_t n, size_t in, float *rows) {
     const float *A = find_lora(c, t->layer, t->kind, false), *B = find_lora(c, t->layer, t->kind, true);
     size_t r = c->lora->spec.r;
-    for (size_t i = 0; A && i < n; i++)
-        for (size_t k = 0; k < r; k++) {
-            float b = c->lora->scale * B[(row + i) * r + k];
-            for (size_t j = 0; j < in; j++) rows[i * in + j] += b * A[k * in + j];
-        }
+    if (!A) return;
+    c->cpu->gemm(c->cpu, false, false, n, in, r, c->lora->scale, B + row * r, DT_F32, r, A, DT_F32, in, 1, rows, DT_F32,
+                 in);
 }
 
 /* Rounds to one of the two BF16 neighbours, the nearer with the greater probability, so that the mean is kept.
@@ -61,7 +52,7 @@ static bf16_t round_unbiased(float x, uint64_t key, size_t element) {
 }
 
 static int emit(void *ctx, const out_tensor_t *t, st_writer_t *w, err_t *err) {
-    const context_t *c = ctx;
+    const merge_t *c = ctx;
     const source_tensor_t *from = model_source_find(c->src, t->name);
     CHECK(from != NULL);
     size_t in = from->cols, rows = LOAD_PIECE / in + 1;
@@ -75,6 +66,7 @@ static int emit(void *ctx, const out_tensor_t *t, st_writer_t *w, err_t *err) {
         rc = base_rows(c, t, from, row, n, wide, err);
         if (rc) break;
         if (t->kind != LINEAR_NONE) add_delta(c, t, row, n, in, wide);
+        #pragma omp parallel for schedule(static) num_threads(c->cpu->threads)
         for (size_t i = 0; i < n * in; i++) narrow[i] = round_unbiased(wide[i], key, row * in + i);
         rc = st_writer_data(w, narrow, n * in * sizeof *narrow, err);
     }
@@ -84,20 +76,18 @@ static int emit(void *ctx, const out_tensor_t *t, st_writer_t *w, err_t *err) {
     return rc;
 }
 
-int merge_write(const char *dir, const model_source_t *src, const lora_t *lora, const float *master,
-                const model_t *dequantized, err_t *err) {
+int merge_write(const char *dir, const merge_t *c, err_t *err) {
     out_list_t list = {0};
-    for (size_t i = 0; i < model_source_count(src); i++) {
-        const source_tensor_t *s = model_source_at(src, i);
+    for (size_t i = 0; i < model_source_count(c->src); i++) {
+        const source_tensor_t *s = model_source_at(c->src, i);
         bool vector = s->class == TENSOR_NORM;
         out_tensor_t *t = out_list_add(&list, DT_BF16, vector ? 1 : 2, vector ? s->cols : s->rows, s->cols, "%s",
                                        s->name);
         t->kind = s->class == TENSOR_LINEAR ? s->kind : LINEAR_NONE;
         t->layer = s->layer;
     }
-    context_t c = {src, lora, master, dequantized};
-    int rc = model_dir_tensors(dir, &list, emit, &c, err);
-    if (rc == 0) rc = model_dir_companions(dir, src, NULL, err);
+    int rc = model_dir_tensors(dir, &list, emit, (void *)(uintptr_t)c, err);
+    if (rc == 0) rc = model_dir_companions(dir, c->src, NULL, err);
     free(list.t);
     return rc;
 }
