@@ -19,4 +19,17 @@ typedef struct {
  * same number of threads. */
 int merge_write(const char *dir, const merge_t *c, err_t *err);
 
+/* How much of the adapter's change (scale * B A, as a vector) is found in the merged weights: 1 but for rounding. */
+typedef struct {
+    size_t changed;         /* weights that the adapter changes at all */
+    size_t judged;          /* of these, weights whose rounding cannot hide that nothing arrived */
+    double ratio, tolerance; /* over all changed weights; 0: there are none */
+    double worst, worst_tolerance; /* of the judged weight farthest from 1 */
+    char worst_name[160];
+} merge_report_t;
+
+/* Reads a merged model back: every value is a BF16 neighbour of W + scale * B A, and in every judged weight and in all
+ * together the change arrived, within six standard deviations and 1%. ERR_FAILED names the tensor that is wrong. */
+int merge_check(const char *dir, const merge_t *c, merge_report_t *report, err_t *err);
+
 #endif
