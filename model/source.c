@@ -143,6 +143,12 @@ const source_tensor_t *model_source_find(const model_source_t *src, const char *
     return found ? &(*found)->t : NULL;
 }
 
+const source_tensor_t *model_source_quantized(const model_source_t *src) {
+    for (size_t i = 0; i < src->n_entries; i++)
+        if (src->entries[i].t.quantized) return &src->entries[i].t;
+    return NULL;
+}
+
 static const source_entry_t *entry_of(const source_tensor_t *t) {
     return (const source_entry_t *)t;
 }

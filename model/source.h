@@ -37,6 +37,8 @@ const char *model_source_dir(const model_source_t *src);          /* NULL for a 
 size_t model_source_count(const model_source_t *src);
 const source_tensor_t *model_source_at(const model_source_t *src, size_t i);
 const source_tensor_t *model_source_find(const model_source_t *src, const char *name);
+/* The first tensor that the file has in 4 bits; NULL: there is none. */
+const source_tensor_t *model_source_quantized(const model_source_t *src);
 
 /* Rows [row, row+n) as BF16 (rounded to nearest even from what the file holds). Not for a quantized tensor. */
 int source_read_bf16(const model_source_t *src, const source_tensor_t *t, size_t row, size_t n, bf16_t *out,

@@ -152,8 +152,8 @@ static int check_tied_head(const model_source_t *src, err_t *err) {
     mapping_release(head->data, head->bytes);
     mapping_release(embedding->data, embedding->bytes);
     if (same) return 0;
-    return err_set(err, ERR_USAGE, "%s: tensor \"lm_head.weight\" differs from the embedding, and tie_word_embeddings is "
-                   "true; expected the same bytes, none, or tie_word_embeddings: false", src->path);
+    return err_set(err, ERR_USAGE, "%s: tensor \"lm_head.weight\" differs from the embedding, and tie_word_embeddings "
+                   "is true; expected the same bytes, none, or tie_word_embeddings: false", src->path);
 }
 
 static int read_config(model_source_t *src, err_t *err) {

@@ -12,6 +12,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "model/safetensors.h"
 
 extern char **environ;
 
@@ -176,6 +177,128 @@ static void config_errors_have_a_place(void **state) {
     free(path);
 }
 
+/* What is quantized already keeps its quantization: asking for another is refused, or warned of. */
+static void quantized_already(void **state) {
+    (void)state;
+    char *dq = (char *)test_path("golden/tiny/llama-mha/bnb4"), *out = path_join(test_tmpdir(), "out");
+    char *fp4 = (char *)test_path("golden/tiny/llama-gqa-tied-odd/bnb4-fp4");
+    RUN("quantize", dq, out, "--quant-type", "fp4");
+    assert_refused("bnb4: quantized already, as nf4+dq, and stays so; expected no other --quant-type");
+    RUN("quantize", dq, out, "--no-double-quant");
+    assert_refused("as nf4+dq, and stays so; expected no --no-double-quant");
+    RUN("quantize", fp4, out, "--quant-type=nf4");
+    assert_refused("as fp4, and stays so");
+    RUN("quantize", fp4, out, "--quant-type=fp4", "--no-double-quant");
+    assert_int_equal(ran.status, 0);
+    free(out);
+}
+
+/* A config of a tiny model and one row of tokens, `len` of them, to train and to evaluate on. */
+static char *tiny_config(const char *model, size_t len) {
+    err_t err = {0};
+    const char *dir = test_tmpdir();
+    char *path = path_join(dir, "c.yaml"), *rows = path_join(dir, "rows.jsonl");
+    char *yaml = xasprintf("model: {path: %s}\ndata: {train: rows.jsonl, eval: rows.jsonl, max_length: 4096}\n"
+                           "training: {output_dir: out}\ndevice: {threads: 1}\n", model);
+    strbuf_t s = {0};
+    strbuf_adds(&s, "{\"input_ids\": [7");
+    for (size_t i = 1; i < len; i++) strbuf_addf(&s, ", %zu", i % 300);
+    strbuf_adds(&s, "]}\n");
+    assert_ok(file_write(path, yaml, strlen(yaml), &err), err);
+    assert_ok(file_write(rows, s.p, s.len, &err), err);
+    free(yaml);
+    free(s.p);
+    free(rows);
+    return path;
+}
+
+static size_t count(const char *text, const char *what) {
+    size_t n = 0;
+    for (const char *at = strstr(text, what); at; at = strstr(at + 1, what)) n++;
+    return n;
+}
+
+static void warnings_of_a_plan(void **state) {
+    (void)state;
+    char *fits = tiny_config(test_path("golden/tiny/llama-mha"), 512);
+    char *longer = tiny_config(test_path("golden/tiny/llama-mha/bnb4"), 513);
+    RUN("plan", fits, "quantization.quant_type=fp4");
+    assert_int_equal(ran.status, 0);
+    assert_string_equal(ran.err, "");
+    RUN("plan", longer);
+    assert_int_equal(ran.status, 0);
+    assert_int_equal(count(ran.err, "warning: "), 1);
+    assert_non_null(strstr(ran.err, "a sample of 513 tokens is longer than the model's max_position_embeddings, 512"));
+    RUN("eval", longer, "quantization.quant_type=fp4", "data.max_length=100");
+    assert_int_equal(ran.status, 0);
+    assert_int_equal(count(ran.err, "warning: "), 1);
+    assert_non_null(strstr(ran.err, "bnb4 is quantized already: its own nf4+dq is kept"));
+    free(fits);
+    free(longer);
+}
+
+/* A copy of the golden directory's file, with what `tensor` holds replaced by `fill`, if it has one. */
+static void copy_filled(const char *from_dir, const char *dir, const char *file, const char *tensor, bf16_t fill) {
+    err_t err = {0};
+    char *from = path_join(from_dir, file), *to = path_join(dir, file), *data = NULL;
+    size_t len = 0;
+    assert_ok(file_read(from, &data, &len, &err), err);
+    if (tensor) {
+        safetensors_t *st = NULL;
+        assert_ok(safetensors_open(from, &st, &err), err);
+        const st_tensor_t *t = safetensors_find(st, tensor);
+        for (size_t i = 0; i < t->bytes; i += 2) memcpy(data + (t->data - st->map.data) + i, &fill, 2);
+        safetensors_close(st);
+    }
+    assert_ok(file_write(to, data, len, &err), err);
+    free(from);
+    free(to);
+    free(data);
+}
+
+/* A loss that is no number is an error, and nothing is printed that looks like a result. */
+static void evaluating_nonsense(void **state) {
+    (void)state;
+    const char *golden = test_path("golden/tiny/llama-mha"), *dir = test_tmpdir();
+    copy_filled(golden, dir, "config.json", NULL, 0);
+    copy_filled(golden, dir, "model.safetensors", "model.norm.weight", 0x7f7f); /* the largest BF16 */
+    char *config = tiny_config(dir, 20), *sane = tiny_config(golden, 20);
+    RUN("eval", config);
+    assert_int_equal(ran.status, 1);
+    assert_string_equal(ran.err, "the loss is not finite\n");
+    assert_null(strstr(ran.out, "eval_loss"));
+    RUN("eval", sane);
+    assert_int_equal(ran.status, 0);
+    assert_non_null(strstr(ran.out, "{\"eval_loss\": "));
+    free(config);
+    free(sane);
+}
+
+/* The adapter of a checkpoint is used only if it is as it was written. */
+static void damaged_adapters(void **state) {
+    (void)state;
+    err_t err = {0};
+    const char *golden = test_path("golden/tiny/llama-mha"), *dir = test_tmpdir();
+    char *config = tiny_config(golden, 20), *adapter = path_join(golden, "adapter");
+    char *sums = path_join(dir, "checksums.json");
+    copy_filled(adapter, dir, "adapter_config.json", NULL, 0);
+    copy_filled(adapter, dir, "adapter_model.safetensors", NULL, 0);
+    RUN("eval", config, "--adapter", (char *)dir);
+    assert_int_equal(ran.status, 0);
+    static const char other[] = "{\"adapter_config.json\": \"0123456789abcdef\"}";
+    assert_ok(file_write(sums, other, strlen(other), &err), err);
+    RUN("eval", config, "--adapter", (char *)dir);
+    assert_int_equal(ran.status, 2);
+    assert_non_null(strstr(ran.err, "adapter_config.json"));
+    char *init = xasprintf("lora.init=%s", dir);
+    RUN("eval", config, init);
+    assert_int_equal(ran.status, 2);
+    free(init);
+    free(config);
+    free(adapter);
+    free(sums);
+}
+
 static void inspecting(void **state) {
     (void)state;
     RUN("inspect", (char *)test_path("golden/tiny/llama-gqa-tied-odd"));
@@ -238,6 +361,8 @@ int main(void) {
         cmocka_unit_test(help_and_version),           cmocka_unit_test(unknown_commands),
         cmocka_unit_test(prompts_and_numbers),
         cmocka_unit_test(missing_things),             cmocka_unit_test(config_errors_have_a_place),
+        cmocka_unit_test(quantized_already),          cmocka_unit_test(warnings_of_a_plan),
+        cmocka_unit_test(evaluating_nonsense),        cmocka_unit_test(damaged_adapters),
         cmocka_unit_test(inspecting),                 cmocka_unit_test(inspecting_data),
         cmocka_unit_test(full_disk),
     };

@@ -25,8 +25,9 @@ static int evaluate(run_t *run, const char *adapter, err_t *err) {
     size_t tokens;
     double loss;
     run_evaluate(run, &run->eval, NULL, &loss, &tokens);
+    if (!isfinite(loss)) return err_set(err, ERR_FAILED, "the loss is not finite");
     log_info("{\"eval_loss\": %.9g, \"eval_perplexity\": %.9g, \"label_tokens\": %zu}", loss, exp(loss), tokens);
-    return isfinite(loss) ? 0 : err_set(err, ERR_FAILED, "the loss is not finite");
+    return 0;
 }
 
 int command_eval(int argc, char **argv) {

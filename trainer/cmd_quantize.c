@@ -183,17 +183,35 @@ static void report(const model_t *m, const char *out_dir) {
              8.0 * (double)bytes / (double)n);
 }
 
-static int quantize(const char *model, const char *out_dir, quant_type_t type, bool dq, err_t *err) {
+/* What the options say; a model that is in 4 bits already is copied as it is, so they must not say otherwise. */
+typedef struct {
+    const char *type; /* NULL: not given */
+    bool no_double_quant;
+} asked_t;
+
+static int check_quantized(const model_source_t *src, const asked_t *asked, err_t *err) {
+    const source_tensor_t *t = model_source_quantized(src);
+    if (!t) return 0;
+    bool other = asked->type && strcmp(asked->type, quant_type_name(t->quant)) != 0;
+    if (!other && !(asked->no_double_quant && t->double_quant)) return 0;
+    return err_set(err, ERR_USAGE, "%s: quantized already, as %s, and stays so; expected "
+                   "%s, or the model that it was made from", model_source_path(src), t->file_type,
+                   other ? "no other --quant-type" : "no --no-double-quant");
+}
+
+static int quantize(const char *model, const char *out_dir, const asked_t *asked, err_t *err) {
     model_source_t *src = NULL;
     backend_t *be = NULL;
     model_t m = {0};
     pool_t pool = {0};
     char *tmp = NULL;
     int rc = model_source_open(model, &src, err);
+    if (rc == 0) rc = check_quantized(src, asked, err);
     if (rc == 0) rc = model_dir_begin(out_dir, &tmp, err);
     if (rc == 0) rc = backend_open("cpu", DT_COUNT, 0, &be, err);
     if (rc == 0) {
-        model_init(&m, src, be, type, dq, 1);
+        quant_type_t type = asked->type && !strcmp(asked->type, "fp4") ? QUANT_FP4 : QUANT_NF4;
+        model_init(&m, src, be, type, !asked->no_double_quant, 1);
         pool_t count = pool_counting(be);
         model_place(&m, &count);
         rc = pool_open(&pool, be, count.used, err);
@@ -213,23 +231,24 @@ static int quantize(const char *model, const char *out_dir, quant_type_t type, b
 }
 
 int command_quantize(int argc, char **argv) {
-    const char *type_name = "nf4", *pos[2];
-    bool no_dq = false, want_help = false;
+    const char *pos[2];
+    asked_t asked = {0};
+    bool want_help = false;
     size_t n;
     err_t err = {0};
-    option_t opts[] = {{"quant-type", &type_name, NULL}, {"no-double-quant", NULL, &no_dq}, {"help", NULL, &want_help}};
+    option_t opts[] = {{"quant-type", &asked.type, NULL}, {"no-double-quant", NULL, &asked.no_double_quant},
+                       {"help", NULL, &want_help}};
     int rc = options_parse(argc, argv, opts, sizeof opts / sizeof *opts, pos, 2, &n, &err);
     if (rc == 0 && want_help) {
         fputs(help, stdout);
         return 0;
     }
-    bool fp4 = !strcmp(type_name, "fp4");
     if (rc == 0 && n != 2) rc = err_set(&err, ERR_USAGE, "quantize: expected MODEL and OUT_DIR (see --help)");
     if (rc == 0 && utf8_valid(pos[0], strlen(pos[0])) != strlen(pos[0]))
         rc = err_set(&err, ERR_USAGE, "%s: expected a path in UTF-8", pos[0]);
-    if (rc == 0 && !fp4 && strcmp(type_name, "nf4") != 0)
-        rc = err_set(&err, ERR_USAGE, "--quant-type: %s; expected nf4 or fp4", type_name);
-    if (rc == 0) rc = quantize(pos[0], pos[1], fp4 ? QUANT_FP4 : QUANT_NF4, !no_dq, &err);
+    if (rc == 0 && asked.type && strcmp(asked.type, "nf4") != 0 && strcmp(asked.type, "fp4") != 0)
+        rc = err_set(&err, ERR_USAGE, "--quant-type: %s; expected nf4 or fp4", asked.type);
+    if (rc == 0) rc = quantize(pos[0], pos[1], &asked, &err);
     if (rc) log_error("%s", err.msg);
     return rc;
 }

@@ -4,9 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "model/adapter.h"
+#include "trainer/checkpoint.h"
 
 /* ---- opening -------------------------------------------------------------------------------------------- */
 
@@ -91,8 +93,18 @@ static int check_init(const config_t *c, const lora_spec_t *want, err_t *err) {
     return 0;
 }
 
+/* A checkpoint tells whether it is as it was written; an adapter from elsewhere has no checksums. */
+static int check_adapter_dir(const char *dir, err_t *err) {
+    char *sums = path_join(dir, "checksums.json");
+    int rc = path_exists(sums) ? checkpoint_verify(dir, err) : 0;
+    free(sums);
+    return rc;
+}
+
 int run_set_lora(run_t *run, const char *adapter_dir, err_t *err) {
     lora_spec_t spec = spec_from_config(&run->config);
+    const char *dir = adapter_dir ? adapter_dir : run->config.lora.init;
+    if (dir && check_adapter_dir(dir, err)) return err->code;
     if (adapter_dir && adapter_read_spec(adapter_dir, &spec, err)) return err->code;
     if (!adapter_dir && run->config.lora.init && check_init(&run->config, &spec, err)) return err->code;
     lora_init(&run->lora, model_source_config(run->src), &spec);
@@ -113,9 +125,26 @@ static lora_t *lora_of(run_t *run) {
     return run->lora.layers ? &run->lora : NULL;
 }
 
+static void warn_of_length(const run_t *run, size_t positions) {
+    size_t most = model_source_config(run->src)->max_positions;
+    if (positions > most)
+        log_warn("a sample of %zu tokens is longer than the model's max_position_embeddings, %zu: it has learned "
+                 "nothing about positions beyond (data.max_length cuts)", positions, most);
+}
+
+static void warn_of_quantization(const run_t *run) {
+    const config_t *c = &run->config;
+    const source_tensor_t *t = model_source_quantized(run->src);
+    if (t && (t->quant != c->quantization.quant_type || t->double_quant != c->quantization.double_quant))
+        log_warn("%s is quantized already: its own %s is kept, whatever the config's quantization says",
+                 c->model.path, t->file_type);
+}
+
 int run_plan(run_t *run, bool training, err_t *err) {
     const config_t *c = &run->config;
     size_t positions = run->need.train_seg > run->need.eval_seg ? run->need.train_seg : run->need.eval_seg;
+    warn_of_length(run, positions);
+    warn_of_quantization(run);
     model_init(&run->model, run->src, run->be, c->quantization.quant_type, c->quantization.double_quant, positions);
     run->model.lora = lora_of(run);
     return plan_make(&run->plan, &run->model, lora_of(run), training, &run->need,
