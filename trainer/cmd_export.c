@@ -194,8 +194,9 @@ static int export_merged(run_t *run, const request_t *q, const lora_t *lora, con
 
 /* The directory of a run, or what lies in it (its `adapter`, say), is near enough to name the checkpoint meant. */
 static int not_a_checkpoint(const char *dir, err_t *err) {
-    char *parent = path_dirname(dir), *newest = checkpoint_newest(dir);
-    if (!newest) newest = checkpoint_newest(parent);
+    err_t none_good = {0};
+    char *parent = path_dirname(dir), *newest = NULL;
+    if (checkpoint_newest(dir, &newest, &none_good) == 0 && !newest) checkpoint_newest(parent, &newest, &none_good);
     err_set(err, ERR_USAGE, "%s: not a checkpoint (no config.yaml); expected %s", dir,
             newest ? newest : "a directory output_dir/checkpoint-N");
     free(parent);
