@@ -259,8 +259,8 @@ static void test_steps(void **state) {
             fail_msg("epochs %g, max_steps %ld: %zu steps in %zu epochs; expected %zu in %zu", cases[i].epochs,
                      cases[i].max_steps, s.total, s.n_epochs, cases[i].total, cases[i].begun);
         for (size_t e = 0; e < s.n_epochs; e++) {
-            assert_int_equal(s.epochs[e].first, 3 * e);
-            assert_int_equal(s.epochs[e].steps, 3);
+            assert_int_equal(steps_span(&s, e).first, 3 * e);
+            assert_int_equal(steps_span(&s, e).steps, 3);
         }
         for (size_t step = 0; step < s.total; step++) assert_int_equal(steps_epoch(&s, step), step / 3);
         for (size_t step = 0; step <= s.total; step++)
@@ -269,7 +269,7 @@ static void test_steps(void **state) {
         assert_int_equal(s.max_tokens, 23);
         assert_int_equal(s.max_seg, 12);
         steps_free(&s);
-        assert_null(s.epochs);
+        assert_null(s.spans);
     }
     epoch_t e;
     epoch_plan(&ds, &spec, 0, &e);
@@ -302,8 +302,8 @@ static void test_extents(void **state) {
             if (b.T > tokens) tokens = b.T;
             if (b.max_seg > seg) seg = b.max_seg;
         }
-        assert_int_equal(s.epochs[n].first, first);
-        assert_int_equal(s.epochs[n].steps, e.n_steps);
+        assert_int_equal(steps_span(&s, n).first, first);
+        assert_int_equal(steps_span(&s, n).steps, e.n_steps);
         first += n < 4 ? e.n_steps : (e.n_steps + 1) / 2;
         batch_free(&b);
         epoch_free(&e);
@@ -315,12 +315,51 @@ static void test_extents(void **state) {
     dataset_free(&ds);
 }
 
+/* A thousand million steps on a few rows: planned at once, and every step still has its epoch. */
+static void test_endless(void **state) {
+    (void)state;
+    dataset_t ds = dataset();
+    config_t c = {.data = {.max_length = 14, .shuffle = true},
+                  .training = {.batch_size = 2, .accumulation = 3, .max_steps = 1000000000, .seed = 3}};
+    batch_spec_t spec = steps_batch_spec(&c);
+    steps_t s;
+    steps_plan(&s, &ds, &spec, &c); /* 5 micro-batches, 2 steps */
+    assert_int_equal(s.total, 1000000000);
+    assert_int_equal(s.n_epochs, 500000000);
+    assert_true(s.epochs == 5e8);
+    assert_int_equal(s.max_tokens, 23); /* 12 and 11, wherever they come together */
+    assert_int_equal(s.max_seg, 12);
+    assert_int_equal(steps_epoch(&s, 999999999), 499999999);
+    assert_true(steps_progress(&s, 999999999) == 499999999.5);
+    steps_free(&s);
+
+    spec.packing = true;
+    steps_plan(&s, &ds, &spec, &c);
+    assert_int_equal(s.total, 1000000000);
+    assert_true(s.n_epochs >= 400000000 && s.max_seg == 12);
+    assert_int_equal(s.max_tokens, 28 < ds.n_tokens ? 28 : ds.n_tokens);
+    size_t first = 0;
+    for (size_t n = 0; n < STEPS_AHEAD + 100; n++) { /* past what was planned */
+        epoch_t e;
+        epoch_plan(&ds, &spec, n, &e);
+        assert_int_equal(steps_epoch(&s, first), n);
+        assert_int_equal(steps_epoch(&s, first + e.n_steps - 1), n);
+        assert_int_equal(steps_span(&s, n).first, first);
+        assert_int_equal(steps_span(&s, n).steps, e.n_steps);
+        assert_true(fabs(steps_progress(&s, first + e.n_steps) - (double)(n + 1)) < 1e-9);
+        first += e.n_steps;
+        epoch_free(&e);
+    }
+    steps_free(&s);
+    dataset_free(&ds);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_planned_and_measured),
         cmocka_unit_test(test_checkpointing),
         cmocka_unit_test(test_steps),
-        cmocka_unit_test(test_extents),
+        cmocka_unit_test(test_extents), cmocka_unit_test(test_endless),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

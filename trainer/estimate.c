@@ -14,8 +14,7 @@ static double run_flops(const run_t *run, const steps_t *steps) {
     double recomputed = (double)(c->layers - run->plan.n_kept) / (double)c->layers;
     double token = (4 + 2 * recomputed) * (double)p.linear + (6 + 2 * recomputed) * (double)run->lora.count;
     double label = 4.0 * (double)c->vocab * (double)c->hidden;
-    double epochs = steps_progress(steps, steps->total);
-    return epochs * (token * (double)run->train.n_tokens + label * (double)run->train.label_tokens);
+    return steps->epochs * (token * (double)run->train.n_tokens + label * (double)run->train.label_tokens);
 }
 
 /* The best of some products [512, hidden] x [hidden, ffn]. */
