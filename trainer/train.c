@@ -108,7 +108,7 @@ static void train_step(loop_t *l, step_result_t *r) {
     *r = (step_result_t){0};
     run->pool.peak = 0;
     enter_epoch(l, epoch);
-    r->loss = accumulate(l, l->state->step - l->steps->epochs[epoch].first, r);
+    r->loss = accumulate(l, l->state->step - steps_span(l->steps, epoch).first, r);
     r->lr = schedule_lr(c->training.scheduler, c->training.learning_rate,
                         schedule_warmup(c->training.warmup_ratio, c->training.warmup_steps, l->steps->total),
                         l->steps->total, l->state->step);
