@@ -100,7 +100,7 @@ heading "Command line tests"
 cli_tests "$root/build/qlora-train"
 
 heading "Command line tests, AddressSanitizer"
-cli_tests "$root/build-asan/qlora-train" bad_input
+cli_tests "$root/build-asan/qlora-train" accumulation bad_input configs damaged_checkpoint resume
 
 heading "Result"
 finish
