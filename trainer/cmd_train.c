@@ -31,8 +31,8 @@ static const char plan_help[] =
 /* Keys whose values are known but not yet served: better said now than ignored. */
 static int check_supported(const config_t *c, err_t *err) {
     if (c->device.spill)
-        return err_set(err, ERR_USAGE, "%s: device.spill: spilling to a file is not supported by this version; expected "
-                       "none", c->path);
+        return err_set(err, ERR_USAGE, "%s: device.spill: spilling to a file is not supported by this version; "
+                       "expected none", c->path);
     return 0;
 }
 
@@ -73,8 +73,8 @@ static int find_start(const config_t *c, bool continued, char **dir, err_t *err)
         if (checkpoint_newest(out, dir, err)) return err->code;
         if (*dir || !strcmp(from, "auto") || !strcmp(from, "none")) return 0;
     } else if (checkpoint_any(out)) {
-        return err_set(err, ERR_USAGE, "training.resume_from_checkpoint: %s, but %s has checkpoints of this run already; "
-                       "remove them, choose another training.output_dir, or use auto", from, out);
+        return err_set(err, ERR_USAGE, "training.resume_from_checkpoint: %s, but %s has checkpoints of this run "
+                       "already; remove them, choose another training.output_dir, or use auto", from, out);
     }
     if (!strcmp(from, "none")) return 0;
     *dir = xstrdup(from);

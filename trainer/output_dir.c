@@ -112,8 +112,8 @@ static int claim(output_dir_t *o, const run_identity_t *id, err_t *err) {
         rc = json_file(path, &j, err);
         if (rc == 0) rc = check_run(o, j, path, id, err);
     } else {
-        rc = err_set(err, ERR_USAGE, "training.output_dir: %s holds another run (there is no run.json that says which); "
-                     "expected an empty directory", o->dir);
+        rc = err_set(err, ERR_USAGE, "training.output_dir: %s holds another run (there is no run.json that says "
+                     "which); expected an empty directory", o->dir);
     }
     json_decref(j);
     free(path);

@@ -1,4 +1,4 @@
-# SIGTERM, SIGINT and SIGUSR1 end a run with a good checkpoint and exit status 75; run again, it goes on from there.
+# SIGTERM, SIGINT, SIGUSR1 and SIGHUP end a run with a good checkpoint and exit status 75; run again, it goes on from there.
 . "$TESTS/cli/lib.sh"
 
 steps=150
@@ -9,12 +9,12 @@ expect 0 "$QLORA_TRAIN" whole.yaml
 
 # Bash starts background programs with SIGINT ignored, which a program would inherit: set it back.
 start() {
-    env --default-signal=INT "$QLORA_TRAIN" stopped.yaml >out.txt 2>err.txt &
+    env --default-signal=INT,HUP "$QLORA_TRAIN" stopped.yaml >out.txt 2>err.txt &
     pid=$!
 }
 
 target=10
-for signal in TERM INT USR1; do
+for signal in TERM INT USR1 HUP; do
     start
     wait_for_steps $pid stopped $target || { cat err.txt; fail "the run ended by itself before step $target"; }
     kill -$signal $pid
@@ -31,6 +31,20 @@ done
 
 expect 0 "$QLORA_TRAIN" stopped.yaml
 same_run whole stopped
+
+# A run that is told to begin anew is continued by the same command, as a scheduler repeats it; one that began
+# otherwise is not overwritten.
+write_config anew $steps 1000 >anew.yaml
+"$QLORA_TRAIN" anew.yaml training.resume_from_checkpoint=none >out.txt 2>err.txt &
+pid=$!
+wait_for_steps $pid anew 10 || { cat err.txt; fail "the run ended by itself"; }
+kill -TERM $pid
+status=0
+wait $pid || status=$?
+[ $status -eq 75 ] || fail "exit status $status, expected 75"
+expect 2 "$QLORA_TRAIN" anew.yaml training.resume_from_checkpoint="$PWD/$(newest_checkpoint stopped)"
+expect 0 "$QLORA_TRAIN" anew.yaml training.resume_from_checkpoint=none
+same_run whole anew
 
 # While a run has the directory, a second one is refused and disturbs nothing.
 write_config busy $steps 1000 >busy.yaml
