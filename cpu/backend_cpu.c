@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "cpu/host.h"
 #include "cpu/ops.h"
@@ -37,6 +38,32 @@ static void cpu_zero(backend_t *be, void *dst, size_t bytes) {
 
 static void cpu_sync(backend_t *be) {
     (void)be;
+}
+
+/* There is one lane: each copy is done when the call returns, and all of its time is waited for. */
+static void cpu_page(backend_t *be, void *dst, const void *src, size_t bytes) {
+    cpu_impl_t *impl = be->impl;
+    double begin = clock_seconds();
+    cpu_copy(be, dst, src, bytes);
+    impl->copy_seconds += clock_seconds() - begin;
+}
+
+static ticket_t cpu_mark(backend_t *be, lane_t lane) {
+    (void)be;
+    return (ticket_t){lane, 1};
+}
+
+static void cpu_wait(backend_t *be, lane_t lane, ticket_t t) {
+    (void)be;
+    (void)lane;
+    (void)t;
+}
+
+static double cpu_stalled(backend_t *be) {
+    cpu_impl_t *impl = be->impl;
+    double seconds = impl->copy_seconds;
+    impl->copy_seconds = 0;
+    return seconds;
 }
 
 static void cpu_mem_info(backend_t *be, size_t *free_bytes, size_t *total_bytes) {
@@ -87,6 +114,11 @@ int backend_open_cpu(dtype_t act, int threads, bool reference, backend_t **out, 
         .zero = cpu_zero,
         .sync = cpu_sync,
         .mem_info = cpu_mem_info,
+        .copy_in = cpu_page,
+        .copy_out = cpu_page,
+        .mark = cpu_mark,
+        .wait = cpu_wait,
+        .stalled = cpu_stalled,
         .workspace_bytes = ref_workspace_bytes,
     };
     ref_matrix_ops(be);

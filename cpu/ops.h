@@ -11,6 +11,7 @@
 /* be->impl of a CPU backend. */
 typedef struct {
     const cpu_kernels_t *kernels; /* NULL: reference ops only */
+    double copy_seconds;          /* in copies of paging, since stalled() was last asked */
 } cpu_impl_t;
 
 static inline const cpu_kernels_t *cpu_kernels(const backend_t *be) {

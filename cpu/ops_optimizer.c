@@ -24,14 +24,14 @@ static void adamw(backend_t *be, float *p, const float *g, float *m, float *v, s
         k->adamw(p + i, g + i, m + i, v + i, n - i < CHUNK ? n - i : CHUNK, h);
 }
 
-static void adamw_8bit(backend_t *be, float *p, const float *g, const adamw_8bit_state_t *s, size_t first_block,
-                       size_t n_blocks, const adamw_t *h) {
+static void adamw_8bit(backend_t *be, float *p, const float *g, const adamw_8bit_state_t *s, size_t n_blocks,
+                       const adamw_t *h) {
     const cpu_kernels_t *k = cpu_kernels(be);
     #pragma omp parallel for schedule(static) num_threads(be->threads) if (n_blocks * ADAMW_8BIT_BLOCK > WORTH_IT)
-    for (size_t b = first_block; b < first_block + n_blocks; b++) {
-        size_t at = s->start[b];
+    for (size_t b = 0; b < n_blocks; b++) {
+        size_t at = s->start[b] - s->start[0];
         k->adamw_8bit_block(p + at, g + at, s->m + at, s->v + at, &s->m_absmax[b], &s->v_absmax[b],
-                            s->start[b + 1] - at, h);
+                            s->start[b + 1] - s->start[b], h);
     }
 }
 

@@ -26,13 +26,13 @@ static void quantize_block(const float *x, size_t n, const dynamic_map_t *map, u
         codes[i] = *absmax > 0 ? dynamic_code(map->nearest, x[i] * (1.0f / *absmax)) : 0;
 }
 
-static void adamw_8bit(backend_t *be, float *p, const float *g, const adamw_8bit_state_t *s, size_t first_block,
-                       size_t n_blocks, const adamw_t *h) {
+static void adamw_8bit(backend_t *be, float *p, const float *g, const adamw_8bit_state_t *s, size_t n_blocks,
+                       const adamw_t *h) {
     (void)be;
     const dynamic_map_t *m_map = quant_dynamic_signed(), *v_map = quant_dynamic_unsigned();
-    for (size_t b = first_block; b < first_block + n_blocks; b++) {
+    for (size_t b = 0; b < n_blocks; b++) {
         float m[ADAMW_8BIT_BLOCK], v[ADAMW_8BIT_BLOCK];
-        size_t first = s->start[b], n = s->start[b + 1] - first;
+        size_t first = s->start[b] - s->start[0], n = s->start[b + 1] - s->start[b];
         for (size_t i = 0; i < n; i++) {
             m[i] = m_map->value[s->m[first + i]] * s->m_absmax[b];
             v[i] = v_map->value[s->v[first + i]] * s->v_absmax[b];

@@ -75,8 +75,17 @@ typedef struct {
 typedef struct {
     uint8_t *m, *v;             /* [count] codes */
     float *m_absmax, *v_absmax; /* [blocks] */
-    const size_t *start;        /* [blocks+1] the element at which a block begins; the last: count */
+    const size_t *start;        /* [blocks+1] where blocks begin; only the distances from start[0] count */
 } adamw_8bit_state_t;
+
+/* Lanes run side by side, each in its own order: LANE_COMPUTE has every op but the copies of paging, LANE_IN copies
+ * from host memory to the device, LANE_OUT the other way. A ticket stands for all that a lane was given before it
+ * was drawn; a zeroed ticket for nothing. */
+typedef enum { LANE_COMPUTE, LANE_IN, LANE_OUT, LANES } lane_t;
+typedef struct {
+    lane_t lane;
+    uint64_t n; /* counted from 1 in each lane */
+} ticket_t;
 
 /* What bounds the scratch of the ops that will be called. */
 typedef struct {
@@ -110,6 +119,17 @@ struct backend {
     void (*sync)(backend_t *be);
     void (*mem_info)(backend_t *be, size_t *free_bytes, size_t *total_bytes);
     size_t (*workspace_bytes)(backend_t *be, const workspace_need_t *need);
+
+    /* ---- paging: copies beside the ops ------------------------------------------------------------ */
+    /* Queued on LANE_IN and LANE_OUT. The host side is best MEM_PINNED (any other memory works, slower) and must stay
+     * as it is until the copy is done. */
+    void (*copy_in)(backend_t *be, void *dst, const void *host_src, size_t bytes);
+    void (*copy_out)(backend_t *be, void *host_dst, const void *src, size_t bytes);
+    ticket_t (*mark)(backend_t *be, lane_t lane);
+    /* What `lane` is given from now on starts when the ticket's work is done. */
+    void (*wait)(backend_t *be, lane_t lane, ticket_t t);
+    /* Seconds that LANE_COMPUTE was held back by copies since the last call; after sync(). */
+    double (*stalled)(backend_t *be);
 
     /* ---- quantized weights ----------------------------------------------------------------------- */
     /* Elements [first, first+n) of a weight, from BF16 on the HOST. first and n are multiples of 64, but for
@@ -183,11 +203,11 @@ struct backend {
     void (*sumsq)(backend_t *be, double *out, const float *x, size_t n);
     /* Decoupled AdamW as PyTorch's, element by element: adamw_element() in model/element.h. */
     void (*adamw)(backend_t *be, float *p, const float *g, float *m, float *v, size_t n, const adamw_t *h);
-    /* The same with 8-bit moments, for the blocks [first_block, first_block + n_blocks); p and g [count] are those of
-     * all blocks. The update uses the new moments as they are before they are quantized. Per element:
+    /* The same with 8-bit moments, for n_blocks blocks; p[0], g[0] and m[0] are of the first block's first element. The
+     * update uses the new moments as they are before they are quantized. Per element:
      * adamw_8bit_moments(), adamw_step() and dynamic_code() in model/element.h. */
-    void (*adamw_8bit)(backend_t *be, float *p, const float *g, const adamw_8bit_state_t *s, size_t first_block,
-                       size_t n_blocks, const adamw_t *h);
+    void (*adamw_8bit)(backend_t *be, float *p, const float *g, const adamw_8bit_state_t *s, size_t n_blocks,
+                       const adamw_t *h);
 };
 
 /* Opens the CPU backend. threads 0: one per core that the process may use. reference: only the plain-C ops,

@@ -223,7 +223,7 @@ static void call_adamw_8bit(const call_t *c) {
     float *absmax = (void *)c->p[3];
     size_t blocks = c->n[0] / ADAMW_8BIT_BLOCK;
     const adamw_8bit_state_t s = {codes, codes + c->n[0], absmax, absmax + blocks, c->p[4]};
-    c->r->be->adamw_8bit(c->r->be, (void *)c->p[0], c->p[1], &s, 0, blocks, &h);
+    c->r->be->adamw_8bit(c->r->be, (void *)c->p[0], c->p[1], &s, blocks, &h);
 }
 static void call_sumsq(const call_t *c) {
     double sum;

@@ -291,6 +291,8 @@ static void run_adamw_8bit(rig_t *r, const params_t *p) {
     float *absmax = rig_alloc(r, 2 * blocks * sizeof *absmax), *param = rig_random(r, DT_F32, n, 1);
     const adamw_8bit_state_t s = {codes, codes + n, absmax, absmax + blocks,
                                   rig_upload(r, start, (blocks + 1) * sizeof *start)};
+    size_t at = start[p->c];
+    const adamw_8bit_state_t rest = {s.m + at, s.v + at, s.m_absmax + p->c, s.v_absmax + p->c, s.start + p->c};
     r->be->zero(r->be, codes, 2 * n);
     r->be->zero(r->be, absmax, 2 * blocks * sizeof *absmax);
     for (int step = 1; step <= 3; step++) {
@@ -298,8 +300,8 @@ static void run_adamw_8bit(rig_t *r, const params_t *p) {
                            .c1 = 1 - powf(0.9f, (float)step), .c2 = 1 - powf(0.999f, (float)step), .grad_scale = 0.5f};
         float *g = rig_random(r, DT_F32, n, 0.1f);
         for (size_t i = 0; i < p->a; i++) r->be->zero(r->be, g + i * p->b, p->d * sizeof *g);
-        r->be->adamw_8bit(r->be, param, g, &s, 0, p->c, &h);
-        r->be->adamw_8bit(r->be, param, g, &s, p->c, blocks - p->c, &h);
+        r->be->adamw_8bit(r->be, param, g, &s, p->c, &h);
+        r->be->adamw_8bit(r->be, param + at, g + at, &rest, blocks - p->c, &h);
     }
     rig_output(r, param, DT_F32, n);
     rig_output(r, absmax, DT_F32, 2 * blocks);

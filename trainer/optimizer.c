@@ -15,7 +15,7 @@ static void update_8bit(const optimizer_t *o, lora_t *lora, backend_t *be, const
     const adamw_8bit_state_t s = {.m = o->arrays[STATE_M].data, .v = o->arrays[STATE_V].data,
                                   .m_absmax = o->arrays[STATE_M_ABSMAX].data,
                                   .v_absmax = o->arrays[STATE_V_ABSMAX].data, .start = o->start};
-    be->adamw_8bit(be, lora->master, lora->grad, &s, 0, o->n_blocks, h);
+    be->adamw_8bit(be, lora->master, lora->grad, &s, o->n_blocks, h);
 }
 
 typedef struct {
