@@ -29,10 +29,11 @@ typedef struct {
 } model_t;
 
 /* ---- weights (weights.c) ---- */
-/* Sizes from the source; `positions`: the longest segment (or generated sequence) that will be run. A source
- * that is quantized already keeps its own quantization. quant is for the others. */
-void model_init(model_t *m, const model_source_t *src, backend_t *be, quant_type_t quant, bool double_quant,
+/* `positions`: the longest segment (or generated sequence) that will be run. */
+void model_init(model_t *m, const model_config_t *c, backend_t *be, quant_type_t quant, bool double_quant,
                 size_t positions);
+/* Tensors that the source has quantized already keep its quantization; before model_place. */
+void model_keep_quantized(model_t *m, const model_source_t *src);
 void model_free(model_t *m);
 void model_place(model_t *m, pool_t *pool);
 /* Streams every tensor from the source to its place, quantizing on the way. Host memory beside the pool: one

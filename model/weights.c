@@ -14,22 +14,27 @@ static const source_tensor_t *linear_tensor(const model_source_t *src, size_t la
     return t;
 }
 
-void model_init(model_t *m, const model_source_t *src, backend_t *be, quant_type_t quant, bool double_quant,
+void model_init(model_t *m, const model_config_t *config, backend_t *be, quant_type_t quant, bool double_quant,
                 size_t positions) {
-    *m = (model_t){.config = *model_source_config(src), .be = be, .quant = quant, .double_quant = double_quant,
+    *m = (model_t){.config = *config, .be = be, .quant = quant, .double_quant = quant != QUANT_NONE && double_quant,
                    .rope_len = positions};
     const model_config_t *c = &m->config;
     m->embed = m->head = (qweight_t){.type = QUANT_NONE, .rows = c->vocab, .cols = c->hidden};
     m->layers = xcalloc(c->layers, sizeof *m->layers);
     for (size_t l = 0; l < c->layers; l++)
+        for (int k = 0; k < LIN_COUNT; k++)
+            m->layers[l].w[k] = (qweight_t){.type = quant, .double_quant = m->double_quant,
+                                            .rows = linear_rows(c, (linear_kind_t)k),
+                                            .cols = linear_cols(c, (linear_kind_t)k)};
+}
+
+void model_keep_quantized(model_t *m, const model_source_t *src) {
+    for (size_t l = 0; l < m->config.layers; l++)
         for (int k = 0; k < LIN_COUNT; k++) {
-            qweight_t *w = &m->layers[l].w[k];
             const source_tensor_t *t = linear_tensor(src, l, (linear_kind_t)k);
-            *w = (qweight_t){.type = quant, .double_quant = quant != QUANT_NONE && double_quant, .rows = t->rows,
-                             .cols = t->cols};
             if (!t->quantized) continue;
-            w->type = t->quant;
-            w->double_quant = t->double_quant;
+            m->layers[l].w[k].type = t->quant;
+            m->layers[l].w[k].double_quant = t->double_quant;
         }
     m->quant = m->layers[0].w[0].type;
     m->double_quant = m->layers[0].w[0].double_quant;

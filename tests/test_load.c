@@ -77,7 +77,7 @@ static figures_t load(const char *path) {
         if (t->file_bytes > f.largest_file) f.largest_file = t->file_bytes;
         f.file_bytes += t->file_bytes;
     }
-    model_init(&m, src, be, QUANT_NF4, true, 64);
+    model_init(&m, model_source_config(src), be, QUANT_NF4, true, 64);
     pool_t count = pool_counting(be);
     model_place(&m, &count);
     assert_ok(pool_open(&pool, be, count.used, &err), err);

@@ -90,7 +90,8 @@ void tiny_open(tiny_t *t, const tiny_spec_t *spec) {
     assert_true(lora.f32);
     lora.dropout = spec->dropout;
     lora_init(&t->lora, model_source_config(t->src), &lora);
-    model_init(&t->model, t->src, t->be, spec->quant, spec->double_quant, t->batch.max_seg);
+    model_init(&t->model, model_source_config(t->src), t->be, spec->quant, spec->double_quant, t->batch.max_seg);
+    model_keep_quantized(&t->model, t->src);
     t->model.lora = &t->lora;
 
     t->acts.blocks = xcalloc(t->model.config.layers, sizeof(block_acts_t));

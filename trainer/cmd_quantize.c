@@ -211,7 +211,7 @@ static int quantize(const char *model, const char *out_dir, const asked_t *asked
     if (rc == 0) rc = backend_open("cpu", DT_COUNT, 0, &be, err);
     if (rc == 0) {
         quant_type_t type = asked->type && !strcmp(asked->type, "fp4") ? QUANT_FP4 : QUANT_NF4;
-        model_init(&m, src, be, type, !asked->no_double_quant, 1);
+        model_init(&m, model_source_config(src), be, type, !asked->no_double_quant, 1);
         pool_t count = pool_counting(be);
         model_place(&m, &count);
         rc = pool_open(&pool, be, count.used, err);

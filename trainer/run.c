@@ -145,7 +145,9 @@ int run_plan(run_t *run, bool training, err_t *err) {
     size_t positions = run->need.train_seg > run->need.eval_seg ? run->need.train_seg : run->need.eval_seg;
     warn_of_length(run, positions);
     warn_of_quantization(run);
-    model_init(&run->model, run->src, run->be, c->quantization.quant_type, c->quantization.double_quant, positions);
+    model_init(&run->model, model_source_config(run->src), run->be, c->quantization.quant_type,
+               c->quantization.double_quant, positions);
+    model_keep_quantized(&run->model, run->src);
     run->model.lora = lora_of(run);
     return plan_make(&run->plan, &run->model, lora_of(run), training, &run->need,
                      c->training.gradient_checkpointing, memory_limit(run), err);
