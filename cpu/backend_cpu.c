@@ -7,7 +7,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "cpu/host.h"
+#include "base/host.h"
 #include "cpu/ops.h"
 #include "cpu/ref.h"
 
@@ -105,6 +105,7 @@ int backend_open_cpu(dtype_t act, int threads, bool reference, backend_t **out, 
         .name = "cpu",
         .act = act,
         .threads = threads ? threads : omp_get_num_procs(),
+        .unified = true,
         .close = cpu_close,
         .alloc = cpu_alloc,
         .free = cpu_free,

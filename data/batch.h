@@ -43,6 +43,7 @@ typedef struct {
 void epoch_plan(const dataset_t *ds, const batch_spec_t *spec, size_t epoch, epoch_t *e);
 void epoch_free(epoch_t *e);
 size_t epoch_step_micros(const epoch_t *e, size_t step); /* micro-batches of a step */
+size_t epoch_micro_tokens(const epoch_t *e, size_t m);   /* tokens of a micro-batch */
 
 /* Fills (and grows) b with micro-batch m of the epoch. Zero-initialise b; batch_free at the end. */
 void batch_fill(const epoch_t *e, size_t m, batch_t *b);

@@ -155,3 +155,10 @@ size_t epoch_step_micros(const epoch_t *e, size_t step) {
     size_t left = e->n_micro - step * e->spec.accumulation;
     return left < e->spec.accumulation ? left : e->spec.accumulation;
 }
+
+size_t epoch_micro_tokens(const epoch_t *e, size_t m) {
+    CHECK(m < e->n_micro);
+    size_t end = (m + 1) * e->spec.batch_size, tokens = 0;
+    for (size_t r = m * e->spec.batch_size; r < end && r < e->n_rows; r++) tokens += e->rows[r].tokens;
+    return tokens;
+}

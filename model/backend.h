@@ -103,6 +103,7 @@ struct backend {
     char device[128];    /* for reports: CPU model and instruction set, GPU name */
     dtype_t act;
     int threads;         /* host threads in use */
+    bool unified;        /* the device's memory is the host's: what leaves it for the host makes no room */
     void *workspace;     /* set by the owner of the memory; workspace_bytes() says how much it must be */
     size_t workspace_size;
     void *impl;          /* the backend's own state */

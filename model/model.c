@@ -32,7 +32,11 @@ static void forward(const block_ctx_t *ctx) {
     model_t *m = ctx->m;
     acts_t *a = ctx->a;
     m->be->embed(m->be, a->blocks[0].x, &m->embed, a->ids, ctx->T);
-    for (size_t l = 0; l < m->config.layers; l++) block_fwd(ctx, l, &a->blocks[l], output_of(a, m, l));
+    for (size_t l = 0; l < m->config.layers; l++) {
+        model_acquire_layer(m, l, 1);
+        block_fwd(ctx, l, &a->blocks[l], output_of(a, m, l));
+        model_release_layer(m, l);
+    }
 }
 
 static void backward(const block_ctx_t *ctx) {
@@ -40,9 +44,11 @@ static void backward(const block_ctx_t *ctx) {
     acts_t *a = ctx->a;
     size_t recomputed = m->config.layers - a->n_kept;
     for (size_t l = m->config.layers; l-- > 0;) {
+        model_acquire_layer(m, l, -1);
         /* The forward left the last recomputed block's values in the shared place. */
         if (l + 1 < recomputed) block_fwd(ctx, l, &a->blocks[l], a->x_out);
         block_bwd(ctx, l, &a->blocks[l]);
+        model_release_layer(m, l);
     }
 }
 

@@ -8,6 +8,7 @@
 
 #include "model/batch.h"
 #include "model/lora.h"
+#include "model/pager.h"
 #include "model/source.h"
 
 typedef struct {
@@ -25,6 +26,8 @@ typedef struct {
     float *rope;            /* [rope_len, D/2, 2] */
     size_t rope_len;
     layer_t *layers;
+    size_t n_paged;         /* layers whose quantized weights stay in host memory, spread evenly; */
+    pager_t pager;          /* a page each: codes and constants */
     lora_t *lora;           /* NULL: the base model alone. Not owned. */
 } model_t;
 
@@ -35,10 +38,17 @@ void model_init(model_t *m, const model_config_t *c, backend_t *be, quant_type_t
 /* Tensors that the source has quantized already keep its quantization; before model_place. */
 void model_keep_quantized(model_t *m, const model_source_t *src);
 void model_free(model_t *m);
-void model_place(model_t *m, pool_t *pool);
+/* Takes the places of all weights, anew each time. The linear layers of n_paged of the layers get none: they are fetched when a pass
+ * comes to them (PAGER_SLOTS places serve them all). */
+void model_place(model_t *m, size_t n_paged, pool_t *pool);
 /* Streams every tensor from the source to its place, quantizing on the way. Host memory beside the pool: one
  * piece of a tensor (at most LOAD_PIECE values) and the fp32 constants of the tensor at hand. */
 int model_load(model_t *m, const model_source_t *src, err_t *err);
+/* The host memory of paged layers (a file under spill_dir if not NULL), once the pool has its memory; before loading. */
+int model_open_pages(model_t *m, const pool_t *pool, const char *spill_dir, err_t *err);
+/* The weights of a layer on the device for ops queued between the two calls; dir: which layer comes next, 1 or -1. */
+void model_acquire_layer(model_t *m, size_t layer, int dir);
+void model_release_layer(model_t *m, size_t layer);
 #define LOAD_PIECE ((size_t)4 << 20)
 
 /* ---- activations of a pass (acts.c) ---- */

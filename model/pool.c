@@ -26,15 +26,34 @@ void pool_close(pool_t *p) {
     p->base = NULL;
 }
 
-void *pool_take(pool_t *p, pool_class_t c, size_t bytes) {
+size_t pool_round(size_t bytes) {
     size_t n = (bytes + POOL_ALIGN - 1) / POOL_ALIGN * POOL_ALIGN;
-    CHECK(n >= bytes && n <= p->size - p->used);
+    CHECK(n >= bytes);
+    return n;
+}
+
+static void count(pool_t *p, pool_class_t c, size_t n) {
+    p->bytes[c] += n;
+    size_t both = p->back < p->size - p->used ? p->used + p->back : p->size;
+    if (both > p->peak) p->peak = both;
+    if (p->bytes[POOL_ACTIVATIONS] > p->peak_activations) p->peak_activations = p->bytes[POOL_ACTIVATIONS];
+}
+
+void *pool_take(pool_t *p, pool_class_t c, size_t bytes) {
+    size_t n = pool_round(bytes);
+    CHECK(n <= p->size - p->used);
     void *place = p->base ? p->base + p->used : NULL;
     p->used += n;
-    p->bytes[c] += n;
-    if (p->used > p->peak) p->peak = p->used;
-    if (p->bytes[POOL_ACTIVATIONS] > p->peak_activations) p->peak_activations = p->bytes[POOL_ACTIVATIONS];
+    count(p, c, n);
     return place;
+}
+
+size_t pool_take_back(pool_t *p, pool_class_t c, size_t bytes) {
+    size_t n = pool_round(bytes);
+    CHECK(n <= p->size - p->back);
+    p->back += n;
+    count(p, c, n);
+    return p->back;
 }
 
 pool_mark_t pool_mark(const pool_t *p) {

@@ -41,9 +41,12 @@ void model_keep_quantized(model_t *m, const model_source_t *src) {
 }
 
 void model_free(model_t *m) {
+    pager_close(&m->pager);
     free(m->layers);
     m->layers = NULL;
 }
+
+/* ---- places --------------------------------------------------------------------------------------------- */
 
 static void place_weight(qweight_t *w, pool_t *pool, pool_class_t codes, pool_class_t constants) {
     size_t n = qweight_count(w);
@@ -57,20 +60,69 @@ static void place_weight(qweight_t *w, pool_t *pool, pool_class_t codes, pool_cl
     w->nested_absmax = pool_take(pool, constants, quant_nested_blocks(n) * sizeof(float));
 }
 
-void model_place(model_t *m, pool_t *pool) {
+static void place_linears(layer_t *w, pool_t *pool) {
+    for (int k = 0; k < LIN_COUNT; k++) place_weight(&w->w[k], pool, POOL_WEIGHTS, POOL_CONSTANTS);
+}
+
+/* Paged layers are spread evenly, so that each has the others' work to be fetched behind; they are pages 0, 1, ... */
+static size_t page_of(const model_t *m, size_t layer) {
+    return layer * m->n_paged / m->config.layers;
+}
+
+static bool is_paged(const model_t *m, size_t layer) {
+    return page_of(m, layer + 1) > page_of(m, layer);
+}
+
+static void place_pages(model_t *m, pool_t *pool) {
+    size_t *bytes = xcalloc(m->n_paged, sizeof *bytes);
+    for (size_t l = 0; l < m->config.layers; l++) {
+        if (!is_paged(m, l)) continue;
+        pool_t count = pool_counting(m->be);
+        place_linears(&m->layers[l], &count);
+        bytes[page_of(m, l)] = count.used;
+    }
+    pager_init(&m->pager, m->be, false, bytes, m->n_paged, 0, pool, POOL_WEIGHTS);
+    pager_place_slots(&m->pager, pool, POOL_WEIGHTS);
+    free(bytes);
+}
+
+void model_place(model_t *m, size_t n_paged, pool_t *pool) {
     const model_config_t *c = &m->config;
+    pager_close(&m->pager);
+    m->n_paged = n_paged;
     for (size_t l = 0; l < c->layers; l++) {
         layer_t *w = &m->layers[l];
-        for (int k = 0; k < LIN_COUNT; k++) place_weight(&w->w[k], pool, POOL_WEIGHTS, POOL_CONSTANTS);
+        if (!is_paged(m, l)) place_linears(w, pool);
         w->attn_norm = pool_take(pool, POOL_EMBEDDINGS, c->hidden * sizeof(float));
         w->ffn_norm = pool_take(pool, POOL_EMBEDDINGS, c->hidden * sizeof(float));
     }
+    if (n_paged) place_pages(m, pool);
     m->final_norm = pool_take(pool, POOL_EMBEDDINGS, c->hidden * sizeof(float));
     place_weight(&m->embed, pool, POOL_EMBEDDINGS, POOL_EMBEDDINGS);
     if (c->tied) m->head = m->embed;
     else place_weight(&m->head, pool, POOL_EMBEDDINGS, POOL_EMBEDDINGS);
     m->rope = pool_take(pool, POOL_EMBEDDINGS, m->rope_len * c->head_dim * sizeof(float));
 }
+
+int model_open_pages(model_t *m, const pool_t *pool, const char *spill_dir, err_t *err) {
+    return m->n_paged ? pager_open(&m->pager, pool, 0, spill_dir, err) : 0;
+}
+
+/* Lays a layer's linear weights out in a page that is at `place`. */
+static void place_in_page(model_t *m, size_t layer, unsigned char *place) {
+    pool_t page = {.be = m->be, .base = place, .size = m->pager.pages[page_of(m, layer)].bytes};
+    place_linears(&m->layers[layer], &page);
+}
+
+void model_acquire_layer(model_t *m, size_t layer, int dir) {
+    if (is_paged(m, layer)) place_in_page(m, layer, pager_acquire(&m->pager, page_of(m, layer), dir));
+}
+
+void model_release_layer(model_t *m, size_t layer) {
+    if (is_paged(m, layer)) pager_release(&m->pager, page_of(m, layer), 0);
+}
+
+/* ---- loading -------------------------------------------------------------------------------------------- */
 
 /* Reads rows [row, row+n) with all threads, each a range of its own. */
 static int read_rows(const model_source_t *src, const source_tensor_t *t, size_t row, size_t n, bf16_t *out,
@@ -148,11 +200,17 @@ static int load_layer(model_t *m, const model_source_t *src, size_t l, bf16_t *p
                       err_t *err) {
     char name[96];
     layer_t *w = &m->layers[l];
+    unsigned char *slot = m->pager.slots[0].place;
+    if (is_paged(m, l)) place_in_page(m, l, slot);
     for (int k = 0; k < LIN_COUNT; k++) {
         const source_tensor_t *t = linear_tensor(src, l, (linear_kind_t)k);
         int rc = t->quantized ? load_quantized(m->be, src, t, &w->w[k], err)
                               : load_weight(m->be, src, t, &w->w[k], piece, absmax, err);
         if (rc) return rc;
+    }
+    if (is_paged(m, l)) {
+        const page_t *page = &m->pager.pages[page_of(m, l)];
+        m->be->download(m->be, page->host, slot, page->bytes);
     }
     snprintf(name, sizeof name, "model.layers.%zu.input_layernorm.weight", l);
     if (load_norm(m->be, src, name, w->attn_norm, host, err)) return err->code;

@@ -69,7 +69,7 @@ static double train_step(tiny_t *t, double *grad_norm) {
     double loss;
     t->be->zero(t->be, t->lora.grad, t->lora.count * sizeof(float));
     model_train(&t->model, &t->acts, &t->batch, (pass_seed_t){1, 0}, 1.0f / (float)t->batch.n_labels, &loss);
-    assert_true(optimizer_step(&t->opt, &t->lora, t->be, &h, grad_norm));
+    assert_true(optimizer_step(&t->opt, &t->lora, t->be, &h, 0, grad_norm));
     return loss / (double)t->batch.n_labels;
 }
 

@@ -63,9 +63,9 @@ void tiny_batch(const tiny_t *t, size_t first, size_t n, batch_t *b) {
 static void place(tiny_t *t, const tiny_spec_t *spec, pool_t *pool) {
     acts_t *a = &t->acts;
     size_t T = t->batch.T, L = t->model.config.layers, chunk = spec->chunk ? spec->chunk : T;
-    model_place(&t->model, pool);
+    model_place(&t->model, spec->n_paged, pool);
     lora_place(&t->lora, pool, true);
-    optimizer_place(&t->opt, spec->optimizer, &t->lora, pool);
+    optimizer_place(&t->opt, spec->optimizer, &t->lora, SIZE_MAX, pool);
     workspace_need_t need = model_workspace_need(&t->model, T, t->batch.max_seg, chunk);
     t->be->workspace_size = t->be->workspace_bytes(t->be, &need);
     t->be->workspace = pool_take(pool, POOL_WORKSPACE, t->be->workspace_size);
@@ -97,25 +97,28 @@ void tiny_open(tiny_t *t, const tiny_spec_t *spec) {
     t->acts.blocks = xcalloc(t->model.config.layers, sizeof(block_acts_t));
     pool_t count = pool_counting(t->be);
     place(t, spec, &count);
-    assert_ok(pool_open(&t->pool, t->be, count.used, &err), err);
+    assert_ok(pool_open(&t->pool, t->be, count.used + count.back, &err), err);
+    optimizer_free(&t->opt);
     place(t, spec, &t->pool);
     assert_int_equal(t->pool.used, count.used);
+    assert_ok(model_open_pages(&t->model, &t->pool, NULL, &err), err);
     assert_ok(model_load(&t->model, t->src, &err), err);
     float *master = xmalloc(t->lora.count * sizeof *master);
     assert_ok(adapter_read(adapter, &t->lora, master, &err), err);
     lora_upload(&t->lora, t->be, master);
     free(master);
     t->be->zero(t->be, t->lora.grad, t->lora.count * sizeof(float));
-    optimizer_reset(&t->opt, &t->lora, t->be);
+    assert_ok(optimizer_open(&t->opt, &t->lora, &t->pool, t->pool.used, NULL, &err), err);
 }
 
 void tiny_close(tiny_t *t) {
     batch_t *b = &t->batch;
     free(b->ids), free(b->pos), free(b->row), free(b->row_pos), free(b->target_idx), free(b->target), free(b->seg_off);
     free(t->acts.blocks);
+    optimizer_free(&t->opt);
+    model_free(&t->model);
     pool_close(&t->pool);
     lora_free(&t->lora);
-    model_free(&t->model);
     t->be->close(t->be);
     model_source_close(t->src);
     safetensors_close(t->expected);

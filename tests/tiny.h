@@ -29,6 +29,7 @@ typedef struct {
     size_t n_kept;           /* SIZE_MAX: all */
     size_t chunk;            /* rows of a logits chunk; 0: all */
     optimizer_kind_t optimizer;
+    size_t n_paged;          /* layers whose weights are paged */
 } tiny_spec_t;
 
 void tiny_open(tiny_t *t, const tiny_spec_t *spec);

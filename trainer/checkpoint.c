@@ -227,60 +227,75 @@ int checkpoint_read_state(const char *dir, train_state_t *state, err_t *err) {
 
 /* ---- tensors -------------------------------------------------------------------------------------------- */
 
-/* What optimizer.safetensors holds: the masters and the optimizer's own arrays. */
+/* What optimizer.safetensors holds: the optimizer's arrays, and then the masters, as one more. */
 #define MAX_ARRAYS (STATE_ARRAYS + 1)
 
-static size_t arrays_of(const lora_t *lora, const optimizer_t *opt, optimizer_array_t arrays[MAX_ARRAYS]) {
-    memcpy(arrays, opt->arrays, opt->n_arrays * sizeof *arrays);
-    arrays[opt->n_arrays] = (optimizer_array_t){"master", DT_F32, lora->count, lora->master};
-    return opt->n_arrays + 1;
+typedef struct {
+    lora_t *lora;
+    optimizer_t *opt;
+    backend_t *be;
+    optimizer_array_t arrays[MAX_ARRAYS];
+    size_t n;
+} tensors_t;
+
+static tensors_t tensors_of(lora_t *lora, optimizer_t *opt, backend_t *be) {
+    tensors_t t = {.lora = lora, .opt = opt, .be = be, .n = opt->n_arrays + 1};
+    memcpy(t.arrays, opt->arrays, opt->n_arrays * sizeof *t.arrays);
+    t.arrays[opt->n_arrays] = (optimizer_array_t){"master", DT_F32, lora->count};
+    return t;
 }
 
-/* The arrays are longer than host memory should hold twice: they go through a piece of this many bytes. */
-#define PIECE ((size_t)16 << 20)
+static void read_array(const tensors_t *t, size_t i, size_t first, size_t n, void *host) {
+    if (i == t->opt->n_arrays) t->be->download(t->be, host, t->lora->master + first, n * sizeof(float));
+    else optimizer_read(t->opt, (state_array_t)i, first, n, host);
+}
 
-static int write_array(st_writer_t *w, const optimizer_array_t *a, backend_t *be, void *piece, err_t *err) {
-    size_t bytes = a->count * dtype_size(a->dtype);
-    for (size_t at = 0; at < bytes; at += PIECE) {
-        size_t n = bytes - at < PIECE ? bytes - at : PIECE;
-        be->download(be, piece, (const uint8_t *)a->data + at, n);
-        if (st_writer_data(w, piece, n, err)) return err->code;
+/* The arrays are longer than host memory should hold twice: they go through a piece of so many values. */
+#define PIECE ((size_t)4 << 20)
+
+static int write_array(st_writer_t *w, const tensors_t *t, size_t i, void *piece, err_t *err) {
+    const optimizer_array_t *a = &t->arrays[i];
+    for (size_t at = 0; at < a->count; at += PIECE) {
+        size_t n = a->count - at < PIECE ? a->count - at : PIECE;
+        read_array(t, i, at, n, piece);
+        if (st_writer_data(w, piece, n * dtype_size(a->dtype), err)) return err->code;
     }
     return 0;
 }
 
-static int write_optimizer(const char *dir, const lora_t *lora, const optimizer_t *opt, backend_t *be, err_t *err) {
-    optimizer_array_t arrays[MAX_ARRAYS];
-    size_t n = arrays_of(lora, opt, arrays), masters = lora->count * sizeof(float); /* no array is longer */
-    void *piece = xmalloc(masters < PIECE ? masters : PIECE);
+static int write_optimizer(const char *dir, lora_t *lora, optimizer_t *opt, backend_t *be, err_t *err) {
+    tensors_t t = tensors_of(lora, opt, be);
+    size_t most = lora->count < PIECE ? lora->count : PIECE; /* no array is longer than the masters, nor its values */
+    void *piece = xmalloc(most * sizeof(float));
     st_writer_t *w = st_writer_new();
-    for (size_t i = 0; i < n; i++) st_writer_declare(w, arrays[i].name, arrays[i].dtype, 1, &arrays[i].count);
+    for (size_t i = 0; i < t.n; i++) st_writer_declare(w, t.arrays[i].name, t.arrays[i].dtype, 1, &t.arrays[i].count);
     char *path = path_join(dir, OPTIMIZER);
     int rc = st_writer_begin(w, path, err);
-    for (size_t i = 0; rc == 0 && i < n; i++) rc = write_array(w, &arrays[st_writer_order(w, i)], be, piece, err);
+    for (size_t i = 0; rc == 0 && i < t.n; i++) rc = write_array(w, &t, st_writer_order(w, i), piece, err);
     rc = st_writer_finish(w, err);
     free(path);
     free(piece);
     return rc;
 }
 
-static int load_array(const safetensors_t *st, const optimizer_array_t *a, backend_t *be, err_t *err) {
+static int load_array(const safetensors_t *st, const tensors_t *to, size_t i, err_t *err) {
+    const optimizer_array_t *a = &to->arrays[i];
     const st_tensor_t *t = safetensors_find(st, a->name);
     if (!t || t->dtype != a->dtype || t->bytes != a->count * dtype_size(a->dtype))
         return err_set(err, ERR_USAGE, "%s: %s is missing or not %zu %s values: a checkpoint of another run", st->path,
                        a->name, a->count, dtype_name(a->dtype));
-    be->upload(be, a->data, t->data, t->bytes);
+    if (i == to->opt->n_arrays) to->be->upload(to->be, to->lora->master, t->data, t->bytes);
+    else optimizer_write(to->opt, (state_array_t)i, 0, a->count, t->data);
     return 0;
 }
 
 int checkpoint_load(const char *dir, const train_state_t *state, lora_t *lora, optimizer_t *opt, backend_t *be,
                     err_t *err) {
-    optimizer_array_t arrays[MAX_ARRAYS];
-    size_t n = arrays_of(lora, opt, arrays);
+    tensors_t t = tensors_of(lora, opt, be);
     char *path = path_join(dir, OPTIMIZER);
     safetensors_t *st = NULL;
     int rc = safetensors_open(path, &st, err);
-    for (size_t i = 0; rc == 0 && i < n; i++) rc = load_array(st, &arrays[i], be, err);
+    for (size_t i = 0; rc == 0 && i < t.n; i++) rc = load_array(st, &t, i, err);
     safetensors_close(st);
     free(path);
     if (rc) return rc;
@@ -291,7 +306,7 @@ int checkpoint_load(const char *dir, const train_state_t *state, lora_t *lora, o
 
 /* ---- saving --------------------------------------------------------------------------------------------- */
 
-static int write_files(const char *dir, const train_state_t *state, lora_t *lora, const optimizer_t *opt,
+static int write_files(const char *dir, const train_state_t *state, lora_t *lora, optimizer_t *opt,
                        backend_t *be, const char *config_yaml, const char *base_model, err_t *err) {
     if (dir_make(dir, err)) return err->code;
     float *master = xmalloc(lora->count * sizeof *master);
@@ -309,7 +324,7 @@ static int write_files(const char *dir, const train_state_t *state, lora_t *lora
     return rc ? rc : dir_sync(dir, err);
 }
 
-int checkpoint_save(const char *output_dir, const train_state_t *state, lora_t *lora, const optimizer_t *opt,
+int checkpoint_save(const char *output_dir, const train_state_t *state, lora_t *lora, optimizer_t *opt,
                     backend_t *be, const char *config_yaml, const char *base_model, size_t keep, err_t *err) {
     char *tmp = directory_of(output_dir, TEMPORARY, state->step), *dir = directory_of(output_dir, PREFIX, state->step);
     int rc = dir_remove(tmp, err);

@@ -21,7 +21,7 @@ typedef struct {
 } train_state_t;
 
 /* Writes checkpoint-<state->step> and removes the oldest beyond `keep` (0: keeps all). */
-int checkpoint_save(const char *output_dir, const train_state_t *state, lora_t *lora, const optimizer_t *opt,
+int checkpoint_save(const char *output_dir, const train_state_t *state, lora_t *lora, optimizer_t *opt,
                     backend_t *be, const char *config_yaml, const char *base_model, size_t keep, err_t *err);
 
 /* The newest checkpoint whose checksums hold (the caller frees *dir); NULL: there is none. Each damaged one that is

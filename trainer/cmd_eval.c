@@ -19,9 +19,9 @@ static int evaluate(run_t *run, const char *adapter, err_t *err) {
     if (run_open(run, false, true, false, err)) return err->code;
     if ((adapter || run->config.lora.init) && run_set_lora(run, adapter, err)) return err->code;
     run_eval_extent(run, &run->eval, &run->need.eval_tokens, &run->need.eval_seg);
-    if (run_plan(run, false, err)) return err->code;
+    if (run_plan(run, err)) return err->code;
     run_summary(run);
-    if (run_load(run, false, adapter, err)) return err->code;
+    if (run_load(run, adapter, err)) return err->code;
     size_t tokens;
     double loss;
     run_evaluate(run, &run->eval, NULL, &loss, &tokens);

@@ -113,8 +113,8 @@ static int loss_of(const run_t *run, const char *path, quant_type_t quant, const
     int rc = run_open(&r, false, false, false, err);
     if (rc == 0 && adapter) rc = run_set_lora(&r, adapter, err);
     r.need = (plan_need_t){.eval_tokens = b->T, .eval_seg = b->max_seg};
-    if (rc == 0) rc = run_plan(&r, false, err);
-    if (rc == 0) rc = run_load(&r, false, adapter, err);
+    if (rc == 0) rc = run_plan(&r, err);
+    if (rc == 0) rc = run_load(&r, adapter, err);
     if (rc == 0) {
         double sum;
         model_loss(&r.model, run_acts(&r, PASS_LOSS, b->T), b, &sum, NULL);
@@ -165,8 +165,8 @@ static int load_quantized(const run_t *run, run_t *base, err_t *err) {
     base->config.quantization = run->config.quantization;
     base->config.quantization.compute_dtype = COMPUTE_F32;
     base->need = (plan_need_t){.eval_tokens = 1, .eval_seg = 1};
-    if (run_open(base, false, false, false, err) || run_plan(base, false, err)) return err->code;
-    return run_load(base, false, NULL, err);
+    if (run_open(base, false, false, false, err) || run_plan(base, err)) return err->code;
+    return run_load(base, NULL, err);
 }
 
 static int export_merged(run_t *run, const request_t *q, const lora_t *lora, const float *master, err_t *err) {

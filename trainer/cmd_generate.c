@@ -140,8 +140,8 @@ static int generate(run_t *run, const request_t *q, err_t *err) {
                      "positions of the model", prompt.len, q->max_new, most);
     run->need = (plan_need_t){.eval_tokens = prompt.len < PROMPT_PIECE ? prompt.len : PROMPT_PIECE,
                               .eval_seg = positions, .cache = positions};
-    if (rc == 0) rc = run_plan(run, false, err);
-    if (rc == 0) rc = run_load(run, false, q->adapter, err);
+    if (rc == 0) rc = run_plan(run, err);
+    if (rc == 0) rc = run_load(run, q->adapter, err);
     if (rc == 0) answer(run, q, &prompt);
     free(prompt.ids);
     return rc;

@@ -28,14 +28,6 @@ static const char plan_help[] =
     "Checks config, model and data, prints what a run would do and the memory that it would take, and\n"
     "trains nothing.\n";
 
-/* Keys whose values are known but not yet served: better said now than ignored. */
-static int check_supported(const config_t *c, err_t *err) {
-    if (c->device.spill)
-        return err_set(err, ERR_USAGE, "%s: device.spill: spilling to a file is not supported by this version; "
-                       "expected none", c->path);
-    return 0;
-}
-
 static optimizer_kind_t optimizer_kind(optim_t optim) {
     bool is_8bit = optim == OPTIM_ADAMW_8BIT || optim == OPTIM_PAGED_ADAMW_8BIT;
     return is_8bit ? OPTIMIZER_8BIT : OPTIMIZER_32BIT;
@@ -44,7 +36,6 @@ static optimizer_kind_t optimizer_kind(optim_t optim) {
 /* Everything before the weights are read: config, data, steps, memory. */
 static int prepare(run_t *run, steps_t *steps, err_t *err) {
     const config_t *c = &run->config;
-    if (check_supported(c, err)) return err->code;
     if (run_open(run, true, true, false, err) || run_set_lora(run, NULL, err)) return err->code;
     batch_spec_t spec = steps_batch_spec(c);
     steps_plan(steps, &run->train, &spec, c);
@@ -53,7 +44,7 @@ static int prepare(run_t *run, steps_t *steps, err_t *err) {
     run->need.optimizer = optimizer_kind(c->training.optim);
     if (run->eval.n_samples && c->training.eval_steps)
         run_eval_extent(run, &run->eval, &run->need.eval_tokens, &run->need.eval_seg);
-    int rc = run_plan(run, true, err);
+    int rc = run_plan(run, err);
     run_summary(run);
     log_info("steps     %zu of %zu x %zu rows (%zu epoch%s begun), micro-batches of up to %zu tokens", steps->total,
              spec.accumulation, spec.batch_size, steps->n_epochs, steps->n_epochs == 1 ? "" : "s",
@@ -121,9 +112,8 @@ static int train_in(run_t *run, const steps_t *steps, output_dir_t *out, const r
     free(yaml);
     int rc = find_start(c, out->continued, &start, err);
     double begin = clock_seconds();
-    if (rc == 0) rc = run_load(run, true, NULL, err);
+    if (rc == 0) rc = run_load(run, NULL, err);
     if (rc == 0) log_info("weights   loaded and quantized in %.2f s", clock_seconds() - begin);
-    if (rc == 0) optimizer_reset(&run->opt, &run->lora, run->be);
     if (rc == 0 && start) rc = resume(run, start, &state, err);
     /* A checkpoint of another directory is where the run begins, not one that it has. */
     char *parent = start ? path_dirname(start) : NULL;

@@ -294,6 +294,10 @@ char *config_to_yaml(const config_t *c) {
     return b.p;
 }
 
+bool config_pages_optimizer(const config_t *c) {
+    return c->training.optim == OPTIM_PAGED_ADAMW_32BIT || c->training.optim == OPTIM_PAGED_ADAMW_8BIT;
+}
+
 char *config_run_text(const config_t *c) {
     strbuf_t b = {0};
     for (size_t i = 0; i < config_n_keys; i++) {

@@ -75,6 +75,9 @@ void config_free(config_t *c);
  * checkpoint. Loading it again gives the same config. The caller frees. */
 char *config_to_yaml(const config_t *c);
 
+/* Whether training.optim is one of those that may page. */
+bool config_pages_optimizer(const config_t *c);
+
 /* The keys that define a run, one "section.key=value" a line. The caller frees. */
 char *config_run_text(const config_t *c);
 /* What must not change between a run and its resumption (keys and values that define the run: not logging,

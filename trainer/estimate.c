@@ -11,7 +11,7 @@
 static double run_flops(const run_t *run, const steps_t *steps) {
     const model_config_t *c = &run->model.config;
     model_params_t p = model_count_params(c);
-    double recomputed = (double)(c->layers - run->plan.n_kept) / (double)c->layers;
+    double recomputed = (double)(c->layers - run->plan.layout.n_kept) / (double)c->layers;
     double token = (4 + 2 * recomputed) * (double)p.linear + (6 + 2 * recomputed) * (double)run->lora.count;
     double label = 4.0 * (double)c->vocab * (double)c->hidden;
     return steps->epochs * (token * (double)run->train.n_tokens + label * (double)run->train.label_tokens);

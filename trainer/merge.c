@@ -26,13 +26,15 @@ static size_t piece_rows(const source_tensor_t *t) {
 
 /* Rows of the base weight in fp32. */
 static int base_rows(const merge_t *c, const source_tensor_t *from, size_t row, size_t n, float *out, err_t *err) {
-    const model_t *m = c->dequantized;
+    model_t *m = c->dequantized;
     if (!m || from->class != TENSOR_LINEAR) return source_read_f32(c->src, from, row, n, out, err);
     const qweight_t *w = &m->layers[from->layer].w[from->kind];
     size_t count = n * w->cols;
     float *place = m->be->alloc(m->be, count * sizeof *place, MEM_DEVICE);
     if (!place) return err_set(err, ERR_FAILED, "%s: out of memory", m->be->device);
+    model_acquire_layer(m, from->layer, 1);
     m->be->dequant(m->be, w, row * w->cols, count, place, DT_F32);
+    model_release_layer(m, from->layer);
     m->be->download(m->be, out, place, count * sizeof *place);
     m->be->free(m->be, place, MEM_DEVICE);
     return 0;

@@ -10,7 +10,7 @@ typedef struct {
     const model_source_t *src;
     const lora_t *lora;
     const float *master;        /* host masters of lora */
-    const model_t *dequantized; /* NULL to merge onto the source's own weights, or the loaded quantized model, to merge
+    model_t *dequantized; /* NULL to merge onto the source's own weights, or the loaded quantized model, to merge
                                  * onto what was trained against */
     backend_t *cpu;             /* does the products */
 } merge_t;

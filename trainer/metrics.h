@@ -17,7 +17,9 @@ typedef struct {
     double loss, grad_norm, learning_rate; /* grad_norm before clipping */
     size_t tokens, label_tokens;           /* tokens without padding */
     double tokens_per_second;
-    size_t peak_device_bytes, paged_bytes;
+    size_t peak_device_bytes;
+    size_t paged_bytes;           /* to and from the device: optimizer state and weights */
+    double paging_stall_seconds;  /* that computation waited for them; in the row only if paged_bytes > 0 */
     double elapsed_seconds;
 } metrics_step_t;
 

@@ -21,73 +21,274 @@ static size_t chunk_rows(const model_t *m, const plan_need_t *need) {
 }
 
 void plan_place_fixed(pool_t *pool, model_t *m, lora_t *lora, optimizer_t *opt, kv_cache_t *cache,
-                      const plan_need_t *need, size_t chunk) {
-    model_place(m, pool);
+                      const plan_need_t *need, const layout_t *layout) {
+    model_place(m, layout->n_paged, pool);
     if (lora) lora_place(lora, pool, opt != NULL);
-    if (opt) optimizer_place(opt, need->optimizer, lora, pool);
+    if (opt) optimizer_place(opt, need->optimizer, lora, layout->n_homes, pool);
     if (cache) kv_cache_place(cache, m, need->cache, pool);
     workspace_need_t w = model_workspace_need(m, most(need->train_tokens, need->eval_tokens),
-                                              most(need->train_seg, need->eval_seg), chunk);
+                                              most(need->train_seg, need->eval_seg), layout->chunk);
     size_t bytes = m->be->workspace_bytes(m->be, &w);
     m->be->workspace = pool_take(pool, POOL_WORKSPACE, bytes);
     m->be->workspace_size = bytes;
+    /* Activations are dead while the optimizer works: the slots of its homeless pages are where they begin. */
+    pool_mark_t mark = pool_mark(pool);
+    if (opt) pager_place_slots(&opt->pager, pool, POOL_OPTIMIZER);
+    pool_reset(pool, &mark);
 }
 
-/* Bytes of the whole run with n_kept blocks kept; by class when `bytes` is given. */
-static size_t total_with(const plan_t *p, model_t *m, lora_t *lora, bool training, const plan_need_t *need,
-                         size_t n_kept, size_t *bytes) {
-    pool_t pool = pool_counting(m->be);
-    optimizer_t opt;
-    kv_cache_t cache = {0};
-    acts_t acts = {.blocks = xcalloc(m->config.layers, sizeof(block_acts_t))};
-    plan_place_fixed(&pool, m, lora, training ? &opt : NULL, need->cache ? &cache : NULL, need, p->chunk);
-    kv_cache_free(&cache);
-    pool_mark_t mark = pool_mark(&pool);
-    if (need->eval_tokens) {
-        acts_place(&acts, m, &(acts_spec_t){PASS_LOSS, need->eval_tokens, 0, p->chunk}, &pool);
-        pool_reset(&pool, &mark);
-    }
-    if (training) acts_place(&acts, m, &(acts_spec_t){PASS_TRAIN, need->train_tokens, n_kept, p->chunk}, &pool);
+/* ---- bytes of a layout ---------------------------------------------------------------------------------- */
+
+/* A question to which layouts are the answers. */
+typedef struct {
+    model_t *m;
+    lora_t *lora;
+    const plan_need_t *need;
+    plan_t *p;
+} question_t;
+
+/* What a layout takes. */
+typedef struct {
+    size_t fixed;       /* from the front */
+    size_t update;      /* of it and of all that the optimizer's update needs, pages too */
+    size_t homes;       /* optimizer pages with a place of their own */
+    size_t acts, eval;  /* activations of the largest passes */
+    size_t bytes[POOL_CLASSES];
+} taken_t;
+
+static size_t acts_bytes(const question_t *q, const layout_t *layout, pass_t pass, size_t tokens) {
+    if (!tokens) return 0;
+    pool_t pool = pool_counting(q->m->be);
+    acts_t acts = {.blocks = xcalloc(q->m->config.layers, sizeof(block_acts_t))};
+    acts_place(&acts, q->m, &(acts_spec_t){pass, tokens, layout->n_kept, layout->chunk}, &pool);
     free(acts.blocks);
-    for (int c = 0; bytes && c < POOL_CLASSES; c++) bytes[c] = mark.bytes[c];
-    if (bytes) bytes[POOL_ACTIVATIONS] = pool.peak_activations;
-    return pool.peak;
+    return pool.used;
 }
 
-static int does_not_fit(const plan_t *p, const plan_need_t *need, err_t *err) {
+static taken_t take(const question_t *q, const layout_t *layout) {
+    taken_t t = {0};
+    pool_t pool = pool_counting(q->m->be);
+    optimizer_t opt = {0};
+    kv_cache_t cache = {0};
+    plan_place_fixed(&pool, q->m, q->lora, q->need->train_tokens ? &opt : NULL, q->need->cache ? &cache : NULL, q->need,
+                     layout);
+    kv_cache_free(&cache);
+    optimizer_free(&opt);
+    t.fixed = pool.used;
+    t.homes = pool.back;
+    t.update = pool.peak;
+    for (int c = 0; c < POOL_CLASSES; c++) t.bytes[c] = pool.bytes[c];
+    t.acts = acts_bytes(q, layout, PASS_TRAIN, q->need->train_tokens);
+    t.eval = acts_bytes(q, layout, PASS_LOSS, q->need->eval_tokens);
+    t.bytes[POOL_ACTIVATIONS] += most(t.acts, t.eval);
+    return t;
+}
+
+/* Where the activations of the largest pass end. */
+static size_t top_of(const taken_t *t) {
+    return t->fixed + most(t->acts, t->eval);
+}
+
+/* ---- the choice ----------------------------------------------------------------------------------------- */
+
+/* The most homes that leave room for the update; SIZE_MAX: there is none even without any. */
+static size_t choose_homes(const question_t *q, layout_t *layout, size_t limit) {
+    layout->n_homes = 0;
+    taken_t none = take(q, layout);
+    if (none.update > limit) return SIZE_MAX;
+    /* Pages are equally large, but for the last: a search that takes the true sizes each time. */
+    size_t low = 0, high = 1;
+    while (high < SIZE_MAX / 4) {
+        layout->n_homes = high;
+        if (take(q, layout).update > limit) break;
+        low = high;
+        high *= 2;
+    }
+    while (high - low > 1) {
+        size_t mid = low + (high - low) / 2;
+        layout->n_homes = mid;
+        if (take(q, layout).update <= limit) low = mid;
+        else high = mid;
+    }
+    return low;
+}
+
+/* Whether the layout fits with as many optimizer pages at home as there is room for; fills in n_homes and the plan's
+ * total. */
+static bool fits(const question_t *q, layout_t *layout, size_t limit) {
+    layout->n_homes = SIZE_MAX;
+    taken_t t = take(q, layout);
+    size_t top = top_of(&t), all = top + t.homes;
+    q->p->total = all;
+    if (all <= limit) return true;
+    if (!q->need->page_optimizer || !t.homes || top > limit) return false;
+    if (t.update > limit) {
+        layout->n_homes = choose_homes(q, layout, limit);
+        if (layout->n_homes == SIZE_MAX) return false;
+        t = take(q, layout);
+    }
+    /* All that the limit allows, so that few pages have to leave; but nothing that is never used. */
+    size_t size = limit / POOL_ALIGN * POOL_ALIGN, both = top + t.homes < size ? top + t.homes : size;
+    q->p->total = most(both, t.update);
+    return true;
+}
+
+static bool choose_kept(const question_t *q, layout_t *layout, size_t limit) {
+    size_t L = q->m->config.layers, least = q->need->checkpointing == TRI_FALSE ? L : 0;
+    size_t from = q->need->checkpointing == TRI_TRUE ? 0 : L;
+    for (layout->n_kept = from; !fits(q, layout, limit); layout->n_kept--)
+        if (layout->n_kept == least) return false;
+    return true;
+}
+
+/* The fewest paged layers that are enough. */
+static bool choose_paged(const question_t *q, layout_t *layout, size_t limit) {
+    size_t L = q->m->config.layers;
+    if (!q->need->page_weights || L <= PAGER_SLOTS) return false;
+    layout->n_kept = q->need->checkpointing == TRI_FALSE ? L : 0;
+    for (layout->n_paged = PAGER_SLOTS + 1; layout->n_paged <= L; layout->n_paged++)
+        if (fits(q, layout, limit)) return true;
+    layout->n_paged = L;
+    fits(q, layout, limit);
+    return false;
+}
+
+/* ---- the figures of the choice ---------------------------------------------------------------------------- */
+
+static size_t total_unpaged(const question_t *q, size_t n_kept) {
+    layout_t layout = {.chunk = q->p->layout.chunk, .n_kept = n_kept, .n_homes = SIZE_MAX};
+    taken_t t = take(q, &layout);
+    return top_of(&t) + t.homes;
+}
+
+static void count_paged(const question_t *q, size_t top_of_training) {
+    plan_t *p = q->p;
+    pool_t pool = pool_counting(q->m->be);
+    if (q->need->train_tokens) {
+        optimizer_t opt;
+        optimizer_place(&opt, q->need->optimizer, q->lora, p->layout.n_homes, &pool);
+        p->host_optimizer = pager_away_bytes(&opt.pager, p->total, p->top);
+        p->optimizer_step_bytes = 2 * pager_away_bytes(&opt.pager, p->total, top_of_training);
+        optimizer_free(&opt);
+    }
+    model_place(q->m, p->layout.n_paged, &pool);
+    const pager_t *w = &q->m->pager;
+    p->host_weights = pager_away_bytes(w, 0, 0);
+    /* A pass begins with the pages in the slots with which the one before ended. */
+    for (size_t i = 0; i < w->n; i++)
+        p->weights_step_bytes += q->need->micro_batches * w->pages[i].bytes *
+                                 ((i >= PAGER_SLOTS) + (i + PAGER_SLOTS < w->n));
+}
+
+static void fill_in(const question_t *q, const layout_t *layout) {
+    plan_t *p = q->p;
+    taken_t t = take(q, layout);
+    p->layout = *layout;
+    p->top = top_of(&t);
+    size_t sum = 0;
+    for (int c = 0; c < POOL_CLASSES; c++) sum += p->bytes[c] = t.bytes[c];
+    p->shared = sum > p->total ? sum - p->total : 0;
+    count_paged(q, t.fixed + t.acts);
+}
+
+/* ---- what would make it fit -------------------------------------------------------------------------------- */
+
+static bool would_fit(const question_t *q, const plan_need_t *need) {
+    plan_t p = {.layout.chunk = chunk_rows(q->m, need)};
+    question_t other = {q->m, q->lora, need, &p};
+    layout_t layout = p.layout;
+    return choose_kept(&other, &layout, q->p->limit) ||
+           (layout.n_paged = 0, choose_paged(&other, &layout, q->p->limit));
+}
+
+/* Each single change that is enough, as a list in words. */
+static char *advice(const question_t *q) {
+    const plan_need_t *asked = q->need;
+    strbuf_t b = {0};
+    plan_need_t n = *asked;
+    n.checkpointing = TRI_AUTO;
+    if (asked->checkpointing == TRI_FALSE && would_fit(q, &n))
+        strbuf_addf(&b, "%straining.gradient_checkpointing auto", b.len ? ", or " : "");
+    n = *asked;
+    n.page_optimizer = true;
+    if (!asked->page_optimizer && would_fit(q, &n)) strbuf_addf(&b, "%sa paged training.optim", b.len ? ", or " : "");
+    n = *asked;
+    n.optimizer = OPTIMIZER_8BIT;
+    if (asked->optimizer == OPTIMIZER_32BIT && would_fit(q, &n))
+        strbuf_addf(&b, "%san 8-bit training.optim", b.len ? ", or " : "");
+    n = *asked;
+    n.page_weights = true;
+    if (!asked->page_weights && would_fit(q, &n)) strbuf_addf(&b, "%sdevice.page_weights auto", b.len ? ", or " : "");
+    for (size_t parts = 2; parts <= asked->train_tokens; parts *= 2) {
+        n = *asked;
+        n.train_tokens = (asked->train_tokens + parts - 1) / parts;
+        n.train_seg = most(1, asked->train_seg < n.train_tokens ? asked->train_seg : n.train_tokens);
+        n.eval_tokens = (asked->eval_tokens + parts - 1) / parts;
+        if (!would_fit(q, &n)) continue;
+        strbuf_addf(&b, "%smicro-batches of at most %zu tokens (lower training.per_device_train_batch_size or "
+                    "data.max_length)", b.len ? ", or " : "", n.train_tokens);
+        break;
+    }
+    return b.p ? b.p : xstrdup("");
+}
+
+static int does_not_fit(const question_t *q, err_t *err) {
+    const plan_t *p = q->p;
     double mib = 1 << 20;
-    if (!need->train_tokens)
+    if (!q->need->train_tokens)
         return err_set(err, ERR_USAGE, "the model does not fit: it needs %.1f MiB and device.memory_limit leaves %.1f "
                        "MiB", (double)p->total / mib, (double)p->limit / mib);
-    return err_set(err, ERR_USAGE, "the run does not fit: it needs %.1f MiB with every block recomputed (%.1f MiB "
-                   "with none) for micro-batches of up to %zu tokens, and device.memory_limit leaves %.1f MiB; lower "
-                   "training.per_device_train_batch_size or data.max_length, or raise the limit",
-                   (double)p->total_recompute_all / mib, (double)p->total_keep_all / mib, need->train_tokens,
-                   (double)p->limit / mib);
+    char *fitting = advice(q);
+    err_set(err, ERR_USAGE, "the run does not fit: it needs %.1f MiB with every block recomputed (%.1f MiB with none) "
+            "for micro-batches of up to %zu tokens%s, and device.memory_limit leaves %.1f MiB; %s%s",
+            (double)p->total_recompute_all / mib, (double)p->total_keep_all / mib, q->need->train_tokens,
+            q->need->page_weights ? ", and paging is not enough" : "", (double)p->limit / mib,
+            *fitting ? "it would fit with " : "no smaller micro-batch fits: expected a larger limit or a smaller model",
+            fitting);
+    free(fitting);
+    return err->code;
 }
 
-int plan_make(plan_t *p, model_t *m, lora_t *lora, bool training, const plan_need_t *need,
-              tristate_t checkpointing, size_t limit, err_t *err) {
-    size_t L = m->config.layers;
-    *p = (plan_t){.limit = limit, .chunk = chunk_rows(m, need)};
-    p->total_keep_all = total_with(p, m, lora, training, need, L, NULL);
-    p->total_recompute_all = total_with(p, m, lora, training, need, 0, NULL);
-    p->n_kept = checkpointing == TRI_TRUE ? 0 : L;
-    /* Each kept block costs the same: the first count that fits from above is the best. */
-    if (checkpointing == TRI_AUTO)
-        while (p->n_kept > 0 && total_with(p, m, lora, training, need, p->n_kept, NULL) > limit) p->n_kept--;
-    p->total = total_with(p, m, lora, training, need, p->n_kept, p->bytes);
-    return p->total > limit ? does_not_fit(p, need, err) : 0;
+/* ---- plan ----------------------------------------------------------------------------------------------- */
+
+int plan_make(plan_t *p, model_t *m, lora_t *lora, const plan_need_t *need, size_t limit, err_t *err) {
+    *p = (plan_t){.limit = limit, .layout.chunk = chunk_rows(m, need)};
+    question_t q = {m, lora, need, p};
+    layout_t layout = p->layout;
+    bool training = need->train_tokens != 0;
+    p->total_keep_all = training ? total_unpaged(&q, m->config.layers) : 0;
+    p->total_recompute_all = training ? total_unpaged(&q, 0) : 0;
+    bool ok = training ? choose_kept(&q, &layout, limit) : fits(&q, &layout, limit);
+    if (!ok) ok = choose_paged(&q, &layout, limit);
+    fill_in(&q, &layout);
+    return ok ? 0 : does_not_fit(&q, err);
+}
+
+static double mib(size_t bytes) {
+    return (double)bytes / (1 << 20);
+}
+
+static void print_paged(const plan_t *p, size_t layers) {
+    if (p->shared)
+        log_info("  %-26s %12zu bytes  %9.1f MiB  (they reach over optimizer pages)", "shared by activations",
+                 p->shared, mib(p->shared));
+    if (p->host_optimizer)
+        log_info("  optimizer pages in host memory: up to %.1f MiB, %.1f MiB moved by a step of the largest "
+                 "micro-batches", mib(p->host_optimizer), mib(p->optimizer_step_bytes));
+    if (p->layout.n_paged)
+        log_info("  weights of %zu of %zu layers in host memory: %.1f MiB, %.1f MiB moved by a step", p->layout.n_paged,
+                 layers, mib(p->host_weights), mib(p->weights_step_bytes));
 }
 
 void plan_print(const plan_t *p, size_t layers) {
     log_info("memory:");
     for (int c = 0; c < POOL_CLASSES; c++)
         if (p->bytes[c]) log_info("  %-26s %12zu bytes  %9.1f MiB", pool_class_name((pool_class_t)c), p->bytes[c],
-                                  (double)p->bytes[c] / (1 << 20));
-    log_info("  %-26s %12zu bytes  %9.1f MiB  (limit %.1f MiB)", "total", p->total, (double)p->total / (1 << 20),
-             (double)p->limit / (1 << 20));
+                                  mib(p->bytes[c]));
+    print_paged(p, layers);
+    log_info("  %-26s %12zu bytes  %9.1f MiB  (limit %.1f MiB, free %.1f MiB)", "total", p->total, mib(p->total),
+             mib(p->limit), p->limit > p->total ? mib(p->limit - p->total) : 0.0);
     if (p->bytes[POOL_GRADIENTS])
-        log_info("  recomputed blocks: %zu of %zu  (none: %.1f MiB, all: %.1f MiB)", layers - p->n_kept, layers,
-                 (double)p->total_keep_all / (1 << 20), (double)p->total_recompute_all / (1 << 20));
+        log_info("  recomputed blocks: %zu of %zu  (none: %.1f MiB, all: %.1f MiB, nothing paged)",
+                 layers - p->layout.n_kept, layers, mib(p->total_keep_all), mib(p->total_recompute_all));
 }

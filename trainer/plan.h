@@ -1,4 +1,6 @@
-/* What a run takes of the device's memory, known before it starts: the layout of the run on a counting pool. */
+/* What a run takes of the device's memory, known before it starts: the layout of the run on a counting pool. What does
+ * not fit is paged out or recomputed, in this order: optimizer pages leave for the largest micro-batches, blocks are
+ * recomputed in the backward, layers' quantized weights stay in host memory and are fetched by each pass. */
 #ifndef TRAINER_PLAN_H
 #define TRAINER_PLAN_H
 
@@ -6,31 +8,46 @@
 #include "trainer/config.h"
 #include "trainer/optimizer.h"
 
-/* The largest passes that a run will make. */
+/* The largest passes that a run will make, and what may be done to fit them. */
 typedef struct {
     size_t train_tokens, train_seg; /* of a micro-batch; 0: no training */
     size_t eval_tokens, eval_seg;   /* of an evaluation batch (or of a prompt's piece); 0: none */
     size_t cache;                   /* positions of a key/value cache; 0: no generation */
+    size_t micro_batches;           /* of an optimizer step */
     optimizer_kind_t optimizer;     /* of the training */
+    bool page_optimizer;            /* optimizer state may leave the device */
+    bool page_weights;              /* frozen weights may be kept in host memory */
+    tristate_t checkpointing;       /* of the training */
 } plan_need_t;
 
+/* What a plan chooses. */
 typedef struct {
-    size_t n_kept;                /* blocks that keep their activations */
-    size_t chunk;                 /* rows of a logits chunk */
-    size_t bytes[POOL_CLASSES];
+    size_t chunk;   /* rows of a logits chunk */
+    size_t n_kept;  /* blocks that keep their activations */
+    size_t n_homes; /* optimizer pages that have a place of their own on the device */
+    size_t n_paged; /* layers whose quantized weights are fetched by each pass */
+} layout_t;
+
+typedef struct {
+    layout_t layout;
+    size_t bytes[POOL_CLASSES];   /* of what has a place on the device */
     size_t total;                 /* of the pool: what is allocated */
-    size_t total_keep_all, total_recompute_all; /* the two ends that gradient_checkpointing chooses between */
+    size_t shared;                /* bytes that have two uses: activations reach over optimizer pages */
+    size_t top;                   /* where the activations of the largest pass end */
+    size_t total_keep_all, total_recompute_all; /* with nothing paged: what gradient_checkpointing chooses between */
+    size_t host_optimizer, host_weights; /* host memory for what leaves the device */
+    size_t optimizer_step_bytes;  /* moved for the optimizer in a step of the largest micro-batches, both ways */
+    size_t weights_step_bytes;    /* moved for the weights in a step */
     size_t limit;
 } plan_t;
 
 /* Takes the places that stay for the whole run, in their order. lora, opt (no training) and cache may be NULL. */
 void plan_place_fixed(pool_t *pool, model_t *m, lora_t *lora, optimizer_t *opt, kv_cache_t *cache,
-                      const plan_need_t *need, size_t chunk);
+                      const plan_need_t *need, const layout_t *layout);
 
-/* Chooses how many blocks are recomputed so that the run fits `limit` bytes. ERR_USAGE, with the figures and
- * what would make it fit, when it cannot. */
-int plan_make(plan_t *p, model_t *m, lora_t *lora, bool training, const plan_need_t *need,
-              tristate_t checkpointing, size_t limit, err_t *err);
+/* Chooses a layout that fits `limit` bytes. ERR_USAGE with the figures when there is none; the plan is then that of the
+ * layout that takes the least. */
+int plan_make(plan_t *p, model_t *m, lora_t *lora, const plan_need_t *need, size_t limit, err_t *err);
 
 /* The table that `plan` and every start print. */
 void plan_print(const plan_t *p, size_t layers);

@@ -140,7 +140,12 @@ static void warn_of_quantization(const run_t *run) {
                  c->model.path, t->file_type);
 }
 
-int run_plan(run_t *run, bool training, err_t *err) {
+/* On a device that shares the host's memory paging makes room only under a limit that somebody set, or into a file. */
+static bool may_page(const run_t *run) {
+    return !run->be->unified || run->config.device.memory_limit || run->config.device.spill;
+}
+
+int run_plan(run_t *run, err_t *err) {
     const config_t *c = &run->config;
     size_t positions = run->need.train_seg > run->need.eval_seg ? run->need.train_seg : run->need.eval_seg;
     warn_of_length(run, positions);
@@ -149,8 +154,12 @@ int run_plan(run_t *run, bool training, err_t *err) {
                c->quantization.double_quant, positions);
     model_keep_quantized(&run->model, run->src);
     run->model.lora = lora_of(run);
-    return plan_make(&run->plan, &run->model, lora_of(run), training, &run->need,
-                     c->training.gradient_checkpointing, memory_limit(run), err);
+    plan_need_t *need = &run->need;
+    need->checkpointing = c->training.gradient_checkpointing;
+    need->micro_batches = c->training.accumulation;
+    need->page_optimizer = may_page(run) && config_pages_optimizer(c);
+    need->page_weights = may_page(run) && c->device.page_weights;
+    return plan_make(&run->plan, &run->model, lora_of(run), need, memory_limit(run), err);
 }
 
 static int load_adapter(run_t *run, const char *dir, err_t *err) {
@@ -161,13 +170,23 @@ static int load_adapter(run_t *run, const char *dir, err_t *err) {
     return rc;
 }
 
-int run_load(run_t *run, bool training, const char *adapter_dir, err_t *err) {
-    if (pool_open(&run->pool, run->be, run->plan.total, err)) return err->code;
+/* The pool and everything that stays in it, without contents. */
+static int open_memory(run_t *run, err_t *err) {
+    const plan_t *p = &run->plan;
+    bool training = run->need.train_tokens != 0;
+    const char *spill = run->config.device.spill;
+    if (pool_open(&run->pool, run->be, p->total, err)) return err->code;
     plan_place_fixed(&run->pool, &run->model, lora_of(run), training ? &run->opt : NULL,
-                     run->need.cache ? &run->cache : NULL, &run->need, run->plan.chunk);
+                     run->need.cache ? &run->cache : NULL, &run->need, &p->layout);
     run->fixed = pool_mark(&run->pool);
+    run->least_peak = run->pool.peak;
     run->acts.blocks = xcalloc(run->model.config.layers, sizeof(block_acts_t));
-    if (model_load(&run->model, run->src, err)) return err->code;
+    if (model_open_pages(&run->model, &run->pool, spill, err)) return err->code;
+    return training ? optimizer_open(&run->opt, &run->lora, &run->pool, p->top, spill, err) : 0;
+}
+
+int run_load(run_t *run, const char *adapter_dir, err_t *err) {
+    if (open_memory(run, err) || model_load(&run->model, run->src, err)) return err->code;
     if (!lora_of(run)) return 0;
     if (adapter_dir) return load_adapter(run, adapter_dir, err);
     if (run->config.lora.init) return load_adapter(run, run->config.lora.init, err);
@@ -178,9 +197,10 @@ int run_load(run_t *run, bool training, const char *adapter_dir, err_t *err) {
 void run_close(run_t *run) {
     free(run->acts.blocks);
     kv_cache_free(&run->cache);
+    optimizer_free(&run->opt);
+    model_free(&run->model);
     pool_close(&run->pool);
     lora_free(&run->lora);
-    model_free(&run->model);
     if (run->be) run->be->close(run->be);
     dataset_free(&run->train);
     dataset_free(&run->eval);
@@ -190,11 +210,30 @@ void run_close(run_t *run) {
     config_free(&run->config);
 }
 
+static acts_spec_t acts_spec(const run_t *run, pass_t pass, size_t T) {
+    return (acts_spec_t){pass, T, pass == PASS_TRAIN ? run->plan.layout.n_kept : 0, run->plan.layout.chunk};
+}
+
 acts_t *run_acts(run_t *run, pass_t pass, size_t T) {
+    acts_spec_t spec = acts_spec(run, pass, T);
     pool_reset(&run->pool, &run->fixed);
-    acts_spec_t spec = {pass, T, pass == PASS_TRAIN ? run->plan.n_kept : 0, run->plan.chunk};
     acts_place(&run->acts, &run->model, &spec, &run->pool);
+    pager_make_room(&run->opt.pager, run->pool.used);
     return &run->acts;
+}
+
+size_t run_acts_top(const run_t *run, size_t T) {
+    acts_spec_t spec = acts_spec(run, PASS_TRAIN, T);
+    pool_t pool = pool_counting(run->be);
+    acts_t acts = {.blocks = xcalloc(run->model.config.layers, sizeof(block_acts_t))};
+    acts_place(&acts, &run->model, &spec, &pool);
+    free(acts.blocks);
+    return run->fixed.used + pool.used;
+}
+
+void run_settle(run_t *run) {
+    pager_settle(&run->opt.pager);
+    pager_settle(&run->model.pager);
 }
 
 /* ---- evaluation ----------------------------------------------------------------------------------------- */

@@ -22,6 +22,7 @@ typedef struct {
     plan_t plan;
     pool_t pool;
     pool_mark_t fixed;      /* above it: the activations of the pass at hand */
+    size_t least_peak;      /* of the pool in a step whose activations are small */
     acts_t acts;
 } run_t;
 
@@ -34,13 +35,18 @@ int run_open_data(run_t *run, bool load_train, bool load_eval, err_t *err);
 /* Adapters as the config describes them, or as a directory of adapters says (adapter_dir; NULL: config). */
 int run_set_lora(run_t *run, const char *adapter_dir, err_t *err);
 
-/* Plans the memory for run->need; then allocates, loads the weights and the adapters. */
-int run_plan(run_t *run, bool training, err_t *err);
-int run_load(run_t *run, bool training, const char *adapter_dir, err_t *err);
+/* Plans the memory for run->need, paging as the config allows; then allocates, loads the weights and the adapters, and
+ * resets the optimizer if there is training. */
+int run_plan(run_t *run, err_t *err);
+int run_load(run_t *run, const char *adapter_dir, err_t *err);
 void run_close(run_t *run);
 
 /* Places activations for a pass over T tokens (over those of the pass before). */
 acts_t *run_acts(run_t *run, pass_t pass, size_t T);
+/* Where those of a training pass would end in the pool. */
+size_t run_acts_top(const run_t *run, size_t T);
+/* Brings pages to where they are between two steps, whatever ran before. */
+void run_settle(run_t *run);
 
 /* Mean loss over a dataset, in file order. Between batches `stop` (may be NULL) is asked whether to give up: then
  * false. */

@@ -63,7 +63,8 @@ typedef struct {
 
 typedef struct {
     double loss, grad_norm, lr, seconds;
-    size_t tokens, labels, peak_bytes;
+    size_t tokens, labels, peak_bytes, paged_bytes;
+    double stalled;        /* seconds that ops waited for pages */
     bool skipped;
 } step_result_t;
 
@@ -100,23 +101,42 @@ static double accumulate(loop_t *l, size_t step_in_epoch, step_result_t *r) {
     return sum / (double)r->labels;
 }
 
+/* Where the activations of a step's first micro-batch end; 0 when the epoch has no such step. */
+static size_t next_top(const loop_t *l, size_t step_in_epoch) {
+    if (step_in_epoch >= l->epoch.n_steps) return 0;
+    return run_acts_top(l->run, epoch_micro_tokens(&l->epoch, step_in_epoch * l->spec.accumulation));
+}
+
+/* A step begins with every page at its place, so that its figures are its own: the same after a resumption, and after
+ * an evaluation. */
+static void start_counting(run_t *run) {
+    run_settle(run);
+    run->be->sync(run->be);
+    run->be->stalled(run->be);
+    run->opt.pager.moved = run->model.pager.moved = 0;
+    run->pool.peak = run->least_peak;
+}
+
 static void train_step(loop_t *l, step_result_t *r) {
     run_t *run = l->run;
     const config_t *c = &run->config;
     double begin = clock_seconds();
     size_t epoch = steps_epoch(l->steps, l->state->step);
     *r = (step_result_t){0};
-    run->pool.peak = 0;
+    start_counting(run);
     enter_epoch(l, epoch);
-    r->loss = accumulate(l, l->state->step - steps_span(l->steps, epoch).first, r);
+    size_t step_in_epoch = l->state->step - steps_span(l->steps, epoch).first;
+    r->loss = accumulate(l, step_in_epoch, r);
     r->lr = schedule_lr(c->training.scheduler, c->training.learning_rate,
                         schedule_warmup(c->training.warmup_ratio, c->training.warmup_steps, l->steps->total),
                         l->steps->total, l->state->step);
     optimizer_hyper_t h = hyper(c, r->lr);
-    r->skipped = !optimizer_step(&run->opt, &run->lora, run->be, &h, &r->grad_norm);
+    r->skipped = !optimizer_step(&run->opt, &run->lora, run->be, &h, next_top(l, step_in_epoch + 1), &r->grad_norm);
     run->be->sync(run->be);
     r->seconds = clock_seconds() - begin;
     r->peak_bytes = run->pool.peak;
+    r->paged_bytes = run->opt.pager.moved + run->model.pager.moved;
+    r->stalled = run->be->stalled(run->be);
 
     l->state->step++;
     l->state->adam_t = run->opt.t;
@@ -137,6 +157,7 @@ static int log_step(loop_t *l, const step_result_t *r, err_t *err) {
     metrics_step_t row = {.step = s->step, .epoch = s->epoch, .loss = r->loss, .grad_norm = r->grad_norm,
                           .learning_rate = r->lr, .tokens = r->tokens, .label_tokens = r->labels,
                           .tokens_per_second = (double)r->tokens / r->seconds, .peak_device_bytes = r->peak_bytes,
+                          .paged_bytes = r->paged_bytes, .paging_stall_seconds = r->stalled,
                           .elapsed_seconds = s->elapsed_seconds};
     bool logged = s->step % l->run->config.training.logging_steps == 0 || s->step == l->steps->total;
     progress_step(&row, logged);

@@ -1,4 +1,4 @@
-#include "cpu/host.h"
+#include "base/host.h"
 
 #include <stdbool.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* What this machine is: memory that may be used, and the processor's name. */
-#ifndef CPU_HOST_H
-#define CPU_HOST_H
+#ifndef BASE_HOST_H
+#define BASE_HOST_H
 
 #include <stddef.h>
 
