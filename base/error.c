@@ -27,7 +27,7 @@ int err_prefix(err_t *err, const char *fmt, ...) {
     return err->code;
 }
 
-_Noreturn void check_failed(const char *file, int line, const char *cond) {
+void check_failed(const char *file, int line, const char *cond) {
     fprintf(stderr, "%s:%d: internal error: %s does not hold\n", file, line, cond);
     abort();
 }

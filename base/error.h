@@ -28,6 +28,6 @@ int err_prefix(err_t *err, const char *fmt, ...) __attribute__((format(printf, 2
 
 /* Aborts with file, line and the condition: for conditions that only a bug can break. */
 #define CHECK(cond) ((cond) ? (void)0 : check_failed(__FILE__, __LINE__, #cond))
-_Noreturn void check_failed(const char *file, int line, const char *cond);
+void check_failed(const char *file, int line, const char *cond) __attribute__((noreturn));
 
 #endif

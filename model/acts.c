@@ -115,11 +115,23 @@ void acts_place(acts_t *a, const model_t *m, const acts_spec_t *spec, pool_t *po
     if (scratch_end > pool->used) pool_take(pool, POOL_ACTIVATIONS, scratch_end - pool->used);
 }
 
+/* Elements of the largest weight that is quantized; a source's own quantization may leave some out. */
+static size_t largest_quantized(const model_t *m) {
+    size_t most = 0;
+    for (size_t l = 0; l < m->config.layers; l++)
+        for (int k = 0; k < LIN_COUNT; k++) {
+            const qweight_t *w = &m->layers[l].w[k];
+            if (w->type != QUANT_NONE && qweight_count(w) > most) most = qweight_count(w);
+        }
+    return most;
+}
+
 workspace_need_t model_workspace_need(const model_t *m, size_t max_tokens, size_t max_seg, size_t chunk) {
     const model_config_t *c = &m->config;
     workspace_need_t n = {.max_tokens = max_tokens, .max_kv = max_seg, .logit_rows = chunk, .vocab = c->vocab};
     n.attn = (attn_shape_t){.Hq = c->heads, .Hkv = c->kv_heads, .D = c->head_dim};
     n.max_weight = c->vocab * c->hidden;
+    n.max_quantized = largest_quantized(m);
     for (int k = 0; k < LIN_COUNT; k++) {
         size_t rows = linear_rows(c, (linear_kind_t)k), cols = linear_cols(c, (linear_kind_t)k);
         if (rows * cols > n.max_weight) n.max_weight = rows * cols;

@@ -91,6 +91,7 @@ typedef struct {
 typedef struct {
     size_t max_tokens;       /* rows of any activation matrix */
     size_t max_weight;       /* elements of the largest weight given to gemm_weight */
+    size_t max_quantized;    /* the same, of those that are quantized */
     size_t max_width;        /* columns of the widest activation matrix, vocabulary aside */
     size_t max_kv;           /* keys of the longest segment */
     size_t logit_rows;       /* rows of a logits chunk */
@@ -119,6 +120,7 @@ struct backend {
     void (*zero)(backend_t *be, void *dst, size_t bytes);
     void (*sync)(backend_t *be);
     void (*mem_info)(backend_t *be, size_t *free_bytes, size_t *total_bytes);
+    /* The workspace that is set then must have the size of the last answer. */
     size_t (*workspace_bytes)(backend_t *be, const workspace_need_t *need);
 
     /* ---- paging: copies beside the ops ------------------------------------------------------------ */

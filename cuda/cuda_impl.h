@@ -1,0 +1,125 @@
+/* What the files of the CUDA backend share: its state, and how calls are checked. For C++ (.cu) files, which include
+ * this one first: it brings device.h and the contract along. */
+#ifndef CUDA_CUDA_IMPL_H
+#define CUDA_CUDA_IMPL_H
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cuda/device.h"
+
+extern "C" {
+#include "base/error.h"
+#include "base/mem.h"
+#include "cuda/workspace.h"
+#include "model/backend.h"
+#include "model/element.h"
+}
+
+/* An error of a call, or of work that ran before it: nothing in flight can be saved, so the process ends with status
+ * 1 and one line that says where. */
+#define CUDA_CHECK(call) cuda_check((call), #call, __FILE__, __LINE__)
+void cuda_check(cudaError_t status, const char *what, const char *file, int line);
+
+/* Tables that kernels look values up in, in device memory. */
+typedef struct {
+    dynamic_map_t signed_map, unsigned_map; /* quant_dynamic_signed(), quant_dynamic_unsigned() */
+    float table4[3][16];                    /* quant_table() of NF4, FP4, INT4 */
+} device_tables_t;
+
+/* Pinned host memory through which upload() and quantize() pass, used round and round: what they copy out of it is
+ * freed in the order in which it was taken, each piece when its event has happened. Every byte has a twin in device
+ * memory at the same offset, for data that a kernel reads once. */
+enum { STAGING_PIECES = 128 };
+typedef struct {
+    unsigned char *host, *device;
+    uint64_t head, tail; /* taken and freed so far; the places are these modulo the size */
+    struct {
+        uint64_t end;
+        cudaEvent_t done;
+    } piece[STAGING_PIECES];
+    size_t first, n_pieces; /* in use */
+} staging_t;
+
+/* Events of one lane, used in turn. An event that stands for a newer ticket by now serves an older one as well: it
+ * happens later, and lanes keep their order. */
+enum { LANE_EVENTS = 64 };
+typedef struct {
+    cudaStream_t stream;
+    cudaEvent_t event[LANE_EVENTS]; /* of ticket n at n % LANE_EVENTS */
+    uint64_t n;                     /* the newest ticket */
+} lane_state_t;
+
+/* Waits of LANE_COMPUTE for copies: the time between the two events is what it lost. */
+enum { STALL_PAIRS = 64 };
+typedef struct {
+    cudaEvent_t begin[STALL_PAIRS], end[STALL_PAIRS];
+    size_t first, n;
+    double seconds; /* of the pairs taken out so far */
+} stalls_t;
+
+/* One of the two dequantized weights in the workspace: filled on the dequant stream, read on LANE_COMPUTE. */
+typedef struct {
+    cudaEvent_t filled, read;
+} weight_slot_t;
+
+typedef struct {
+    int device;
+    lane_state_t lane[LANES];
+    staging_t staging;
+    unsigned char *landing; /* pinned, two halves: downloads pass through it */
+    cudaEvent_t landed[2];
+    stalls_t stalls;
+    cuda_workspace_t layout; /* the answer of the last workspace_bytes(): be->workspace is of that size */
+    device_tables_t *tables; /* device */
+    void *gemm;              /* gemm_cublas.cu's own */
+
+    cudaStream_t dequant; /* runs ahead of LANE_COMPUTE, so that a weight is there when its product begins */
+    weight_slot_t slot[2];
+    size_t slot_next;
+    void *slot_workspace;  /* be->workspace when they were last used */
+    bool weights_touched;  /* LANE_COMPUTE was given work since then that may write weights */
+} cuda_impl_t;
+
+static inline cuda_impl_t *cuda_impl(const backend_t *be) {
+    return (cuda_impl_t *)be->impl;
+}
+
+/* Where all ops run but the copies of paging. */
+static inline cudaStream_t compute_stream(const backend_t *be) {
+    return cuda_impl(be)->lane[LANE_COMPUTE].stream;
+}
+
+/* Scratch for the op that is being queued on LANE_COMPUTE, 256-byte aligned, until the next op. CUDA_SCRATCH_MIN is
+ * always there; an op that may need more says so in workspace.c. */
+void *compute_scratch(const backend_t *be, size_t bytes);
+
+/* Blocks of a grid that covers n with `each` per block; at least one. */
+static inline unsigned grid_for(size_t n, size_t each) {
+    size_t blocks = n ? (n + each - 1) / each : 1;
+    CHECK(blocks <= 0x7fffffff);
+    return (unsigned)blocks;
+}
+
+/* A contiguous piece of at most STAGING_PIECE bytes at the same offset of staging.host and staging.device; may wait
+ * for older pieces. staging_release: it is free when LANE_COMPUTE has done what it was given so far. */
+#define STAGING_PIECE ((size_t)4 << 20)
+size_t staging_take(backend_t *be, size_t bytes);
+void staging_release(backend_t *be);
+
+/* Each fills its part of the table. */
+void cuda_memory_ops(backend_t *be);
+void cuda_gemm_ops(backend_t *be);
+void cuda_quant_ops(backend_t *be);
+void cuda_weight_ops(backend_t *be);
+void cuda_row_ops(backend_t *be);
+void cuda_norm_ops(backend_t *be);
+void cuda_rope_ops(backend_t *be);
+void cuda_swiglu_ops(backend_t *be);
+void cuda_loss_ops(backend_t *be);
+void cuda_optimizer_ops(backend_t *be);
+void cuda_attention_ops(backend_t *be);
+
+#endif

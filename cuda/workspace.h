@@ -1,0 +1,25 @@
+/* The scratch of the CUDA backend's ops, as a function of what will be called. Plain C, built with or without a CUDA
+ * toolkit, so that a plan for a card can be made on any machine.
+ *
+ * Layout: [scratch | dequantized weight 0 | dequantized weight 1]. The scratch belongs to the op that is running on
+ * LANE_COMPUTE, whatever it is: it is worth nothing to the next. The two weights are filled ahead of the product
+ * that needs them, while another runs, so nothing else may lie there. */
+#ifndef CUDA_WORKSPACE_H
+#define CUDA_WORKSPACE_H
+
+#include "model/backend.h"
+
+#define CUDA_BLAS_BYTES ((size_t)32 << 20)  /* at the scratch's start; what cuBLAS advises for Hopper */
+#define CUDA_MIXED_BYTES ((size_t)32 << 20) /* after it: operands of a product of mixed types, widened piece by piece */
+#define CUDA_SCRATCH_MIN (CUDA_BLAS_BYTES + CUDA_MIXED_BYTES) /* so an op that needs less asks for nothing */
+
+typedef struct {
+    size_t scratch; /* bytes */
+    size_t weight;  /* bytes of each of the two dequantized weights */
+    size_t total;
+} cuda_workspace_t;
+
+cuda_workspace_t cuda_workspace_layout(dtype_t act, const workspace_need_t *need);
+size_t cuda_workspace_bytes(dtype_t act, const workspace_need_t *need); /* .total of that */
+
+#endif
