@@ -221,4 +221,7 @@ int backend_open_cpu(dtype_t act, int threads, bool reference, backend_t **be, e
  * compute DT_COUNT: the backend's own default. The one place that knows which backends are built in. */
 int backend_open(const char *name, dtype_t compute, int threads, backend_t **be, err_t *err);
 
+/* A CUDA backend that nothing runs on: what a plan asks of one (act, workspace_bytes), on any machine. */
+backend_t backend_outline_cuda(dtype_t act);
+
 #endif

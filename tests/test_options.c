@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "trainer/command.h"
+#include "trainer/options.h"
 
 static const char *adapter, *prompt;
 static bool help;

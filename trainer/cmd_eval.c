@@ -31,21 +31,13 @@ static int evaluate(run_t *run, const char *adapter, err_t *err) {
 }
 
 int command_eval(int argc, char **argv) {
-    enum { MAX_POS = 256 };
-    const char *pos[MAX_POS], *adapter = NULL;
-    bool want_help = false;
-    size_t n;
-    err_t err = {0};
-    option_t opts[] = {{"adapter", &adapter, NULL}, {"help", NULL, &want_help}};
-    int rc = options_parse(argc, argv, opts, sizeof opts / sizeof *opts, pos, MAX_POS, &n, &err);
-    if (rc == 0 && want_help) {
-        fputs(help, stdout);
-        return 0;
-    }
+    const char *adapter = NULL;
     run_t run = {0};
-    if (rc == 0 && n == 0) rc = err_set(&err, ERR_USAGE, "eval: expected CONFIG.yaml (see --help)");
-    if (rc == 0) rc = config_load(pos[0], (char *const *)(pos + 1), n - 1, CONFIG_EVAL, &run.config, &err);
-    if (rc == 0) rc = evaluate(&run, adapter, &err);
+    err_t err = {0};
+    bool helped;
+    const option_t opts[] = {{"adapter", &adapter, NULL}};
+    int rc = command_config(argc, argv, "eval", help, opts, 1, CONFIG_EVAL, &run.config, &helped, &err);
+    if (rc == 0 && !helped) rc = evaluate(&run, adapter, &err);
     if (rc) log_error("%s", err.msg);
     run_close(&run);
     return rc;

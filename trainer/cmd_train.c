@@ -1,5 +1,4 @@
-/* `qlora-train CONFIG.yaml`: trains, or goes on where the run stopped; and `qlora-train plan`, which is the same
- * up to the first step. */
+/* `qlora-train CONFIG.yaml`: trains, or goes on where the run stopped. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,8 +9,8 @@
 #include "base/mem.h"
 #include "model/adapter.h"
 #include "trainer/command.h"
-#include "trainer/estimate.h"
 #include "trainer/output_dir.h"
+#include "trainer/prepare.h"
 #include "trainer/progress.h"
 #include "trainer/train.h"
 
@@ -21,37 +20,6 @@ static const char train_help[] =
     "Trains what the config describes, or goes on where the run in training.output_dir stopped. SIGINT,\n"
     "SIGTERM and SIGUSR1 finish the step, write a checkpoint and exit 75: the same command continues.\n"
     "docs/config.md explains every key; a value on the command line overrides the file's.\n";
-
-static const char plan_help[] =
-    "usage: qlora-train plan CONFIG.yaml [section.key=value ...]\n"
-    "\n"
-    "Checks config, model and data, prints what a run would do and the memory that it would take, and\n"
-    "trains nothing.\n";
-
-static optimizer_kind_t optimizer_kind(optim_t optim) {
-    bool is_8bit = optim == OPTIM_ADAMW_8BIT || optim == OPTIM_PAGED_ADAMW_8BIT;
-    return is_8bit ? OPTIMIZER_8BIT : OPTIMIZER_32BIT;
-}
-
-/* Everything before the weights are read: config, data, steps, memory. */
-static int prepare(run_t *run, steps_t *steps, err_t *err) {
-    const config_t *c = &run->config;
-    if (run_open(run, true, true, false, err) || run_set_lora(run, NULL, err)) return err->code;
-    batch_spec_t spec = steps_batch_spec(c);
-    steps_plan(steps, &run->train, &spec, c);
-    run->need.train_tokens = steps->max_tokens;
-    run->need.train_seg = steps->max_seg;
-    run->need.optimizer = optimizer_kind(c->training.optim);
-    if (run->eval.n_samples && c->training.eval_steps)
-        run_eval_extent(run, &run->eval, &run->need.eval_tokens, &run->need.eval_seg);
-    int rc = run_plan(run, err);
-    run_summary(run);
-    log_info("steps     %zu of %zu x %zu rows (%zu epoch%s begun), micro-batches of up to %zu tokens", steps->total,
-             spec.accumulation, spec.batch_size, steps->n_epochs, steps->n_epochs == 1 ? "" : "s",
-             steps->max_tokens);
-    plan_print(&run->plan, run->model.config.layers);
-    return rc;
-}
 
 /* ---- train ---------------------------------------------------------------------------------------------- */
 
@@ -131,7 +99,7 @@ static int train(run_t *run, err_t *err) {
     steps_t steps = {0};
     output_dir_t out = {.lock = -1};
     train_catch_signals();
-    int rc = prepare(run, &steps, err);
+    int rc = prepare_run(run, &steps, err);
     char *text = config_run_text(c);
     run_identity_t id = {.run_id = config_run_id(c), .data_id = run->train.fingerprint, .config = text,
                          .start = c->training.resume};
@@ -147,49 +115,15 @@ static int train(run_t *run, err_t *err) {
     return rc;
 }
 
-/* ---- commands ------------------------------------------------------------------------------------------- */
+/* ---- command ------------------------------------------------------------------------------------------- */
 
-static int plan(run_t *run, err_t *err) {
-    steps_t steps = {0};
-    estimate_t e;
-    char time[16];
-    int rc = prepare(run, &steps, err);
-    if (rc == 0) rc = estimate_run(run, &steps, &e, err);
-    if (rc == 0) {
-        format_duration(e.seconds, time);
-        log_info("time      about %s: %.3g floating-point operations, products run at %.0f GFLOP/s", time, e.flops,
-                 e.flops_per_second / 1e9);
-        log_info("the run fits");
-    }
-    steps_free(&steps);
-    return rc;
-}
-
-static int command(int argc, char **argv, const char *name, const char *help, int (*act)(run_t *, err_t *)) {
-    enum { MAX_POS = 256 };
-    const char *pos[MAX_POS];
-    bool want_help = false;
-    size_t n;
-    err_t err = {0};
-    option_t opts[] = {{"help", NULL, &want_help}};
-    int rc = options_parse(argc, argv, opts, 1, pos, MAX_POS, &n, &err);
-    if (rc == 0 && want_help) {
-        fputs(help, stdout);
-        return 0;
-    }
+int command_train(int argc, char **argv) {
     run_t run = {0};
-    if (rc == 0 && n == 0) rc = err_set(&err, ERR_USAGE, "%s: expected CONFIG.yaml (see --help)", name);
-    if (rc == 0) rc = config_load(pos[0], (char *const *)(pos + 1), n - 1, CONFIG_TRAIN, &run.config, &err);
-    if (rc == 0) rc = act(&run, &err);
+    err_t err = {0};
+    bool helped;
+    int rc = command_config(argc, argv, "train", train_help, NULL, 0, CONFIG_TRAIN, &run.config, &helped, &err);
+    if (rc == 0 && !helped) rc = train(&run, &err);
     if (rc && rc != EXIT_STOPPED) log_error("%s", err.msg);
     run_close(&run);
     return rc;
-}
-
-int command_train(int argc, char **argv) {
-    return command(argc, argv, "train", train_help, train);
-}
-
-int command_plan(int argc, char **argv) {
-    return command(argc, argv, "plan", plan_help, plan);
 }

@@ -11,8 +11,9 @@
 
 #include "base/file.h"
 #include "base/mem.h"
-#include "trainer/command.h"
+#include "model/outline.h"
 #include "trainer/config_schema.h"
+#include "trainer/options.h"
 
 /* A config is a page or two; what is larger was given by mistake, a model file say. */
 #define CONFIG_MAX_BYTES ((size_t)1 << 18)
@@ -235,9 +236,10 @@ static int check_training_paths(const loader_t *l) {
 
 static int check_paths(const loader_t *l, config_use_t use) {
     const config_t *c = l->c;
+    if (use == CONFIG_PLAN && outline_only(c->model.path)) return 0;
     if (need_existing(l, "model", "path", c->model.path)) return l->err->code;
     if (need_dir(l, "lora", "init", c->lora.init)) return l->err->code;
-    if (use == CONFIG_TRAIN && check_training_paths(l)) return l->err->code;
+    if (use <= CONFIG_PLAN && check_training_paths(l)) return l->err->code;
     return use == CONFIG_GENERATE ? 0 : need_file(l, "data", "eval", c->data.eval);
 }
 

@@ -66,7 +66,8 @@ typedef struct {
  * data.train and training.output_dir may be absent. Every error is ERR_USAGE in the form
  * "file:line:column: section.key: what is wrong; expected ...; did you mean ...?" (for an override,
  * "command line: section.key: ..."). */
-typedef enum { CONFIG_TRAIN, CONFIG_EVAL, CONFIG_GENERATE } config_use_t;
+/* CONFIG_PLAN is CONFIG_TRAIN, but for a model without weights its path and those of the data need not exist. */
+typedef enum { CONFIG_TRAIN, CONFIG_PLAN, CONFIG_EVAL, CONFIG_GENERATE } config_use_t;
 int config_load(const char *path, char *const *overrides, size_t n_overrides, config_use_t use, config_t *c,
                 err_t *err);
 void config_free(config_t *c);

@@ -8,7 +8,7 @@
 #include "base/mem.h"
 #include "data/utf8.h"
 #include "model/arch.h"
-#include "trainer/command.h"
+#include "trainer/options.h"
 #include "trainer/config_schema.h"
 
 _Static_assert(sizeof(quant_type_t) == sizeof(int) && sizeof(data_format_t) == sizeof(int) &&

@@ -7,13 +7,29 @@
 #define OTHER_WORK 1.2
 
 /* Per token 2 operations a weight forward and 2 for the gradient of the input, 2 more where a block is recomputed;
- * LoRA weights have a gradient of their own. The head runs for trained tokens only. */
+ * LoRA weights have a gradient of their own. */
+static double token_flops(const model_t *m, size_t n_kept) {
+    size_t L = m->config.layers;
+    double recomputed = (double)(L - n_kept) / (double)L;
+    return (4 + 2 * recomputed) * (double)model_count_params(&m->config).linear +
+           (6 + 2 * recomputed) * (double)m->lora->count;
+}
+
+/* The head runs for trained tokens only. */
+static double label_flops(const model_t *m) {
+    return 4.0 * (double)m->config.vocab * (double)m->config.hidden;
+}
+
+double estimate_step_flops(const model_t *m, const plan_need_t *need, size_t n_kept) {
+    double tokens = (double)(need->train_tokens * need->micro_batches);
+    /* Scores and values over half of the segment's square, forward, and two and a half times that backward. */
+    size_t width = m->config.heads * m->config.head_dim * m->config.layers;
+    double attention = 3.5 * 2 * (double)need->train_seg * (double)width;
+    return tokens * (token_flops(m, n_kept) + label_flops(m) + attention);
+}
+
 static double run_flops(const run_t *run, const steps_t *steps) {
-    const model_config_t *c = &run->model.config;
-    model_params_t p = model_count_params(c);
-    double recomputed = (double)(c->layers - run->plan.layout.n_kept) / (double)c->layers;
-    double token = (4 + 2 * recomputed) * (double)p.linear + (6 + 2 * recomputed) * (double)run->lora.count;
-    double label = 4.0 * (double)c->vocab * (double)c->hidden;
+    double token = token_flops(&run->model, run->plan.layout.n_kept), label = label_flops(&run->model);
     return steps->epochs * (token * (double)run->train.n_tokens + label * (double)run->train.label_tokens);
 }
 
@@ -38,9 +54,36 @@ static int measure(const run_t *run, double *flops_per_second, err_t *err) {
     return 0;
 }
 
+/* A copy of 64 MiB from the host, the best of a few. */
+static int measure_link(const run_t *run, double *bytes_per_second, err_t *err) {
+    backend_t *be = run->be;
+    size_t bytes = (size_t)64 << 20;
+    void *host = be->alloc(be, bytes, MEM_PINNED), *device = host ? be->alloc(be, bytes, MEM_DEVICE) : NULL;
+    int rc = device ? 0 : err_set(err, ERR_FAILED, "%s: out of memory", be->device);
+    *bytes_per_second = 0;
+    for (int i = 0; rc == 0 && i < 5; i++) {
+        double start = clock_seconds();
+        be->copy_in(be, device, host, bytes);
+        be->sync(be);
+        double rate = (double)bytes / (clock_seconds() - start);
+        if (rate > *bytes_per_second) *bytes_per_second = rate;
+    }
+    be->stalled(be);
+    if (device) be->free(be, device, MEM_DEVICE);
+    if (host) be->free(be, host, MEM_PINNED);
+    return rc;
+}
+
 int estimate_run(const run_t *run, const steps_t *steps, estimate_t *e, err_t *err) {
+    *e = (estimate_t){0};
     if (measure(run, &e->flops_per_second, err)) return err->code;
     e->flops = run_flops(run, steps);
     e->seconds = OTHER_WORK * e->flops / e->flops_per_second;
+    e->step_seconds = OTHER_WORK * estimate_step_flops(&run->model, &run->need, run->plan.layout.n_kept) /
+                      e->flops_per_second;
+    size_t paged = run->plan.optimizer_step_bytes + run->plan.weights_step_bytes;
+    if (paged == 0) return 0;
+    if (measure_link(run, &e->link_bytes_per_second, err)) return err->code;
+    e->link_seconds = (double)paged / e->link_bytes_per_second;
     return 0;
 }

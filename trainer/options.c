@@ -1,4 +1,4 @@
-#include "trainer/command.h"
+#include "trainer/options.h"
 
 #include <string.h>
 

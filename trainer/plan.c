@@ -286,8 +286,11 @@ void plan_print(const plan_t *p, size_t layers) {
         if (p->bytes[c]) log_info("  %-26s %12zu bytes  %9.1f MiB", pool_class_name((pool_class_t)c), p->bytes[c],
                                   mib(p->bytes[c]));
     print_paged(p, layers);
-    log_info("  %-26s %12zu bytes  %9.1f MiB  (limit %.1f MiB, free %.1f MiB)", "total", p->total, mib(p->total),
-             mib(p->limit), p->limit > p->total ? mib(p->limit - p->total) : 0.0);
+    log_info("  %-26s %12zu bytes  %9.1f MiB", "total", p->total, mib(p->total));
+    if (p->limit < SIZE_MAX)
+        log_info("  %-26s %12zu bytes  %9.1f MiB  (limit %.1f MiB)", "free",
+                 p->limit > p->total ? p->limit - p->total : 0, mib(p->limit > p->total ? p->limit - p->total : 0),
+                 mib(p->limit));
     if (p->bytes[POOL_GRADIENTS])
         log_info("  recomputed blocks: %zu of %zu  (none: %.1f MiB, all: %.1f MiB, nothing paged)",
                  layers - p->layout.n_kept, layers, mib(p->total_keep_all), mib(p->total_recompute_all));

@@ -72,7 +72,7 @@ int run_open(run_t *run, bool load_train, bool load_eval, bool need_chat, err_t 
     return run_open_data(run, load_train, load_eval, err);
 }
 
-static lora_spec_t spec_from_config(const config_t *c) {
+lora_spec_t run_lora_spec(const config_t *c) {
     lora_spec_t s = {.r = c->lora.r, .alpha = c->lora.alpha, .dropout = c->lora.dropout,
                      .rslora = c->lora.use_rslora, .f32 = c->lora.f32};
     memcpy(s.targets, c->lora.targets, sizeof s.targets);
@@ -102,7 +102,7 @@ static int check_adapter_dir(const char *dir, err_t *err) {
 }
 
 int run_set_lora(run_t *run, const char *adapter_dir, err_t *err) {
-    lora_spec_t spec = spec_from_config(&run->config);
+    lora_spec_t spec = run_lora_spec(&run->config);
     const char *dir = adapter_dir ? adapter_dir : run->config.lora.init;
     if (dir && check_adapter_dir(dir, err)) return err->code;
     if (adapter_dir && adapter_read_spec(adapter_dir, &spec, err)) return err->code;

@@ -32,6 +32,7 @@ int run_open(run_t *run, bool load_train, bool load_eval, bool need_chat, err_t 
 /* Only the datasets (and the tokenizer that they need), of a run that is open. */
 int run_open_data(run_t *run, bool load_train, bool load_eval, err_t *err);
 
+lora_spec_t run_lora_spec(const config_t *c);
 /* Adapters as the config describes them, or as a directory of adapters says (adapter_dir; NULL: config). */
 int run_set_lora(run_t *run, const char *adapter_dir, err_t *err);
 

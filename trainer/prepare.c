@@ -1,0 +1,27 @@
+#include "trainer/prepare.h"
+
+#include "base/log.h"
+
+optimizer_kind_t prepare_optimizer_kind(optim_t optim) {
+    bool is_8bit = optim == OPTIM_ADAMW_8BIT || optim == OPTIM_PAGED_ADAMW_8BIT;
+    return is_8bit ? OPTIMIZER_8BIT : OPTIMIZER_32BIT;
+}
+
+int prepare_run(run_t *run, steps_t *steps, err_t *err) {
+    const config_t *c = &run->config;
+    if (run_open(run, true, true, false, err) || run_set_lora(run, NULL, err)) return err->code;
+    batch_spec_t spec = steps_batch_spec(c);
+    steps_plan(steps, &run->train, &spec, c);
+    run->need.train_tokens = steps->max_tokens;
+    run->need.train_seg = steps->max_seg;
+    run->need.optimizer = prepare_optimizer_kind(c->training.optim);
+    if (run->eval.n_samples && c->training.eval_steps)
+        run_eval_extent(run, &run->eval, &run->need.eval_tokens, &run->need.eval_seg);
+    int rc = run_plan(run, err);
+    run_summary(run);
+    log_info("steps     %zu of %zu x %zu rows (%zu epoch%s begun), micro-batches of up to %zu tokens", steps->total,
+             spec.accumulation, spec.batch_size, steps->n_epochs, steps->n_epochs == 1 ? "" : "s",
+             steps->max_tokens);
+    plan_print(&run->plan, run->model.config.layers);
+    return rc;
+}
