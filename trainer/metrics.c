@@ -120,7 +120,6 @@ int metrics_step(metrics_t *m, const metrics_step_t *r, err_t *err) {
     add_real(&b, "tokens_per_second", r->tokens_per_second);
     add_count(&b, "peak_device_bytes", r->peak_device_bytes);
     add_count(&b, "paged_bytes", r->paged_bytes);
-    if (r->paged_bytes) add_real(&b, "paging_stall_seconds", r->paging_stall_seconds);
     add_real(&b, "elapsed_seconds", r->elapsed_seconds);
     return write_row(m, &b, err);
 }

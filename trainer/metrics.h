@@ -19,7 +19,7 @@ typedef struct {
     double tokens_per_second;
     size_t peak_device_bytes;
     size_t paged_bytes;           /* to and from the device: optimizer state and weights */
-    double paging_stall_seconds;  /* that computation waited for them; in the row only if paged_bytes > 0 */
+    double paging_stall_seconds;  /* that computation waited for them: for progress, not in the row */
     double elapsed_seconds;
 } metrics_step_t;
 

@@ -129,10 +129,12 @@ void progress_start(size_t total_steps, size_t start_step) {
 }
 
 static void plain_line(const metrics_step_t *s) {
-    char eta[16];
+    char eta[16], moved[16], paged[64] = "";
     remaining_time(s->step, eta);
-    log_info("step %zu/%zu  epoch %.2f  loss %.4f  grad_norm %.3f  lr %.2e  %.0f tok/s  eta %s", s->step, bar.total,
-             s->epoch, s->loss, s->grad_norm, s->learning_rate, s->tokens_per_second, eta);
+    format_bytes(s->paged_bytes, moved);
+    if (s->paged_bytes) snprintf(paged, sizeof paged, "  paged %s (waited %.3f s)", moved, s->paging_stall_seconds);
+    log_info("step %zu/%zu  epoch %.2f  loss %.4f  grad_norm %.3f  lr %.2e  %.0f tok/s%s  eta %s", s->step, bar.total,
+             s->epoch, s->loss, s->grad_norm, s->learning_rate, s->tokens_per_second, paged, eta);
 }
 
 void progress_step(const metrics_step_t *s, bool logged) {

@@ -117,8 +117,9 @@ static size_t memory_limit(const run_t *run) {
     size_t free_bytes, total;
     if (run->config.device.memory_limit) return run->config.device.memory_limit;
     run->be->mem_info(run->be, &free_bytes, &total);
-    /* A margin for what is not in the pool: the driver's and BLAS's buffers, the dataset, the page cache. */
-    return free_bytes - free_bytes / 8;
+    /* A margin for what is not in the pool: the dataset, BLAS's buffers and the page cache; the driver's own. */
+    size_t margin = run->be->unified ? free_bytes / 8 : (size_t)512 << 20;
+    return free_bytes > margin ? free_bytes - margin : 0;
 }
 
 static lora_t *lora_of(run_t *run) {
