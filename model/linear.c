@@ -35,7 +35,7 @@ void site_fwd(const block_ctx_t *ctx, size_t layer, site_t site, const void *x, 
     backend_t *be = m->be;
     const site_info_t *info = &site_info[site];
     for (size_t i = 0; i < info->n; i++)
-        be->gemm_weight(be, true, ctx->T, x, &m->layers[layer].w[info->kind[i]], 0.0f, y[i]);
+        be->gemm_weight(be, true, ctx->T, x, model_product_weight(m, layer, info->kind[i]), 0.0f, y[i]);
 
     const lora_t *lora = m->lora;
     const lora_site_t *ls = lora ? lora_site(lora, layer, site) : NULL;
@@ -60,7 +60,7 @@ void site_bwd(const block_ctx_t *ctx, size_t layer, site_t site, const void *x, 
     backend_t *be = m->be;
     const site_info_t *info = &site_info[site];
     for (size_t i = 0; dx && i < info->n; i++)
-        be->gemm_weight(be, false, ctx->T, dy[i], &m->layers[layer].w[info->kind[i]], i ? 1.0f : 0.0f, dx);
+        be->gemm_weight(be, false, ctx->T, dy[i], model_product_weight(m, layer, info->kind[i]), i ? 1.0f : 0.0f, dx);
 
     const lora_t *lora = m->lora;
     const lora_site_t *ls = lora_site(lora, layer, site);

@@ -13,6 +13,7 @@
 
 typedef struct {
     qweight_t w[LIN_COUNT];
+    qweight_t cached[LIN_COUNT]; /* the same in BF16, if the layer is one of model_t.n_cached */
     float *attn_norm, *ffn_norm; /* [C] */
 } layer_t;
 
@@ -28,6 +29,7 @@ typedef struct {
     layer_t *layers;
     size_t n_paged;         /* layers whose quantized weights stay in host memory, spread evenly; */
     pager_t pager;          /* a page each: codes and constants */
+    size_t n_cached;        /* the first layers have BF16 copies of their weights, for products */
     lora_t *lora;           /* NULL: the base model alone. Not owned. */
 } model_t;
 
@@ -38,9 +40,10 @@ void model_init(model_t *m, const model_config_t *c, backend_t *be, quant_type_t
 /* Tensors that the source has quantized already keep its quantization; before model_place. */
 void model_keep_quantized(model_t *m, const model_source_t *src);
 void model_free(model_t *m);
-/* Takes the places of all weights, anew each time. The linear layers of n_paged of the layers get none: they are fetched when a pass
- * comes to them (PAGER_SLOTS places serve them all). */
-void model_place(model_t *m, size_t n_paged, pool_t *pool);
+/* Takes the places of all weights, anew each time. The linear layers of n_paged of the layers get none: they are
+ * fetched when a pass comes to them (PAGER_SLOTS places serve them all). n_cached layers get another one for what they
+ * are dequantized to; not both, and only where act is BF16, which products then round to anyway. */
+void model_place(model_t *m, size_t n_paged, size_t n_cached, pool_t *pool);
 /* Streams every tensor from the source to its place, quantizing on the way. Host memory beside the pool: one
  * piece of a tensor (at most LOAD_PIECE values) and the fp32 constants of the tensor at hand. */
 int model_load(model_t *m, const model_source_t *src, err_t *err);
@@ -49,6 +52,8 @@ int model_open_pages(model_t *m, const pool_t *pool, const char *spill_dir, err_
 /* The weights of a layer on the device for ops queued between the two calls; dir: which layer comes next, 1 or -1. */
 void model_acquire_layer(model_t *m, size_t layer, int dir);
 void model_release_layer(model_t *m, size_t layer);
+/* What products with a linear layer read. */
+const qweight_t *model_product_weight(const model_t *m, size_t layer, linear_kind_t k);
 #define LOAD_PIECE ((size_t)4 << 20)
 
 /* ---- activations of a pass (acts.c) ---- */

@@ -79,10 +79,10 @@ static figures_t load(const char *path) {
     }
     model_init(&m, model_source_config(src), be, QUANT_NF4, true, 64);
     pool_t count = pool_counting(be);
-    model_place(&m, 0, &count);
+    model_place(&m, 0, 0, &count);
     assert_ok(pool_open(&pool, be, count.used, &err), err);
     memset(pool.base, 1, pool.size);
-    model_place(&m, 0, &pool);
+    model_place(&m, 0, 0, &pool);
     f.pool = pool.size;
 
     sampler_t s = {0};

@@ -19,7 +19,7 @@ enum { LAYERS = 8, VOCAB = 320, STEPS = 4 };
 typedef struct {
     size_t limit;             /* 0: none */
     optim_t optim;
-    bool page_weights, bf16;
+    bool page_weights, cache_weights, bf16;
     const char *spill;
     tristate_t checkpointing;
     size_t micro_batches;     /* a step; 0: one */
@@ -75,7 +75,10 @@ static int start(run_t *run, const asked_t *asked, err_t *err) {
     c->training.gradient_checkpointing = asked->checkpointing;
     run->need.optimizer = asked->optim >= OPTIM_PAGED_ADAMW_8BIT ? OPTIMIZER_8BIT : OPTIMIZER_32BIT;
     for (int i = 0; i < LIN_COUNT; i++) c->lora.targets[i] = true;
-    if (run_open(run, false, false, false, err) || run_set_lora(run, NULL, err) || run_plan(run, err)) return err->code;
+    c->device.cache_weights = asked->cache_weights;
+    if (run_open(run, false, false, false, err) || run_set_lora(run, NULL, err)) return err->code;
+    run->be->unified = false; /* as a card that has memory of its own */
+    if (run_plan(run, err)) return err->code;
     real_alloc = run->be->alloc;
     run->be->alloc = counting_alloc;
     pinned_fails = asked->no_pinned;
@@ -311,6 +314,28 @@ static void test_passes(void **state) {
     free(free_run.master);
 }
 
+/* Dequantized copies take what is left over, a layer at a time, and change nothing. */
+static void test_cached_weights(void **state) {
+    (void)state;
+    asked_t a = {.optim = OPTIM_PAGED_ADAMW_32BIT, .bf16 = true, .checkpointing = TRI_FALSE};
+    ended_t free_run = run_with(&a);
+    size_t bytes = state_bytes(&a), one = 0;
+    for (int k = 0; k < LIN_COUNT; k++) one += pool_round((k == LIN_K || k == LIN_V ? 32 : k < LIN_GATE ? 96 : 200) * 96 * 2);
+    a.cache_weights = true;
+    for (size_t n = 0; n <= LAYERS + 1; n += 3) {
+        a.limit = free_run.plan.total + n * one + one / 2;
+        ended_t e = same_as(&free_run, &a, bytes);
+        assert_int_equal(e.plan.layout.n_cached, n < LAYERS ? n : LAYERS);
+        assert_int_equal(e.plan.bytes[POOL_CACHE], e.plan.layout.n_cached * one);
+        assert_int_equal(e.plan.optimizer_step_bytes, 0);
+    }
+    /* Never instead of something else. */
+    a.limit = free_run.plan.total - 1;
+    ended_t e = same_as(&free_run, &a, bytes);
+    assert_int_equal(e.plan.layout.n_cached, 0);
+    free(free_run.master);
+}
+
 /* ---- faults ----------------------------------------------------------------------------------------------- */
 
 static void test_no_room_to_spill(void **state) {
@@ -352,7 +377,8 @@ int main(void) {
         cmocka_unit_test(test_pressure_bf16),    cmocka_unit_test(test_streaming),
         cmocka_unit_test(test_other_memory),
         cmocka_unit_test(test_unpaged_is_refused), cmocka_unit_test(test_weights),
-        cmocka_unit_test(test_passes),           cmocka_unit_test(test_no_room_to_spill),
+        cmocka_unit_test(test_passes),           cmocka_unit_test(test_cached_weights),
+        cmocka_unit_test(test_no_room_to_spill),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

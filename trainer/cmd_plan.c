@@ -76,6 +76,7 @@ static void outline_open(outline_t *o, const config_t *c, const model_config_t *
                             .micro_batches = c->training.accumulation,
                             .optimizer = prepare_optimizer_kind(c->training.optim),
                             .page_optimizer = config_pages_optimizer(c), .page_weights = c->device.page_weights,
+                            .cache_weights = c->device.cache_weights,
                             .checkpointing = c->training.gradient_checkpointing};
     if (c->data.eval && c->training.eval_steps) {
         o->need.eval_tokens = tokens;
@@ -99,6 +100,8 @@ static void print_card(const outline_t *o, const plan_t *p, const card_t *card) 
     if (p->layout.n_paged)
         strbuf_addf(&b, "; weights of %zu layers paged: %.1f GiB a step", p->layout.n_paged,
                     (double)p->weights_step_bytes / gib);
+    if (p->layout.n_cached)
+        strbuf_addf(&b, ", %.1f GiB of it weights dequantized once", (double)p->bytes[POOL_CACHE] / gib);
     strbuf_addf(&b, "; about %.1f s a step", computing > link ? computing : link);
     if (link > 0)
         strbuf_addf(&b, ", %.1f s of it waiting for copies (%.1f s at %.0f GB/s)", link > computing ? link - computing : 0,
@@ -130,7 +133,9 @@ static void print_needs(outline_t *o, const char *name) {
     log_info("lora      r %zu: %.2f M trainable parameters", o->lora.spec.r, (double)o->lora.count / 1e6);
     log_info("steps     of %zu x %zu rows, the data not looked at: micro-batches of up to %zu tokens",
              c->training.accumulation, c->training.batch_size, o->need.train_tokens);
-    plan_make(&p, &o->model, &o->lora, &o->need, SIZE_MAX, &ignored);
+    plan_need_t need = o->need;
+    need.cache_weights = false; /* that is for what a card has left over */
+    plan_make(&p, &o->model, &o->lora, &need, SIZE_MAX, &ignored);
     plan_print(&p, m->layers);
 }
 

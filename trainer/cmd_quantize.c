@@ -213,10 +213,10 @@ static int quantize(const char *model, const char *out_dir, const asked_t *asked
         quant_type_t type = asked->type && !strcmp(asked->type, "fp4") ? QUANT_FP4 : QUANT_NF4;
         model_init(&m, model_source_config(src), be, type, !asked->no_double_quant, 1);
         pool_t count = pool_counting(be);
-        model_place(&m, 0, &count);
+        model_place(&m, 0, 0, &count);
         rc = pool_open(&pool, be, count.used, err);
         if (rc == 0) {
-            model_place(&m, 0, &pool);
+            model_place(&m, 0, 0, &pool);
             rc = model_load(&m, src, err);
         }
         if (rc == 0) rc = write_model(&m, src, tmp, err);

@@ -57,6 +57,7 @@ typedef struct {
         char *backend;        /* "auto", "cpu", "cuda" */
         size_t memory_limit;  /* bytes; 0: auto */
         bool page_weights;    /* auto; false: never */
+        bool cache_weights;   /* auto; false: off */
         char *spill;          /* NULL: none */
         int threads;          /* 0: auto */
     } device;

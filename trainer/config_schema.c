@@ -34,6 +34,7 @@ static const char *const word_null[] = {"null", NULL};
 static const char *const lora_dtypes[] = {"bf16", "f32", NULL};
 static const char *const train_on[] = {"completion", "all", NULL};
 static const char *const page_weights[] = {"never", "auto", NULL};
+static const char *const cache_weights[] = {"off", "auto", NULL};
 
 #define AT(field) offsetof(config_t, field)
 #define MANY 1000000000.0 /* the most steps, tokens and the like */
@@ -103,6 +104,7 @@ const config_key_t config_keys[] = {
     {"device", "backend", KEY_WORD, AT(device.backend), "auto", .words = backends},
     {"device", "memory_limit", KEY_AUTO_BYTES, AT(device.memory_limit), "auto", .min = 4096, .max = 1125899906842624.0},
     {"device", "page_weights", KEY_FLAG, AT(device.page_weights), "auto", .words = page_weights},
+    {"device", "cache_weights", KEY_FLAG, AT(device.cache_weights), "auto", .words = cache_weights},
     {"device", "spill", KEY_NONE_PATH, AT(device.spill), "none", .words = word_none},
     {"device", "threads", KEY_AUTO_WHOLE, AT(device.threads), "auto", .min = 1, .max = 1024},
 };

@@ -22,7 +22,7 @@ static size_t chunk_rows(const model_t *m, const plan_need_t *need) {
 
 void plan_place_fixed(pool_t *pool, model_t *m, lora_t *lora, optimizer_t *opt, kv_cache_t *cache,
                       const plan_need_t *need, const layout_t *layout) {
-    model_place(m, layout->n_paged, pool);
+    model_place(m, layout->n_paged, layout->n_cached, pool);
     if (lora) lora_place(lora, pool, opt != NULL);
     if (opt) optimizer_place(opt, need->optimizer, lora, layout->n_homes, pool);
     if (cache) kv_cache_place(cache, m, need->cache, pool);
@@ -89,6 +89,14 @@ static size_t top_of(const taken_t *t) {
     return t->fixed + most(t->acts, t->eval);
 }
 
+/* Bytes of the whole run with every optimizer page on the device and nothing in its way. */
+static size_t total_unpaged(const question_t *q, const layout_t *layout) {
+    layout_t all = *layout;
+    all.n_homes = SIZE_MAX;
+    taken_t t = take(q, &all);
+    return top_of(&t) + t.homes;
+}
+
 /* ---- the choice ----------------------------------------------------------------------------------------- */
 
 /* The most homes that leave room for the update; SIZE_MAX: there is none even without any. */
@@ -153,13 +161,19 @@ static bool choose_paged(const question_t *q, layout_t *layout, size_t limit) {
     return false;
 }
 
-/* ---- the figures of the choice ---------------------------------------------------------------------------- */
-
-static size_t total_unpaged(const question_t *q, size_t n_kept) {
-    layout_t layout = {.chunk = q->p->layout.chunk, .n_kept = n_kept, .n_homes = SIZE_MAX};
-    taken_t t = take(q, &layout);
-    return top_of(&t) + t.homes;
+/* Products round to BF16 what they dequantize, so a copy in BF16 is as good; worth its place only if nothing else wants
+ * it. */
+static void choose_cached(const question_t *q, layout_t *layout, size_t limit) {
+    size_t L = q->m->config.layers, all = total_unpaged(q, layout);
+    if (!q->need->cache_weights || q->m->quant == QUANT_NONE || q->m->be->act != DT_BF16) return;
+    if (layout->n_kept < L || layout->n_paged || all > limit) return;
+    layout->n_cached = 1;
+    size_t one = total_unpaged(q, layout) - all;
+    layout->n_cached = (limit - all) / one < L ? (limit - all) / one : L;
+    q->p->total = total_unpaged(q, layout);
 }
+
+/* ---- the figures of the choice ---------------------------------------------------------------------------- */
 
 static void count_paged(const question_t *q, size_t top_of_training) {
     plan_t *p = q->p;
@@ -171,7 +185,7 @@ static void count_paged(const question_t *q, size_t top_of_training) {
         p->optimizer_step_bytes = 2 * pager_away_bytes(&opt.pager, p->total, top_of_training);
         optimizer_free(&opt);
     }
-    model_place(q->m, p->layout.n_paged, &pool);
+    model_place(q->m, p->layout.n_paged, p->layout.n_cached, &pool);
     const pager_t *w = &q->m->pager;
     p->host_weights = pager_away_bytes(w, 0, 0);
     /* A pass begins with the pages in the slots with which the one before ended. */
@@ -256,10 +270,12 @@ int plan_make(plan_t *p, model_t *m, lora_t *lora, const plan_need_t *need, size
     question_t q = {m, lora, need, p};
     layout_t layout = p->layout;
     bool training = need->train_tokens != 0;
-    p->total_keep_all = training ? total_unpaged(&q, m->config.layers) : 0;
-    p->total_recompute_all = training ? total_unpaged(&q, 0) : 0;
+    p->total_recompute_all = training ? total_unpaged(&q, &layout) : 0;
+    layout.n_kept = m->config.layers;
+    p->total_keep_all = training ? total_unpaged(&q, &layout) : 0;
     bool ok = training ? choose_kept(&q, &layout, limit) : fits(&q, &layout, limit);
     if (!ok) ok = choose_paged(&q, &layout, limit);
+    if (ok && training) choose_cached(&q, &layout, limit);
     fill_in(&q, &layout);
     return ok ? 0 : does_not_fit(&q, err);
 }

@@ -1,6 +1,7 @@
 /* What a run takes of the device's memory, known before it starts: the layout of the run on a counting pool. What does
  * not fit is paged out or recomputed, in this order: optimizer pages leave for the largest micro-batches, blocks are
- * recomputed in the backward, layers' quantized weights stay in host memory and are fetched by each pass. */
+ * recomputed in the backward, layers' quantized weights stay in host memory and are fetched by each pass. What is left
+ * over when all fits keeps dequantized weights. */
 #ifndef TRAINER_PLAN_H
 #define TRAINER_PLAN_H
 
@@ -17,6 +18,7 @@ typedef struct {
     optimizer_kind_t optimizer;     /* of the training */
     bool page_optimizer;            /* optimizer state may leave the device */
     bool page_weights;              /* frozen weights may be kept in host memory */
+    bool cache_weights;             /* dequantized weights may be kept, where there is room for all else */
     tristate_t checkpointing;       /* of the training */
 } plan_need_t;
 
@@ -26,6 +28,7 @@ typedef struct {
     size_t n_kept;  /* blocks that keep their activations */
     size_t n_homes; /* optimizer pages that have a place of their own on the device */
     size_t n_paged; /* layers whose quantized weights are fetched by each pass */
+    size_t n_cached; /* layers whose weights are kept dequantized too */
 } layout_t;
 
 typedef struct {

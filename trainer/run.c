@@ -160,6 +160,8 @@ int run_plan(run_t *run, err_t *err) {
     need->micro_batches = c->training.accumulation;
     need->page_optimizer = may_page(run) && config_pages_optimizer(c);
     need->page_weights = may_page(run) && c->device.page_weights;
+    /* Where memory is the host's, others have a use for it; and a CPU dequantizes in no time beside its products. */
+    need->cache_weights = !run->be->unified && c->device.cache_weights;
     return plan_make(&run->plan, &run->model, lora_of(run), need, memory_limit(run), err);
 }
 
