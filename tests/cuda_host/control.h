@@ -1,0 +1,34 @@
+/* The emulator's controls, for tests and for the environment. Usable from C. */
+#ifndef CUDA_HOST_CONTROL_H
+#define CUDA_HOST_CONTROL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* All that is drawn at random follows from this: the order of blocks and threads, when copies land, how far streams
+ * run ahead. Without a call: the environment variable CUDA_HOST_SEED, or 1. Faults name the seed. */
+void cuda_host_seed(uint64_t seed);
+
+/* The simulated device's memory, for allocations from now on. Without a call: CUDA_HOST_MEMORY (bytes), or 1 GiB. */
+void cuda_host_set_memory(size_t bytes);
+size_t cuda_host_used_memory(void);
+
+/* The n-th allocation of device memory from now on fails (1: the next one); 0: none. */
+void cuda_host_fail_allocation(unsigned n);
+
+/* The simulated machine: how many devices, which compute capability, which CUDA the driver is for (13000 for 13.0).
+ * Without a call: one device of capability 9.0, driver 13.0. */
+void cuda_host_set_device(int count, int major, int minor, int driver);
+
+/* So far: kernels run, and their blocks. For tests that must know that something ran. */
+uint64_t cuda_host_launches(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

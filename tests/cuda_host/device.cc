@@ -1,0 +1,180 @@
+/* The simulated machine: devices, their limits, attributes of kernels, errors. */
+#include <cstdio>
+#include <cstring>
+#include <map>
+
+#include "control.h"
+#include "cuda_host.h"
+#include "memory.h"
+#include "scheduler.h"
+
+namespace cuda_host {
+
+enum { RUNTIME_VERSION = 13000, SHARED_DEFAULT = 48 << 10, SHARED_OPTIN = 227 << 10, MAX_THREADS = 1024 };
+
+static int n_devices = 1, capability[2] = {9, 0}, driver_version = RUNTIME_VERSION;
+static cudaError_t last_error = cudaSuccess;
+static std::map<const void *, int> *dynamic_limits = new std::map<const void *, int>;
+
+cudaError_t device_error(cudaError_t e) {
+    if (e != cudaSuccess) last_error = e;
+    return e;
+}
+
+cudaError_t function_set_attribute(const void *function, cudaFuncAttribute attribute, int value) {
+    if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
+    if (value < 0 || value > SHARED_OPTIN) return device_error(cudaErrorInvalidValue);
+    (*dynamic_limits)[function] = value;
+    return cudaSuccess;
+}
+
+static size_t dynamic_limit(const void *function) {
+    auto it = dynamic_limits->find(function);
+    return it == dynamic_limits->end() ? (size_t)SHARED_DEFAULT : (size_t)it->second;
+}
+
+cudaError_t function_attributes(cudaFuncAttributes *a, const void *function) {
+    *a = {};
+    a->maxThreadsPerBlock = MAX_THREADS;
+    a->maxDynamicSharedSizeBytes = (int)dynamic_limit(function);
+    return cudaSuccess;
+}
+
+void grid_check(const grid_t *g, site_t at) {
+    dim3 b = g->block, n = g->grid;
+    uint64_t threads = (uint64_t)b.x * b.y * b.z;
+    if (threads == 0 || threads > MAX_THREADS || b.z > 64)
+        fault(at, "launch of %s: block of (%u,%u,%u) threads; a block has 1 to %d", g->kernel, b.x, b.y, b.z,
+              MAX_THREADS);
+    if (n.x == 0 || n.y == 0 || n.z == 0 || n.x > 0x7fffffffu || n.y > 65535 || n.z > 65535)
+        fault(at, "launch of %s: grid of (%u,%u,%u) blocks; x is 1 to 2^31-1, y and z are 1 to 65535", g->kernel, n.x,
+              n.y, n.z);
+    size_t limit = dynamic_limit(g->function);
+    if (g->dynamic > limit)
+        fault(at, "launch of %s: %zu bytes of dynamic shared memory; cudaFuncSetAttribute() allowed %zu", g->kernel,
+              g->dynamic, limit);
+}
+
+void check_argument(const void *p, const char *kernel, int index, site_t at) {
+    size_t left;
+    if (p && memory_kind(p, &left) == MEMORY_PAGEABLE)
+        fault(at, "launch of %s: argument %d is %p, which is host memory", kernel, index, p);
+}
+
+} // namespace cuda_host
+
+using namespace cuda_host;
+
+cudaError_t cudaGetDeviceCount(int *count) {
+    *count = 0;
+    if (driver_version == 0) return device_error(cudaErrorNoDevice);
+    if (driver_version < RUNTIME_VERSION) return device_error(cudaErrorInsufficientDriver);
+    if (n_devices == 0) return device_error(cudaErrorNoDevice);
+    *count = n_devices;
+    return cudaSuccess;
+}
+
+cudaError_t cudaSetDevice(int device) {
+    int n;
+    cudaError_t e = cudaGetDeviceCount(&n);
+    if (e != cudaSuccess) return e;
+    return device >= 0 && device < n ? cudaSuccess : device_error(cudaErrorInvalidDevice);
+}
+
+cudaError_t cudaGetDevice(int *device) {
+    *device = 0;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device) {
+    cudaError_t e = cudaSetDevice(device);
+    if (e != cudaSuccess) return e;
+    size_t free_bytes;
+    *p = {};
+    snprintf(p->name, sizeof p->name, "emulated GPU");
+    cudaMemGetInfo(&free_bytes, &p->totalGlobalMem);
+    p->sharedMemPerBlock = SHARED_DEFAULT;
+    p->sharedMemPerBlockOptin = SHARED_OPTIN;
+    p->sharedMemPerMultiprocessor = SHARED_OPTIN + 1024;
+    p->major = capability[0];
+    p->minor = capability[1];
+    p->multiProcessorCount = 4; /* few: grids sized by it stay small, and their loops run more than once */
+    p->warpSize = 32;
+    p->maxThreadsPerBlock = MAX_THREADS;
+    p->maxThreadsPerMultiProcessor = 2048;
+    p->regsPerBlock = p->regsPerMultiprocessor = 65536;
+    p->l2CacheSize = 50 << 20;
+    p->asyncEngineCount = 3;
+    p->memoryBusWidth = 5120;
+    return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device) {
+    cudaDeviceProp p;
+    cudaError_t e = cudaGetDeviceProperties(&p, device);
+    if (e != cudaSuccess) return e;
+    switch (attribute) {
+    case cudaDevAttrMaxThreadsPerBlock: *value = p.maxThreadsPerBlock; break;
+    case cudaDevAttrMultiProcessorCount: *value = p.multiProcessorCount; break;
+    case cudaDevAttrL2CacheSize: *value = p.l2CacheSize; break;
+    case cudaDevAttrMaxThreadsPerMultiProcessor: *value = p.maxThreadsPerMultiProcessor; break;
+    case cudaDevAttrComputeCapabilityMajor: *value = p.major; break;
+    case cudaDevAttrComputeCapabilityMinor: *value = p.minor; break;
+    case cudaDevAttrMaxSharedMemoryPerMultiprocessor: *value = (int)p.sharedMemPerMultiprocessor; break;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = (int)p.sharedMemPerBlockOptin; break;
+    default: return device_error(cudaErrorInvalidValue);
+    }
+    return cudaSuccess;
+}
+
+cudaError_t cudaDriverGetVersion(int *version) {
+    *version = driver_version;
+    return cudaSuccess;
+}
+
+cudaError_t cudaRuntimeGetVersion(int *version) {
+    *version = RUNTIME_VERSION;
+    return cudaSuccess;
+}
+
+cudaError_t cudaPeekAtLastError() { return last_error; }
+
+cudaError_t cudaGetLastError() {
+    cudaError_t e = last_error;
+    last_error = cudaSuccess;
+    return e;
+}
+
+static const struct {
+    cudaError_t error;
+    const char *name, *text;
+} errors[] = {
+    {cudaSuccess, "cudaSuccess", "no error"},
+    {cudaErrorInvalidValue, "cudaErrorInvalidValue", "invalid argument"},
+    {cudaErrorMemoryAllocation, "cudaErrorMemoryAllocation", "out of memory"},
+    {cudaErrorInsufficientDriver, "cudaErrorInsufficientDriver",
+     "CUDA driver version is insufficient for CUDA runtime version"},
+    {cudaErrorNoDevice, "cudaErrorNoDevice", "no CUDA-capable device is detected"},
+    {cudaErrorInvalidDevice, "cudaErrorInvalidDevice", "invalid device ordinal"},
+    {cudaErrorInvalidResourceHandle, "cudaErrorInvalidResourceHandle", "invalid resource handle"},
+    {cudaErrorNotReady, "cudaErrorNotReady", "device not ready"},
+};
+
+const char *cudaGetErrorString(cudaError_t e) {
+    for (const auto &x : errors)
+        if (x.error == e) return x.text;
+    return "unrecognized error code";
+}
+
+const char *cudaGetErrorName(cudaError_t e) {
+    for (const auto &x : errors)
+        if (x.error == e) return x.name;
+    return "unrecognized error code";
+}
+
+void cuda_host_set_device(int count, int major, int minor, int driver) {
+    n_devices = count;
+    capability[0] = major;
+    capability[1] = minor;
+    driver_version = driver;
+}
