@@ -217,6 +217,10 @@ struct backend {
  * the oracle, for tests. */
 int backend_open_cpu(dtype_t act, int threads, bool reference, backend_t **be, err_t *err);
 
+/* Opens the CUDA backend on the current device; only in builds that have it. ERR_USAGE, with what is missing, where no
+ * GPU is usable: none there, a driver that is too old, a GPU older than sm_80. */
+int backend_open_cuda(dtype_t act, backend_t **be, err_t *err);
+
 /* Opens what a config names: "auto", "cpu" or "cuda" (auto: CUDA where there is a usable GPU, else the CPU).
  * compute DT_COUNT: the backend's own default. The one place that knows which backends are built in. */
 int backend_open(const char *name, dtype_t compute, int threads, backend_t **be, err_t *err);

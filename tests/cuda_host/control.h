@@ -2,12 +2,16 @@
 #ifndef CUDA_HOST_CONTROL_H
 #define CUDA_HOST_CONTROL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* False in a test program that is linked with the real CUDA backend: there all of the following does nothing. */
+bool cuda_host_emulated(void);
 
 /* All that is drawn at random follows from this: the order of blocks and threads, when copies land, how far streams
  * run ahead. Without a call: the environment variable CUDA_HOST_SEED, or 1. Faults name the seed. */

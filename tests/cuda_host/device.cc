@@ -172,6 +172,8 @@ const char *cudaGetErrorName(cudaError_t e) {
     return "unrecognized error code";
 }
 
+bool cuda_host_emulated(void) { return true; }
+
 void cuda_host_set_device(int count, int major, int minor, int driver) {
     n_devices = count;
     capability[0] = major;

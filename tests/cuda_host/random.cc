@@ -6,16 +6,16 @@
 namespace cuda_host {
 
 static uint64_t seed, state;
-static bool seeded;
+static unsigned n_schedules; /* begun */
 
 static void begin(uint64_t s) {
-    seeded = true;
+    n_schedules++;
     seed = s;
     state = s;
 }
 
 static void begin_once() {
-    if (seeded) return;
+    if (n_schedules) return;
     const char *s = getenv("CUDA_HOST_SEED");
     begin(s ? strtoull(s, nullptr, 0) : 1);
 }
@@ -23,6 +23,11 @@ static void begin_once() {
 uint64_t schedule_seed() {
     begin_once();
     return seed;
+}
+
+unsigned schedule_number() {
+    begin_once();
+    return n_schedules;
 }
 
 /* SplitMix64. */

@@ -44,6 +44,7 @@ const char *op_name(op_t op);
 uint32_t draw(uint32_t below);
 bool draw_chance(uint32_t of); /* 1 in `of` */
 uint64_t schedule_seed();
+unsigned schedule_number(); /* counts the seeds that were set */
 
 } // namespace cuda_host
 

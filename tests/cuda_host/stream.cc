@@ -19,6 +19,7 @@ struct stream_t {
     uint64_t given, done; /* pieces of work */
     bool blocking;        /* ordered with the default stream */
     uint32_t eagerness;   /* of 4 */
+    unsigned schedule;    /* that it was drawn under */
 };
 
 struct event_t {
@@ -35,7 +36,6 @@ static stream_t *stream_new(bool blocking) {
     streams->push_back(std::make_unique<stream_t>());
     stream_t *s = streams->back().get();
     s->blocking = blocking;
-    s->eagerness = draw(5);
     return s;
 }
 
@@ -64,6 +64,10 @@ static void run_until(stream_t *s, uint64_t at) {
 static void run_by_itself() {
     for (size_t i = 0; i < streams->size(); i++) {
         stream_t *s = (*streams)[i].get();
+        if (s->schedule != schedule_number()) {
+            s->schedule = schedule_number();
+            s->eagerness = draw(5);
+        }
         while (!s->queue.empty() && draw(4) < s->eagerness) run_one(s);
     }
 }

@@ -1,0 +1,39 @@
+# The CUDA backend compiled for the host: kernels against the emulator of this folder instead of CUDA, the GEMM on
+# CBLAS instead of cuBLAS. Object libraries, since what they define must win over the same names in the qlora library.
+file(GLOB CUDA_KERNELS CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/cuda/*.cu)
+list(FILTER CUDA_KERNELS EXCLUDE REGEX "/gemm_cublas\\.cu$")
+file(GLOB CUDA_EMULATOR CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/cuda_host/*.cc)
+# Here, in tests/, a kernel file is C++; in the directory above it is CUDA.
+set_source_files_properties(${CUDA_KERNELS} PROPERTIES LANGUAGE CXX)
+
+# Kernels as nvcc sees them: a uint4 may be read as eight bf16, and #pragma unroll is known. -O1 compiles in half the
+# time of -O2 and runs nearly as fast: most of the time goes into changing fibers. Misaligned vector access, which a
+# GPU refuses, ends the program here too.
+set(CUDA_KERNEL_OPTIONS -x c++ -O1 -fno-strict-aliasing -Wno-unknown-pragmas -fsanitize=alignment
+  -fno-sanitize-recover=alignment)
+
+function(add_cuda_host suffix)
+  add_library(cuda_host_kernels${suffix} OBJECT ${CUDA_KERNELS})
+  target_compile_options(cuda_host_kernels${suffix} PRIVATE ${CUDA_KERNEL_OPTIONS} ${ARGN})
+  add_library(cuda_host_emulator${suffix} OBJECT ${CUDA_EMULATOR})
+  add_library(cuda_host${suffix} INTERFACE)
+  foreach(part kernels emulator)
+    target_include_directories(cuda_host_${part}${suffix} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/cuda_host)
+    target_link_libraries(cuda_host_${part}${suffix} PRIVATE qlora)
+    target_sources(cuda_host${suffix} INTERFACE $<TARGET_OBJECTS:cuda_host_${part}${suffix}>)
+  endforeach()
+  target_sources(cuda_host${suffix} INTERFACE $<TARGET_OBJECTS:cuda_host_backend>)
+  target_link_libraries(cuda_host${suffix} INTERFACE qlora)
+  target_link_options(cuda_host${suffix} INTERFACE -fsanitize=alignment)
+endfunction()
+
+# model/backend.c as a build with CUDA compiles it.
+add_library(cuda_host_backend OBJECT ${CMAKE_SOURCE_DIR}/model/backend.c)
+target_compile_definitions(cuda_host_backend PRIVATE QLORA_CUDA)
+target_link_libraries(cuda_host_backend PRIVATE qlora)
+
+add_cuda_host("")
+
+# The whole program with device.backend cuda on the emulated GPU, for the command line tests.
+add_executable(qlora-train-cudahost ${CMAKE_SOURCE_DIR}/trainer/main.c)
+target_link_libraries(qlora-train-cudahost PRIVATE cuda_host)

@@ -1,0 +1,14 @@
+/* In place of the emulator, for test programs that run on a real GPU. */
+#include "control.h"
+
+bool cuda_host_emulated(void) {
+    return false;
+}
+
+void cuda_host_seed(uint64_t seed) {
+    (void)seed;
+}
+
+size_t cuda_host_used_memory(void) {
+    return 0;
+}
