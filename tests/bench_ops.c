@@ -75,7 +75,8 @@ static void time_op(const char *name, const char *shape, void (*f)(const call_t 
 
 static void open_rig(rig_t *r, backend_t *be) {
     const workspace_need_t need = {.max_tokens = T, .max_weight = (size_t)V * C, .max_quantized = (size_t)F * C,
-                                   .max_width = F, .max_kv = T, .logit_rows = 512, .vocab = V, .attn = {HQ, HKV, D, 0, 0.125f}};
+                                   .max_width = F, .max_kv = T, .logit_rows = 512, .vocab = V,
+                                   .attn = {HQ, HKV, D, 0, 0.125f}};
     rig_init(r, be, 1);
     rig_workspace(r, &need);
 }

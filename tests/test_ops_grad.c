@@ -188,7 +188,8 @@ static backend_t *open_cpu(bool reference) {
 
 static void rig_open(rig_t *r, backend_t *be) {
     const workspace_need_t need = {.max_tokens = TOKENS, .max_weight = W_ROWS * W_COLS,
-                                   .max_quantized = W_ROWS * W_COLS, .max_width = 64, .max_kv = TOKENS, .logit_rows = ROWS, .vocab = VOCAB, .attn = {HQ, HKV, D, 0, 1}};
+                                   .max_quantized = W_ROWS * W_COLS, .max_width = 64, .max_kv = TOKENS,
+                                   .logit_rows = ROWS, .vocab = VOCAB, .attn = {HQ, HKV, D, 0, 1}};
     rig_init(r, be, 1);
     rig_workspace(r, &need);
 }
