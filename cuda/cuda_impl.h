@@ -73,7 +73,8 @@ typedef struct {
     cudaEvent_t landed[2];
     stalls_t stalls;
     cuda_workspace_t layout; /* the answer of the last workspace_bytes(): be->workspace is of that size */
-    device_tables_t *tables; /* device */
+    device_tables_t *tables; /* on the device */
+    const dynamic_map_t *signed_map, *unsigned_map; /* in it */
     void *gemm;              /* gemm_cublas.cu's own */
 
     cudaStream_t dequant; /* runs ahead of LANE_COMPUTE, so that a weight is there when its product begins */
