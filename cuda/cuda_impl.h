@@ -80,8 +80,9 @@ typedef struct {
     cudaStream_t dequant; /* runs ahead of LANE_COMPUTE, so that a weight is there when its product begins */
     weight_slot_t slot[2];
     size_t slot_next;
-    void *slot_workspace;  /* be->workspace when they were last used */
-    bool weights_touched;  /* LANE_COMPUTE was given work since then that may write weights */
+    void *slot_workspace; /* be->workspace when a slot was last filled */
+    bool weights_touched; /* since then LANE_COMPUTE was given work that may write weights */
+    cudaEvent_t touched;  /* then the dequant stream waits for this first */
 } cuda_impl_t;
 
 static inline cuda_impl_t *cuda_impl(const backend_t *be) {
@@ -96,6 +97,8 @@ static inline cudaStream_t compute_stream(const backend_t *be) {
 /* Scratch for the op that is being queued on LANE_COMPUTE, 256-byte aligned, until the next op. CUDA_SCRATCH_MIN is
  * always there; an op that may need more says so in workspace.c. */
 void *compute_scratch(const backend_t *be, size_t bytes);
+/* Where dequantized weight i (0, 1) lies; CHECKs that `bytes` are there. */
+void *weight_scratch(const backend_t *be, size_t i, size_t bytes);
 
 /* Blocks of a grid that covers n with `each` per block; at least one. */
 static inline unsigned grid_for(size_t n, size_t each) {
@@ -104,14 +107,24 @@ static inline unsigned grid_for(size_t n, size_t each) {
     return (unsigned)blocks;
 }
 
-/* A contiguous piece of at most STAGING_PIECE bytes at the same offset of staging.host and staging.device; may wait
+/* The offset of a piece of at most STAGING_PIECE bytes in staging.host and staging.device, 256-byte aligned; may wait
  * for older pieces. staging_release: it is free when LANE_COMPUTE has done what it was given so far. */
 #define STAGING_PIECE ((size_t)4 << 20)
-size_t staging_take(backend_t *be, size_t bytes);
-void staging_release(backend_t *be);
+size_t staging_take(cuda_impl_t *impl, size_t bytes);
+void staging_release(cuda_impl_t *impl);
+
+/* What the parts of cuda_impl_t need; close also takes what was opened in part. */
+int cuda_memory_open(cuda_impl_t *impl, err_t *err);
+void cuda_memory_close(cuda_impl_t *impl);
+int cuda_lanes_open(cuda_impl_t *impl, err_t *err);
+void cuda_lanes_close(cuda_impl_t *impl);
+/* 0, or ERR_FAILED with a message: for the calls of opening, which need not work. */
+#define CUDA_TRY(call, err) cuda_try((call), #call, err)
+int cuda_try(cudaError_t status, const char *what, err_t *err);
 
 /* Each fills its part of the table. */
 void cuda_memory_ops(backend_t *be);
+void cuda_lane_ops(backend_t *be);
 void cuda_gemm_ops(backend_t *be);
 void cuda_quant_ops(backend_t *be);
 void cuda_weight_ops(backend_t *be);

@@ -6,9 +6,6 @@
 
 #include "model/element.h"
 
-/* bitsandbytes divides by at least this, so that a block of zeros stays one. */
-#define ABSMAX_MIN 1e-38f
-
 const float quant_table_nf4[16] = {
     -1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f,
     -0.28444138169288635f, -0.18477343022823334f, -0.09105003625154495f, 0.0f,
@@ -29,14 +26,12 @@ const float quant_table_int4[16] = {
     0.0f, 1 / 7.0f, 2 / 7.0f, 3 / 7.0f, 4 / 7.0f, 5 / 7.0f, 6 / 7.0f, 1.0f,
 };
 
-/* What each 4-bit type writes: its codes by ascending value. INT4 leaves out its code 0. */
-typedef struct {
+/* Codes by ascending value. INT4 leaves out its code 0. */
+static const struct {
     const float *table;
     int n;
     uint8_t ascending[16];
-} code_order_t;
-
-static const code_order_t orders[] = {
+} orders[] = {
     [QUANT_NF4] = {quant_table_nf4, 16, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}},
     [QUANT_FP4] = {quant_table_fp4, 16, {11, 10, 13, 12, 15, 14, 9, 0, 8, 1, 6, 7, 4, 5, 2, 3}},
     [QUANT_INT4] = {quant_table_int4, 15, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}},
@@ -53,6 +48,17 @@ const char *quant_type_name(quant_type_t type) {
 const float *quant_table(quant_type_t type) {
     CHECK(type <= QUANT_INT4);
     return orders[type].table;
+}
+
+quant_order_t quant_order(quant_type_t type) {
+    CHECK(type <= QUANT_INT4);
+    quant_order_t o;
+    const float *table = orders[type].table;
+    const uint8_t *ascending = orders[type].ascending;
+    for (int k = 0; k < 15; k++)
+        o.mid[k] = k < orders[type].n - 1 ? 0.5f * (table[ascending[k]] + table[ascending[k + 1]]) : INFINITY;
+    memcpy(o.ascending, ascending, sizeof o.ascending);
+    return o;
 }
 
 size_t quant_code_bytes(quant_type_t type, size_t n) {
@@ -75,7 +81,7 @@ static float block_absmax(const float *x, size_t n) {
 
 /* x /= absmax, as bitsandbytes does: a product with the reciprocal in full blocks, a quotient in a short one. */
 static void block_normalize(float *x, size_t n, float absmax) {
-    float d = absmax > ABSMAX_MIN ? absmax : ABSMAX_MIN, inverse = 1.0f / d;
+    float d = absmax > QUANT_ABSMAX_MIN ? absmax : QUANT_ABSMAX_MIN, inverse = 1.0f / d;
     if (n == QUANT_BLOCK) {
         for (size_t i = 0; i < QUANT_BLOCK; i++) x[i] *= inverse;
     } else {
@@ -83,13 +89,11 @@ static void block_normalize(float *x, size_t n, float absmax) {
     }
 }
 
-/* Nearest value of the table: the number of midpoints below x is its place in ascending order (ties go down). */
-static void block_encode_4bit(const code_order_t *o, const float *mid, const float x[QUANT_BLOCK], size_t n,
-                              uint8_t *codes) {
+static void block_encode_4bit(const quant_order_t *o, const float x[QUANT_BLOCK], size_t n, uint8_t *codes) {
     int32_t place[QUANT_BLOCK] = {0};
     uint8_t c[QUANT_BLOCK];
-    for (int k = 0; k < o->n - 1; k++)
-        for (size_t i = 0; i < QUANT_BLOCK; i++) place[i] += x[i] > mid[k];
+    for (int k = 0; k < 15; k++)
+        for (size_t i = 0; i < QUANT_BLOCK; i++) place[i] += x[i] > o->mid[k];
     for (size_t i = 0; i < QUANT_BLOCK; i++) c[i] = o->ascending[place[i]];
     for (size_t i = 0; i < (n + 1) / 2; i++) codes[i] = (uint8_t)(c[2 * i] << 4 | c[2 * i + 1]);
 }
@@ -106,10 +110,8 @@ void quant_encode(quant_type_t type, const bf16_t *x, size_t n, uint8_t *codes, 
         memcpy(codes, x, 2 * n);
         return;
     }
-    float mid[15] = {0};
-    const code_order_t *o = type == QUANT_INT8 ? NULL : &orders[type];
-    for (int k = 0; o && k < o->n - 1; k++)
-        mid[k] = 0.5f * (o->table[o->ascending[k]] + o->table[o->ascending[k + 1]]);
+    quant_order_t order;
+    if (type != QUANT_INT8) order = quant_order(type);
     size_t step = quant_code_bytes(type, QUANT_BLOCK);
     for (size_t b = 0; b < quant_blocks(n); b++, codes += step) {
         size_t first = b * QUANT_BLOCK, len = n - first < QUANT_BLOCK ? n - first : QUANT_BLOCK;
@@ -117,8 +119,8 @@ void quant_encode(quant_type_t type, const bf16_t *x, size_t n, uint8_t *codes, 
         for (size_t i = 0; i < len; i++) v[i] = bf16_to_f32(x[first + i]);
         absmax[b] = block_absmax(v, len);
         block_normalize(v, len, absmax[b]);
-        if (o) block_encode_4bit(o, mid, v, len, codes);
-        else block_encode_int8(v, len, codes);
+        if (type == QUANT_INT8) block_encode_int8(v, len, codes);
+        else block_encode_4bit(&order, v, len, codes);
     }
 }
 

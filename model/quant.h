@@ -53,6 +53,17 @@ size_t quant_constant_bytes(quant_type_t type, bool double_quant, size_t n);
 extern const float quant_table_nf4[16], quant_table_fp4[16], quant_table_int4[16];
 const float *quant_table(quant_type_t type); /* a 4-bit type */
 
+/* What a 4-bit type writes. The code of x, an element over its block's absmax, is ascending[n] with n the number of
+ * midpoints below x: the nearest value, ties go down. */
+typedef struct {
+    float mid[15];         /* between neighbours in ascending order; infinite where a type writes fewer codes */
+    uint8_t ascending[16]; /* codes by their value */
+} quant_order_t;
+quant_order_t quant_order(quant_type_t type); /* a 4-bit type */
+
+/* An absmax below this divides as this, as in bitsandbytes, so that a block of zeros stays one. */
+#define QUANT_ABSMAX_MIN 1e-38f
+
 /* The 8-bit dynamic maps (Dettmers et al. 2022, "8-bit optimizers"): 256 values from -1 or 0 to 1, and which is
  * nearest, as a table over 16 bits; dynamic_code() in model/element.h looks it up. */
 typedef struct {

@@ -1,0 +1,135 @@
+/* The matrix product on cuBLASLt. A shape's algorithm is the first that cuBLASLt's heuristic names, asked once and
+ * kept: the same shape takes the same path each time, so it gives the same bits. */
+#include "cuda/gemm.h"
+
+#include <cublasLt.h>
+#include <stdio.h>
+
+/* All that the choice of an algorithm depends on. Filled over zeros: compared and hashed as bytes. */
+typedef struct {
+    uint64_t M, N, K, lda, ldb, ldc, workspace;
+    uint8_t ta, tb, type, c_type;
+    uint8_t a_align, b_align, c_align; /* the address is a multiple of 2 to this */
+    uint8_t used;
+} shape_t;
+
+typedef struct {
+    shape_t shape;
+    cublasLtMatmulDescOpaque_t product;
+    cublasLtMatrixLayoutOpaque_t a, b, c;
+    cublasLtMatmulAlgo_t algorithm;
+} choice_t;
+
+/* A shape has one place; another that falls on it takes it over. Training at a fixed length has about a hundred. */
+enum { CHOICES = 1024 };
+typedef struct {
+    cublasLtHandle_t handle;
+    choice_t choice[CHOICES];
+} blas_t;
+
+#define BLAS_CHECK(call) blas_check((call), #call, __LINE__)
+static void blas_check(cublasStatus_t status, const char *what, int line) {
+    if (status == CUBLAS_STATUS_SUCCESS) return;
+    fprintf(stderr, "%s:%d: cuBLAS: %s: %s\n", __FILE__, line, what, cublasLtGetStatusString(status));
+    fflush(stderr);
+    _Exit(ERR_FAILED);
+}
+
+static uint8_t alignment(const void *p) {
+    uint8_t n = 0;
+    while (n < 8 && ((uintptr_t)p >> n & 1) == 0) n++;
+    return n;
+}
+
+static size_t hash(const shape_t *s) {
+    uint64_t words[sizeof *s / 8], h = 0;
+    memcpy(words, s, sizeof words);
+    for (size_t i = 0; i < sizeof words / 8; i++) h = rng_fold(h, words[i]);
+    return h % CHOICES;
+}
+
+static cudaDataType_t data_type(uint8_t type) {
+    return type == DT_BF16 ? CUDA_R_16BF : CUDA_R_32F;
+}
+
+/* cuBLAS counts by columns: a row-major matrix is to it the transpose. So it computes C^T = b^T a^T, its first operand
+ * being our b. */
+static void describe(choice_t *e) {
+    const shape_t *s = &e->shape;
+    cublasOperation_t first = s->tb ? CUBLAS_OP_T : CUBLAS_OP_N, second = s->ta ? CUBLAS_OP_T : CUBLAS_OP_N;
+    BLAS_CHECK(cublasLtMatmulDescInit(&e->product, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+    BLAS_CHECK(cublasLtMatmulDescSetAttribute(&e->product, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof first));
+    BLAS_CHECK(cublasLtMatmulDescSetAttribute(&e->product, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof second));
+    uint64_t b_rows = s->tb ? s->K : s->N, b_cols = s->tb ? s->N : s->K;
+    uint64_t a_rows = s->ta ? s->M : s->K, a_cols = s->ta ? s->K : s->M;
+    BLAS_CHECK(cublasLtMatrixLayoutInit(&e->b, data_type(s->type), b_rows, b_cols, (int64_t)s->ldb));
+    BLAS_CHECK(cublasLtMatrixLayoutInit(&e->a, data_type(s->type), a_rows, a_cols, (int64_t)s->lda));
+    BLAS_CHECK(cublasLtMatrixLayoutInit(&e->c, data_type(s->c_type), s->N, s->M, (int64_t)s->ldc));
+}
+
+static void set_preference(cublasLtMatmulPreference_t p, cublasLtMatmulPreferenceAttributes_t attribute,
+                           const void *value, size_t size) {
+    BLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(p, attribute, value, size));
+}
+
+static void choose(blas_t *blas, choice_t *e) {
+    const shape_t *s = &e->shape;
+    cublasLtMatmulPreference_t p;
+    BLAS_CHECK(cublasLtMatmulPreferenceCreate(&p));
+    /* Where K is split, the parts are added in fp32, whatever the type of C. */
+    uint32_t reduction = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+    uint32_t a = 1u << s->b_align, b = 1u << s->a_align, c = 1u << s->c_align;
+    set_preference(p, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reduction, sizeof reduction);
+    set_preference(p, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &s->workspace, sizeof s->workspace);
+    set_preference(p, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &a, sizeof a);
+    set_preference(p, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &b, sizeof b);
+    set_preference(p, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &c, sizeof c);
+    set_preference(p, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &c, sizeof c);
+    cublasLtMatmulHeuristicResult_t best;
+    int n = 0;
+    BLAS_CHECK(cublasLtMatmulAlgoGetHeuristic(blas->handle, &e->product, &e->b, &e->a, &e->c, &e->c, p, 1, &best, &n));
+    CHECK(n == 1); /* there is one for every shape of these types */
+    e->algorithm = best.algo;
+    BLAS_CHECK(cublasLtMatmulPreferenceDestroy(p));
+}
+
+static const choice_t *choice_for(blas_t *blas, const shape_t *s) {
+    choice_t *e = &blas->choice[hash(s)];
+    if (memcmp(&e->shape, s, sizeof *s) != 0) {
+        e->shape = *s;
+        describe(e);
+        choose(blas, e);
+    }
+    return e;
+}
+
+void cuda_gemm(backend_t *be, size_t M, size_t N, size_t K, float alpha, gemm_operand_t a, gemm_operand_t b, float beta,
+               void *C, dtype_t c_type, size_t ldc) {
+    CHECK(M && N && K && a.type == b.type && (c_type == a.type || c_type == DT_F32));
+    blas_t *blas = (blas_t *)cuda_impl(be)->gemm;
+    void *workspace = be->workspace ? compute_scratch(be, CUDA_BLAS_BYTES) : NULL;
+    shape_t s;
+    memset(&s, 0, sizeof s);
+    s.M = M, s.N = N, s.K = K, s.lda = a.ld, s.ldb = b.ld, s.ldc = ldc;
+    s.workspace = workspace ? CUDA_BLAS_BYTES : 0;
+    s.ta = a.transposed, s.tb = b.transposed, s.type = (uint8_t)a.type, s.c_type = (uint8_t)c_type;
+    s.a_align = alignment(a.p), s.b_align = alignment(b.p), s.c_align = alignment(C);
+    s.used = 1;
+    const choice_t *e = choice_for(blas, &s);
+    BLAS_CHECK(cublasLtMatmul(blas->handle, &e->product, &alpha, b.p, &e->b, a.p, &e->a, &beta, C, &e->c, C, &e->c,
+                              &e->algorithm, workspace, s.workspace, compute_stream(be)));
+}
+
+int cuda_gemm_open(cuda_impl_t *impl, err_t *err) {
+    blas_t *blas = (blas_t *)xcalloc(1, sizeof *blas);
+    impl->gemm = blas;
+    cublasStatus_t status = cublasLtCreate(&blas->handle);
+    if (status == CUBLAS_STATUS_SUCCESS) return 0;
+    return err_set(err, ERR_FAILED, "device.backend: cuda: cuBLAS does not start: %s", cublasLtGetStatusString(status));
+}
+
+void cuda_gemm_close(cuda_impl_t *impl) {
+    blas_t *blas = (blas_t *)impl->gemm;
+    if (blas && blas->handle) BLAS_CHECK(cublasLtDestroy(blas->handle));
+    free(blas);
+}

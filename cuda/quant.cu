@@ -1,0 +1,290 @@
+/* Quantized weights on the device: the same codes, constants and values as the host codec's, to the bit. Where a
+ * product and a sum are two roundings there, they are here (__fmul_rn, __fadd_rn: never fused). */
+#include "cuda/quant.h"
+
+enum { THREADS = 256, WARP = 32 };
+static const unsigned FULL_WARP = 0xffffffffu;
+
+/* A weight as kernels see it. */
+typedef struct {
+    const uint8_t *codes;
+    const float *table;  /* of a 4-bit type, [16] */
+    const float *absmax; /* NULL: in two levels */
+    const uint8_t *absmax_q;
+    const float *map, *nested;
+    float offset;
+} coded_t;
+
+/* ---- dequantization: kernels ---------------------------------------------------------------------------- */
+
+static __device__ __forceinline__ float block_absmax(const coded_t &w, size_t block) {
+    if (w.absmax) return w.absmax[block];
+    return __fadd_rn(__fmul_rn(w.map[w.absmax_q[block]], w.nested[block / QUANT_NESTED_BLOCK]), w.offset);
+}
+
+/* A run of codes, read at once. */
+template <int BYTES> struct alignas(BYTES) code_run_t {
+    uint8_t byte[BYTES];
+};
+
+/* Value i of a run whose codes have BITS bits: 4 (a table), 8 (INT8) or 16 (BF16), before it is scaled. */
+template <int BITS, int BYTES>
+static __device__ __forceinline__ float run_value(const code_run_t<BYTES> &run, int i, const float *table) {
+    if constexpr (BITS == 4) return table[i % 2 ? run.byte[i / 2] & 15 : run.byte[i / 2] >> 4];
+    else if constexpr (BITS == 8) return (float)(int8_t)run.byte[i] / 127.0f;
+    else return bf16_to_f32((bf16_t)(run.byte[2 * i] | run.byte[2 * i + 1] << 8));
+}
+
+static __device__ __forceinline__ uint4 pack(const float (&x)[8]) {
+    uint32_t u[4];
+    for (int i = 0; i < 4; i++) {
+        __nv_bfloat162 h = __floats2bfloat162_rn(x[2 * i], x[2 * i + 1]);
+        memcpy(&u[i], &h, 4);
+    }
+    return make_uint4(u[0], u[1], u[2], u[3]);
+}
+static __device__ __forceinline__ uint4 pack(const float (&x)[4]) {
+    return make_uint4(f32_to_bits(x[0]), f32_to_bits(x[1]), f32_to_bits(x[2]), f32_to_bits(x[3]));
+}
+
+/* The table in shared memory: its 16 words lie in 16 banks, so that a warp looks up 32 codes at once. */
+template <int BITS> static __device__ __forceinline__ void load_table(float *shared, const float *table) {
+    if constexpr (BITS == 4) {
+        if (threadIdx.x < 16) shared[threadIdx.x] = table[threadIdx.x];
+        __syncthreads();
+    }
+}
+
+/* Elements [first, first+n), both multiples of the 16 bytes that a store holds. A thread makes RUNS stores, a block's
+ * width apart; all it has to read for them is under way before the first is used. */
+enum { RUNS = 4 };
+template <int BITS, typename T>
+static __global__ void __launch_bounds__(THREADS) dequant_kernel(coded_t w, size_t first, size_t n, T *out) {
+    constexpr int VALUES = 16 / sizeof(T), BYTES = VALUES * BITS / 8;
+    SHARED(float, table, 16);
+    load_table<BITS>(table, w.table);
+    code_run_t<BYTES> run[RUNS];
+    float scale[RUNS];
+    size_t begin = ((size_t)blockIdx.x * RUNS * THREADS + threadIdx.x) * VALUES;
+#pragma unroll
+    for (int k = 0; k < RUNS; k++) {
+        size_t at = begin + (size_t)k * THREADS * VALUES, i = first + at;
+        if (at >= n) continue;
+        run[k] = *reinterpret_cast<const code_run_t<BYTES> *>(w.codes + i * BITS / 8);
+        scale[k] = BITS == 16 ? 1.0f : block_absmax(w, i / QUANT_BLOCK);
+    }
+#pragma unroll
+    for (int k = 0; k < RUNS; k++) {
+        size_t at = begin + (size_t)k * THREADS * VALUES;
+        if (at >= n) continue;
+        float x[VALUES];
+#pragma unroll
+        for (int j = 0; j < VALUES; j++)
+            x[j] = BITS == 16 ? run_value<BITS>(run[k], j, table) : run_value<BITS>(run[k], j, table) * scale[k];
+        *reinterpret_cast<uint4 *>(out + at) = pack(x);
+    }
+}
+
+static __device__ __forceinline__ void store(float *p, float x) {
+    *p = x;
+}
+static __device__ __forceinline__ void store(bf16_t *p, float x) {
+    *p = bf16_from_f32(x);
+}
+
+/* The same for any range and address, an element a thread. */
+template <int BITS, typename T>
+static __global__ void __launch_bounds__(THREADS) dequant_any_kernel(coded_t w, size_t first, size_t n, T *out) {
+    SHARED(float, table, 16);
+    load_table<BITS>(table, w.table);
+    size_t at = (size_t)blockIdx.x * THREADS + threadIdx.x, i = first + at;
+    if (at >= n) return;
+    if constexpr (BITS == 4) {
+        const code_run_t<1> run = {{w.codes[i / 2]}};
+        store(&out[at], run_value<BITS>(run, (int)(i % 2), table) * block_absmax(w, i / QUANT_BLOCK));
+    } else if constexpr (BITS == 8) {
+        const code_run_t<1> run = {{w.codes[i]}};
+        store(&out[at], run_value<BITS>(run, 0, table) * block_absmax(w, i / QUANT_BLOCK));
+    } else {
+        const code_run_t<2> run = {{w.codes[2 * i], w.codes[2 * i + 1]}};
+        store(&out[at], run_value<BITS>(run, 0, table));
+    }
+}
+
+/* ---- dequantization: launchers ---------------------------------------------------------------------------- */
+
+static coded_t coded(const backend_t *be, const qweight_t *w) {
+    const cuda_impl_t *impl = cuda_impl(be);
+    coded_t c = {};
+    c.codes = w->codes;
+    if (w->type <= QUANT_INT4) c.table = impl->tables->table4[w->type];
+    if (w->type == QUANT_NONE) return c;
+    c.absmax = w->double_quant ? NULL : w->absmax;
+    c.absmax_q = w->absmax_q;
+    c.map = impl->signed_map->value;
+    c.nested = w->nested_absmax;
+    c.offset = w->nested_offset;
+    return c;
+}
+
+template <int BITS, typename T>
+static void dequant_as(cudaStream_t stream, const coded_t &w, size_t first, size_t n, T *out) {
+    const size_t VALUES = 16 / sizeof(T);
+    bool aligned = first % VALUES == 0 && (uintptr_t)out % 16 == 0 && (uintptr_t)w.codes % 16 == 0;
+    size_t runs = aligned ? n / VALUES * VALUES : 0;
+    if (runs)
+        LAUNCH((dequant_kernel<BITS, T>), grid_for(runs, RUNS * THREADS * VALUES), THREADS, 0, stream, w, first, runs,
+               out);
+    if (runs < n)
+        LAUNCH((dequant_any_kernel<BITS, T>), grid_for(n - runs, THREADS), THREADS, 0, stream, w, first + runs,
+               n - runs, out + runs);
+}
+
+template <typename T>
+static void dequant_to(cudaStream_t stream, quant_type_t type, const coded_t &w, size_t first, size_t n, T *out) {
+    if (type == QUANT_NONE) dequant_as<16>(stream, w, first, n, out);
+    else if (type == QUANT_INT8) dequant_as<8>(stream, w, first, n, out);
+    else dequant_as<4>(stream, w, first, n, out);
+}
+
+void dequant_on(const backend_t *be, cudaStream_t stream, const qweight_t *w, size_t first, size_t n, void *out,
+                dtype_t out_type) {
+    CHECK(n <= qweight_count(w) && first <= qweight_count(w) - n);
+    if (out_type == DT_BF16) dequant_to(stream, w->type, coded(be, w), first, n, (bf16_t *)out);
+    else dequant_to(stream, w->type, coded(be, w), first, n, (float *)out);
+}
+
+static void dequant(backend_t *be, const qweight_t *w, size_t first, size_t n, void *out, dtype_t out_type) {
+    dequant_on(be, compute_stream(be), w, first, n, out, out_type);
+}
+
+/* ---- quantization: kernels ---------------------------------------------------------------------------------- */
+
+enum { LANE_VALUES = 8, BLOCK_LANES = 64 / LANE_VALUES }; /* a lane holds 8 values, so 8 lanes a block of 64 */
+
+static __device__ __forceinline__ uint8_t code_4bit(const quant_order_t &order, float x) {
+    int place = 0;
+    for (int k = 0; k < 15; k++) place += x > order.mid[k];
+    return order.ascending[place];
+}
+
+static __device__ __forceinline__ uint8_t code_int8(float x) {
+    float v = rintf(x * 127.0f);
+    return (uint8_t)(int8_t)(v >= -127.0f ? (v <= 127.0f ? v : 127.0f) : -127.0f);
+}
+
+/* n values that start a block -> codes and absmax; quant_encode(). */
+template <bool INT8>
+static __global__ void __launch_bounds__(THREADS) quantize_kernel(const bf16_t *x, size_t n,
+                                                                  const __grid_constant__ quant_order_t order,
+                                                                  uint8_t *codes, float *absmax) {
+    constexpr int BYTES = INT8 ? LANE_VALUES : LANE_VALUES / 2;
+    size_t lane = (size_t)blockIdx.x * THREADS + threadIdx.x, i = lane * LANE_VALUES, block = lane / BLOCK_LANES;
+    float v[LANE_VALUES], top = 0;
+    for (int j = 0; j < LANE_VALUES; j++) {
+        v[j] = i + j < n ? bf16_to_f32(x[i + j]) : 0;
+        top = fmaxf(top, fabsf(v[j]));
+    }
+    for (int d = 1; d < BLOCK_LANES; d *= 2) top = fmaxf(top, __shfl_xor_sync(FULL_WARP, top, d));
+    if (i >= n) return;
+    if (lane % BLOCK_LANES == 0) absmax[block] = top;
+    /* As bitsandbytes does: a product with the reciprocal in full blocks, a quotient in a short one. */
+    float divisor = top > QUANT_ABSMAX_MIN ? top : QUANT_ABSMAX_MIN, inverse = 1.0f / divisor;
+    bool full = (block + 1) * QUANT_BLOCK <= n;
+    code_run_t<BYTES> run;
+    for (int j = 0; j < LANE_VALUES; j++) {
+        float y = full ? v[j] * inverse : i + j < n ? v[j] / divisor : 0;
+        if (INT8) run.byte[j % BYTES] = code_int8(y);
+        else if (j % 2 == 0) run.byte[j / 2] = (uint8_t)(code_4bit(order, y) << 4);
+        else run.byte[j / 2] |= code_4bit(order, y);
+    }
+    if (full) {
+        *reinterpret_cast<code_run_t<BYTES> *>(codes + lane * BYTES) = run;
+        return;
+    }
+    for (int j = 0; j < BYTES; j++)
+        if (i + (size_t)j * LANE_VALUES / BYTES < n) codes[lane * BYTES + j] = run.byte[j];
+}
+
+/* The second level: a warp takes 256 constants; quant_encode_constants(). */
+static __global__ void __launch_bounds__(THREADS)
+    quantize_constants_kernel(const float *absmax, size_t n, float mean, const uint8_t *nearest, uint8_t *absmax_q,
+                              float *nested_absmax) {
+    enum { EACH = QUANT_NESTED_BLOCK / WARP };
+    size_t nested = ((size_t)blockIdx.x * THREADS + threadIdx.x) / WARP, lane = threadIdx.x % WARP;
+    size_t begin = nested * QUANT_NESTED_BLOCK + lane;
+    float v[EACH], top = 0;
+    for (int j = 0; j < EACH; j++) {
+        size_t i = begin + (size_t)j * WARP;
+        v[j] = i < n ? absmax[i] - mean : 0;
+        top = fmaxf(top, fabsf(v[j]));
+    }
+    for (int d = 1; d < WARP; d *= 2) top = fmaxf(top, __shfl_xor_sync(FULL_WARP, top, d));
+    if (nested * QUANT_NESTED_BLOCK < n && lane == 0) nested_absmax[nested] = top;
+    float inverse = 1.0f / top;
+    for (int j = 0; j < EACH; j++) {
+        size_t i = begin + (size_t)j * WARP;
+        if (i < n) absmax_q[i] = top > 0 ? dynamic_code(nearest, __fmul_rn(v[j], inverse)) : 0;
+    }
+}
+
+/* ---- quantization: launchers ---------------------------------------------------------------------------------- */
+
+/* n values in pinned memory's twin on the device, which start a block. */
+static void quantize_piece(backend_t *be, quant_type_t type, const bf16_t *x, size_t n, uint8_t *codes, float *absmax) {
+    unsigned grid = grid_for(n, THREADS * LANE_VALUES);
+    cudaStream_t s = compute_stream(be);
+    if (type == QUANT_INT8) LAUNCH((quantize_kernel<true>), grid, THREADS, 0, s, x, n, quant_order_t(), codes, absmax);
+    else LAUNCH((quantize_kernel<false>), grid, THREADS, 0, s, x, n, quant_order(type), codes, absmax);
+}
+
+static void quantize(backend_t *be, qweight_t *w, const bf16_t *host_x, size_t first, size_t n, float *absmax) {
+    cuda_impl_t *impl = cuda_impl(be);
+    CHECK(first % QUANT_BLOCK == 0 && n <= qweight_count(w) - first);
+    CHECK(n % QUANT_BLOCK == 0 || first + n == qweight_count(w));
+    if (w->type == QUANT_NONE) {
+        be->upload(be, w->codes + quant_code_bytes(w->type, first), host_x, n * sizeof *host_x);
+        return;
+    }
+    CHECK((uintptr_t)w->codes % 16 == 0);
+    impl->weights_touched = true;
+    const size_t step = STAGING_PIECE / sizeof *host_x;
+    for (size_t at = 0; at < n; at += step) {
+        size_t m = n - at < step ? n - at : step, place = staging_take(impl, m * sizeof *host_x), from = first + at;
+        memcpy(impl->staging.host + place, host_x + at, m * sizeof *host_x);
+        CUDA_CHECK(cudaMemcpyAsync(impl->staging.device + place, impl->staging.host + place, m * sizeof *host_x,
+                                   cudaMemcpyHostToDevice, compute_stream(be)));
+        quantize_piece(be, w->type, (const bf16_t *)(impl->staging.device + place), m,
+                       w->codes + quant_code_bytes(w->type, from), absmax + from / QUANT_BLOCK);
+        staging_release(impl);
+    }
+}
+
+/* On the host and in order: the mean goes into a file, so its last bit counts, and that depends on the order. */
+static float mean_of(backend_t *be, const float *absmax, size_t n) {
+    const size_t step = STAGING_PIECE / sizeof(float);
+    float *host = (float *)xmalloc(step * sizeof *host);
+    double sum = 0;
+    for (size_t at = 0; at < n; at += step) {
+        size_t m = n - at < step ? n - at : step;
+        be->download(be, host, absmax + at, m * sizeof *host);
+        for (size_t i = 0; i < m; i++) sum += host[i];
+    }
+    free(host);
+    return n ? (float)(sum / (double)n) : 0;
+}
+
+static void quantize_constants(backend_t *be, qweight_t *w, const float *absmax) {
+    CHECK(w->double_quant && w->type != QUANT_NONE);
+    size_t n = quant_blocks(qweight_count(w));
+    w->nested_offset = mean_of(be, absmax, n);
+    cuda_impl(be)->weights_touched = true;
+    LAUNCH(quantize_constants_kernel, grid_for(n, THREADS / WARP * QUANT_NESTED_BLOCK), THREADS, 0, compute_stream(be),
+           absmax, n, w->nested_offset, cuda_impl(be)->signed_map->nearest, w->absmax_q, w->nested_absmax);
+}
+
+void cuda_quant_ops(backend_t *be) {
+    be->quantize = quantize;
+    be->quantize_constants = quantize_constants;
+    be->dequant = dequant;
+}
