@@ -9,14 +9,17 @@
 #include "base/rng.h"
 #include "model/backend.h"
 
-/* silu(x) = x * sigmoid(x). */
-HOSTDEV float silu(float x) {
-    return x / (1.0f + expf(-x));
+HOSTDEV float sigmoid(float x) {
+    return 1.0f / (1.0f + expf(-x));
 }
 
-/* d silu / dx = s * (1 + x * (1 - s)), s = sigmoid(x). */
+/* silu and its derivative share the sigmoid, so that a kernel that needs both computes one. */
+HOSTDEV float silu(float x) {
+    return x * sigmoid(x);
+}
+
 HOSTDEV float silu_grad(float x) {
-    float s = 1.0f / (1.0f + expf(-x));
+    float s = sigmoid(x);
     return s * (1.0f + x * (1.0f - s));
 }
 

@@ -1,0 +1,117 @@
+/* Cross entropy of rows of logits and, in their place, its gradient: a block for each row, two passes over it.
+ *
+ * A row has V logits and need not begin at a multiple of 16 bytes (V = 32001, say). Its whole 16-byte pieces go
+ * through the loops; of the few elements before and after them each is one thread's. */
+#include <float.h>
+
+#include "cuda/cuda_impl.h"
+#include "cuda/reduce.h"
+#include "cuda/vec.h"
+
+/* Large blocks: the fewer rows at a time, the more of a row is still in the L2 cache for the second pass. */
+enum { THREADS = 1024 };
+
+/* Maximum and sum of exp(x - max) of what was seen. The maximum starts at a finite number, so that no difference of
+ * infinities arises from a logit of -inf. */
+typedef struct {
+    float max, sum;
+} softmax_t;
+
+template <int N> static __device__ __forceinline__ void softmax_see(softmax_t &s, const float (&v)[N]) {
+    float max = s.max, sum = 0;
+    #pragma unroll
+    for (int j = 0; j < N; j++) max = fmaxf(max, v[j]);
+    #pragma unroll
+    for (int j = 0; j < N; j++) sum += __expf(v[j] - max);
+    s.sum = s.sum * __expf(s.max - max) + sum;
+    s.max = max;
+}
+
+static __device__ __forceinline__ softmax_t block_softmax(softmax_t s, softmax_t *scratch) {
+    unsigned lane = threadIdx.x % 32;
+    float max = warp_max(s.max);
+    s = {max, warp_sum(s.sum * __expf(s.max - max))};
+    if (lane == 0) scratch[threadIdx.x / 32] = s;
+    __syncthreads();
+    s = lane < blockDim.x / 32 ? scratch[lane] : softmax_t{-FLT_MAX, 0};
+    max = warp_max(s.max);
+    return {max, warp_sum(s.sum * __expf(s.max - max))};
+}
+
+/* Where the 16-byte pieces of a row lie, and which element beside them is this thread's (V: none). */
+template <typename A, int N> struct row_cut_t {
+    size_t first, pieces, edge;
+    __device__ __forceinline__ row_cut_t(const A *row, size_t V) {
+        size_t before = (16 - (uintptr_t)row % 16) % 16 / sizeof(A);
+        first = before < V ? before : V;
+        pieces = (V - first) / N;
+        edge = threadIdx.x < first ? threadIdx.x : threadIdx.x + pieces * N;
+        if (edge > V) edge = V;
+    }
+};
+
+template <int N>
+static __device__ __forceinline__ void gradient(float (&v)[N], float max, float factor, float scale, size_t at,
+                                                size_t label) {
+    #pragma unroll
+    for (int j = 0; j < N; j++) v[j] = factor * __expf(v[j] - max);
+    if (label - at >= N) return; /* also when label < at: the difference is unsigned */
+    #pragma unroll
+    for (int j = 0; j < N; j++)
+        if (label - at == (size_t)j) v[j] -= scale;
+}
+
+template <typename A, int N> __global__ void __launch_bounds__(THREADS)
+ce_loss_kernel(A *logits, float *row_loss, const int32_t *labels, size_t V, bool want_grad, float scale) {
+    SHARED(softmax_t, scratch, BLOCK_WARPS);
+    device_check(labels[blockIdx.x] >= 0 && (size_t)labels[blockIdx.x] < V);
+    size_t label = (size_t)labels[blockIdx.x];
+    A *row = logits + (size_t)blockIdx.x * V;
+    const row_cut_t<A, N> cut(row, V);
+    float v[N], at_label[1];
+    vec_load(at_label, row + label);
+    softmax_t s = {-FLT_MAX, 0};
+    for (size_t k = threadIdx.x; k < cut.pieces; k += blockDim.x) {
+        vec_load(v, row + cut.first + k * N);
+        softmax_see(s, v);
+    }
+    if (cut.edge < V) {
+        float e[1];
+        vec_load(e, row + cut.edge);
+        softmax_see(s, e);
+    }
+    s = block_softmax(s, scratch); /* its barrier also parts all reads of the label's logit from the writes below */
+    if (threadIdx.x == 0) row_loss[blockIdx.x] = logf(s.sum) + (s.max - at_label[0]);
+    if (!want_grad) return;
+    float factor = scale / s.sum;
+    /* Backwards: what was read last is the likeliest to be in the cache. */
+    size_t rounds = cut.pieces > threadIdx.x ? (cut.pieces - threadIdx.x - 1) / blockDim.x + 1 : 0;
+    while (rounds-- > 0) {
+        size_t i = cut.first + (threadIdx.x + rounds * blockDim.x) * N;
+        vec_load(v, row + i);
+        gradient(v, s.max, factor, scale, i, label);
+        vec_store(row + i, v);
+    }
+    if (cut.edge < V) {
+        float e[1];
+        vec_load(e, row + cut.edge);
+        gradient(e, s.max, factor, scale, cut.edge, label);
+        vec_store(row + cut.edge, e);
+    }
+}
+
+static void ce_loss(backend_t *be, void *logits, float *row_loss, const int32_t *labels, size_t R, size_t V,
+                    bool want_grad, float grad_scale) {
+    if (R == 0) return;
+    CHECK(V > 0);
+    by_lanes(be->act, true, [&](auto lanes) {
+        using A = typename decltype(lanes)::type;
+        constexpr int N = decltype(lanes)::N;
+        LAUNCH((ce_loss_kernel<A, N>), grid_for(R, 1), block_of(ceil_div(V, N), THREADS), 0, compute_stream(be),
+               (A *)logits, row_loss, labels, V, want_grad, grad_scale);
+    });
+}
+
+void cuda_loss_ops(backend_t *be) {
+    be->ce_loss = ce_loss;
+}

@@ -1,0 +1,178 @@
+/* Element-wise ops and moves of rows. All are bound by memory: a thread takes 16 bytes of each operand where the
+ * addresses allow it, and warps enough are in flight to keep the memory busy without a loop. */
+#include "cuda/cuda_impl.h"
+#include "cuda/vec.h"
+
+enum { THREADS = 256 };
+
+/* ---- flat: n elements -------------------------------------------------------------------------------- */
+
+/* The first of the (up to N) elements of this thread; the last thread has what remains. */
+template <int N> static __device__ __forceinline__ size_t flat_first() {
+    return ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * N;
+}
+
+template <typename A, int N> static __device__ __forceinline__ void add_at(A *y, const A *a, const A *b, size_t i) {
+    float u[N], v[N];
+    vec_load(u, a + i);
+    vec_load(v, b + i);
+    #pragma unroll
+    for (int j = 0; j < N; j++) u[j] += v[j];
+    vec_store(y + i, u);
+}
+
+template <typename A, int N> __global__ void __launch_bounds__(THREADS)
+add_kernel(A *y, const A *a, const A *b, size_t n) {
+    size_t i = flat_first<N>();
+    if (i + N <= n) add_at<A, N>(y, a, b, i);
+    else for (; i < n; i++) add_at<A, 1>(y, a, b, i);
+}
+
+static void add(backend_t *be, void *y, const void *a, const void *b, size_t n) {
+    if (n == 0) return;
+    by_lanes(be->act, aligned16(y, a, b), [&](auto lanes) {
+        using A = typename decltype(lanes)::type;
+        constexpr int N = decltype(lanes)::N;
+        LAUNCH((add_kernel<A, N>), grid_for(n, THREADS * N), THREADS, 0, compute_stream(be), (A *)y, (const A *)a,
+               (const A *)b, n);
+    });
+}
+
+template <typename D, typename S, int N>
+static __device__ __forceinline__ void cast_at(D *dst, const S *src, size_t i) {
+    float v[N];
+    vec_load(v, src + i);
+    vec_store(dst + i, v);
+}
+
+template <typename D, typename S, int N> __global__ void __launch_bounds__(THREADS)
+cast_kernel(D *dst, const S *src, size_t n) {
+    size_t i = flat_first<N>();
+    if (i + N <= n) cast_at<D, S, N>(dst, src, i);
+    else for (; i < n; i++) cast_at<D, S, 1>(dst, src, i);
+}
+
+template <typename D, typename S> static void cast_as(backend_t *be, void *dst, const void *src, size_t n) {
+    if (aligned16(dst, src))
+        LAUNCH((cast_kernel<D, S, 8>), grid_for(n, THREADS * 8), THREADS, 0, compute_stream(be), (D *)dst,
+               (const S *)src, n);
+    else
+        LAUNCH((cast_kernel<D, S, 1>), grid_for(n, THREADS), THREADS, 0, compute_stream(be), (D *)dst, (const S *)src,
+               n);
+}
+
+static void cast(backend_t *be, void *dst, dtype_t dst_type, const void *src, dtype_t src_type, size_t n) {
+    CHECK(dst_type == DT_F32 || dst_type == DT_BF16);
+    CHECK(src_type == DT_F32 || src_type == DT_BF16);
+    if (n == 0) return;
+    if (dst_type == src_type) be->copy(be, dst, src, n * dtype_size(dst_type));
+    else if (dst_type == DT_BF16) cast_as<bf16_t, float>(be, dst, src, n);
+    else cast_as<float, bf16_t>(be, dst, src, n);
+}
+
+/* ---- dropout ----------------------------------------------------------------------------------------- */
+
+/* Rows of a block: half of the arithmetic of a mask depends on the channel alone, so a thread keeps its channels
+ * and goes down the rows; the compiler moves that half out of the loop. */
+enum { DROPOUT_ROWS = 16 };
+
+template <typename A, int N> __global__ void __launch_bounds__(THREADS)
+dropout_kernel(A *y, const A *x, size_t rows, size_t C, dropout_t d, float scale) {
+    SHARED(uint64_t, key, DROPOUT_ROWS);
+    size_t first = (size_t)blockIdx.x * DROPOUT_ROWS;
+    int n = rows - first < DROPOUT_ROWS ? (int)(rows - first) : DROPOUT_ROWS;
+    if ((int)threadIdx.x < n) {
+        size_t t = first + threadIdx.x;
+        key[threadIdx.x] = dropout_row_key(d.seed, d.step, d.row[t], d.pos[t], d.layer, d.site);
+    }
+    __syncthreads();
+    size_t c = ((size_t)blockIdx.y * blockDim.x + threadIdx.x) * N;
+    if (c >= C) return;
+    for (int t = 0; t < n; t++) {
+        size_t i = (first + t) * C + c;
+        float v[N];
+        vec_load(v, x + i);
+        #pragma unroll
+        for (int j = 0; j < N; j++) v[j] = dropout_keep(key[t], c + j, d.p) ? v[j] * scale : 0.0f;
+        vec_store(y + i, v);
+    }
+}
+
+static void dropout(backend_t *be, void *y, const void *x, size_t T, size_t C, const dropout_t *d) {
+    if (T == 0 || C == 0) return;
+    by_lanes(be->act, rows_aligned16(be->act, C, y, x), [&](auto lanes) {
+        using A = typename decltype(lanes)::type;
+        constexpr int N = decltype(lanes)::N;
+        unsigned threads = block_of(C / N, THREADS);
+        dim3 grid(grid_for(T, DROPOUT_ROWS), grid_for(C, (size_t)threads * N));
+        LAUNCH((dropout_kernel<A, N>), grid, threads, 0, compute_stream(be), (A *)y, (const A *)x, T, C, *d,
+               1.0f / (1.0f - d->p));
+    });
+}
+
+/* ---- rows by index: a block moves one row ------------------------------------------------------------ */
+
+template <typename D, typename S, int N>
+static __device__ __forceinline__ void copy_row(D *dst, const S *src, size_t C) {
+    for (size_t c = (size_t)threadIdx.x * N; c < C; c += (size_t)blockDim.x * N) cast_at<D, S, N>(dst, src, c);
+}
+
+template <typename A, int N> __global__ void __launch_bounds__(THREADS)
+embed_kernel(A *y, const bf16_t *table, const int32_t *ids, size_t V, size_t C) {
+    int32_t id = ids[blockIdx.x];
+    device_check(id >= 0 && (size_t)id < V);
+    copy_row<A, bf16_t, N>(y + (size_t)blockIdx.x * C, table + (size_t)id * C, C);
+}
+
+static void embed(backend_t *be, void *y, const qweight_t *E, const int32_t *ids, size_t T) {
+    CHECK(E->type == QUANT_NONE);
+    size_t V = E->rows, C = E->cols;
+    if (T == 0 || C == 0) return;
+    const bf16_t *table = (const bf16_t *)E->codes;
+    bool wide = rows_aligned16(DT_BF16, C, y, E->codes);
+    by_lanes(be->act, wide, [&](auto lanes) {
+        using A = typename decltype(lanes)::type;
+        constexpr int N = decltype(lanes)::N == 1 ? 1 : 8; /* 16 bytes of the table, whatever they become */
+        LAUNCH((embed_kernel<A, N>), grid_for(T, 1), block_of(C / N, THREADS), 0, compute_stream(be), (A *)y, table,
+               ids, V, C);
+    });
+}
+
+template <typename A, int N> __global__ void __launch_bounds__(THREADS)
+gather_kernel(A *y, const A *x, const int32_t *idx, size_t C) {
+    copy_row<A, A, N>(y + (size_t)blockIdx.x * C, x + (size_t)idx[blockIdx.x] * C, C);
+}
+
+static void gather_rows(backend_t *be, void *y, const void *x, const int32_t *idx, size_t n, size_t C) {
+    if (n == 0 || C == 0) return;
+    by_lanes(be->act, rows_aligned16(be->act, C, y, x), [&](auto lanes) {
+        using A = typename decltype(lanes)::type;
+        constexpr int N = decltype(lanes)::N;
+        LAUNCH((gather_kernel<A, N>), grid_for(n, 1), block_of(C / N, THREADS), 0, compute_stream(be), (A *)y,
+               (const A *)x, idx, C);
+    });
+}
+
+template <typename A, int N> __global__ void __launch_bounds__(THREADS)
+scatter_kernel(A *y, const A *x, const int32_t *idx, size_t C) {
+    copy_row<A, A, N>(y + (size_t)idx[blockIdx.x] * C, x + (size_t)blockIdx.x * C, C);
+}
+
+static void scatter_rows(backend_t *be, void *y, const void *x, const int32_t *idx, size_t n, size_t C) {
+    if (n == 0 || C == 0) return;
+    by_lanes(be->act, rows_aligned16(be->act, C, y, x), [&](auto lanes) {
+        using A = typename decltype(lanes)::type;
+        constexpr int N = decltype(lanes)::N;
+        LAUNCH((scatter_kernel<A, N>), grid_for(n, 1), block_of(C / N, THREADS), 0, compute_stream(be), (A *)y,
+               (const A *)x, idx, C);
+    });
+}
+
+void cuda_row_ops(backend_t *be) {
+    be->embed = embed;
+    be->add = add;
+    be->cast = cast;
+    be->dropout = dropout;
+    be->gather_rows = gather_rows;
+    be->scatter_rows = scatter_rows;
+}
