@@ -68,6 +68,17 @@ static void rmsnorm_fwd(backend_t *be, void *y, float *rstd, const void *x, cons
         rstd[t] = k->rmsnorm_fwd(act_at(y, be->act, t * C), act_at_const(x, be->act, t * C), w, C, eps, be->act);
 }
 
+static void add_rmsnorm_fwd(backend_t *be, void *sum, void *y, float *rstd, const void *a, const void *b,
+                            const float *w, size_t T, size_t C, float eps) {
+    const cpu_kernels_t *k = cpu_kernels(be);
+    #pragma omp parallel for schedule(static) num_threads(be->threads) if (T * C > WORTH_IT)
+    for (size_t t = 0; t < T; t++) {
+        void *row = act_at(sum, be->act, t * C);
+        k->add(row, act_at_const(a, be->act, t * C), act_at_const(b, be->act, t * C), C, be->act);
+        rstd[t] = k->rmsnorm_fwd(act_at(y, be->act, t * C), row, w, C, eps, be->act);
+    }
+}
+
 static void rmsnorm_bwd(backend_t *be, void *dx, const void *dy, const void *x, const float *w, const float *rstd,
                         size_t T, size_t C) {
     const cpu_kernels_t *k = cpu_kernels(be);
@@ -120,6 +131,7 @@ void tuned_row_ops(backend_t *be) {
     be->gather_rows = gather_rows;
     be->scatter_rows = scatter_rows;
     be->rmsnorm_fwd = rmsnorm_fwd;
+    be->add_rmsnorm_fwd = add_rmsnorm_fwd;
     be->rmsnorm_bwd = rmsnorm_bwd;
     be->rope = rope;
     be->swiglu_fwd = swiglu_fwd;

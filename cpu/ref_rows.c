@@ -55,6 +55,12 @@ static void rmsnorm_fwd(backend_t *be, void *y, float *rstd, const void *x, cons
     }
 }
 
+static void add_rmsnorm_fwd(backend_t *be, void *sum, void *y, float *rstd, const void *a, const void *b,
+                            const float *w, size_t T, size_t C, float eps) {
+    add(be, sum, a, b, T * C);
+    rmsnorm_fwd(be, y, rstd, sum, w, T, C, eps);
+}
+
 /* With n = x * rstd: dx = rstd * (dy*w - n * mean(dy*w*n)). */
 static void rmsnorm_bwd(backend_t *be, void *dx, const void *dy, const void *x, const float *w, const float *rstd,
                         size_t T, size_t C) {
@@ -126,6 +132,7 @@ void ref_row_ops(backend_t *be) {
     be->gather_rows = gather_rows;
     be->scatter_rows = scatter_rows;
     be->rmsnorm_fwd = rmsnorm_fwd;
+    be->add_rmsnorm_fwd = add_rmsnorm_fwd;
     be->rmsnorm_bwd = rmsnorm_bwd;
     be->rope = rope;
     be->swiglu_fwd = swiglu_fwd;

@@ -5,26 +5,41 @@
 
 enum { THREADS = 256 };
 
-template <typename A, int N> __global__ void __launch_bounds__(THREADS)
-rmsnorm_fwd_kernel(A *__restrict__ y, float *__restrict__ rstd, const A *__restrict__ x, const float *__restrict__ w,
-                   size_t C, float eps) {
+/* x, or the sum of x and b as add() stores it. */
+template <typename A, int N, bool added>
+static __device__ __forceinline__ void load_input(float (&v)[N], const A *x, const A *b, size_t i) {
+    vec_load(v, x + i);
+    if constexpr (added) {
+        float u[N];
+        vec_load(u, b + i);
+        #pragma unroll
+        for (int j = 0; j < N; j++) v[j] += u[j];
+        vec_round<A>(v);
+    }
+}
+
+/* added: the input is x + b, which goes to `total`; else these two are not used. One kernel, so that both have the
+ * same bits. */
+template <typename A, int N, bool added> __global__ void __launch_bounds__(THREADS)
+rmsnorm_fwd_kernel(A *__restrict__ y, float *__restrict__ rstd, const A *__restrict__ x, const A *__restrict__ b,
+                   A *__restrict__ total, const float *__restrict__ w, size_t C, float eps) {
     SHARED(float, scratch, BLOCK_WARPS);
-    x += (size_t)blockIdx.x * C;
-    y += (size_t)blockIdx.x * C;
+    size_t row = (size_t)blockIdx.x * C;
     float v[N], wv[N], sum = 0;
     for (size_t c = (size_t)threadIdx.x * N; c < C; c += (size_t)blockDim.x * N) {
-        vec_load(v, x + c);
+        load_input<A, N, added>(v, x, b, row + c);
+        if constexpr (added) vec_store(total + row + c, v);
         #pragma unroll
         for (int j = 0; j < N; j++) sum += v[j] * v[j];
     }
     float r = 1.0f / sqrtf(block_sum(sum, scratch) / (float)C + eps);
     if (threadIdx.x == 0) rstd[blockIdx.x] = r;
     for (size_t c = (size_t)threadIdx.x * N; c < C; c += (size_t)blockDim.x * N) {
-        vec_load(v, x + c);
+        load_input<A, N, added>(v, x, b, row + c);
         vec_load(wv, w + c);
         #pragma unroll
         for (int j = 0; j < N; j++) v[j] = v[j] * r * wv[j];
-        vec_store(y + c, v);
+        vec_store(y + row + c, v);
     }
 }
 
@@ -35,8 +50,20 @@ static void rmsnorm_fwd(backend_t *be, void *y, float *rstd, const void *x, cons
     by_lanes(be->act, rows_aligned16(be->act, C, y, x) && aligned16(w), [&](auto lanes) {
         using A = typename decltype(lanes)::type;
         constexpr int N = decltype(lanes)::N;
-        LAUNCH((rmsnorm_fwd_kernel<A, N>), grid_for(T, 1), block_of(C / N, THREADS), 0, compute_stream(be), (A *)y, rstd,
-               (const A *)x, w, C, eps);
+        LAUNCH((rmsnorm_fwd_kernel<A, N, false>), grid_for(T, 1), block_of(C / N, THREADS), 0, compute_stream(be),
+               (A *)y, rstd, (const A *)x, nullptr, nullptr, w, C, eps);
+    });
+}
+
+static void add_rmsnorm_fwd(backend_t *be, void *sum, void *y, float *rstd, const void *a, const void *b,
+                            const float *w, size_t T, size_t C, float eps) {
+    if (T == 0) return;
+    CHECK(C > 0);
+    by_lanes(be->act, rows_aligned16(be->act, C, sum, y, a, b) && aligned16(w), [&](auto lanes) {
+        using A = typename decltype(lanes)::type;
+        constexpr int N = decltype(lanes)::N;
+        LAUNCH((rmsnorm_fwd_kernel<A, N, true>), grid_for(T, 1), block_of(C / N, THREADS), 0, compute_stream(be),
+               (A *)y, rstd, (const A *)a, (const A *)b, (A *)sum, w, C, eps);
     });
 }
 
@@ -82,5 +109,6 @@ static void rmsnorm_bwd(backend_t *be, void *dx, const void *dy, const void *x, 
 
 void cuda_norm_ops(backend_t *be) {
     be->rmsnorm_fwd = rmsnorm_fwd;
+    be->add_rmsnorm_fwd = add_rmsnorm_fwd;
     be->rmsnorm_bwd = rmsnorm_bwd;
 }

@@ -18,6 +18,14 @@ static __device__ __forceinline__ uint32_t bf16_pair(float low, float high) {
     return u;
 }
 
+/* What a store and a load as A would leave of v. */
+template <typename A, int N> static __device__ __forceinline__ void vec_round(float (&v)[N]) {
+    if constexpr (sizeof(A) == sizeof(bf16_t)) {
+        #pragma unroll
+        for (int j = 0; j < N; j++) v[j] = __bfloat162float(__float2bfloat16_rn(v[j]));
+    }
+}
+
 template <int N> static __device__ __forceinline__ void vec_load(float (&v)[N], const float *p) {
     static_assert(N == 1 || N % 4 == 0, "whole 16-byte accesses");
     if constexpr (N == 1) {

@@ -172,6 +172,9 @@ struct backend {
     /* y = x * rstd * w, rstd[t] = 1/sqrt(mean(x^2) + eps) (fp32 [T], stored). w fp32 [C]. */
     void (*rmsnorm_fwd)(backend_t *be, void *y, float *rstd, const void *x, const float *w, size_t T, size_t C,
                         float eps);
+    /* sum = a + b and the norm of that: add() and rmsnorm_fwd(), to the bit, with less traffic. Nothing aliases. */
+    void (*add_rmsnorm_fwd)(backend_t *be, void *sum, void *y, float *rstd, const void *a, const void *b,
+                            const float *w, size_t T, size_t C, float eps);
     /* dx += gradient through the norm; dx may not alias dy. x, w, rstd as in the forward. */
     void (*rmsnorm_bwd)(backend_t *be, void *dx, const void *dy, const void *x, const float *w, const float *rstd,
                         size_t T, size_t C);

@@ -26,7 +26,13 @@ static void cache_append(const block_ctx_t *ctx, size_t layer, const block_acts_
     *v = ctx->cache->v[layer];
 }
 
-void block_fwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts, void *x_out) {
+void block_enter(const block_ctx_t *ctx, size_t layer, block_acts_t *acts) {
+    model_t *m = ctx->m;
+    m->be->rmsnorm_fwd(m->be, ctx->a->h, acts->rstd_attn, acts->x, m->layers[layer].attn_norm, ctx->T,
+                       m->config.hidden, m->config.norm_eps);
+}
+
+void block_fwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts, block_acts_t *next) {
     model_t *m = ctx->m;
     backend_t *be = m->be;
     const model_config_t *c = &m->config;
@@ -35,7 +41,6 @@ void block_fwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts, void *x
     size_t T = ctx->T, C = c->hidden, D = c->head_dim;
     attn_shape_t shape = attn_shape(c);
 
-    be->rmsnorm_fwd(be, a->h, acts->rstd_attn, acts->x, w->attn_norm, T, C, c->norm_eps);
     site_fwd(ctx, layer, SITE_QKV, a->h, acts->u[SITE_QKV], (void *[]){acts->q, acts->k, acts->v});
     be->rope(be, acts->q, m->rope, a->pos, T, c->heads, D, 1);
     be->rope(be, acts->k, m->rope, a->pos, T, c->kv_heads, D, 1);
@@ -43,13 +48,16 @@ void block_fwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts, void *x
     if (ctx->cache) cache_append(ctx, layer, acts, &k, &v);
     be->attn_fwd(be, acts->attn, acts->lse, acts->q, k, v, &shape, &ctx->seg);
     site_fwd(ctx, layer, SITE_O, acts->attn, acts->u[SITE_O], (void *[]){a->t});
-    be->add(be, acts->x_mid, acts->x, a->t, T * C);
 
-    be->rmsnorm_fwd(be, a->h, acts->rstd_ffn, acts->x_mid, w->ffn_norm, T, C, c->norm_eps);
+    be->add_rmsnorm_fwd(be, acts->x_mid, a->h, acts->rstd_ffn, acts->x, a->t, w->ffn_norm, T, C, c->norm_eps);
     site_fwd(ctx, layer, SITE_GATE_UP, a->h, acts->u[SITE_GATE_UP], (void *[]){acts->gate, acts->up});
     be->swiglu_fwd(be, a->ff, acts->gate, acts->up, T * c->ffn);
     site_fwd(ctx, layer, SITE_DOWN, a->ff, acts->u[SITE_DOWN], (void *[]){a->t});
-    be->add(be, x_out, acts->x_mid, a->t, T * C);
+    if (next)
+        be->add_rmsnorm_fwd(be, next->x, a->h, next->rstd_attn, acts->x_mid, a->t,
+                            m->layers[layer + 1].attn_norm, T, C, c->norm_eps);
+    else
+        be->add(be, a->x_out, acts->x_mid, a->t, T * C);
 }
 
 void block_bwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts) {
@@ -73,7 +81,7 @@ void block_bwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts) {
                  &ctx->seg);
     be->rope(be, a->dq, m->rope, a->pos, T, c->heads, D, -1);
     be->rope(be, a->dk, m->rope, a->pos, T, c->kv_heads, D, -1);
-    be->rmsnorm_fwd(be, a->h, acts->rstd_attn, acts->x, w->attn_norm, T, C, c->norm_eps);
+    block_enter(ctx, layer, acts);
     /* The embedding is frozen: below the first block nobody needs a gradient. */
     void *dh = layer > 0 ? a->dh : NULL;
     site_bwd(ctx, layer, SITE_QKV, a->h, acts->u[SITE_QKV], (const void *[]){a->dq, a->dk, a->dv}, dh);

@@ -24,17 +24,14 @@ static attn_segments_t upload_batch(model_t *m, acts_t *a, const batch_t *b) {
                              .max_q = b->max_seg, .max_kv = b->max_seg};
 }
 
-static void *output_of(acts_t *a, const model_t *m, size_t layer) {
-    return layer + 1 < m->config.layers ? a->blocks[layer + 1].x : a->x_out;
-}
-
 static void forward(const block_ctx_t *ctx) {
     model_t *m = ctx->m;
     acts_t *a = ctx->a;
     m->be->embed(m->be, a->blocks[0].x, &m->embed, a->ids, ctx->T);
+    block_enter(ctx, 0, &a->blocks[0]);
     for (size_t l = 0; l < m->config.layers; l++) {
         model_acquire_layer(m, l, 1);
-        block_fwd(ctx, l, &a->blocks[l], output_of(a, m, l));
+        block_fwd(ctx, l, &a->blocks[l], l + 1 < m->config.layers ? &a->blocks[l + 1] : NULL);
         model_release_layer(m, l);
     }
 }
@@ -46,7 +43,10 @@ static void backward(const block_ctx_t *ctx) {
     for (size_t l = m->config.layers; l-- > 0;) {
         model_acquire_layer(m, l, -1);
         /* The forward left the last recomputed block's values in the shared place. */
-        if (l + 1 < recomputed) block_fwd(ctx, l, &a->blocks[l], a->x_out);
+        if (l + 1 < recomputed) {
+            block_enter(ctx, l, &a->blocks[l]);
+            block_fwd(ctx, l, &a->blocks[l], NULL);
+        }
         block_bwd(ctx, l, &a->blocks[l]);
         model_release_layer(m, l);
     }

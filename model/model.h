@@ -140,8 +140,10 @@ typedef struct {
     kv_cache_t *cache;         /* NULL unless generating */
 } block_ctx_t;
 
-/* acts->x -> x_out. */
-void block_fwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts, void *x_out);
+/* acts->x -> a->h, its norm: what block_fwd() begins with. */
+void block_enter(const block_ctx_t *ctx, size_t layer, block_acts_t *acts);
+/* acts->x and a->h -> next->x and a->h, entering the next block; or -> a->x_out where next is NULL. */
+void block_fwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts, block_acts_t *next);
 /* a->dx: gradient of the block's output -> of its input (not computed for layer 0, which has none to pass it
  * to). Overwrites acts->gate and acts->up. */
 void block_bwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts);

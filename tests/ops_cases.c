@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 
@@ -122,6 +123,15 @@ static void run_rows(rig_t *r, const params_t *p) {
     rig_output(r, p->flags ? many : few, r->be->act, (p->flags ? p->c : p->a) * p->b);
 }
 
+static void check_same_bytes(rig_t *r, const void *p, const void *q, size_t n) {
+    uint8_t *a = xmalloc(n), *b = xmalloc(n);
+    r->be->download(r->be, a, p, n);
+    r->be->download(r->be, b, q, n);
+    CHECK(memcmp(a, b, n) == 0);
+    free(a);
+    free(b);
+}
+
 /* a: T; b: C. */
 static void run_rmsnorm_fwd(rig_t *r, const params_t *p) {
     void *x = rig_random(r, r->be->act, p->a * p->b, 2), *y = rig_alloc(r, p->a * p->b * dtype_size(r->be->act));
@@ -129,6 +139,32 @@ static void run_rmsnorm_fwd(rig_t *r, const params_t *p) {
     r->be->rmsnorm_fwd(r->be, y, rstd, x, w, p->a, p->b, 1e-5f);
     rig_output(r, y, r->be->act, p->a * p->b);
     rig_output(r, rstd, DT_F32, p->a);
+}
+
+/* The two ops that it stands for give the same bits on the same backend: a block that is recomputed in the backward
+ * may go either way. */
+static void run_add_rmsnorm_fwd(rig_t *r, const params_t *p) {
+    size_t n = p->a * p->b, bytes = n * dtype_size(r->be->act);
+    void *a = rig_random(r, r->be->act, n, 1), *b = rig_random(r, r->be->act, n, 2);
+    float *w = rig_random(r, DT_F32, p->b, 1);
+    struct {
+        void *sum, *y;
+        float *rstd;
+    } out[2];
+    for (int i = 0; i < 2; i++) {
+        out[i].sum = rig_alloc(r, bytes);
+        out[i].y = rig_alloc(r, bytes);
+        out[i].rstd = rig_alloc(r, p->a * sizeof(float));
+    }
+    r->be->add_rmsnorm_fwd(r->be, out[0].sum, out[0].y, out[0].rstd, a, b, w, p->a, p->b, 1e-5f);
+    r->be->add(r->be, out[1].sum, a, b, n);
+    r->be->rmsnorm_fwd(r->be, out[1].y, out[1].rstd, out[1].sum, w, p->a, p->b, 1e-5f);
+    check_same_bytes(r, out[0].sum, out[1].sum, bytes);
+    check_same_bytes(r, out[0].y, out[1].y, bytes);
+    check_same_bytes(r, out[0].rstd, out[1].rstd, p->a * sizeof(float));
+    rig_output(r, out[0].sum, r->be->act, n);
+    rig_output(r, out[0].y, r->be->act, n);
+    rig_output(r, out[0].rstd, DT_F32, p->a);
 }
 
 static void run_rmsnorm_bwd(rig_t *r, const params_t *p) {
@@ -384,6 +420,7 @@ const op_t ops[] = {
     {"gather_rows", run_rows, CASES(gather_cases), SAME_BITS},
     {"scatter_rows", run_rows, CASES(scatter_cases), SAME_BITS},
     {"rmsnorm_fwd", run_rmsnorm_fwd, CASES(norm_cases), ROUNDED},
+    {"add_rmsnorm_fwd", run_add_rmsnorm_fwd, CASES(norm_cases), ROUNDED},
     {"rmsnorm_bwd", run_rmsnorm_bwd, CASES(norm_cases), ROUNDED},
     {"rope", run_rope, CASES(rope_cases), ROUNDED},
     {"swiglu_fwd", run_swiglu_fwd, CASES(swiglu_fwd_cases), ROUNDED},
