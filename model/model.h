@@ -76,7 +76,7 @@ typedef struct {
     size_t n_kept;           /* blocks [0, layers - n_kept) are recomputed in the backward */
     void *dx;                /* [T,C] gradient of the residual stream */
     /* scratch, by width; what follows is only alive while a block runs */
-    void *h, *t;             /* [T,C] normalised input; a site's output */
+    void *h, *t;             /* [T,C] normalised input, in a forward handed on to the next block; a site's output */
     void *ff, *dff;          /* [T,F] */
     void *wide;              /* [T, max(C,F,Hq*D)] dropout's output; NULL without dropout */
     void *du;                /* [T, 3r] */
