@@ -1,0 +1,110 @@
+/* The attention ops: which kernels take a call, and the pass that precedes the backward. */
+#include "cuda/attention.h"
+
+#include "cuda/attention_workspace.h"
+
+namespace {
+
+enum { STATS_THREADS = 256, STATS_LANES = 8, STATS_BLOCKS = 2048 };
+
+template <typename T, int N> struct alignas(sizeof(T) * N) pack_t {
+    T x[N];
+};
+
+__device__ __forceinline__ float to_f32(float x) {
+    return x;
+}
+__device__ __forceinline__ float to_f32(bf16_t x) {
+    return bf16_to_f32(x);
+}
+
+/* Eight lanes to a query row and head, N elements at a time; D is a multiple of N. */
+template <typename T, int N>
+__global__ void __launch_bounds__(STATS_THREADS)
+    stats_kernel(attn_stats_t *stats, const T *o, const T *dout, const float *lse, attn_dims_t d, uint64_t capacity) {
+    const uint64_t tokens = (uint64_t)d.q_off[d.n], rows = tokens * d.Hq;
+    const uint64_t step = (uint64_t)gridDim.x * (STATS_THREADS / STATS_LANES);
+    const int lane = threadIdx.x % STATS_LANES;
+    device_check(rows <= capacity);
+    /* All lanes of a warp stay together for the shuffles; those past the end do nothing in between. */
+    for (uint64_t first = blockIdx.x * (uint64_t)(STATS_THREADS / STATS_LANES); first < rows; first += step) {
+        const uint64_t row = first + threadIdx.x / STATS_LANES;
+        float sum = 0;
+        for (int c = lane * N; c < d.D && row < rows; c += STATS_LANES * N) {
+            pack_t<T, N> a = *(const pack_t<T, N> *)(o + row * d.D + c);
+            pack_t<T, N> b = *(const pack_t<T, N> *)(dout + row * d.D + c);
+            for (int i = 0; i < N; i++) sum = fmaf(to_f32(a.x[i]), to_f32(b.x[i]), sum);
+        }
+        for (int i = 1; i < STATS_LANES; i *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, i);
+        if (lane == 0 && row < rows)
+            stats[row % d.Hq * tokens + row / d.Hq] = {lse[row] * 1.44269504088896341f, sum};
+    }
+}
+
+template <typename T, int N>
+void launch_stats(backend_t *be, attn_stats_t *stats, const void *o, const void *dout, const float *lse,
+                  const attn_dims_t &d) {
+    size_t most = (size_t)d.n * (size_t)d.max_q * (size_t)d.Hq;
+    unsigned grid = grid_for(most, STATS_THREADS / STATS_LANES);
+    LAUNCH((stats_kernel<T, N>), grid < STATS_BLOCKS ? grid : STATS_BLOCKS, STATS_THREADS, 0, compute_stream(be), stats,
+           (const T *)o, (const T *)dout, lse, d, (uint64_t)(cuda_impl(be)->layout.scratch / sizeof(attn_stats_t)));
+}
+
+attn_dims_t dims(const attn_shape_t *shape, const attn_segments_t *seg) {
+    const attn_shape_t *s = shape;
+    CHECK(s->D > 0 && s->Hkv > 0 && s->Hq % s->Hkv == 0 && s->scale > 0);
+    CHECK(seg->n <= INT32_MAX && seg->max_q <= seg->max_kv && seg->max_kv < ATTN_NO_WINDOW);
+    /* Kernels count the elements of one segment in 32 bits. */
+    CHECK(seg->max_kv * s->Hkv * s->D <= UINT32_MAX && seg->max_q * s->Hq * s->D <= UINT32_MAX);
+    attn_dims_t d = {};
+    d.Hq = (int)s->Hq;
+    d.Hkv = (int)s->Hkv;
+    d.group = (int)(s->Hq / s->Hkv);
+    d.D = (int)s->D;
+    d.window = s->window && s->window < ATTN_NO_WINDOW ? (int)s->window : ATTN_NO_WINDOW;
+    d.scale = s->scale;
+    d.n = (int)seg->n;
+    d.q_off = seg->q_off;
+    d.kv_off = seg->kv_off;
+    d.kv_len = seg->kv_len;
+    d.max_q = (int)seg->max_q;
+    return d;
+}
+
+/* Tensor cores take bf16 rows that begin at 16-byte boundaries. */
+bool has_mma(const backend_t *be, const attn_dims_t &d) {
+    return be->act == DT_BF16 && d.D % 8 == 0 && d.D <= ATTN_MMA_MAX_D;
+}
+
+void attn_fwd(backend_t *be, void *o, float *lse, const void *q, const void *k, const void *v,
+              const attn_shape_t *shape, const attn_segments_t *seg) {
+    const attn_dims_t d = dims(shape, seg);
+    const attn_fwd_t a = {q, k, v, o, lse};
+    if (!d.n || !d.max_q) return;
+    if (has_mma(be, d)) attn_fwd_mma(compute_stream(be), a, d);
+    else attn_fwd_plain(compute_stream(be), be->act, a, d);
+}
+
+void attn_bwd(backend_t *be, void *dq, void *dk, void *dv, const void *dout, const void *q, const void *k,
+              const void *v, const void *o, const float *lse, const attn_shape_t *shape, const attn_segments_t *seg) {
+    const attn_dims_t d = dims(shape, seg);
+    if (!d.n || !d.max_q) return;
+    CHECK(seg->max_q == seg->max_kv);
+    attn_stats_t *stats = (attn_stats_t *)compute_scratch(be, seg->max_q * shape->Hq * sizeof(attn_stats_t));
+    const attn_bwd_t a = {q, k, v, dout, stats, dq, dk, dv};
+    if (has_mma(be, d)) {
+        launch_stats<bf16_t, 8>(be, stats, o, dout, lse, d);
+        attn_bwd_mma(compute_stream(be), a, d);
+        return;
+    }
+    if (be->act == DT_BF16) launch_stats<bf16_t, 1>(be, stats, o, dout, lse, d);
+    else launch_stats<float, 1>(be, stats, o, dout, lse, d);
+    attn_bwd_plain(compute_stream(be), be->act, a, d);
+}
+
+} // namespace
+
+void cuda_attention_ops(backend_t *be) {
+    be->attn_fwd = attn_fwd;
+    be->attn_bwd = attn_bwd;
+}

@@ -1,0 +1,248 @@
+/* Attention backward in bf16 on tensor cores. Two kernels compute the scores anew: one over tiles of queries for dq, one
+ * over tiles of keys for dk and dv, so that every output row belongs to one warp and nothing is added atomically. */
+#include "cuda/attention_tile.h"
+
+namespace {
+
+template <int MT, int CT> __device__ __forceinline__ void zero(float (&acc)[MT][CT][4]) {
+#pragma unroll
+    for (int m = 0; m < MT; m++)
+#pragma unroll
+        for (int c = 0; c < CT; c++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) acc[m][c][i] = 0;
+}
+
+template <int MT> __device__ __forceinline__ void fill(float (&factor)[MT][2], float x) {
+#pragma unroll
+    for (int m = 0; m < MT; m++) factor[m][0] = factor[m][1] = x;
+}
+
+/* ---- dq -------------------------------------------------------------------------------------------------- */
+
+/* BM queries against BN keys at a time: q and dout stay in shared memory, k has two buffers (it is the last to be
+ * read), v one. */
+template <int DP> struct dq_tile_t {
+    static constexpr int MT = DP <= 128 ? 2 : 1, BM = 16 * MT * ATTN_WARPS;
+    static constexpr int BN = DP <= 64 ? 64 : DP <= 128 ? 32 : 16, NT = BN / 8, CT = DP / 8;
+    static constexpr size_t bytes = tile_bytes<DP>(2 * BM + 3 * BN);
+};
+
+/* ds = p * (dp - delta) in place of dp, from the raw scores s, for rows of queries. last is the key that this lane's
+ * first row sees last, key its first. */
+template <int MT, int NT>
+__device__ __forceinline__ void score_gradients(const float (&s)[MT][NT][4], float (&dp)[MT][NT][4],
+                                                const attn_stats_t (&stats)[MT][2], float scale2, bool masked, int last,
+                                                int key, int window) {
+#pragma unroll
+    for (int m = 0; m < MT; m++)
+#pragma unroll
+        for (int n = 0; n < NT; n++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                const int k = key + n * 8 + i % 2, l = last + m * 16 + i / 2 * 8;
+                float p = exp2_approx(fmaf(s[m][n][i], scale2, -stats[m][i / 2].lse2));
+                if (masked && (k > l || k + window <= l)) p = 0;
+                dp[m][n][i] = p * (dp[m][n][i] - stats[m][i / 2].delta);
+            }
+}
+
+template <int DP> __global__ void __launch_bounds__(ATTN_THREADS) attn_dq_kernel(attn_bwd_t a, attn_dims_t d) {
+    using T = dq_tile_t<DP>;
+    constexpr int MT = T::MT, BM = T::BM, BN = T::BN, STRIDE = tile_stride<DP>;
+    const int head = (int)blockIdx.x % d.Hq;
+    const attn_segment_t seg = segment_at(d, (int)blockIdx.x / d.Hq);
+    const int tile = (seg.n + BM - 1) / BM - 1 - (int)blockIdx.y; /* the last sees the most keys */
+    if (tile < 0) return;
+
+    DYN_SMEM(bf16_t, smem);
+    bf16_t *sq = smem, *sdo = sq + BM * STRIDE, *sv = sdo + BM * STRIDE, *sk = sv + BN * STRIDE;
+    const int q_stride = d.Hq * d.D, kv_stride = d.Hkv * d.D;
+    const int64_t q_at = (int64_t)seg.q0 * q_stride + head * d.D;
+    const int64_t kv_at = (int64_t)seg.kv0 * kv_stride + head / d.group * d.D;
+    const bf16_t *k = (const bf16_t *)a.k + kv_at, *v = (const bf16_t *)a.v + kv_at;
+
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, row0 = tile * BM + warp * 16 * MT;
+    const int first_key = max(tile * BM + 1 - d.window, 0), last_key = min(tile * BM + BM, seg.n) - 1;
+    const int warp_first = row0 + 1 - d.window, warp_last = min(row0 + 16 * MT, seg.n) - 1;
+    const float scale2 = d.scale * LOG2E;
+
+    tile_pad<DP>(smem, 2 * BM + 3 * BN, d.D);
+    tile_load<BM, DP>(sq, (const bf16_t *)a.q + q_at, tile * BM, seg.n, q_stride, d.D);
+    tile_load<BM, DP>(sdo, (const bf16_t *)a.dout + q_at, tile * BM, seg.n, q_stride, d.D);
+    tile_load<BN, DP>(sk + last_key / BN % 2 * BN * STRIDE, k, last_key / BN * BN, seg.n, kv_stride, d.D);
+    tile_load<BN, DP>(sv, v, last_key / BN * BN, seg.n, kv_stride, d.D);
+    cp_async_commit();
+
+    attn_stats_t stats[MT][2];
+#pragma unroll
+    for (int m = 0; m < MT; m++)
+#pragma unroll
+        for (int h = 0; h < 2; h++)
+            stats[m][h] = a.stats[(int64_t)head * d.q_off[d.n] + seg.q0 + min(row0 + m * 16 + h * 8 + lane / 4, seg.n - 1)];
+
+    float dq[MT][T::CT][4];
+    zero(dq);
+    for (int key = last_key / BN * BN; key + BN > first_key; key -= BN) {
+        const bool visible = row0 < seg.n && key <= warp_last && key + BN > warp_first;
+        const bf16_t *sk_now = sk + key / BN % 2 * BN * STRIDE;
+        float s[MT][T::NT][4], dp[MT][T::NT][4];
+        cp_async_wait<0>();
+        __syncthreads(); /* k and v are here; all are done with the other k */
+        if (key > first_key)
+            tile_load<BN, DP>(sk + (key / BN + 1) % 2 * BN * STRIDE, k, key - BN, seg.n, kv_stride, d.D);
+        cp_async_commit();
+        if (visible) {
+            tile_scores<DP>(s, sq + warp * 16 * MT * STRIDE, sk_now);
+            tile_scores<DP>(dp, sdo + warp * 16 * MT * STRIDE, sv);
+        }
+        __syncthreads(); /* all are done with v */
+        if (key > first_key) tile_load<BN, DP>(sv, v, key - BN, seg.n, kv_stride, d.D);
+        cp_async_commit();
+        if (visible) {
+            score_gradients(s, dp, stats, scale2, key + BN - 1 > row0 || key + d.window <= warp_last, row0 + lane / 4,
+                            key + lane % 4 * 2, d.window);
+            tile_accumulate<DP>(dq, dp, sk_now);
+        }
+    }
+    cp_async_wait<0>();
+    float factor[MT][2];
+    fill(factor, d.scale);
+    tile_store<DP>(dq, factor, sq + warp * 16 * MT * STRIDE, (bf16_t *)a.dq + q_at, row0, seg.n, q_stride, d.D);
+}
+
+/* ---- dk and dv ------------------------------------------------------------------------------------------- */
+
+/* BN keys (16 * MT to a warp) against BM queries at a time, of each query head of the group: k and v stay in shared
+ * memory, q has two buffers (it is the last to be read), dout one. Scores are computed as K Q^T, so that their
+ * fragments are those of the products with dout and q. Head size 256 has registers for half of its columns: its blocks
+ * come in pairs. */
+template <int DP> struct dkv_tile_t {
+    static constexpr int MT = DP <= 64 ? 2 : 1, BN = 16 * MT * ATTN_WARPS;
+    static constexpr int BM = DP <= 128 ? 32 : 16, NT = BM / 8;
+    static constexpr int PARTS = DP <= 128 ? 1 : 2, CT = DP / 8 / PARTS;
+    static constexpr size_t rows_bytes = tile_bytes<DP>(2 * BN + 3 * BM), bytes = rows_bytes + BM * sizeof(attn_stats_t);
+};
+
+/* p in place of the raw scores s and ds = p * (dp - delta) in place of dp, for rows of keys. key is this lane's first,
+ * query its first of the n. */
+template <int MT, int NT>
+__device__ __forceinline__ void key_gradients(float (&s)[MT][NT][4], float (&dp)[MT][NT][4], const attn_stats_t *stats,
+                                              float scale2, bool masked, int key, int query, int n_queries, int window) {
+#pragma unroll
+    for (int n = 0; n < NT; n++) {
+        const float4 st = *(const float4 *)(stats + n * 8 + threadIdx.x % 4 * 2); /* of two queries */
+#pragma unroll
+        for (int m = 0; m < MT; m++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                const int k = key + m * 16 + i / 2 * 8, q = query + n * 8 + i % 2;
+                float p = exp2_approx(fmaf(s[m][n][i], scale2, -(i % 2 ? st.z : st.x)));
+                if (masked && (k > q || k + window <= q || q >= n_queries)) p = 0;
+                s[m][n][i] = p;
+                dp[m][n][i] = p * (dp[m][n][i] - (i % 2 ? st.w : st.y));
+            }
+    }
+}
+
+template <int DP> __global__ void __launch_bounds__(ATTN_THREADS) attn_dkv_kernel(attn_bwd_t a, attn_dims_t d) {
+    using T = dkv_tile_t<DP>;
+    constexpr int MT = T::MT, BM = T::BM, BN = T::BN, STRIDE = tile_stride<DP>;
+    const int part = (int)blockIdx.x % T::PARTS, kv_head = (int)blockIdx.x / T::PARTS % d.Hkv;
+    const attn_segment_t seg = segment_at(d, (int)blockIdx.x / T::PARTS / d.Hkv);
+    const int key0 = (int)blockIdx.y * BN; /* the first tile is seen by the most queries */
+    if (key0 >= seg.n) return;
+
+    DYN_SMEM(bf16_t, smem);
+    bf16_t *sk = smem, *sv = sk + BN * STRIDE, *sdo = sv + BN * STRIDE, *sq = sdo + BM * STRIDE;
+    attn_stats_t *s_stats = (attn_stats_t *)((char *)smem + T::rows_bytes);
+    const int q_stride = d.Hq * d.D, kv_stride = d.Hkv * d.D, tokens = d.q_off[d.n];
+    const int64_t q_at = (int64_t)seg.q0 * q_stride + kv_head * d.group * d.D;
+    const int64_t kv_at = (int64_t)seg.kv0 * kv_stride + kv_head * d.D;
+    const bf16_t *q = (const bf16_t *)a.q + q_at, *dout = (const bf16_t *)a.dout + q_at;
+    const attn_stats_t *stats = a.stats + (int64_t)kv_head * d.group * tokens + seg.q0;
+
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int row0 = key0 + warp * 16 * MT, row_last = row0 + 16 * MT - 1; /* keys of this warp */
+    const float scale2 = d.scale * LOG2E;
+
+    /* Steps: for each head of the group the tiles of queries that see any of the keys. */
+    const int first_tile = key0 / BM, end_query = min(key0 + BN - 1 + d.window, seg.n);
+    const int head_tiles = (end_query + BM - 1) / BM - first_tile, steps = head_tiles * d.group;
+    const int stats_row = min((int)threadIdx.x, BM - 1);
+
+    tile_pad<DP>(smem, 2 * BN + 3 * BM, d.D);
+    tile_load<BN, DP>(sk, (const bf16_t *)a.k + kv_at, key0, seg.n, kv_stride, d.D);
+    tile_load<BN, DP>(sv, (const bf16_t *)a.v + kv_at, key0, seg.n, kv_stride, d.D);
+    tile_load<BM, DP>(sq, q, first_tile * BM, seg.n, q_stride, d.D);
+    tile_load<BM, DP>(sdo, dout, first_tile * BM, seg.n, q_stride, d.D);
+    cp_async_commit();
+    attn_stats_t next_stats = stats[min(first_tile * BM + stats_row, seg.n - 1)];
+
+    float dk[MT][T::CT][4], dv[MT][T::CT][4];
+    zero(dk);
+    zero(dv);
+    for (int step = 0; step < steps; step++) {
+        const int query = (first_tile + step % head_tiles) * BM;
+        const int next_head = (step + 1) / head_tiles, next_query = (first_tile + (step + 1) % head_tiles) * BM;
+        const bool visible = query + BM > row0 && row0 < seg.n && query < row_last + d.window;
+        const bf16_t *sq_now = sq + step % 2 * BM * STRIDE;
+        float s[MT][T::NT][4], dp[MT][T::NT][4];
+        if (threadIdx.x < BM) s_stats[threadIdx.x] = next_stats;
+        cp_async_wait<0>();
+        __syncthreads(); /* q, dout and stats are here; all are done with the other q */
+        if (step + 1 < steps) {
+            tile_load<BM, DP>(sq + (step + 1) % 2 * BM * STRIDE, q + next_head * d.D, next_query, seg.n, q_stride, d.D);
+            next_stats = stats[(int64_t)next_head * tokens + min(next_query + stats_row, seg.n - 1)];
+        }
+        cp_async_commit();
+        if (visible) {
+            tile_scores<DP>(s, sk + warp * 16 * MT * STRIDE, sq_now);
+            tile_scores<DP>(dp, sv + warp * 16 * MT * STRIDE, sdo);
+            key_gradients(s, dp, s_stats, scale2,
+                          query < row_last || query + BM > seg.n || query + BM - 1 >= row0 + d.window, row0 + lane / 4,
+                          query + lane % 4 * 2, seg.n, d.window);
+            tile_accumulate<DP>(dv, s, sdo + part * T::CT * 8);
+        }
+        __syncthreads(); /* all are done with dout and stats */
+        if (step + 1 < steps) tile_load<BM, DP>(sdo, dout + next_head * d.D, next_query, seg.n, q_stride, d.D);
+        cp_async_commit();
+        if (visible) tile_accumulate<DP>(dk, dp, sq_now + part * T::CT * 8);
+    }
+    cp_async_wait<0>();
+    float factor[MT][2];
+    const int col = part * T::CT * 8;
+    bf16_t *stage = sk + warp * 16 * MT * STRIDE;
+    fill(factor, d.scale);
+    tile_store<DP>(dk, factor, stage, (bf16_t *)a.dk + kv_at + col, row0, seg.n, kv_stride, d.D - col);
+    fill(factor, 1);
+    tile_store<DP>(dv, factor, stage, (bf16_t *)a.dv + kv_at + col, row0, seg.n, kv_stride, d.D - col);
+}
+
+/* ---- launches -------------------------------------------------------------------------------------------- */
+
+template <int DP> void launch(cudaStream_t stream, const attn_bwd_t &a, const attn_dims_t &d) {
+    using Q = dq_tile_t<DP>;
+    using K = dkv_tile_t<DP>;
+    const auto attribute = cudaFuncAttributeMaxDynamicSharedMemorySize;
+    CUDA_CHECK(cudaFuncSetAttribute(attn_dkv_kernel<DP>, attribute, (int)K::bytes));
+    CUDA_CHECK(cudaFuncSetAttribute(attn_dq_kernel<DP>, attribute, (int)Q::bytes));
+    dim3 dkv_grid = attn_grid(d, d.Hkv * K::PARTS, (d.max_q + K::BN - 1) / K::BN);
+    dim3 dq_grid = attn_grid(d, d.Hq, (d.max_q + Q::BM - 1) / Q::BM);
+    LAUNCH((attn_dkv_kernel<DP>), dkv_grid, ATTN_THREADS, K::bytes, stream, a, d);
+    LAUNCH((attn_dq_kernel<DP>), dq_grid, ATTN_THREADS, Q::bytes, stream, a, d);
+}
+
+const struct {
+    int size;
+    void (*launch)(cudaStream_t, const attn_bwd_t &, const attn_dims_t &);
+} kernels[] = {{16, launch<16>}, {32, launch<32>},   {64, launch<64>},  {80, launch<80>},
+               {96, launch<96>}, {128, launch<128>}, {256, launch<256>}};
+
+} // namespace
+
+void attn_bwd_mma(cudaStream_t stream, const attn_bwd_t &a, const attn_dims_t &d) {
+    size_t i = 0;
+    while (kernels[i].size < d.D) i++;
+    kernels[i].launch(stream, a, d);
+}
