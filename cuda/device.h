@@ -40,12 +40,25 @@ static __device__ __forceinline__ uint32_t smem_address(const void *p) {
     return (uint32_t)__cvta_generic_to_shared(p);
 }
 
-/* d[16,8] += a[16,16] * b[16,8], bf16 with fp32 sums; the fragments as PTX defines them for m16n8k16. */
+/* Of what only the device can see: an id in a list, say. Stops the kernel, and with it the process. */
+static __device__ __forceinline__ void device_check(bool ok) {
+    if (!ok) __trap();
+}
+
+/* 2^x to about 2^-22 of itself; denormals are 0. */
+static __device__ __forceinline__ float exp2_approx(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0,%1;\n" : "=f"(y) : "f"(x));
+    return y;
+}
+
+/* d[16,8] += a[16,16] * b[16,8], bf16 with fp32 sums; the fragments as PTX defines them for m16n8k16. Not volatile:
+ * it is a function of its operands, which the compiler may move. */
 static __device__ __forceinline__ void mma_bf16_16816(float d[4], const uint32_t a[4], const uint32_t b[2]) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
-                 "{%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};\n"
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+        "{%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};\n"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
 /* Four 8x8 matrices of 16-bit values from shared memory; lane i gives the address of row i % 8 of matrix i / 8. */

@@ -113,6 +113,11 @@ static inline unsigned __reduce_and_sync(uint32_t mask, unsigned v, CUDA_HOST_SI
     return cuda_host::warp_reduce(cuda_host::OP_REDUCE_AND, mask, v, at);
 }
 
+static inline void device_check(bool ok, CUDA_HOST_SITE) {
+    if (!ok) cuda_host::fault(at, "device_check() failed");
+}
+static inline float exp2_approx(float x) { return exp2f(x); }
+
 static inline void mma_bf16_16816(float d[4], const uint32_t a[4], const uint32_t b[2], CUDA_HOST_SITE) {
     cuda_host::warp_mma(d, a, b, at);
 }
