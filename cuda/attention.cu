@@ -46,7 +46,7 @@ void launch_stats(backend_t *be, attn_stats_t *stats, const void *o, const void 
                   const attn_dims_t &d) {
     size_t most = (size_t)d.n * (size_t)d.max_q * (size_t)d.Hq;
     unsigned grid = grid_for(most, STATS_THREADS / STATS_LANES);
-    LAUNCH((stats_kernel<T, N>), grid < STATS_BLOCKS ? grid : STATS_BLOCKS, STATS_THREADS, 0, compute_stream(be), stats,
+    LAUNCH((stats_kernel<T, N>), grid < STATS_BLOCKS ? grid : (unsigned)STATS_BLOCKS, STATS_THREADS, 0, compute_stream(be), stats,
            (const T *)o, (const T *)dout, lse, d, (uint64_t)(cuda_impl(be)->layout.scratch / sizeof(attn_stats_t)));
 }
 

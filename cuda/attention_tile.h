@@ -15,18 +15,6 @@ enum { ATTN_WARPS = 4, ATTN_THREADS = 32 * ATTN_WARPS };
 
 constexpr float LOG2E = 1.44269504088896341f;
 
-#ifdef __CUDACC__
-static __device__ __forceinline__ float exp2_approx(float x) {
-    float y;
-    asm("ex2.approx.ftz.f32 %0,%1;\n" : "=f"(y) : "f"(x));
-    return y;
-}
-#else
-static inline float exp2_approx(float x) {
-    return exp2f(x);
-}
-#endif
-
 template <int DP> constexpr int tile_stride = DP + 8;
 template <int DP> constexpr size_t tile_bytes(int rows) {
     return (size_t)rows * tile_stride<DP> * sizeof(bf16_t);

@@ -12,7 +12,7 @@ typedef struct {
 enum { THREADS = 256, MAX_GRID_Y = 65535 };
 
 static dim3 grid_over(size_t rows, size_t cols) {
-    return dim3(grid_for(cols, THREADS), (unsigned)(rows < MAX_GRID_Y ? rows : MAX_GRID_Y));
+    return dim3(grid_for(cols, THREADS), (unsigned)(rows < MAX_GRID_Y ? rows : (size_t)MAX_GRID_Y));
 }
 
 /* ---- kernels ------------------------------------------------------------------------------------------- */

@@ -4,6 +4,7 @@
 #include "testing.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,7 +62,8 @@ static int close_gpu(void **state) {
 }
 
 static void run_case(rig_t *r, backend_t *be, const op_t *op, size_t i, unsigned seed) {
-    const workspace_need_t need = {.max_tokens = 600, .max_weight = (size_t)1 << 21, .max_width = 2560,
+    const workspace_need_t need = {.max_tokens = 600, .max_weight = (size_t)1 << 21,
+                                   .max_quantized = (size_t)1 << 21, .max_width = 2560,
                                    .max_kv = 333, .logit_rows = 16, .vocab = 50000, .attn = {8, 8, 128, 0, 1}};
     cuda_host_seed(seed);
     rig_init(r, be, 1000 * (uint64_t)i + 1);
