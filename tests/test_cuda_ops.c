@@ -40,34 +40,62 @@ static bool is_chosen(const op_t *op) {
     return n_chosen == 0;
 }
 
-static backend_t *gpu[2]; /* by act: F32, BF16 */
 static const dtype_t acts[2] = {DT_F32, DT_BF16};
+static struct {
+    backend_t *be; /* NULL: no GPU */
+    void *workspace;
+    size_t workspace_size;
+} gpu[2]; /* one for each type of activations */
+
+static size_t set_need(backend_t *be) {
+    const workspace_need_t need = {.max_tokens = 600, .max_weight = (size_t)1 << 21, .max_quantized = (size_t)1 << 21,
+                                   .max_width = 2560, .max_kv = 333, .logit_rows = 16, .vocab = 50000,
+                                   .attn = {8, 8, 128, 0, 1}};
+    return be->workspace_bytes(be, &need);
+}
 
 static int open_gpu(void **state) {
     (void)state;
     err_t err = {0};
     for (size_t i = 0; i < 2; i++) {
-        if (backend_open_cuda(acts[i], &gpu[i], &err) == 0) continue;
-        if (cuda_host_emulated()) fail_msg("%s", err.msg);
-        printf("skip: no GPU to run on: %s\n", err.msg);
+        backend_t *be;
+        if (backend_open_cuda(acts[i], &be, &err)) {
+            if (cuda_host_emulated()) fail_msg("%s", err.msg);
+            printf("skip: no GPU to run on: %s\n", err.msg);
+            return 0;
+        }
+        gpu[i].be = be;
+        gpu[i].workspace_size = set_need(be);
+        gpu[i].workspace = be->alloc(be, gpu[i].workspace_size, MEM_DEVICE);
+        assert_non_null(gpu[i].workspace);
     }
     return 0;
 }
 
 static int close_gpu(void **state) {
     (void)state;
-    for (size_t i = 0; i < 2; i++)
-        if (gpu[i]) gpu[i]->close(gpu[i]);
+    for (size_t i = 0; i < 2; i++) {
+        if (!gpu[i].be) continue;
+        gpu[i].be->free(gpu[i].be, gpu[i].workspace, MEM_DEVICE);
+        gpu[i].be->close(gpu[i].be);
+    }
     return cuda_host_emulated() && cuda_host_used_memory() != 0; /* nothing is left allocated */
 }
 
-static void run_case(rig_t *r, backend_t *be, const op_t *op, size_t i, unsigned seed) {
-    const workspace_need_t need = {.max_tokens = 600, .max_weight = (size_t)1 << 21,
-                                   .max_quantized = (size_t)1 << 21, .max_width = 2560,
-                                   .max_kv = 333, .logit_rows = 16, .vocab = 50000, .attn = {8, 8, 128, 0, 1}};
+static void run_reference(rig_t *r, backend_t *be, const op_t *op, size_t i) {
+    rig_init(r, be, 1000 * (uint64_t)i + 1);
+    be->workspace_size = set_need(be);
+    be->workspace = rig_alloc(r, be->workspace_size);
+    op->run(r, &op->cases[i]);
+}
+
+/* The workspace is one for all cases: it is large. */
+static void run_gpu(rig_t *r, size_t act, const op_t *op, size_t i, unsigned seed) {
+    backend_t *be = gpu[act].be;
     cuda_host_seed(seed);
     rig_init(r, be, 1000 * (uint64_t)i + 1);
-    rig_workspace(r, &need);
+    be->workspace = gpu[act].workspace;
+    be->workspace_size = gpu[act].workspace_size;
     op->run(r, &op->cases[i]);
 }
 
@@ -105,13 +133,14 @@ static void assert_same_bytes(const rig_t *a, const rig_t *b, const op_t *op, si
 }
 
 /* The worst NMSE of a case, under every schedule. */
-static double test_case(backend_t *ref, backend_t *be, const op_t *op, size_t i, unsigned n_seeds) {
+static double test_case(backend_t *ref, size_t act, const op_t *op, size_t i, unsigned n_seeds) {
     rig_t want, first, again;
-    run_case(&want, ref, op, i, 0);
-    run_case(&first, be, op, i, 1);
+    run_reference(&want, ref, op, i);
+    cuda_host_forget(gpu[act].workspace, gpu[act].workspace_size);
+    run_gpu(&first, act, op, i, 1);
     double e = compare(&first, &want, op, i);
     for (unsigned seed = 2; seed <= n_seeds; seed++) {
-        run_case(&again, be, op, i, seed);
+        run_gpu(&again, act, op, i, seed);
         assert_same_bytes(&first, &again, op, i, seed);
         rig_free(&again);
     }
@@ -123,16 +152,16 @@ static double test_case(backend_t *ref, backend_t *be, const op_t *op, size_t i,
 static void test_table(size_t act) {
     unsigned n_seeds = cuda_host_emulated() ? 3 : 2;
     size_t cases = 0;
-    backend_t *ref, *be = gpu[act];
+    backend_t *ref;
     err_t err = {0};
-    if (!be) skip();
+    if (!gpu[act].be) skip();
     assert_ok(backend_open_cpu(acts[act], 1, true, &ref, &err), err);
-    printf("%s, schedule seeds 1 to %u\n", be->device, n_seeds);
+    printf("%s, schedule seeds 1 to %u\n", gpu[act].be->device, n_seeds);
     for (size_t k = 0; k < n_ops; k++) {
         const op_t *op = &ops[k];
         double worst = 0;
         if (!is_chosen(op)) continue;
-        for (size_t i = 0; i < op->n_cases; i++, cases++) worst = fmax(worst, test_case(ref, be, op, i, n_seeds));
+        for (size_t i = 0; i < op->n_cases; i++, cases++) worst = fmax(worst, test_case(ref, act, op, i, n_seeds));
         print_message("  %-12s %3zu cases  worst NMSE %.1e%s\n", op->name, op->n_cases, worst,
                       op->agreement == SAME_BITS ? "  (equal bits)" : "");
     }

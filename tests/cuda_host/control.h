@@ -28,7 +28,14 @@ void cuda_host_fail_allocation(unsigned n);
  * Without a call: one device of capability 9.0, driver 13.0. */
 void cuda_host_set_device(int count, int major, int minor, int driver);
 
-/* So far: kernels run, and their blocks. For tests that must know that something ran. */
+/* Host code that follows a device pointer ends with a message. Without a call: when CUDA_HOST_GUARD is in the
+ * environment. Not under the sanitizers, whose allocator has no such pages. */
+void cuda_host_guard(bool on);
+
+/* Makes device memory what it is after an allocation: NaN. */
+void cuda_host_forget(void *p, size_t bytes);
+
+/* Kernels run so far, for tests that must know that something ran. */
 uint64_t cuda_host_launches(void);
 
 #ifdef __cplusplus

@@ -31,7 +31,8 @@ struct block_t {
 static std::map<const char *, block_t> *blocks = new std::map<const char *, block_t>;
 static size_t device_bytes, used_bytes;
 static unsigned fail_after;
-static int depth;
+static int depth;      /* of device work */
+static int guarded = -1; /* not known yet */
 
 static size_t memory_size() {
     if (device_bytes == 0) {
@@ -58,12 +59,17 @@ static void protect(int protection) {
         if (b.mapped && mprotect(b.mapped, b.mapped_bytes, protection)) abort();
 }
 
+bool device_guarded() {
+    if (guarded < 0) guarded = getenv("CUDA_HOST_GUARD") != nullptr;
+    return guarded && !ON_HEAP;
+}
+
 void device_enter() {
-    if (depth++ == 0 && !ON_HEAP) protect(PROT_READ | PROT_WRITE);
+    if (depth++ == 0 && device_guarded()) protect(PROT_READ | PROT_WRITE);
 }
 
 void device_leave() {
-    if (--depth == 0 && !ON_HEAP) protect(PROT_NONE);
+    if (--depth == 0 && device_guarded()) protect(PROT_NONE);
 }
 
 static void explain_segv(int, siginfo_t *info, void *) {
@@ -114,7 +120,7 @@ static cudaError_t add_block(void **p, size_t bytes, memory_kind_t kind, size_t 
     char *start = map ? map_block(&b) : heap_block(bytes);
     if (!start) return cudaErrorMemoryAllocation;
     memset(start, 0xff, bytes); /* NaN, as fp32 and as bf16 */
-    if (map && depth == 0 && mprotect(b.mapped, b.mapped_bytes, PROT_NONE)) abort();
+    if (map && depth == 0 && device_guarded() && mprotect(b.mapped, b.mapped_bytes, PROT_NONE)) abort();
     (*blocks)[start] = b;
     used_bytes += charged;
     *p = start;
@@ -166,6 +172,19 @@ cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes) {
     *total_bytes = memory_size();
     *free_bytes = *total_bytes - used_bytes;
     return cudaSuccess;
+}
+
+void cuda_host_guard(bool on) {
+    protect(PROT_READ | PROT_WRITE);
+    guarded = on;
+    if (device_guarded() && depth == 0) protect(PROT_NONE);
+}
+
+void cuda_host_forget(void *p, size_t bytes) {
+    cudaDeviceSynchronize();
+    device_enter();
+    memset(p, 0xff, bytes);
+    device_leave();
 }
 
 void cuda_host_set_memory(size_t bytes) { device_bytes = bytes; }

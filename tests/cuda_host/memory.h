@@ -1,6 +1,5 @@
-/* The simulated memories. Device memory can be touched only while device work runs: outside, host code that follows a
- * device pointer ends with a message (but under the sanitizers, where allocations are heap blocks of the exact size
- * instead, which find what these, rounded up to 256 bytes before a guard page, let pass). */
+/* The simulated memories. Under the sanitizers an allocation is a heap block of the exact size; otherwise pages, its end
+ * rounded up to 256 bytes before a guard page. */
 #ifndef CUDA_HOST_MEMORY_H
 #define CUDA_HOST_MEMORY_H
 
@@ -12,6 +11,10 @@ enum memory_kind_t { MEMORY_PAGEABLE, MEMORY_DEVICE, MEMORY_PINNED };
 
 /* What p points into; its end belongs to an allocation too. *left: bytes up to the end (0 for pageable memory). */
 memory_kind_t memory_kind(const void *p, size_t *left);
+
+/* Whether host code may not touch device memory. Opening and closing it takes long; so streams then run only when they
+ * are waited for. */
+bool device_guarded();
 
 /* Device work begins and ends; may nest. */
 void device_enter();

@@ -62,6 +62,7 @@ static void run_until(stream_t *s, uint64_t at) {
 }
 
 static void run_by_itself() {
+    if (device_guarded()) return;
     for (size_t i = 0; i < streams->size(); i++) {
         stream_t *s = (*streams)[i].get();
         if (s->schedule != schedule_number()) {
