@@ -1,11 +1,10 @@
 /* The attention ops: which kernels take a call, and the pass that precedes the backward. */
 #include "cuda/attention.h"
 
-#include "cuda/attention_workspace.h"
-
 namespace {
 
-enum { STATS_THREADS = 256, STATS_LANES = 8, STATS_BLOCKS = 2048 };
+enum { STATS_THREADS = 256, STATS_LANES = 8 };
+const unsigned STATS_BLOCKS = 2048; /* each takes rows until there are none left */
 
 template <typename T, int N> struct alignas(sizeof(T) * N) pack_t {
     T x[N];
@@ -37,7 +36,7 @@ __global__ void __launch_bounds__(STATS_THREADS)
         }
         for (int i = 1; i < STATS_LANES; i *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, i);
         if (lane == 0 && row < rows)
-            stats[row % d.Hq * tokens + row / d.Hq] = {lse[row] * 1.44269504088896341f, sum};
+            stats[row % d.Hq * tokens + row / d.Hq] = {lse[row] * LOG2E, sum};
     }
 }
 
@@ -46,7 +45,7 @@ void launch_stats(backend_t *be, attn_stats_t *stats, const void *o, const void 
                   const attn_dims_t &d) {
     size_t most = (size_t)d.n * (size_t)d.max_q * (size_t)d.Hq;
     unsigned grid = grid_for(most, STATS_THREADS / STATS_LANES);
-    LAUNCH((stats_kernel<T, N>), grid < STATS_BLOCKS ? grid : (unsigned)STATS_BLOCKS, STATS_THREADS, 0, compute_stream(be), stats,
+    LAUNCH((stats_kernel<T, N>), grid < STATS_BLOCKS ? grid : STATS_BLOCKS, STATS_THREADS, 0, compute_stream(be), stats,
            (const T *)o, (const T *)dout, lse, d, (uint64_t)(cuda_impl(be)->layout.scratch / sizeof(attn_stats_t)));
 }
 

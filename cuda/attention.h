@@ -19,6 +19,8 @@ typedef struct {
     int max_q; /* the longest segment's queries */
 } attn_dims_t;
 
+constexpr float LOG2E = 1.44269504088896341f;
+
 enum { ATTN_NO_WINDOW = 1 << 30 }; /* more keys than there are, and a key's index can be added to it */
 
 /* Of a query row and head, for the backward: a probability is exp2(score * log2(e) - lse2), the gradient of its score

@@ -13,8 +13,6 @@
 
 enum { ATTN_WARPS = 4, ATTN_THREADS = 32 * ATTN_WARPS };
 
-constexpr float LOG2E = 1.44269504088896341f;
-
 template <int DP> constexpr int tile_stride = DP + 8;
 template <int DP> constexpr size_t tile_bytes(int rows) {
     return (size_t)rows * tile_stride<DP> * sizeof(bf16_t);

@@ -1,0 +1,285 @@
+/* Attention without tensor cores: fp32 activations, and bf16 with head sizes that attention_fwd.cu and attention_bwd.cu
+ * do not take. The same sums in the same structure, but a warp owns ROWS rows and meets 32 others at a time, one to a
+ * lane; head sizes are bounded by shared memory only. */
+#include "cuda/attention.h"
+
+namespace {
+
+enum { WARPS = 8, THREADS = 32 * WARPS, ROWS = 2, BLOCK_ROWS = WARPS * ROWS, CHUNK = 32, TILE_STRIDE = CHUNK + 1 };
+
+__device__ __forceinline__ float to_f32(float x) {
+    return x;
+}
+__device__ __forceinline__ float to_f32(bf16_t x) {
+    return bf16_to_f32(x);
+}
+__device__ __forceinline__ void from_f32(float *p, float x) {
+    *p = x;
+}
+__device__ __forceinline__ void from_f32(bf16_t *p, float x) {
+    *p = bf16_from_f32(x);
+}
+
+__device__ __forceinline__ float warp_max(float x) {
+    for (int i = 16; i; i /= 2) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, i));
+    return x;
+}
+
+__device__ __forceinline__ float warp_sum(float x) {
+    for (int i = 16; i; i /= 2) x += __shfl_xor_sync(0xffffffffu, x, i);
+    return x;
+}
+
+/* n rows of D values, `stride` apart, of one head and segment. A row past the end stands for the last: masks take it
+ * out. */
+template <typename T> struct rows_t {
+    const T *at;
+    int n, stride, D;
+
+    __device__ __forceinline__ const T *row(int i) const {
+        return at + (int64_t)min(i, n - 1) * stride;
+    }
+};
+
+/* Shared memory: `arrays` of the block's own rows in fp32, a piece of 32 other rows, 32 weights for each own row. */
+size_t shared_bytes(int arrays, int D) {
+    return sizeof(float) * ((size_t)arrays * BLOCK_ROWS * D + 32 * TILE_STRIDE + BLOCK_ROWS * 32);
+}
+
+/* What a warp has there: array i of its rows, its weights; the piece is the block's. */
+struct shared_t {
+    float *base;
+    int arrays, D;
+
+    __device__ __forceinline__ float *own(int i) const {
+        return base + ((int)threadIdx.x / 32 + i * WARPS) * ROWS * D;
+    }
+    __device__ __forceinline__ float *piece() const {
+        return base + arrays * BLOCK_ROWS * D;
+    }
+    __device__ __forceinline__ float *weights() const {
+        return piece() + 32 * TILE_STRIDE + (int)threadIdx.x / 32 * ROWS * 32;
+    }
+};
+
+template <typename T> __device__ __forceinline__ void load_own(float *own, const rows_t<T> &src, int first) {
+    for (int r = 0; r < ROWS; r++)
+        for (int c = threadIdx.x % 32; c < src.D; c += 32) own[r * src.D + c] = to_f32(src.row(first + r)[c]);
+    __syncwarp();
+}
+
+/* dot[r] = own row r . row first + lane of src. All threads of the block come along. */
+template <typename T>
+__device__ __forceinline__ void dots(float (&dot)[ROWS], const float *own, float *piece, const rows_t<T> &src,
+                                     int first) {
+    for (int r = 0; r < ROWS; r++) dot[r] = 0;
+    for (int c0 = 0; c0 < src.D; c0 += CHUNK) {
+        const int width = min((int)CHUNK, src.D - c0), lane = threadIdx.x % 32;
+        __syncthreads(); /* all have read the last piece */
+        if (lane < width)
+            for (int i = (int)threadIdx.x / 32; i < 32; i += WARPS)
+                piece[i * TILE_STRIDE + lane] = to_f32(src.row(first + i)[c0 + lane]);
+        __syncthreads();
+        for (int c = 0; c < width; c++) {
+            float x = piece[lane * TILE_STRIDE + c];
+            for (int r = 0; r < ROWS; r++) dot[r] = fmaf(own[r * src.D + c0 + c], x, dot[r]);
+        }
+    }
+}
+
+/* acc[r] = shrink[r] * acc[r] + sum over the 32 rows of weight[r], which is this lane's row's, times that row. */
+template <typename T>
+__device__ __forceinline__ void accumulate(float *acc, const float (&shrink)[ROWS], const float (&weight)[ROWS],
+                                           float *weights, const rows_t<T> &src, int first) {
+    const int lane = threadIdx.x % 32;
+    __syncwarp(); /* all have read the last weights */
+    for (int r = 0; r < ROWS; r++) weights[r * 32 + lane] = weight[r];
+    __syncwarp();
+    for (int c = lane; c < src.D; c += 32) {
+        float sum[ROWS];
+        for (int r = 0; r < ROWS; r++) sum[r] = shrink[r] * acc[r * src.D + c];
+        for (int i = 0; i < 32; i++) {
+            float x = to_f32(src.row(first + i)[c]);
+            for (int r = 0; r < ROWS; r++) sum[r] = fmaf(weights[r * 32 + i], x, sum[r]);
+        }
+        for (int r = 0; r < ROWS; r++) acc[r * src.D + c] = sum[r];
+    }
+}
+
+__device__ __forceinline__ void zero_own(float *own, int D) {
+    for (int i = threadIdx.x % 32; i < ROWS * D; i += 32) own[i] = 0;
+    __syncwarp();
+}
+
+/* Row r of the result is acc[r] * factor[r], for rows below n; each lane its own columns, as accumulate() has them. */
+template <typename T>
+__device__ __forceinline__ void store_own(T *dst, const float *acc, const float (&factor)[ROWS], int first, int n,
+                                          int stride, int D) {
+    for (int r = 0; r < ROWS && first + r < n; r++)
+        for (int c = threadIdx.x % 32; c < D; c += 32)
+            from_f32(dst + (int64_t)(first + r) * stride + c, acc[r * D + c] * factor[r]);
+}
+
+/* What all three kernels find out first: their head, segment and rows. */
+struct place_t {
+    attn_segment_t seg;
+    int head, kv_head, first, row0; /* first row of the block, of the warp; in the segment */
+    int q_stride, kv_stride;
+    int64_t q_at, kv_at; /* elements from the start of q and k to the segment's first row */
+};
+
+__device__ __forceinline__ place_t place_of(const attn_dims_t &d, bool by_key) {
+    place_t p;
+    const int heads = by_key ? d.Hkv : d.Hq, head = (int)blockIdx.x % heads;
+    p.head = by_key ? head * d.group : head;
+    p.kv_head = p.head / d.group;
+    p.seg = segment_at(d, (int)blockIdx.x / heads);
+    p.first = (int)blockIdx.y * BLOCK_ROWS;
+    p.row0 = p.first + (int)threadIdx.x / 32 * ROWS;
+    p.q_stride = d.Hq * d.D;
+    p.kv_stride = d.Hkv * d.D;
+    p.q_at = (int64_t)p.seg.q0 * p.q_stride + p.head * d.D;
+    p.kv_at = (int64_t)p.seg.kv0 * p.kv_stride + p.kv_head * d.D;
+    return p;
+}
+
+template <typename T> __global__ void __launch_bounds__(THREADS) plain_fwd_kernel(attn_fwd_t a, attn_dims_t d) {
+    const place_t p = place_of(d, false);
+    if (p.first >= p.seg.n) return;
+    const rows_t<T> q = {(const T *)a.q + p.q_at, p.seg.n, p.q_stride, d.D};
+    const rows_t<T> k = {(const T *)a.k + p.kv_at, p.seg.n_kv, p.kv_stride, d.D};
+    const rows_t<T> v = {(const T *)a.v + p.kv_at, p.seg.n_kv, p.kv_stride, d.D};
+    DYN_SMEM(float, smem);
+    const shared_t shared = {smem, 2, d.D};
+    float *own_q = shared.own(0), *o = shared.own(1);
+    load_own(own_q, q, p.row0);
+    zero_own(o, d.D);
+
+    const int shift = p.seg.n_kv - p.seg.n, lane = threadIdx.x % 32;
+    const int end = min(p.first + BLOCK_ROWS, p.seg.n) + shift;
+    float max[ROWS], sum[ROWS];
+    for (int r = 0; r < ROWS; r++) {
+        max[r] = -INFINITY;
+        sum[r] = 0;
+    }
+    for (int key = ::max(p.first + shift + 1 - d.window, 0); key < end; key += 32) {
+        float s[ROWS], shrink[ROWS];
+        dots(s, own_q, shared.piece(), k, key);
+        for (int r = 0; r < ROWS; r++) {
+            const int last = p.row0 + r + shift;
+            s[r] = key + lane <= last && key + lane + d.window > last ? s[r] * d.scale : -INFINITY;
+            const float top = fmaxf(max[r], warp_max(s[r])), base = top == -INFINITY ? 0 : top;
+            shrink[r] = expf(max[r] - base);
+            max[r] = top;
+            s[r] = expf(s[r] - base);
+            sum[r] = sum[r] * shrink[r] + s[r];
+        }
+        accumulate(o, shrink, s, shared.weights(), v, key);
+    }
+    for (int r = 0; r < ROWS; r++) {
+        const float total = warp_sum(sum[r]);
+        if (a.lse && lane == 0 && p.row0 + r < p.seg.n)
+            a.lse[(int64_t)(p.seg.q0 + p.row0 + r) * d.Hq + p.head] = max[r] + logf(total);
+        sum[r] = 1 / total;
+    }
+    store_own((T *)a.o + p.q_at, o, sum, p.row0, p.seg.n, p.q_stride, d.D);
+}
+
+template <typename T> __global__ void __launch_bounds__(THREADS) plain_dq_kernel(attn_bwd_t a, attn_dims_t d) {
+    const place_t p = place_of(d, false);
+    if (p.first >= p.seg.n) return;
+    const int n = p.seg.n, lane = threadIdx.x % 32;
+    const rows_t<T> q = {(const T *)a.q + p.q_at, n, p.q_stride, d.D};
+    const rows_t<T> dout = {(const T *)a.dout + p.q_at, n, p.q_stride, d.D};
+    const rows_t<T> k = {(const T *)a.k + p.kv_at, n, p.kv_stride, d.D};
+    const rows_t<T> v = {(const T *)a.v + p.kv_at, n, p.kv_stride, d.D};
+    DYN_SMEM(float, smem);
+    const shared_t shared = {smem, 3, d.D};
+    float *own_q = shared.own(0), *own_dout = shared.own(1), *dq = shared.own(2);
+    load_own(own_q, q, p.row0);
+    load_own(own_dout, dout, p.row0);
+    zero_own(dq, d.D);
+
+    attn_stats_t stats[ROWS];
+    float one[ROWS], scale[ROWS];
+    for (int r = 0; r < ROWS; r++) {
+        stats[r] = a.stats[(int64_t)p.head * d.q_off[d.n] + p.seg.q0 + min(p.row0 + r, n - 1)];
+        one[r] = 1;
+        scale[r] = d.scale;
+    }
+    for (int key = max(p.first + 1 - d.window, 0); key < min(p.first + BLOCK_ROWS, n); key += 32) {
+        float s[ROWS], dp[ROWS];
+        dots(s, own_q, shared.piece(), k, key);
+        dots(dp, own_dout, shared.piece(), v, key);
+        for (int r = 0; r < ROWS; r++) {
+            const int j = key + lane, row = p.row0 + r;
+            const bool visible = j <= row && j + d.window > row;
+            dp[r] = visible ? exp2f(s[r] * d.scale * LOG2E - stats[r].lse2) * (dp[r] - stats[r].delta) : 0;
+        }
+        accumulate(dq, one, dp, shared.weights(), k, key);
+    }
+    store_own((T *)a.dq + p.q_at, dq, scale, p.row0, n, p.q_stride, d.D);
+}
+
+template <typename T> __global__ void __launch_bounds__(THREADS) plain_dkv_kernel(attn_bwd_t a, attn_dims_t d) {
+    const place_t p = place_of(d, true);
+    if (p.first >= p.seg.n) return;
+    const int n = p.seg.n, lane = threadIdx.x % 32;
+    const rows_t<T> k = {(const T *)a.k + p.kv_at, n, p.kv_stride, d.D};
+    const rows_t<T> v = {(const T *)a.v + p.kv_at, n, p.kv_stride, d.D};
+    DYN_SMEM(float, smem);
+    const shared_t shared = {smem, 4, d.D};
+    float *own_k = shared.own(0), *own_v = shared.own(1), *dk = shared.own(2), *dv = shared.own(3);
+    load_own(own_k, k, p.row0);
+    load_own(own_v, v, p.row0);
+    zero_own(dk, d.D);
+    zero_own(dv, d.D);
+
+    float one[ROWS], scale[ROWS];
+    for (int r = 0; r < ROWS; r++) {
+        one[r] = 1;
+        scale[r] = d.scale;
+    }
+    const int end = min(p.first + BLOCK_ROWS - 1 + d.window, n);
+    for (int g = 0; g < d.group; g++) {
+        const rows_t<T> q = {(const T *)a.q + p.q_at + g * d.D, n, p.q_stride, d.D};
+        const rows_t<T> dout = {(const T *)a.dout + p.q_at + g * d.D, n, p.q_stride, d.D};
+        const attn_stats_t *stats = a.stats + (int64_t)(p.head + g) * d.q_off[d.n] + p.seg.q0;
+        for (int query = p.first; query < end; query += 32) {
+            const int i = query + lane;
+            const attn_stats_t st = stats[min(i, n - 1)];
+            float s[ROWS], dp[ROWS];
+            dots(s, own_k, shared.piece(), q, query);
+            dots(dp, own_v, shared.piece(), dout, query);
+            for (int r = 0; r < ROWS; r++) {
+                const int key = p.row0 + r;
+                const bool visible = i < n && key <= i && key + d.window > i;
+                s[r] = visible ? exp2f(s[r] * d.scale * LOG2E - st.lse2) : 0;
+                dp[r] = visible ? s[r] * (dp[r] - st.delta) : 0;
+            }
+            accumulate(dv, one, s, shared.weights(), dout, query);
+            accumulate(dk, one, dp, shared.weights(), q, query);
+        }
+    }
+    store_own((T *)a.dk + p.kv_at, dk, scale, p.row0, n, p.kv_stride, d.D);
+    store_own((T *)a.dv + p.kv_at, dv, one, p.row0, n, p.kv_stride, d.D);
+}
+
+template <typename Args>
+void launch(void (*kernel)(Args, attn_dims_t), cudaStream_t stream, const Args &a, const attn_dims_t &d, int heads,
+            int arrays) {
+    const size_t bytes = shared_bytes(arrays, d.D);
+    CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
+    LAUNCH(kernel, attn_grid(d, heads, (d.max_q + BLOCK_ROWS - 1) / BLOCK_ROWS), THREADS, bytes, stream, a, d);
+}
+
+} // namespace
+
+void attn_fwd_plain(cudaStream_t stream, dtype_t act, const attn_fwd_t &a, const attn_dims_t &d) {
+    launch(act == DT_BF16 ? plain_fwd_kernel<bf16_t> : plain_fwd_kernel<float>, stream, a, d, d.Hq, 2);
+}
+
+void attn_bwd_plain(cudaStream_t stream, dtype_t act, const attn_bwd_t &a, const attn_dims_t &d) {
+    launch(act == DT_BF16 ? plain_dkv_kernel<bf16_t> : plain_dkv_kernel<float>, stream, a, d, d.Hkv, 4);
+    launch(act == DT_BF16 ? plain_dq_kernel<bf16_t> : plain_dq_kernel<float>, stream, a, d, d.Hq, 3);
+}
