@@ -3,16 +3,14 @@
  * a BF16 result is rounded from F32 sums. */
 #include "cuda/gemm.h"
 
-/* The scratch beyond cuBLAS's own. */
-static const size_t WIDE_FLOATS = CUDA_MIXED_BYTES / 2 / sizeof(float);
-typedef struct {
-    float *operand, *sums; /* WIDE_FLOATS each */
-} mixed_scratch_t;
+/* The scratch beyond cuBLAS's own holds a piece of the widened operand, and sums in F32. */
+static const size_t WIDE_FLOATS = CUDA_MIXED_BYTES / 2 / sizeof(float); /* of each */
 
-enum { THREADS = 256, MAX_GRID_Y = 65535 };
+enum { THREADS = 256 };
+static const size_t MAX_GRID_Y = 65535;
 
 static dim3 grid_over(size_t rows, size_t cols) {
-    return dim3(grid_for(cols, THREADS), (unsigned)(rows < MAX_GRID_Y ? rows : (size_t)MAX_GRID_Y));
+    return dim3(grid_for(cols, THREADS), (unsigned)(rows < MAX_GRID_Y ? rows : MAX_GRID_Y));
 }
 
 /* ---- kernels ------------------------------------------------------------------------------------------- */

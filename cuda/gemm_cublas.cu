@@ -93,7 +93,7 @@ static void choose(blas_t *blas, choice_t *e) {
     BLAS_CHECK(cublasLtMatmulPreferenceDestroy(p));
 }
 
-static const choice_t *choice_for(blas_t *blas, const shape_t *s) {
+static choice_t *choice_for(blas_t *blas, const shape_t *s) {
     choice_t *e = &blas->choice[hash(s)];
     if (memcmp(&e->shape, s, sizeof *s) != 0) {
         e->shape = *s;
@@ -115,7 +115,7 @@ void cuda_gemm(backend_t *be, size_t M, size_t N, size_t K, float alpha, gemm_op
     s.ta = a.transposed, s.tb = b.transposed, s.type = (uint8_t)a.type, s.c_type = (uint8_t)c_type;
     s.a_align = alignment(a.p), s.b_align = alignment(b.p), s.c_align = alignment(C);
     s.used = 1;
-    const choice_t *e = choice_for(blas, &s);
+    choice_t *e = choice_for(blas, &s);
     BLAS_CHECK(cublasLtMatmul(blas->handle, &e->product, &alpha, b.p, &e->b, a.p, &e->a, &beta, C, &e->c, C, &e->c,
                               &e->algorithm, workspace, s.workspace, compute_stream(be)));
 }

@@ -1,11 +1,13 @@
 #include "cuda/workspace.h"
 
+#include "cuda/attention_workspace.h"
+
 static size_t round_up(size_t n) {
     return (n + 255) / 256 * 256;
 }
 
 cuda_workspace_t cuda_workspace_layout(dtype_t act, const workspace_need_t *need) {
-    size_t attention = 8 * need->max_tokens * need->attn.Hq;
+    size_t attention = cuda_attention_bytes(need);
     cuda_workspace_t w = {.scratch = round_up(attention > CUDA_SCRATCH_MIN ? attention : CUDA_SCRATCH_MIN),
                           .weight = round_up(need->max_quantized * dtype_size(act))};
     w.total = 256 + w.scratch + 2 * w.weight; /* the first: the pool aligns to less */
