@@ -47,7 +47,7 @@ __device__ __forceinline__ void score_gradients(const float (&s)[MT][NT][4], flo
             }
 }
 
-template <int DP> __global__ void __launch_bounds__(ATTN_THREADS) attn_dq_kernel(attn_bwd_t a, attn_dims_t d) {
+template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_dq_kernel(attn_bwd_t a, attn_dims_t d) {
     using T = dq_tile_t<DP>;
     constexpr int MT = T::MT, BM = T::BM, BN = T::BN, STRIDE = tile_stride<DP>;
     const int head = (int)blockIdx.x % d.Hq;
@@ -145,7 +145,7 @@ __device__ __forceinline__ void key_gradients(float (&s)[MT][NT][4], float (&dp)
     }
 }
 
-template <int DP> __global__ void __launch_bounds__(ATTN_THREADS) attn_dkv_kernel(attn_bwd_t a, attn_dims_t d) {
+template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_dkv_kernel(attn_bwd_t a, attn_dims_t d) {
     using T = dkv_tile_t<DP>;
     constexpr int MT = T::MT, BM = T::BM, BN = T::BN, STRIDE = tile_stride<DP>;
     const int part = (int)blockIdx.x % T::PARTS, kv_head = (int)blockIdx.x / T::PARTS % d.Hkv;

@@ -81,7 +81,7 @@ __device__ __forceinline__ void softmax_step(softmax_t<MT, CT> &x, float (&s)[MT
 }
 
 template <int DP>
-__global__ void __launch_bounds__(ATTN_THREADS) attn_fwd_kernel(attn_fwd_t a, attn_dims_t d) {
+__global__ void __launch_bounds__(ATTN_THREADS, 2) attn_fwd_kernel(attn_fwd_t a, attn_dims_t d) {
     using T = tile_t<DP>;
     constexpr int MT = T::MT, BM = T::BM, BN = T::BN;
     const int head = (int)blockIdx.x % d.Hq;

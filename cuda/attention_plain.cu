@@ -143,7 +143,7 @@ __device__ __forceinline__ place_t place_of(const attn_dims_t &d, bool by_key) {
     return p;
 }
 
-template <typename T> __global__ void __launch_bounds__(THREADS) plain_fwd_kernel(attn_fwd_t a, attn_dims_t d) {
+template <typename T> __global__ void __launch_bounds__(THREADS, 2) plain_fwd_kernel(attn_fwd_t a, attn_dims_t d) {
     const place_t p = place_of(d, false);
     if (p.first >= p.seg.n) return;
     const rows_t<T> q = {(const T *)a.q + p.q_at, p.seg.n, p.q_stride, d.D};
@@ -185,7 +185,7 @@ template <typename T> __global__ void __launch_bounds__(THREADS) plain_fwd_kerne
     store_own((T *)a.o + p.q_at, o, sum, p.row0, p.seg.n, p.q_stride, d.D);
 }
 
-template <typename T> __global__ void __launch_bounds__(THREADS) plain_dq_kernel(attn_bwd_t a, attn_dims_t d) {
+template <typename T> __global__ void __launch_bounds__(THREADS, 2) plain_dq_kernel(attn_bwd_t a, attn_dims_t d) {
     const place_t p = place_of(d, false);
     if (p.first >= p.seg.n) return;
     const int n = p.seg.n, lane = threadIdx.x % 32;
@@ -221,7 +221,7 @@ template <typename T> __global__ void __launch_bounds__(THREADS) plain_dq_kernel
     store_own((T *)a.dq + p.q_at, dq, scale, p.row0, n, p.q_stride, d.D);
 }
 
-template <typename T> __global__ void __launch_bounds__(THREADS) plain_dkv_kernel(attn_bwd_t a, attn_dims_t d) {
+template <typename T> __global__ void __launch_bounds__(THREADS, 2) plain_dkv_kernel(attn_bwd_t a, attn_dims_t d) {
     const place_t p = place_of(d, true);
     if (p.first >= p.seg.n) return;
     const int n = p.seg.n, lane = threadIdx.x % 32;
