@@ -191,6 +191,10 @@ static void bench_attention(backend_t *be, int32_t length, int per_step) {
 static void call_norm_fwd(const call_t *c) {
     c->r->be->rmsnorm_fwd(c->r->be, (void *)c->p[1], (void *)c->p[2], c->p[0], c->p[3], T, C, 1e-5f);
 }
+static void call_add_norm(const call_t *c) {
+    float *rstd = (void *)c->p[2];
+    c->r->be->add_rmsnorm_fwd(c->r->be, (void *)c->p[1], (void *)c->p[4], rstd, c->p[0], c->p[5], c->p[3], T, C, 1e-5f);
+}
 static void call_norm_bwd(const call_t *c) {
     c->r->be->rmsnorm_bwd(c->r->be, (void *)c->p[1], c->p[4], c->p[0], c->p[3], c->p[2], T, C);
 }
@@ -235,25 +239,26 @@ static void bench_rows(backend_t *be) {
     const struct {
         const char *name, *shape;
         void (*f)(const call_t *);
-        size_t size[5]; /* of the buffers; 0: indices */
+        size_t size[6]; /* of the buffers; 0: indices */
         double bytes;
         int per_step;
     } rows[] = {
-        {"rmsnorm_fwd", "[1024,576]", call_norm_fwd, {T * C, T * C, T, C, 1}, 8.0 * T * C, 4 * LAYERS},
-        {"rmsnorm_bwd", "[1024,576]", call_norm_bwd, {T * C, T * C, T, C, T * C}, 16.0 * T * C, 2 * LAYERS},
-        {"swiglu_fwd", "[1024,1536]", call_swiglu_fwd, {T * F, T * F, T * F, 1, 1}, 12.0 * T * F, 2 * LAYERS},
-        {"swiglu_bwd", "[1024,1536]", call_swiglu_bwd, {T * F, T * F, T * F, T * F, T * F}, 20.0 * T * F, LAYERS},
-        {"rope", "[1024,9+3,64]", call_rope, {T * (HQ + HKV) * D, T * D, 0, 1, 1}, 8.0 * T * (HQ + HKV) * D,
+        {"rmsnorm_fwd", "[1024,576]", call_norm_fwd, {T * C, T * C, T, C, 1, 1}, 8.0 * T * C, 2 * LAYERS},
+        {"add_rmsnorm", "[1024,576]", call_add_norm, {T * C, T * C, T, C, T * C, T * C}, 16.0 * T * C, 2 * LAYERS},
+        {"rmsnorm_bwd", "[1024,576]", call_norm_bwd, {T * C, T * C, T, C, T * C, 1}, 16.0 * T * C, 2 * LAYERS},
+        {"swiglu_fwd", "[1024,1536]", call_swiglu_fwd, {T * F, T * F, T * F, 1, 1, 1}, 12.0 * T * F, 2 * LAYERS},
+        {"swiglu_bwd", "[1024,1536]", call_swiglu_bwd, {T * F, T * F, T * F, T * F, T * F, 1}, 20.0 * T * F, LAYERS},
+        {"rope", "[1024,9+3,64]", call_rope, {T * (HQ + HKV) * D, T * D, 0, 1, 1, 1}, 8.0 * T * (HQ + HKV) * D,
          2 * LAYERS},
-        {"add", "[1024,576]", call_add, {T * C, T * C, T * C, 1, 1}, 12.0 * T * C, 4 * LAYERS},
-        {"dropout", "[1024,576]", call_dropout, {T * C, T * C, 0, 1, 1}, 8.0 * T * C, 0},
-        {"ce_loss", "[256,49152]", call_loss, {ROWS * V, ROWS, 0, 1, 1}, 8.0 * ROWS * V, T / ROWS},
+        {"add", "[1024,576]", call_add, {T * C, T * C, T * C, 1, 1, 1}, 12.0 * T * C, 0},
+        {"dropout", "[1024,576]", call_dropout, {T * C, T * C, 0, 1, 1, 1}, 8.0 * T * C, 0},
+        {"ce_loss", "[256,49152]", call_loss, {ROWS * V, ROWS, 0, 1, 1, 1}, 8.0 * ROWS * V, T / ROWS},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         rig_t r;
         open_rig(&r, be);
         call_t c = {.r = &r};
-        for (int k = 0; k < 5; k++)
+        for (int k = 0; k < 6; k++)
             c.p[k] = rows[i].size[k] ? rig_random(&r, DT_F32, rows[i].size[k], 1) : (void *)rig_indices(&r, T, T);
         time_op(rows[i].name, rows[i].shape, rows[i].f, &c, rows[i].bytes, "GB/s", rows[i].per_step);
         rig_free(&r);
