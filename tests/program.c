@@ -20,8 +20,13 @@ static char *slurp(const char *path) {
 }
 
 ran_t program_run(const char *const *args) {
-    const char *dir = test_tmpdir();
-    char *out = path_join(dir, "out"), *err = path_join(dir, "err"), *argv[32] = {TEST_PROGRAM};
+    return program_run_other(TEST_PROGRAM, args);
+}
+
+ran_t program_run_other(const char *program, const char *const *args) {
+    static const char *dir;
+    if (!dir) dir = test_tmpdir();
+    char *out = path_join(dir, "out"), *err = path_join(dir, "err"), *argv[32] = {(char *)(uintptr_t)program};
     for (size_t i = 0; args[i]; i++) {
         assert_true(i + 2 < sizeof argv / sizeof *argv);
         argv[i + 1] = (char *)(uintptr_t)args[i];
@@ -33,7 +38,7 @@ ran_t program_run(const char *const *args) {
     posix_spawn_file_actions_addopen(&files, STDERR_FILENO, err, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     pid_t pid;
     int status;
-    assert_int_equal(posix_spawn(&pid, TEST_PROGRAM, &files, NULL, argv, environ), 0);
+    assert_int_equal(posix_spawn(&pid, program, &files, NULL, argv, environ), 0);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     posix_spawn_file_actions_destroy(&files);
     ran_t r = {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), slurp(out), slurp(err)};

@@ -9,6 +9,7 @@ typedef struct {
 
 /* Arguments up to NULL. */
 ran_t program_run(const char *const *args);
+ran_t program_run_other(const char *program, const char *const *args);
 void ran_free(ran_t *r);
 
 #endif

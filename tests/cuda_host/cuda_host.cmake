@@ -3,8 +3,11 @@
 file(GLOB CUDA_KERNELS CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/cuda/*.cu)
 list(FILTER CUDA_KERNELS EXCLUDE REGEX "/gemm_cublas\\.cu$")
 file(GLOB CUDA_EMULATOR CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/cuda_host/*.cc)
+set(CUDA_HOST_GEMM ${CMAKE_CURRENT_SOURCE_DIR}/cuda_host/gemm_cblas.cc)
+list(REMOVE_ITEM CUDA_EMULATOR ${CUDA_HOST_GEMM})
 # Here, in tests/, a kernel file is C++; in the directory above it is CUDA.
-set_source_files_properties(${CUDA_KERNELS} PROPERTIES LANGUAGE CXX)
+set(CUDA_FAULTS ${CMAKE_CURRENT_SOURCE_DIR}/cuda_host/faults/faults.cu)
+set_source_files_properties(${CUDA_KERNELS} ${CUDA_FAULTS} PROPERTIES LANGUAGE CXX)
 
 # Kernels as nvcc sees them: a uint4 may be read as eight bf16, and #pragma unroll is known. -O1 compiles in half the
 # time of -O2 and runs nearly as fast: most of the time goes into changing fibers. Misaligned vector access, which a
@@ -12,19 +15,28 @@ set_source_files_properties(${CUDA_KERNELS} PROPERTIES LANGUAGE CXX)
 set(CUDA_KERNEL_OPTIONS -x c++ -O1 -fno-strict-aliasing -Wno-unknown-pragmas -fsanitize=alignment
   -fno-sanitize-recover=alignment)
 
+# Targets cuda_host<suffix>, to link with, and cuda_host_faults<suffix>, with further options for the kernels.
 function(add_cuda_host suffix)
-  add_library(cuda_host_kernels${suffix} OBJECT ${CUDA_KERNELS})
-  target_compile_options(cuda_host_kernels${suffix} PRIVATE ${CUDA_KERNEL_OPTIONS} ${ARGN})
   add_library(cuda_host_emulator${suffix} OBJECT ${CUDA_EMULATOR})
-  add_library(cuda_host${suffix} INTERFACE)
-  foreach(part kernels emulator)
+  add_library(cuda_host_kernels${suffix} OBJECT ${CUDA_KERNELS} ${CUDA_HOST_GEMM})
+  add_library(cuda_host_fault_kernels${suffix} OBJECT ${CUDA_FAULTS})
+  foreach(part emulator kernels fault_kernels)
     target_include_directories(cuda_host_${part}${suffix} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/cuda_host)
     target_link_libraries(cuda_host_${part}${suffix} PRIVATE qlora)
-    target_sources(cuda_host${suffix} INTERFACE $<TARGET_OBJECTS:cuda_host_${part}${suffix}>)
   endforeach()
-  target_sources(cuda_host${suffix} INTERFACE $<TARGET_OBJECTS:cuda_host_backend>)
+  target_compile_options(cuda_host_kernels${suffix} PRIVATE ${CUDA_KERNEL_OPTIONS} ${ARGN})
+  target_compile_options(cuda_host_fault_kernels${suffix} PRIVATE ${CUDA_KERNEL_OPTIONS} ${ARGN})
+
+  add_library(cuda_host${suffix} INTERFACE)
+  target_sources(cuda_host${suffix} INTERFACE $<TARGET_OBJECTS:cuda_host_emulator${suffix}>
+    $<TARGET_OBJECTS:cuda_host_kernels${suffix}> $<TARGET_OBJECTS:cuda_host_backend>)
   target_link_libraries(cuda_host${suffix} INTERFACE qlora)
-  target_link_options(cuda_host${suffix} INTERFACE -fsanitize=alignment)
+  target_link_options(cuda_host${suffix} INTERFACE -fsanitize=alignment ${ARGN})
+
+  add_executable(cuda_host_faults${suffix} $<TARGET_OBJECTS:cuda_host_emulator${suffix}>
+    $<TARGET_OBJECTS:cuda_host_fault_kernels${suffix}>)
+  target_link_libraries(cuda_host_faults${suffix} PRIVATE qlora)
+  target_link_options(cuda_host_faults${suffix} PRIVATE -fsanitize=alignment ${ARGN})
 endfunction()
 
 # model/backend.c as a build with CUDA compiles it.
@@ -37,3 +49,6 @@ add_cuda_host("")
 # The whole program with device.backend cuda on the emulated GPU, for the command line tests.
 add_executable(qlora-train-cudahost ${CMAKE_SOURCE_DIR}/trainer/main.c)
 target_link_libraries(qlora-train-cudahost PRIVATE cuda_host)
+
+set_property(SOURCE test_cuda_emulator.c APPEND PROPERTY COMPILE_DEFINITIONS
+  FAULTS_PROGRAM="$<TARGET_FILE:cuda_host_faults>")

@@ -15,6 +15,9 @@ struct site_t {
     int line;
 };
 
+/* As the default argument of a function: where that is called. */
+constexpr site_t site_here(const char *file = __builtin_FILE(), int line = __builtin_LINE()) { return {file, line}; }
+
 struct place_t {
     uint3 thread;
 };

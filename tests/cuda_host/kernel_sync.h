@@ -17,8 +17,7 @@ static const int warpSize = 32;
 #define DYN_SMEM(type, name) type *name = static_cast<type *>(::cuda_host::dynamic_shared())
 
 /* Where a kernel called: a default argument is evaluated at the place of the call. */
-#define CUDA_HOST_SITE                                                                                                 \
-    ::cuda_host::site_t at = ::cuda_host::site_t { __builtin_FILE(), __builtin_LINE() }
+#define CUDA_HOST_SITE ::cuda_host::site_t at = ::cuda_host::site_here()
 
 namespace cuda_host {
 template <class T, size_t n, class Use> static inline T *shared_array(Use) {

@@ -76,9 +76,10 @@ static void explain_segv(int, siginfo_t *info, void *) {
     const char *p = (const char *)info->si_addr;
     for (auto &[start, b] : *blocks) {
         if (!b.mapped || p < b.mapped || p >= b.mapped + b.mapped_bytes + PAGE) continue;
-        if (!depth) fault({"host code", 0}, "it touched device memory, at byte %td of %zu", p - start, b.bytes);
-        fault(self ? thread_running()->at : site_t{"device work", 0},
-              "after this, an access to byte %td of a device allocation of %zu", p - start, b.bytes);
+        if (!depth) fault({}, "host code touched device memory, at byte %td of %zu", p - start, b.bytes);
+        /* The latest synchronisation of the thread is the best place that is known. */
+        fault(self ? thread_running()->at : site_t{}, "access to byte %td of a device allocation of %zu", p - start,
+              b.bytes);
     }
     signal(SIGSEGV, SIG_DFL); /* not ours: the access faults again */
 }
@@ -132,7 +133,7 @@ static cudaError_t remove_block(void *p, memory_kind_t kind) {
     cudaDeviceSynchronize(); /* as the driver does */
     auto it = blocks->find((const char *)p);
     if (it == blocks->end() || it->second.kind != kind)
-        fault({"cudaFree", 0}, "%p is not the start of such an allocation", p);
+        fault({}, "cudaFree: %p is not the start of such an allocation", p);
     unseen_t unseen;
     block_t b = it->second;
     blocks->erase(it);

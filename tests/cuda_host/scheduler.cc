@@ -50,7 +50,10 @@ void fault(site_t at, const char *format, ...) {
     vsnprintf(text, sizeof text, format, list);
     va_end(list);
     fflush(stdout);
-    fprintf(stderr, "cuda_host: %s:%d: %s\n", at.file ? at.file : "?", at.line, text);
+    if (at.file)
+        fprintf(stderr, "cuda_host: %s:%d: %s\n", at.file, at.line, text);
+    else
+        fprintf(stderr, "cuda_host: %s\n", text);
     if (grid && self) {
         uint3 t = self->thread;
         fprintf(stderr, "  in %s, block (%u,%u,%u), thread (%u,%u,%u)\n", grid->kernel, block_index.x, block_index.y,
@@ -298,15 +301,15 @@ static void shared_renew(shared_t *s, size_t bytes) {
 }
 
 void *shared_memory(shared_t *s, size_t bytes) {
-    if (!self) fault({nullptr, 0}, "shared memory outside a kernel");
+    if (!self) fault({}, "shared memory outside a kernel");
     if (s->block == block_number) return s->memory;
     if (!s->memory) shared_arrays.push_back(s); /* reachable for LeakSanitizer */
     shared_renew(s, bytes);
     shared_bytes += bytes;
     if (shared_bytes > SHARED_STATIC_LIMIT)
-        fault({nullptr, 0}, "%zu bytes of static shared memory; a block has %d", shared_bytes, SHARED_STATIC_LIMIT);
+        fault({}, "%zu bytes of static shared memory; a block has %d", shared_bytes, SHARED_STATIC_LIMIT);
     if (shared_bytes + grid->dynamic > SHARED_LIMIT)
-        fault({nullptr, 0}, "%zu bytes of static and %zu of dynamic shared memory; a block has %d", shared_bytes,
+        fault({}, "%zu bytes of static and %zu of dynamic shared memory; a block has %d", shared_bytes,
               grid->dynamic, SHARED_LIMIT);
     return s->memory;
 }

@@ -103,10 +103,10 @@ static void check_side(const char *side, const void *p, size_t bytes, bool must_
     size_t left;
     memory_kind_t kind = memory_kind(p, &left);
     if (known && must_be_device != (kind == MEMORY_DEVICE))
-        fault({"a copy", 0}, "its %s %p is %s memory, against its kind", side, p,
+        fault({}, "copy: its %s %p is %s memory, against its kind", side, p,
               kind == MEMORY_DEVICE ? "device" : "host");
     if (kind != MEMORY_PAGEABLE && bytes > left)
-        fault({"a copy", 0}, "its %s has %zu bytes to the end of the allocation, of %zu", side, left, bytes);
+        fault({}, "copy: its %s has %zu bytes to the end of the allocation, of %zu", side, left, bytes);
 }
 
 static void check_copy(const void *to, const void *from, size_t bytes, cudaMemcpyKind kind) {
@@ -114,7 +114,7 @@ static void check_copy(const void *to, const void *from, size_t bytes, cudaMemcp
     check_side("destination", to, bytes, kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice, known);
     check_side("source", from, bytes, kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice, known);
     if ((const char *)to < (const char *)from + bytes && (const char *)from < (const char *)to + bytes)
-        fault({"a copy", 0}, "its source and destination overlap");
+        fault({}, "copy: its source and destination overlap");
 }
 
 static memory_kind_t kind_of(const void *p) {
