@@ -109,7 +109,9 @@ static inline unsigned grid_for(size_t n, size_t each) {
 
 /* The offset of a piece of at most STAGING_PIECE bytes in staging.host and staging.device, 256-byte aligned; may wait
  * for older pieces. staging_release: it is free when LANE_COMPUTE has done what it was given so far. */
+#ifndef STAGING_PIECE /* tests on the host take less, see cuda/workspace.h */
 #define STAGING_PIECE ((size_t)4 << 20)
+#endif
 size_t staging_take(cuda_impl_t *impl, size_t bytes);
 void staging_release(cuda_impl_t *impl);
 

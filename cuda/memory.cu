@@ -143,13 +143,15 @@ void cuda_memory_ops(backend_t *be) {
 
 /* ---- opening ------------------------------------------------------------------------------------------- */
 
-static void upload_tables(cuda_impl_t *impl, device_tables_t *host) {
+static void upload_tables(cuda_impl_t *impl) {
+    device_tables_t *host = (device_tables_t *)xmalloc(sizeof *host);
     host->signed_map = *quant_dynamic_signed();
     host->unsigned_map = *quant_dynamic_unsigned();
     for (int t = QUANT_NF4; t <= QUANT_INT4; t++) memcpy(host->table4[t], quant_table((quant_type_t)t), 16 * 4);
     CUDA_CHECK(cudaMemcpyAsync(impl->tables, host, sizeof *host, cudaMemcpyHostToDevice,
                                impl->lane[LANE_COMPUTE].stream));
     CUDA_CHECK(cudaStreamSynchronize(impl->lane[LANE_COMPUTE].stream));
+    free(host);
     impl->signed_map = &impl->tables->signed_map;
     impl->unsigned_map = &impl->tables->unsigned_map;
 }
@@ -164,7 +166,7 @@ int cuda_memory_open(cuda_impl_t *impl, err_t *err) {
         if (CUDA_TRY(cudaEventCreateWithFlags(&s->piece[i].done, cudaEventDisableTiming), err)) return err->code;
     for (size_t i = 0; i < 2; i++)
         if (CUDA_TRY(cudaEventCreateWithFlags(&impl->landed[i], cudaEventDisableTiming), err)) return err->code;
-    upload_tables(impl, (device_tables_t *)impl->landing);
+    upload_tables(impl);
     return 0;
 }
 

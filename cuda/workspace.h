@@ -9,8 +9,11 @@
 
 #include "model/backend.h"
 
+/* The tests that run on the host define less: then even small operands take several pieces. */
+#ifndef CUDA_BLAS_BYTES
 #define CUDA_BLAS_BYTES ((size_t)32 << 20)  /* at the scratch's start; what cuBLAS advises for Hopper */
 #define CUDA_MIXED_BYTES ((size_t)32 << 20) /* after it: operands of a product of mixed types, widened piece by piece */
+#endif
 #define CUDA_SCRATCH_MIN (CUDA_BLAS_BYTES + CUDA_MIXED_BYTES) /* so an op that needs less asks for nothing */
 
 typedef struct {

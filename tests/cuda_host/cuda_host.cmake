@@ -15,6 +15,9 @@ set_source_files_properties(${CUDA_KERNELS} ${CUDA_FAULTS} PROPERTIES LANGUAGE C
 set(CUDA_KERNEL_OPTIONS -x c++ -O1 -fno-strict-aliasing -Wno-unknown-pragmas -fsanitize=alignment
   -fno-sanitize-recover=alignment)
 
+# Buffers small enough that what is done piece by piece takes several, and quick to fill.
+set(CUDA_HOST_SIZES CUDA_BLAS_BYTES=65536 CUDA_MIXED_BYTES=65536 STAGING_PIECE=32768)
+
 # Targets cuda_host<suffix>, to link with, and cuda_host_faults<suffix>, with further options for the kernels.
 function(add_cuda_host suffix)
   add_library(cuda_host_emulator${suffix} OBJECT ${CUDA_EMULATOR})
@@ -22,6 +25,7 @@ function(add_cuda_host suffix)
   add_library(cuda_host_fault_kernels${suffix} OBJECT ${CUDA_FAULTS})
   foreach(part emulator kernels fault_kernels)
     target_include_directories(cuda_host_${part}${suffix} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/cuda_host)
+    target_compile_definitions(cuda_host_${part}${suffix} PRIVATE ${CUDA_HOST_SIZES})
     target_link_libraries(cuda_host_${part}${suffix} PRIVATE qlora)
   endforeach()
   target_compile_options(cuda_host_kernels${suffix} PRIVATE ${CUDA_KERNEL_OPTIONS} ${ARGN})
@@ -39,9 +43,9 @@ function(add_cuda_host suffix)
   target_link_options(cuda_host_faults${suffix} PRIVATE -fsanitize=alignment ${ARGN})
 endfunction()
 
-# model/backend.c as a build with CUDA compiles it.
-add_library(cuda_host_backend OBJECT ${CMAKE_SOURCE_DIR}/model/backend.c)
-target_compile_definitions(cuda_host_backend PRIVATE QLORA_CUDA)
+# What the library has otherwise: model/backend.c as a build with CUDA compiles it, and the workspace of these sizes.
+add_library(cuda_host_backend OBJECT ${CMAKE_SOURCE_DIR}/model/backend.c ${CMAKE_SOURCE_DIR}/cuda/workspace.c)
+target_compile_definitions(cuda_host_backend PRIVATE QLORA_CUDA ${CUDA_HOST_SIZES})
 target_link_libraries(cuda_host_backend PRIVATE qlora)
 
 add_cuda_host("")
