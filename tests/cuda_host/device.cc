@@ -67,7 +67,6 @@ using namespace cuda_host;
 
 cudaError_t cudaGetDeviceCount(int *count) {
     *count = 0;
-    if (driver_version == 0) return device_error(cudaErrorNoDevice);
     if (driver_version < RUNTIME_VERSION) return device_error(cudaErrorInsufficientDriver);
     if (n_devices == 0) return device_error(cudaErrorNoDevice);
     *count = n_devices;

@@ -1,0 +1,373 @@
+/* What the CUDA backend does around its ops: opening, memory, copies, lanes, and linear layers whose weights arrive
+ * while others run. On the emulated GPU, whose streams run as late or as early as a seed says. */
+#include "testing.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/rng.h"
+#include "cuda_host/control.h"
+#include "ops_rig.h"
+
+enum { SEEDS = 8 };
+
+static backend_t *open_seeded(dtype_t act, unsigned seed) {
+    backend_t *be;
+    err_t err = {0};
+    cuda_host_seed(seed);
+    assert_ok(backend_open_cuda(act, &be, &err), err);
+    return be;
+}
+
+static void close_backend(backend_t *be) {
+    be->close(be);
+    assert_int_equal(cuda_host_used_memory(), 0);
+}
+
+static uint8_t *random_bytes(uint64_t key, size_t n) {
+    uint8_t *p = xmalloc(n);
+    for (size_t i = 0; i < n; i++) p[i] = (uint8_t)rng_fold(key, i);
+    return p;
+}
+
+/* ---- opening --------------------------------------------------------------------------------------------- */
+
+static void test_open(void **state) {
+    (void)state;
+    backend_t *be = open_seeded(DT_BF16, 1);
+    assert_string_equal(be->name, "cuda");
+    assert_int_equal(be->act, DT_BF16);
+    size_t free_bytes, total;
+    be->mem_info(be, &free_bytes, &total);
+    assert_true(free_bytes > 0 && free_bytes < total);
+    close_backend(be);
+
+    err_t err = {0};
+    assert_ok(backend_open("auto", DT_COUNT, 0, &be, &err), err);
+    assert_string_equal(be->name, "cuda");
+    assert_int_equal(be->act, DT_BF16);
+    be->close(be);
+    assert_error(backend_open_cuda(DT_F16, &be, &err), err, ERR_USAGE, "bf16 or f32");
+}
+
+static const struct {
+    int count, major, minor, driver;
+    const char *message;
+} unusable[] = {
+    {0, 0, 0, 13000, "no NVIDIA GPU"},
+    {1, 9, 0, 0, "no NVIDIA driver on this machine; expected one for CUDA 13.0"},
+    {1, 9, 0, 12040, "driver is for CUDA 12.4; expected one for 13.0"},
+    {1, 7, 5, 13000, "has compute capability 7.5; expected 8.0"},
+};
+
+static void test_no_usable_gpu(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof unusable / sizeof *unusable; i++) {
+        backend_t *be = NULL;
+        err_t err = {0};
+        cuda_host_set_device(unusable[i].count, unusable[i].major, unusable[i].minor, unusable[i].driver);
+        assert_error(backend_open("cuda", DT_COUNT, 0, &be, &err), err, ERR_USAGE, unusable[i].message);
+        err = (err_t){0};
+        assert_ok(backend_open("auto", DT_COUNT, 0, &be, &err), err);
+        assert_string_equal(be->name, "cpu");
+        be->close(be);
+    }
+    cuda_host_set_device(1, 9, 0, 13000);
+}
+
+/* A full GPU: each allocation of opening fails once. */
+static void test_open_without_memory(void **state) {
+    (void)state;
+    for (unsigned n = 1; n <= 2; n++) {
+        backend_t *be;
+        err_t err = {0};
+        cuda_host_fail_allocation(n);
+        assert_error(backend_open_cuda(DT_BF16, &be, &err), err, ERR_FAILED, "out of memory");
+        assert_int_equal(cuda_host_used_memory(), 0);
+    }
+    close_backend(open_seeded(DT_BF16, 1));
+}
+
+/* ---- memory and copies ----------------------------------------------------------------------------------- */
+
+static void test_alloc(void **state) {
+    (void)state;
+    backend_t *be = open_seeded(DT_F32, 1);
+    size_t free_bytes, total;
+    be->mem_info(be, &free_bytes, &total);
+    assert_null(be->alloc(be, total, MEM_DEVICE));
+    float *x = be->alloc(be, 1000, MEM_DEVICE), one = 1, back = 0; /* and a failure leaves nothing behind */
+    be->zero(be, x, 1000);
+    be->upload(be, x, &one, sizeof one);
+    be->add(be, x, x, x, 250);
+    be->download(be, &back, x, sizeof back);
+    assert_true(back == 2);
+    void *pinned = be->alloc(be, 1000, MEM_PINNED), *none = be->alloc(be, 0, MEM_DEVICE);
+    assert_true(pinned && none);
+    be->free(be, none, MEM_DEVICE);
+    be->free(be, pinned, MEM_PINNED);
+    be->free(be, NULL, MEM_DEVICE);
+    be->free(be, x, MEM_DEVICE);
+    close_backend(be);
+}
+
+/* What is uploaded may be overwritten at once, however long the copy takes; large and small ones take turns. */
+static void test_upload(void **state) {
+    (void)state;
+    static const size_t sizes[] = {1, 3, 700, 40000, 32768, 65536, 1, 500000, 20000};
+    enum { N = sizeof sizes / sizeof *sizes, ROUNDS = 60, MOST = 500000 };
+    for (unsigned seed = 1; seed <= SEEDS; seed++) {
+        backend_t *be = open_seeded(DT_F32, seed);
+        uint8_t *want[N], *src = xmalloc(MOST), *back = xmalloc(MOST);
+        void *place[N];
+        for (size_t i = 0; i < N; i++) place[i] = be->alloc(be, sizes[i], MEM_DEVICE);
+        for (size_t round = 0; round < ROUNDS; round++) {
+            size_t i = round % N;
+            uint8_t *bytes = random_bytes(seed * 100 + round, sizes[i]);
+            memcpy(src, bytes, sizes[i]);
+            be->upload(be, place[i], src, sizes[i]);
+            memset(src, 0xee, sizes[i]);
+            if (round >= N) free(want[i]);
+            want[i] = bytes;
+        }
+        for (size_t i = 0; i < N; i++) {
+            be->download(be, back, place[i], sizes[i]);
+            assert_memory_equal(back, want[i], sizes[i]);
+            be->free(be, place[i], MEM_DEVICE);
+            free(want[i]);
+        }
+        free(src);
+        free(back);
+        close_backend(be);
+    }
+}
+
+/* More uploads than staging has pieces, none of which has run when the last is queued. */
+static void test_many_uploads(void **state) {
+    (void)state;
+    enum { N = 1000 };
+    for (unsigned seed = 1; seed <= SEEDS; seed++) {
+        backend_t *be = open_seeded(DT_F32, seed);
+        int32_t *x = be->alloc(be, N * sizeof *x, MEM_DEVICE), back[N];
+        for (int32_t i = 0; i < N; i++) be->upload(be, &x[i], &i, sizeof i);
+        be->download(be, back, x, sizeof back);
+        for (int32_t i = 0; i < N; i++) assert_int_equal(back[i], i);
+        be->free(be, x, MEM_DEVICE);
+        close_backend(be);
+    }
+}
+
+/* ---- lanes ------------------------------------------------------------------------------------------------- */
+
+/* Values travel in, through an op and out, through fewer places than values: every hand-over is a ticket. */
+static void test_tickets(void **state) {
+    (void)state;
+    enum { N = 200, PLACES = 3, EACH = 500 };
+    for (unsigned seed = 1; seed <= SEEDS; seed++) {
+        backend_t *be = open_seeded(DT_F32, seed);
+        float *in = be->alloc(be, N * EACH * sizeof *in, MEM_PINNED), *place[PLACES];
+        float *out = be->alloc(be, N * EACH * sizeof *out, MEM_PINNED);
+        ticket_t left[PLACES] = {0};
+        rig_normal(seed, in, N * EACH, 1);
+        for (size_t i = 0; i < PLACES; i++) place[i] = be->alloc(be, EACH * sizeof(float), MEM_DEVICE);
+        for (size_t i = 0; i < N; i++) {
+            float *x = place[i % PLACES];
+            be->wait(be, LANE_IN, left[i % PLACES]);
+            be->copy_in(be, x, in + i * EACH, EACH * sizeof *x);
+            be->wait(be, LANE_COMPUTE, be->mark(be, LANE_IN));
+            be->add(be, x, x, x, EACH);
+            be->wait(be, LANE_OUT, be->mark(be, LANE_COMPUTE));
+            be->copy_out(be, out + i * EACH, x, EACH * sizeof *x);
+            left[i % PLACES] = be->mark(be, LANE_OUT);
+        }
+        be->sync(be);
+        for (size_t i = 0; i < N * EACH; i++) assert_true(out[i] == 2 * in[i]);
+        double seconds = be->stalled(be);
+        assert_true(seconds >= 0 && seconds < 60);
+        assert_true(be->stalled(be) == 0);
+        for (size_t i = 0; i < PLACES; i++) be->free(be, place[i], MEM_DEVICE);
+        be->free(be, in, MEM_PINNED);
+        be->free(be, out, MEM_PINNED);
+        close_backend(be);
+    }
+}
+
+/* A ticket serves long after its lane has given out others. */
+static void test_old_ticket(void **state) {
+    (void)state;
+    for (unsigned seed = 1; seed <= SEEDS; seed++) {
+        backend_t *be = open_seeded(DT_F32, seed);
+        float *host = be->alloc(be, 4000, MEM_PINNED), *x = be->alloc(be, 4000, MEM_DEVICE), back;
+        for (int i = 0; i < 1000; i++) host[i] = 3;
+        be->zero(be, x, 4000);
+        be->wait(be, LANE_IN, be->mark(be, LANE_COMPUTE));
+        be->copy_in(be, x, host, 4000);
+        ticket_t t = be->mark(be, LANE_IN);
+        for (int i = 0; i < 1000; i++) be->mark(be, LANE_IN);
+        be->wait(be, LANE_COMPUTE, (ticket_t){0});
+        be->wait(be, LANE_COMPUTE, be->mark(be, LANE_COMPUTE));
+        be->wait(be, LANE_COMPUTE, t);
+        be->add(be, x, x, x, 1000);
+        be->download(be, &back, x + 999, sizeof back);
+        assert_true(back == 6);
+        be->free(be, host, MEM_PINNED);
+        be->free(be, x, MEM_DEVICE);
+        close_backend(be);
+    }
+}
+
+/* ---- linear layers -------------------------------------------------------------------------------------------- */
+
+enum { LAYERS = 12, WIDTH = 96, TOKENS = 5 };
+static const size_t COUNT = (size_t)WIDTH * WIDTH, BYTES = (size_t)WIDTH * WIDTH / 2;
+
+/* NF4 weights of constants 0.1, codes given; y of each layer is x of the next. */
+typedef struct {
+    backend_t *be;
+    rig_t rig;
+    float *x[2];
+    qweight_t w; /* where a layer's codes are expected */
+} chain_t;
+
+static uint8_t *chain_codes(size_t layer) {
+    return random_bytes(1000 + layer, BYTES);
+}
+
+static void chain_open(chain_t *c, backend_t *be) {
+    static const float absmax = 0.1f;
+    const workspace_need_t need = {.max_tokens = TOKENS, .max_weight = COUNT, .max_quantized = COUNT,
+                                   .max_width = WIDTH};
+    float *constants = xmalloc(quant_blocks(COUNT) * sizeof *constants);
+    for (size_t i = 0; i < quant_blocks(COUNT); i++) constants[i] = absmax;
+    c->be = be;
+    rig_init(&c->rig, be, 7);
+    rig_workspace(&c->rig, &need);
+    c->x[0] = rig_random(&c->rig, DT_F32, TOKENS * WIDTH, 1);
+    c->x[1] = rig_alloc(&c->rig, TOKENS * WIDTH * sizeof(float));
+    c->w = (qweight_t){.type = QUANT_NF4, .rows = WIDTH, .cols = WIDTH};
+    c->w.absmax = rig_upload(&c->rig, constants, quant_blocks(COUNT) * sizeof *constants);
+    c->w.codes = rig_alloc(&c->rig, BYTES);
+    free(constants);
+}
+
+static void chain_layer(chain_t *c, size_t layer) {
+    c->be->gemm_weight(c->be, layer % 3 != 0, TOKENS, c->x[layer % 2], &c->w, 0, c->x[(layer + 1) % 2]);
+}
+
+/* What all layers give on the reference, against what they gave on c. */
+static void chain_check(chain_t *c) {
+    backend_t *be;
+    err_t err = {0};
+    chain_t want;
+    assert_ok(backend_open_cpu(DT_F32, 1, true, &be, &err), err);
+    chain_open(&want, be);
+    for (size_t l = 0; l < LAYERS; l++) {
+        uint8_t *codes = chain_codes(l);
+        be->upload(be, want.w.codes, codes, BYTES);
+        free(codes);
+        chain_layer(&want, l);
+    }
+    rig_output(&want.rig, want.x[LAYERS % 2], DT_F32, TOKENS * WIDTH);
+    rig_output(&c->rig, c->x[LAYERS % 2], DT_F32, TOKENS * WIDTH);
+    assert_true(nmse(c->rig.out[0], want.rig.out[0], TOKENS * WIDTH) < 1e-10);
+    rig_free(&want.rig);
+    rig_free(&c->rig);
+    be->close(be);
+    close_backend(c->be);
+}
+
+/* Each layer's codes are uploaded to the same place, right before the layer. */
+static void test_uploaded_weights(void **state) {
+    (void)state;
+    for (unsigned seed = 1; seed <= SEEDS; seed++) {
+        chain_t c;
+        chain_open(&c, open_seeded(DT_F32, seed));
+        for (size_t l = 0; l < LAYERS; l++) {
+            uint8_t *codes = chain_codes(l);
+            c.be->upload(c.be, c.w.codes, codes, BYTES);
+            free(codes);
+            chain_layer(&c, l);
+        }
+        chain_check(&c);
+    }
+}
+
+/* Frozen weights that take turns in two places, as the pager has them: the copy waits for the layer that read the place
+ * before, the layer waits for the copy, and dequantization may not run ahead of that. */
+static void test_paged_weights(void **state) {
+    (void)state;
+    for (unsigned seed = 1; seed <= SEEDS; seed++) {
+        chain_t c;
+        chain_open(&c, open_seeded(DT_F32, seed));
+        backend_t *be = c.be;
+        uint8_t *home = be->alloc(be, LAYERS * BYTES, MEM_PINNED);
+        uint8_t *place[2] = {c.w.codes, rig_alloc(&c.rig, BYTES)};
+        ticket_t read[2] = {0};
+        for (size_t l = 0; l < LAYERS; l++) {
+            uint8_t *codes = chain_codes(l);
+            memcpy(home + l * BYTES, codes, BYTES);
+            free(codes);
+        }
+        for (size_t l = 0; l < LAYERS; l++) {
+            be->wait(be, LANE_IN, read[l % 2]);
+            be->copy_in(be, place[l % 2], home + l * BYTES, BYTES);
+            be->wait(be, LANE_COMPUTE, be->mark(be, LANE_IN));
+            c.w.codes = place[l % 2];
+            chain_layer(&c, l);
+            read[l % 2] = be->mark(be, LANE_COMPUTE);
+        }
+        be->sync(be);
+        be->free(be, home, MEM_PINNED);
+        chain_check(&c);
+    }
+}
+
+/* The workspace moves to where an op that is still queued has its values. */
+static void test_moved_workspace(void **state) {
+    (void)state;
+    for (unsigned seed = 1; seed <= SEEDS; seed++) {
+        chain_t c;
+        chain_open(&c, open_seeded(DT_F32, seed));
+        backend_t *be = c.be;
+        size_t n = be->workspace_size / sizeof(float);
+        float *region = rig_alloc(&c.rig, be->workspace_size), *copy = rig_alloc(&c.rig, be->workspace_size);
+        float *host = xmalloc(be->workspace_size);
+        rig_normal(3, host, n, 1);
+        for (size_t l = 0; l < LAYERS; l++) {
+            uint8_t *codes = chain_codes(l);
+            be->upload(be, c.w.codes, codes, BYTES);
+            free(codes);
+            chain_layer(&c, l);
+            if (l != LAYERS / 2) continue;
+            be->upload(be, region, host, n * sizeof *host);
+            chain_layer(&c, l); /* takes in what the upload touched; the same output again */
+            be->add(be, copy, region, region, n);
+            be->workspace = region;
+        }
+        be->download(be, host, copy, n * sizeof *host);
+        float *want = xmalloc(be->workspace_size);
+        rig_normal(3, want, n, 1);
+        for (size_t i = 0; i < n; i++) assert_true(host[i] == 2 * want[i]);
+        free(host);
+        free(want);
+        chain_check(&c);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_open),
+        cmocka_unit_test(test_no_usable_gpu),
+        cmocka_unit_test(test_open_without_memory),
+        cmocka_unit_test(test_alloc),
+        cmocka_unit_test(test_upload),
+        cmocka_unit_test(test_many_uploads),
+        cmocka_unit_test(test_tickets),
+        cmocka_unit_test(test_old_ticket),
+        cmocka_unit_test(test_uploaded_weights),
+        cmocka_unit_test(test_paged_weights),
+        cmocka_unit_test(test_moved_workspace),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
