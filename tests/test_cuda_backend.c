@@ -293,6 +293,32 @@ static void test_uploaded_weights(void **state) {
     }
 }
 
+/* All layers' codes, one after another. */
+static uint8_t *chain_upload_all(chain_t *c) {
+    uint8_t *all = rig_alloc(&c->rig, LAYERS * BYTES);
+    for (size_t l = 0; l < LAYERS; l++) {
+        uint8_t *codes = chain_codes(l);
+        c->be->upload(c->be, all + l * BYTES, codes, BYTES);
+        free(codes);
+    }
+    return all;
+}
+
+/* Nothing but the places in the workspace holds dequantization back. */
+static void test_resident_weights(void **state) {
+    (void)state;
+    for (unsigned seed = 1; seed <= SEEDS; seed++) {
+        chain_t c;
+        chain_open(&c, open_seeded(DT_F32, seed));
+        uint8_t *all = chain_upload_all(&c);
+        for (size_t l = 0; l < LAYERS; l++) {
+            c.w.codes = all + l * BYTES;
+            chain_layer(&c, l);
+        }
+        chain_check(&c);
+    }
+}
+
 /* Frozen weights that take turns in two places, as the pager has them: the copy waits for the layer that read the place
  * before, the layer waits for the copy, and dequantization may not run ahead of that. */
 static void test_paged_weights(void **state) {
@@ -323,31 +349,28 @@ static void test_paged_weights(void **state) {
     }
 }
 
-/* The workspace moves to where an op that is still queued has its values. */
+/* The workspace moves to where an op that is still queued has its values: dequantization may not run ahead of it. */
 static void test_moved_workspace(void **state) {
     (void)state;
     for (unsigned seed = 1; seed <= SEEDS; seed++) {
         chain_t c;
         chain_open(&c, open_seeded(DT_F32, seed));
         backend_t *be = c.be;
-        size_t n = be->workspace_size / sizeof(float);
-        float *region = rig_alloc(&c.rig, be->workspace_size), *copy = rig_alloc(&c.rig, be->workspace_size);
-        float *host = xmalloc(be->workspace_size);
-        rig_normal(3, host, n, 1);
-        for (size_t l = 0; l < LAYERS; l++) {
-            uint8_t *codes = chain_codes(l);
-            be->upload(be, c.w.codes, codes, BYTES);
-            free(codes);
-            chain_layer(&c, l);
-            if (l != LAYERS / 2) continue;
-            be->upload(be, region, host, n * sizeof *host);
-            chain_layer(&c, l); /* takes in what the upload touched; the same output again */
-            be->add(be, copy, region, region, n);
-            be->workspace = region;
-        }
-        be->download(be, host, copy, n * sizeof *host);
-        float *want = xmalloc(be->workspace_size);
+        size_t bytes = be->workspace_size, n = bytes / sizeof(float);
+        float *region = rig_alloc(&c.rig, bytes), *copy = rig_alloc(&c.rig, bytes);
+        float *host = xmalloc(bytes), *want = xmalloc(bytes);
+        uint8_t *all = chain_upload_all(&c);
         rig_normal(3, want, n, 1);
+        be->upload(be, region, want, bytes);
+        for (size_t l = 0; l < LAYERS; l++) {
+            if (l == LAYERS / 2) {
+                be->add(be, copy, region, region, n);
+                be->workspace = region;
+            }
+            c.w.codes = all + l * BYTES;
+            chain_layer(&c, l);
+        }
+        be->download(be, host, copy, bytes);
         for (size_t i = 0; i < n; i++) assert_true(host[i] == 2 * want[i]);
         free(host);
         free(want);
@@ -366,6 +389,7 @@ int main(void) {
         cmocka_unit_test(test_tickets),
         cmocka_unit_test(test_old_ticket),
         cmocka_unit_test(test_uploaded_weights),
+        cmocka_unit_test(test_resident_weights),
         cmocka_unit_test(test_paged_weights),
         cmocka_unit_test(test_moved_workspace),
     };
