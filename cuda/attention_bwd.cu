@@ -24,7 +24,7 @@ template <int MT> __device__ __forceinline__ void fill(float (&factor)[MT][2], f
  * read), v one. */
 template <int DP> struct dq_tile_t {
     static constexpr int MT = DP <= 128 ? 2 : 1, BM = 16 * MT * ATTN_WARPS;
-    static constexpr int BN = DP <= 64 ? 64 : DP <= 128 ? 32 : 16, NT = BN / 8, CT = DP / 8;
+    static constexpr int BN = DP <= 128 ? 32 : 16, NT = BN / 8, CT = DP / 8;
     static constexpr size_t bytes = tile_bytes<DP>(2 * BM + 3 * BN);
 };
 
@@ -102,7 +102,9 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_dq_ker
         if (visible) {
             score_gradients(s, dp, stats, scale2, key + BN - 1 > row0 || key + d.window <= warp_last, row0 + lane / 4,
                             key + lane % 4 * 2, d.window);
-            tile_accumulate<DP>(dq, dp, sk_now);
+            uint32_t ds[MT][T::NT / 2][4];
+            tile_pack(ds, dp);
+            tile_accumulate<DP>(dq, ds, sk_now);
         }
     }
     cp_async_wait<0>();
@@ -119,7 +121,7 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_dq_ker
  * come in pairs. */
 template <int DP> struct dkv_tile_t {
     static constexpr int MT = DP <= 64 ? 2 : 1, BN = 16 * MT * ATTN_WARPS;
-    static constexpr int BM = DP <= 128 ? 32 : 16, NT = BM / 8;
+    static constexpr int BM = DP <= 128 ? 32 : 16, PASS = DP == 64 ? 16 : BM, PASSES = BM / PASS, NT = PASS / 8;
     static constexpr int PARTS = DP <= 128 ? 1 : 2, CT = DP / 8 / PARTS;
     static constexpr size_t rows_bytes = tile_bytes<DP>(2 * BN + 3 * BM), bytes = rows_bytes + BM * sizeof(attn_stats_t);
 };
@@ -160,54 +162,73 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_dkv_ke
     const int64_t q_at = (int64_t)seg.q0 * q_stride + kv_head * d.group * d.D;
     const int64_t kv_at = (int64_t)seg.kv0 * kv_stride + kv_head * d.D;
     const bf16_t *q = (const bf16_t *)a.q + q_at, *dout = (const bf16_t *)a.dout + q_at;
-    const attn_stats_t *stats = a.stats + (int64_t)kv_head * d.group * tokens + seg.q0;
+    const unsigned stats_at = (unsigned)(kv_head * d.group) * (unsigned)tokens + (unsigned)seg.q0;
 
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int row0 = key0 + warp * 16 * MT, row_last = row0 + 16 * MT - 1; /* keys of this warp */
     const float scale2 = d.scale * LOG2E;
 
     /* Steps: for each head of the group the tiles of queries that see any of the keys. */
-    const int first_tile = key0 / BM, end_query = min(key0 + BN - 1 + d.window, seg.n);
-    const int head_tiles = (end_query + BM - 1) / BM - first_tile, steps = head_tiles * d.group;
+    const int first_query = key0 / BM * BM, end_query = min(key0 + BN - 1 + d.window, seg.n);
+    const int steps = (end_query - first_query + BM - 1) / BM * d.group;
     const int stats_row = min((int)threadIdx.x, BM - 1);
 
     tile_pad<DP>(smem, 2 * BN + 3 * BM, d.D);
     tile_load<BN, DP>(sk, (const bf16_t *)a.k + kv_at, key0, seg.n, kv_stride, d.D);
     tile_load<BN, DP>(sv, (const bf16_t *)a.v + kv_at, key0, seg.n, kv_stride, d.D);
-    tile_load<BM, DP>(sq, q, first_tile * BM, seg.n, q_stride, d.D);
-    tile_load<BM, DP>(sdo, dout, first_tile * BM, seg.n, q_stride, d.D);
+    tile_load<BM, DP>(sq, q, first_query, seg.n, q_stride, d.D);
+    tile_load<BM, DP>(sdo, dout, first_query, seg.n, q_stride, d.D);
     cp_async_commit();
-    attn_stats_t next_stats = stats[min(first_tile * BM + stats_row, seg.n - 1)];
+    attn_stats_t next_stats = a.stats[stats_at + (unsigned)min(first_query + stats_row, seg.n - 1)];
 
     float dk[MT][T::CT][4], dv[MT][T::CT][4];
     zero(dk);
     zero(dv);
+    int query = first_query, next_head = 0;
     for (int step = 0; step < steps; step++) {
-        const int query = (first_tile + step % head_tiles) * BM;
-        const int next_head = (step + 1) / head_tiles, next_query = (first_tile + (step + 1) % head_tiles) * BM;
+        int next_query = query + BM;
+        if (next_query >= end_query) {
+            next_query = first_query;
+            next_head++;
+        }
         const bool visible = query + BM > row0 && row0 < seg.n && query < row_last + d.window;
         const bf16_t *sq_now = sq + step % 2 * BM * STRIDE;
-        float s[MT][T::NT][4], dp[MT][T::NT][4];
+        uint32_t ds[T::PASSES][MT][T::NT / 2][4];
         if (threadIdx.x < BM) s_stats[threadIdx.x] = next_stats;
         cp_async_wait<0>();
         __syncthreads(); /* q, dout and stats are here; all are done with the other q */
-        if (step + 1 < steps) {
+        if (step + 1 < steps)
             tile_load<BM, DP>(sq + (step + 1) % 2 * BM * STRIDE, q + next_head * d.D, next_query, seg.n, q_stride, d.D);
-            next_stats = stats[(int64_t)next_head * tokens + min(next_query + stats_row, seg.n - 1)];
+        cp_async_commit();
+        if (visible) {
+#pragma unroll
+            for (int i = 0; i < T::PASSES; i++) {
+                const int first = query + i * T::PASS;
+                float s[MT][T::NT][4], dp[MT][T::NT][4];
+                uint32_t p[MT][T::NT / 2][4];
+                tile_scores<DP>(s, sk + warp * 16 * MT * STRIDE, sq_now + i * T::PASS * STRIDE);
+                tile_scores<DP>(dp, sv + warp * 16 * MT * STRIDE, sdo + i * T::PASS * STRIDE);
+                key_gradients(s, dp, s_stats + i * T::PASS, scale2,
+                              first < row_last || first + T::PASS > seg.n || first + T::PASS - 1 >= row0 + d.window,
+                              row0 + lane / 4, first + lane % 4 * 2, seg.n, d.window);
+                tile_pack(p, s);
+                tile_pack(ds[i], dp);
+                tile_accumulate<DP>(dv, p, sdo + i * T::PASS * STRIDE + part * T::CT * 8);
+            }
+        }
+        __syncthreads(); /* all are done with dout and stats */
+        if (step + 1 < steps) {
+            tile_load<BM, DP>(sdo, dout + next_head * d.D, next_query, seg.n, q_stride, d.D);
+            next_stats = a.stats[stats_at + (unsigned)next_head * (unsigned)tokens +
+                                 (unsigned)min(next_query + stats_row, seg.n - 1)];
         }
         cp_async_commit();
         if (visible) {
-            tile_scores<DP>(s, sk + warp * 16 * MT * STRIDE, sq_now);
-            tile_scores<DP>(dp, sv + warp * 16 * MT * STRIDE, sdo);
-            key_gradients(s, dp, s_stats, scale2,
-                          query < row_last || query + BM > seg.n || query + BM - 1 >= row0 + d.window, row0 + lane / 4,
-                          query + lane % 4 * 2, seg.n, d.window);
-            tile_accumulate<DP>(dv, s, sdo + part * T::CT * 8);
+#pragma unroll
+            for (int i = 0; i < T::PASSES; i++)
+                tile_accumulate<DP>(dk, ds[i], sq_now + i * T::PASS * STRIDE + part * T::CT * 8);
         }
-        __syncthreads(); /* all are done with dout and stats */
-        if (step + 1 < steps) tile_load<BM, DP>(sdo, dout + next_head * d.D, next_query, seg.n, q_stride, d.D);
-        cp_async_commit();
-        if (visible) tile_accumulate<DP>(dk, dp, sq_now + part * T::CT * 8);
+        query = next_query;
     }
     cp_async_wait<0>();
     float factor[MT][2];

@@ -7,7 +7,7 @@ namespace {
 /* A block's tile: BM queries (16 * MT to a warp) against BN keys at a time. Two row pieces to a warp halve the traffic
  * of shared memory for each product; head size 256 has registers for one only. */
 template <int DP> struct tile_t {
-    static constexpr int MT = DP <= 128 ? 2 : 1, BM = 16 * MT * ATTN_WARPS, BN = DP <= 128 ? 64 : 32;
+    static constexpr int MT = DP <= 128 ? 2 : 1, BM = 16 * MT * ATTN_WARPS, BN = DP <= 96 ? 64 : DP <= 128 ? 48 : 32;
     static constexpr int NT = BN / 8, CT = DP / 8;
     static constexpr size_t bytes = tile_bytes<DP>(BM + 2 * BN);
 };
@@ -135,8 +135,10 @@ __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_fwd_kernel(attn_fwd_t a,
         if (key > first_key) tile_load<BN, DP>(sk, k, key - BN, seg.n_kv, kv_stride, d.D);
         cp_async_commit();
         if (visible) {
+            uint32_t p[MT][T::NT / 2][4];
             softmax_step(x, s, scale2);
-            tile_accumulate<DP>(x.o, s, sv);
+            tile_pack(p, s);
+            tile_accumulate<DP>(x.o, p, sv);
         }
     }
     cp_async_wait<0>();

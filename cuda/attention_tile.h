@@ -82,7 +82,7 @@ static __device__ __forceinline__ void tile_scores(float (&s)[MT][NT][4], const 
         for (int n = 0; n < NT; n++)
 #pragma unroll
             for (int i = 0; i < 4; i++) s[m][n][i] = 0;
-#pragma unroll
+#pragma unroll 2 /* all of them: the compiler loads so far ahead that it runs out of registers */
     for (int k = 0; k < DP; k += 16) {
         uint32_t fa[MT][4];
 #pragma unroll
@@ -100,32 +100,37 @@ static __device__ __forceinline__ void tile_scores(float (&s)[MT][NT][4], const 
     }
 }
 
-/* acc += P B, P being MT * 16 rows of NT * 8 columns in the fragments of fp32 sums, which are those of the operand A
- * once they are bf16; B is NT * 8 rows and CT * 8 columns of a tile. */
-template <int DP, int MT, int NT, int CT>
-static __device__ __forceinline__ void tile_accumulate(float (&acc)[MT][CT][4], const float (&p)[MT][NT][4],
-                                                       const bf16_t *b) {
-    static_assert(NT % 2 == 0 && CT % 2 == 0, "whole 16x16 pieces");
-    b += lane_rows<DP>();
+/* Fragments of fp32 sums, MT * 16 rows of KT * 16 columns, as operands A in bf16: the same lanes hold them. */
+template <int MT, int NT, int KT>
+static __device__ __forceinline__ void tile_pack(uint32_t (&p)[MT][KT][4], const float (&s)[MT][NT][4]) {
+    static_assert(NT == 2 * KT, "two 16x8 pieces to an operand");
 #pragma unroll
-    for (int k = 0; k < NT; k += 2) {
-        uint32_t fa[MT][4];
+    for (int m = 0; m < MT; m++)
 #pragma unroll
-        for (int m = 0; m < MT; m++)
+        for (int k = 0; k < KT; k++)
 #pragma unroll
             for (int i = 0; i < 4; i++)
-                fa[m][i] = bf16_pair(p[m][k + i / 2][i % 2 * 2], p[m][k + i / 2][i % 2 * 2 + 1]);
+                p[m][k][i] = bf16_pair(s[m][2 * k + i / 2][i % 2 * 2], s[m][2 * k + i / 2][i % 2 * 2 + 1]);
+}
+
+/* acc += P B: MT * 16 rows of P from tile_pack(), KT * 16 rows and CT * 8 columns of the tile b. */
+template <int DP, int MT, int KT, int CT>
+static __device__ __forceinline__ void tile_accumulate(float (&acc)[MT][CT][4], const uint32_t (&p)[MT][KT][4],
+                                                       const bf16_t *b) {
+    static_assert(CT % 2 == 0, "whole 16x16 pieces");
+    b += lane_rows<DP>();
+#pragma unroll
+    for (int k = 0; k < KT; k++)
 #pragma unroll
         for (int n = 0; n < CT; n += 2) {
             uint32_t fb[4];
-            ldmatrix_x4_trans(fb, b + k * 8 * tile_stride<DP> + n * 8);
+            ldmatrix_x4_trans(fb, b + k * 16 * tile_stride<DP> + n * 8);
 #pragma unroll
             for (int m = 0; m < MT; m++) {
-                mma_bf16_16816(acc[m][n], fa[m], fb);
-                mma_bf16_16816(acc[m][n + 1], fa[m], fb + 2);
+                mma_bf16_16816(acc[m][n], p[m][k], fb);
+                mma_bf16_16816(acc[m][n + 1], p[m][k], fb + 2);
             }
         }
-    }
 }
 
 /* Writes the warp's MT * 16 rows acc * factor to rows [first, ...) of dst, n rows of `cols` columns in all, 16 bytes at
