@@ -85,12 +85,18 @@ static void run_embed(rig_t *r, const params_t *p) {
     rig_output(r, y, r->be->act, p->a * p->b);
 }
 
-/* a: n; flags: 1 in place of a, 2 in place of b. */
+/* Element i of act values: an address of less alignment than that of a buffer. */
+static void *act_from(const rig_t *r, void *p, size_t i) {
+    return (unsigned char *)p + i * dtype_size(r->be->act);
+}
+
+/* a: n; b: elements before the first; flags: 1 in place of a, 2 in place of b. */
 static void run_add(rig_t *r, const params_t *p) {
-    void *a = rig_random(r, r->be->act, p->a, 1), *b = rig_random(r, r->be->act, p->a, 1);
-    void *y = p->flags == 1 ? a : p->flags == 2 ? b : rig_random(r, r->be->act, p->a, 1);
-    r->be->add(r->be, y, a, b, p->a);
-    rig_output(r, y, r->be->act, p->a);
+    size_t n = p->b + p->a;
+    void *a = rig_random(r, r->be->act, n, 1), *b = rig_random(r, r->be->act, n, 1);
+    void *y = p->flags == 1 ? a : p->flags == 2 ? b : rig_random(r, r->be->act, n, 1);
+    r->be->add(r->be, act_from(r, y, p->b), act_from(r, a, p->b), act_from(r, b, p->b), p->a);
+    rig_output(r, y, r->be->act, n);
 }
 
 /* a: n; flags: 1 from BF16, 2 to BF16. */
@@ -202,15 +208,16 @@ static void run_swiglu_fwd(rig_t *r, const params_t *p) {
     rig_output(r, y, r->be->act, p->a);
 }
 
-/* a: n; flags: 1 in place. */
+/* a: n; b: elements before the first; flags: 1 in place. */
 static void run_swiglu_bwd(rig_t *r, const params_t *p) {
     dtype_t t = r->be->act;
-    void *gate = rig_random(r, t, p->a, 3), *up = rig_random(r, t, p->a, 1), *dy = rig_random(r, t, p->a, 1);
-    void *dgate = p->flags ? gate : rig_alloc(r, p->a * dtype_size(t));
-    void *dup = p->flags ? up : rig_alloc(r, p->a * dtype_size(t));
-    r->be->swiglu_bwd(r->be, dgate, dup, dy, gate, up, p->a);
-    rig_output(r, dgate, t, p->a);
-    rig_output(r, dup, t, p->a);
+    size_t n = p->b + p->a;
+    void *gate = rig_random(r, t, n, 3), *up = rig_random(r, t, n, 1), *dy = rig_random(r, t, n, 1);
+    void *dgate = p->flags ? gate : rig_random(r, t, n, 1), *dup = p->flags ? up : rig_random(r, t, n, 1);
+    r->be->swiglu_bwd(r->be, act_from(r, dgate, p->b), act_from(r, dup, p->b), act_from(r, dy, p->b),
+                      act_from(r, gate, p->b), act_from(r, up, p->b), p->a);
+    rig_output(r, dgate, t, n);
+    rig_output(r, dup, t, n);
 }
 
 /* a: R; b: V; flags: 1 gradient; c: scale of the logits. */
@@ -281,28 +288,32 @@ static void run_attn_bwd(rig_t *r, const params_t *p) {
     rig_output(r, dv, r->be->act, n_kv);
 }
 
-/* a: n. */
+/* a: n; b: 1 a NaN, 2 an infinity at element c; then the output is whether the sum is one. */
 static void run_sumsq(rig_t *r, const params_t *p) {
+    static const float odd[] = {0, NAN, INFINITY};
     float *x = rig_random(r, DT_F32, p->a, 1), host;
     double *out = rig_alloc(r, sizeof *out), sum;
+    if (p->b) r->be->upload(r->be, x + p->c, &odd[p->b], sizeof *odd);
     r->be->sumsq(r->be, out, x, p->a);
     r->be->download(r->be, &sum, out, sizeof sum);
-    host = (float)sum;
+    host = p->b == 0 ? (float)sum : p->b == 1 ? isnan(sum) : isinf(sum);
     rig_output(r, rig_upload(r, &host, sizeof host), DT_F32, 1);
 }
 
+/* a: n; b: elements before the first. */
 static void run_adamw(rig_t *r, const params_t *p) {
-    float *param = rig_random(r, DT_F32, p->a, 1), *m = rig_random(r, DT_F32, p->a, 0.1f);
-    float *v = rig_alloc(r, p->a * sizeof *v), *g = rig_random(r, DT_F32, p->a, 1);
-    r->be->zero(r->be, v, p->a * sizeof *v);
+    size_t n = p->b + p->a;
+    float *param = rig_random(r, DT_F32, n, 1), *m = rig_random(r, DT_F32, n, 0.1f);
+    float *v = rig_alloc(r, n * sizeof *v), *g = rig_random(r, DT_F32, n, 1);
+    r->be->zero(r->be, v, n * sizeof *v);
     for (int step = 1; step <= 3; step++) {
         const adamw_t h = {.lr = 1e-3f, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8f, .weight_decay = 0.01f,
                            .c1 = 1 - powf(0.9f, (float)step), .c2 = 1 - powf(0.999f, (float)step), .grad_scale = 0.5f};
-        r->be->adamw(r->be, param, g, m, v, p->a, &h);
+        r->be->adamw(r->be, param + p->b, g + p->b, m + p->b, v + p->b, p->a, &h);
     }
-    rig_output(r, param, DT_F32, p->a);
-    rig_output(r, m, DT_F32, p->a);
-    rig_output(r, v, DT_F32, p->a);
+    rig_output(r, param, DT_F32, n);
+    rig_output(r, m, DT_F32, n);
+    rig_output(r, v, DT_F32, n);
 }
 
 /* n bytes of the device as floats, an output of their own. */
@@ -379,21 +390,31 @@ static const params_t quantize_cases[] = {
     {70000, QUANT_NF4, 8256, 0, 0},
 };
 static const params_t embed_cases[] = {{1, 8, 5, 0, 0}, {77, 61, 100, 0, 0}, {90, 576, 50, 0, 0}};
-static const params_t add_cases[] = {{1, 0, 0, 0, 0}, {1001, 0, 0, 0, 1}, {1001, 0, 0, 0, 2}, {50001, 0, 0, 0, 0}};
+static const params_t add_cases[] = {
+    {1, 0, 0, 0, 0}, {1001, 0, 0, 0, 1}, {1001, 0, 0, 0, 2}, {50001, 0, 0, 0, 0}, {1000, 3, 0, 0, 0}, {13, 8, 0, 0, 1},
+};
 static const params_t cast_cases[] = {{1, 0, 0, 0, 1}, {50003, 0, 0, 0, 0}, {50003, 0, 0, 0, 1}, {50003, 0, 0, 0, 2}};
-static const params_t dropout_cases[] = {{1, 1, 0, 0, 0}, {13, 61, 0, 0, 1}, {90, 576, 0, 0, 0}};
+static const params_t dropout_cases[] = {
+    {1, 1, 0, 0, 0}, {13, 61, 0, 0, 1}, {90, 576, 0, 0, 0}, {33, 2056, 0, 0, 0},
+};
 static const params_t gather_cases[] = {{1, 3, 1, 0, 0}, {33, 61, 100, 0, 0}, {90, 576, 97, 0, 0}};
 static const params_t scatter_cases[] = {{1, 3, 1, 0, 1}, {33, 61, 100, 0, 1}, {90, 576, 97, 0, 1}};
-static const params_t norm_cases[] = {{1, 1, 0, 0, 0}, {3, 61, 0, 0, 0}, {65, 576, 0, 0, 0}, {20, 2500, 0, 0, 0}};
+static const params_t norm_cases[] = {
+    {1, 1, 0, 0, 0}, {3, 61, 0, 0, 0}, {65, 576, 0, 0, 0}, {20, 2500, 0, 0, 0}, {3, 4104, 0, 0, 0},
+};
 static const params_t rope_cases[] = {
     {1, 1, 2, 0, 0}, {17, 3, 16, 0, 1}, {65, 9, 64, 0, 0}, {9, 2, 80, 0, 0}, {9, 4, 128, 0, 1},
+    {3, 71, 64, 0, 0}, {2, 2, 1026, 0, 1},
 };
 static const params_t swiglu_fwd_cases[] = {
     {1, 0, 0, 0, 0}, {1003, 0, 0, 0, 1}, {1003, 0, 0, 0, 2}, {50001, 0, 0, 0, 0},
 };
-static const params_t swiglu_bwd_cases[] = {{1, 0, 0, 0, 0}, {1003, 0, 0, 0, 1}, {50001, 0, 0, 0, 0}};
+static const params_t swiglu_bwd_cases[] = {
+    {1, 0, 0, 0, 0}, {1003, 0, 0, 0, 1}, {50001, 0, 0, 0, 0}, {500, 1, 0, 0, 1},
+};
 static const params_t ce_loss_cases[] = {
     {1, 1, 1, 0, 1}, {3, 61, 5, 0, 0}, {9, 1000, 40, 0, 1}, {5, 49152, 3, 0, 1}, {2, 5000, 3, 0, 0},
+    {5, 16385, 10, 0, 1}, {9, 7, 3, 0, 1}, /* rows at every distance from an aligned address */
 };
 static const params_t attn_fwd_cases[] = {
     {0, 1, 1, 16, 0}, {1, 3, 1, 64, 0}, {2, 4, 4, 32, 0}, {2, 4, 2, 80, 33}, {3, 3, 1, 64, 0}, {3, 2, 2, 128, 100},
@@ -406,7 +427,11 @@ static const params_t attn_bwd_cases[] = {
 static const params_t adamw_8bit_cases[] = {
     {1, 1, 0, 0, 0}, {3, 37, 1, 0, 0}, {2, 4099, 5, 300, 0}, {7, 10240, 160, 0, 0}, {1, 70001, 274, 256, 0},
 };
-static const params_t flat_cases[] = {{1, 0, 0, 0, 0}, {255, 0, 0, 0, 0}, {70001, 0, 0, 0, 0}};
+static const params_t adamw_cases[] = {{1, 0, 0, 0, 0}, {255, 0, 0, 0, 0}, {70001, 0, 0, 0, 0}, {300, 2, 0, 0, 0}};
+static const params_t sumsq_cases[] = {
+    {1, 0, 0, 0, 0}, {255, 0, 0, 0, 0}, {70001, 0, 0, 0, 0}, {2000003, 0, 0, 0, 0},
+    {70001, 1, 35000, 0, 0}, {70001, 1, 70000, 0, 0}, {70001, 2, 0, 0, 0}, {5, 2, 4, 0, 0},
+};
 
 const op_t ops[] = {
     {"gemm", run_gemm, CASES(gemm_cases), BY_SGEMM},
@@ -428,8 +453,8 @@ const op_t ops[] = {
     {"attn_fwd", run_attn_fwd, CASES(attn_fwd_cases), ROUNDED},
     {"attn_bwd", run_attn_bwd, CASES(attn_bwd_cases), ROUNDED},
     {"ce_loss", run_ce_loss, CASES(ce_loss_cases), ROUNDED},
-    {"sumsq", run_sumsq, CASES(flat_cases), ROUNDED},
-    {"adamw", run_adamw, CASES(flat_cases), SAME_BITS},
+    {"sumsq", run_sumsq, CASES(sumsq_cases), ROUNDED},
+    {"adamw", run_adamw, CASES(adamw_cases), SAME_BITS},
     {"adamw_8bit", run_adamw_8bit, CASES(adamw_8bit_cases), SAME_BITS},
 };
 const size_t n_ops = sizeof ops / sizeof *ops;
