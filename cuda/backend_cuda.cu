@@ -17,7 +17,7 @@ void cuda_check(cudaError_t status, const char *what, const char *file, int line
 int cuda_try(cudaError_t status, const char *what, err_t *err) {
     if (status == cudaSuccess) return 0;
     (void)cudaGetLastError();
-    return err_set(err, ERR_FAILED, "device.backend: cuda: %s: %s", what, cudaGetErrorString(status));
+    return err_set(err, ERR_FAILED, "%s: %s", what, cudaGetErrorString(status));
 }
 
 /* Driver and runtime versions are 1000 * major + 10 * minor. */
@@ -28,10 +28,10 @@ static int driver_error(err_t *err) {
     (void)cudaGetLastError();
     if (driver == 0)
         return err_set(err, ERR_USAGE,
-                       "device.backend: cuda: no NVIDIA driver on this machine; expected one for CUDA %d.%d or newer",
+                       "no NVIDIA driver on this machine; expected one for CUDA %d.%d or newer",
                        runtime / 1000, runtime % 1000 / 10);
     return err_set(err, ERR_USAGE,
-                   "device.backend: cuda: the NVIDIA driver is for CUDA %d.%d; expected one for %d.%d or newer",
+                   "the NVIDIA driver is for CUDA %d.%d; expected one for %d.%d or newer",
                    driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
 }
 
@@ -43,12 +43,12 @@ static int find_device(cudaDeviceProp *p, err_t *err) {
     if (e == cudaErrorNoDevice || (e == cudaSuccess && count == 0)) {
         (void)cudaGetLastError();
         return err_set(err, ERR_USAGE,
-                       "device.backend: cuda: no NVIDIA GPU here, or CUDA_VISIBLE_DEVICES hides it");
+                       "no NVIDIA GPU here, or CUDA_VISIBLE_DEVICES hides it");
     }
     if (CUDA_TRY(e, err) || CUDA_TRY(cudaGetDeviceProperties(p, 0), err)) return err->code;
     if (p->major < MIN_MAJOR)
         return err_set(err, ERR_USAGE,
-                       "device.backend: cuda: %s has compute capability %d.%d; expected %d.0 or higher", p->name,
+                       "%s has compute capability %d.%d; expected %d.0 or higher", p->name,
                        p->major, p->minor, MIN_MAJOR);
     return CUDA_TRY(cudaSetDevice(0), err);
 }

@@ -125,7 +125,7 @@ int cuda_gemm_open(cuda_impl_t *impl, err_t *err) {
     impl->gemm = blas;
     cublasStatus_t status = cublasLtCreate(&blas->handle);
     if (status == CUBLAS_STATUS_SUCCESS) return 0;
-    return err_set(err, ERR_FAILED, "device.backend: cuda: cuBLAS does not start: %s", cublasLtGetStatusString(status));
+    return err_set(err, ERR_FAILED, "cuBLAS does not start: %s", cublasLtGetStatusString(status));
 }
 
 void cuda_gemm_close(cuda_impl_t *impl) {

@@ -1,5 +1,7 @@
 #include "model/backend.h"
 
+#include <omp.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "cuda/workspace.h"
@@ -9,19 +11,33 @@ static int open_cpu(dtype_t compute, int threads, backend_t **be, err_t *err) {
 }
 
 #ifdef QLORA_CUDA
-static int open_cuda(dtype_t compute, backend_t **be, err_t *err) {
-    return backend_open_cuda(compute == DT_COUNT ? DT_BF16 : compute, be, err);
+bool backend_has_cuda(void) {
+    return true;
+}
+
+/* The host's threads read and convert weights. */
+static int open_cuda(dtype_t compute, int threads, backend_t **be, err_t *err) {
+    if (backend_open_cuda(compute == DT_COUNT ? DT_BF16 : compute, be, err)) return err->code;
+    if (threads > 0) omp_set_num_threads(threads);
+    (*be)->threads = omp_get_max_threads();
+    return 0;
 }
 
 static int open_auto(dtype_t compute, int threads, backend_t **be, err_t *err) {
     err_t no_gpu = {0};
-    return open_cuda(compute, be, &no_gpu) == 0 ? 0 : open_cpu(compute, threads, be, err);
+    if (open_cuda(compute, threads, be, &no_gpu) == 0) return 0;
+    if (open_cpu(compute, threads, be, err)) return err->code;
+    snprintf((*be)->no_gpu, sizeof (*be)->no_gpu, "%.*s", (int)sizeof (*be)->no_gpu - 1, no_gpu.msg);
+    return 0;
 }
 #else
-static int open_cuda(dtype_t compute, backend_t **be, err_t *err) {
-    (void)compute, (void)be;
-    return err_set(err, ERR_USAGE,
-                   "device.backend: cuda is not part of this build, which found no CUDA toolkit; expected cpu or auto");
+bool backend_has_cuda(void) {
+    return false;
+}
+
+static int open_cuda(dtype_t compute, int threads, backend_t **be, err_t *err) {
+    (void)compute, (void)threads, (void)be;
+    return err_set(err, ERR_USAGE, "not part of this build, which found no CUDA toolkit; expected cpu or auto");
 }
 
 static int open_auto(dtype_t compute, int threads, backend_t **be, err_t *err) {
@@ -32,7 +48,8 @@ static int open_auto(dtype_t compute, int threads, backend_t **be, err_t *err) {
 int backend_open(const char *name, dtype_t compute, int threads, backend_t **be, err_t *err) {
     if (strcmp(name, "auto") == 0) return open_auto(compute, threads, be, err);
     if (strcmp(name, "cpu") == 0) return open_cpu(compute, threads, be, err);
-    if (strcmp(name, "cuda") == 0) return open_cuda(compute, be, err);
+    if (strcmp(name, "cuda") == 0)
+        return open_cuda(compute, threads, be, err) ? err_prefix(err, "device.backend: cuda") : 0;
     return err_set(err, ERR_USAGE, "device.backend: \"%s\"; expected auto, cpu or cuda", name);
 }
 

@@ -102,6 +102,7 @@ typedef struct {
 struct backend {
     const char *name;    /* "cpu", "cuda" */
     char device[128];    /* for reports: CPU model and instruction set, GPU name */
+    char no_gpu[160];    /* where "auto" took the CPU although the build knows GPUs: why; else empty */
     dtype_t act;
     int threads;         /* host threads in use */
     bool unified;        /* the device's memory is the host's: what leaves it for the host makes no room */
@@ -227,6 +228,7 @@ int backend_open_cuda(dtype_t act, backend_t **be, err_t *err);
 /* Opens what a config names: "auto", "cpu" or "cuda" (auto: CUDA where there is a usable GPU, else the CPU).
  * compute DT_COUNT: the backend's own default. The one place that knows which backends are built in. */
 int backend_open(const char *name, dtype_t compute, int threads, backend_t **be, err_t *err);
+bool backend_has_cuda(void);
 
 /* A CUDA backend that nothing runs on: what a plan asks of one (act, workspace_bytes), on any machine. */
 backend_t backend_outline_cuda(dtype_t act);

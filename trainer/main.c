@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "model/backend.h"
 #include "trainer/command.h"
 
 /* OpenMP's threads wait for each other by spinning, by default for milliseconds: as soon as another process wants
@@ -49,7 +50,8 @@ static int print_help(void) {
 }
 
 static int print_version(void) {
-    printf("qlora-train %s (%s; CUDA: no)\n", QLORA_VERSION, openblas_get_config());
+    printf("qlora-train %s (%s; CUDA: %s)\n", QLORA_VERSION, openblas_get_config(),
+           backend_has_cuda() ? "yes" : "no");
     return 0;
 }
 

@@ -306,7 +306,8 @@ void run_summary(const run_t *run) {
         log_info("lora      r %zu, alpha %g, dropout %g%s: %.2f M trainable parameters (%.2f%%)", run->lora.spec.r,
                  run->lora.spec.alpha, run->lora.spec.dropout, run->lora.spec.rslora ? ", rank-stabilised" : "",
                  (double)run->lora.count / 1e6, 100.0 * (double)run->lora.count / (double)(total + run->lora.count));
-    log_info("device    %s, %d thread%s", run->be->device, run->be->threads, run->be->threads == 1 ? "" : "s");
+    log_info("device    %s, %d thread%s%s%s", run->be->device, run->be->threads, run->be->threads == 1 ? "" : "s",
+             run->be->no_gpu[0] ? "; no GPU: " : "", run->be->no_gpu);
     if (run->train.n_samples) summarise_data("train", &run->train);
     if (run->eval.n_samples) summarise_data("eval", &run->eval);
     if (run->has_chat) log_info("template  %s", chat_format_name(run->chat.format));
