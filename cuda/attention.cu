@@ -6,9 +6,7 @@ namespace {
 enum { STATS_THREADS = 256, STATS_LANES = 8 };
 const unsigned STATS_BLOCKS = 2048; /* each takes rows until there are none left */
 
-template <typename T, int N> struct alignas(sizeof(T) * N) pack_t {
-    T x[N];
-};
+template <typename T, int N> struct alignas(sizeof(T) * N) pack_t { T x[N]; };
 
 __device__ __forceinline__ float to_f32(float x) {
     return x;
@@ -35,8 +33,7 @@ __global__ void __launch_bounds__(STATS_THREADS)
             for (int i = 0; i < N; i++) sum = fmaf(to_f32(a.x[i]), to_f32(b.x[i]), sum);
         }
         for (int i = 1; i < STATS_LANES; i *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, i);
-        if (lane == 0 && row < rows)
-            stats[row % d.Hq * tokens + row / d.Hq] = {lse[row] * LOG2E, sum};
+        if (lane == 0 && row < rows) stats[row % d.Hq * tokens + row / d.Hq] = {lse[row] * LOG2E, sum};
     }
 }
 
@@ -80,8 +77,10 @@ void attn_fwd(backend_t *be, void *o, float *lse, const void *q, const void *k, 
     const attn_dims_t d = dims(shape, seg);
     const attn_fwd_t a = {q, k, v, o, lse};
     if (!d.n || !d.max_q) return;
-    if (has_mma(be, d)) attn_fwd_mma(compute_stream(be), a, d);
-    else attn_fwd_plain(compute_stream(be), be->act, a, d);
+    if (has_mma(be, d))
+        attn_fwd_mma(compute_stream(be), a, d);
+    else
+        attn_fwd_plain(compute_stream(be), be->act, a, d);
 }
 
 void attn_bwd(backend_t *be, void *dq, void *dk, void *dv, const void *dout, const void *q, const void *k,
@@ -96,8 +95,10 @@ void attn_bwd(backend_t *be, void *dq, void *dk, void *dv, const void *dout, con
         attn_bwd_mma(compute_stream(be), a, d);
         return;
     }
-    if (be->act == DT_BF16) launch_stats<bf16_t, 1>(be, stats, o, dout, lse, d);
-    else launch_stats<float, 1>(be, stats, o, dout, lse, d);
+    if (be->act == DT_BF16)
+        launch_stats<bf16_t, 1>(be, stats, o, dout, lse, d);
+    else
+        launch_stats<float, 1>(be, stats, o, dout, lse, d);
     attn_bwd_plain(compute_stream(be), be->act, a, d);
 }
 

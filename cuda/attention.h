@@ -28,7 +28,8 @@ enum { ATTN_NO_WINDOW = 1 << 30 }; /* more keys than there are, and a key's inde
 typedef struct __align__(8) {
     float lse2;  /* lse in base 2 */
     float delta; /* dout . o */
-} attn_stats_t;
+}
+attn_stats_t;
 
 typedef struct {
     const void *q, *k, *v;

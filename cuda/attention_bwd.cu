@@ -1,5 +1,6 @@
-/* Attention backward in bf16 on tensor cores. Two kernels compute the scores anew: one over tiles of queries for dq, one
- * over tiles of keys for dk and dv, so that every output row belongs to one warp and nothing is added atomically. */
+/* Attention backward in bf16 on tensor cores. Two kernels compute the scores anew: one over tiles of queries for dq,
+ * one over tiles of keys for dk and dv, so that every output row belongs to one warp and nothing is added
+ * atomically. */
 #include "cuda/attention_tile.h"
 
 namespace {
@@ -28,21 +29,17 @@ template <int DP> struct dq_tile_t {
     static constexpr size_t bytes = tile_bytes<DP>(2 * BM + 3 * BN);
 };
 
-/* ds = p * (dp - delta) in place of dp, from the raw scores s, for rows of queries. last is the key that this lane's
- * first row sees last, key its first. */
+/* ds = p * (dp - delta) in place of dp, from the raw scores s, for rows of queries. */
 template <int MT, int NT>
-__device__ __forceinline__ void score_gradients(const float (&s)[MT][NT][4], float (&dp)[MT][NT][4],
-                                                const attn_stats_t (&stats)[MT][2], float scale2, bool masked, int last,
-                                                int key, int window) {
+__device__ __forceinline__ void query_gradients(const float (&s)[MT][NT][4], float (&dp)[MT][NT][4],
+                                                const attn_stats_t (&stats)[MT][2], float scale2) {
 #pragma unroll
     for (int m = 0; m < MT; m++)
 #pragma unroll
         for (int n = 0; n < NT; n++)
 #pragma unroll
             for (int i = 0; i < 4; i++) {
-                const int k = key + n * 8 + i % 2, l = last + m * 16 + i / 2 * 8;
                 float p = exp2_approx(fmaf(s[m][n][i], scale2, -stats[m][i / 2].lse2));
-                if (masked && (k > l || k + window <= l)) p = 0;
                 dp[m][n][i] = p * (dp[m][n][i] - stats[m][i / 2].delta);
             }
 }
@@ -79,7 +76,8 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_dq_ker
     for (int m = 0; m < MT; m++)
 #pragma unroll
         for (int h = 0; h < 2; h++)
-            stats[m][h] = a.stats[(int64_t)head * d.q_off[d.n] + seg.q0 + min(row0 + m * 16 + h * 8 + lane / 4, seg.n - 1)];
+            stats[m][h] =
+                a.stats[(int64_t)head * d.q_off[d.n] + seg.q0 + min(row0 + m * 16 + h * 8 + lane / 4, seg.n - 1)];
 
     float dq[MT][T::CT][4];
     zero(dq);
@@ -94,14 +92,18 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_dq_ker
         cp_async_commit();
         if (visible) {
             tile_scores<DP>(s, sq + warp * 16 * MT * STRIDE, sk_now);
+            if (key + BN - 1 > row0 || key + d.window <= warp_last)
+                tile_mask(s, [&](int row, int col) {
+                    int query = row0 + lane / 4 + row, k = key + lane % 4 * 2 + col;
+                    return k <= query && k + d.window > query;
+                });
             tile_scores<DP>(dp, sdo + warp * 16 * MT * STRIDE, sv);
         }
         __syncthreads(); /* all are done with v */
         if (key > first_key) tile_load<BN, DP>(sv, v, key - BN, seg.n, kv_stride, d.D);
         cp_async_commit();
         if (visible) {
-            score_gradients(s, dp, stats, scale2, key + BN - 1 > row0 || key + d.window <= warp_last, row0 + lane / 4,
-                            key + lane % 4 * 2, d.window);
+            query_gradients(s, dp, stats, scale2);
             uint32_t ds[MT][T::NT / 2][4];
             tile_pack(ds, dp);
             tile_accumulate<DP>(dq, ds, sk_now);
@@ -117,32 +119,30 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_dq_ker
 
 /* BN keys (16 * MT to a warp) against BM queries at a time, of each query head of the group: k and v stay in shared
  * memory, q has two buffers (it is the last to be read), dout one. Scores are computed as K Q^T, so that their
- * fragments are those of the products with dout and q. Head size 256 has registers for half of its columns: its blocks
- * come in pairs. */
+ * fragments are those of the products with dout and q. They are taken PASS queries at a time, as registers allow. Head
+ * size 256 has registers for half of its columns of dk and dv: its blocks come in pairs. */
 template <int DP> struct dkv_tile_t {
     static constexpr int MT = DP <= 64 ? 2 : 1, BN = 16 * MT * ATTN_WARPS;
     static constexpr int BM = DP <= 128 ? 32 : 16, PASS = DP == 64 ? 16 : BM, PASSES = BM / PASS, NT = PASS / 8;
     static constexpr int PARTS = DP <= 128 ? 1 : 2, CT = DP / 8 / PARTS;
-    static constexpr size_t rows_bytes = tile_bytes<DP>(2 * BN + 3 * BM), bytes = rows_bytes + BM * sizeof(attn_stats_t);
+    static constexpr size_t rows_bytes = tile_bytes<DP>(2 * BN + 3 * BM); /* then the stats of BM queries */
+    static constexpr size_t bytes = rows_bytes + BM * sizeof(attn_stats_t);
 };
 
-/* p in place of the raw scores s and ds = p * (dp - delta) in place of dp, for rows of keys. key is this lane's first,
- * query its first of the n. */
+/* p in place of the raw scores s and ds = p * (dp - delta) in place of dp, for rows of keys; stats of the columns,
+ * which are queries. */
 template <int MT, int NT>
 __device__ __forceinline__ void key_gradients(float (&s)[MT][NT][4], float (&dp)[MT][NT][4], const attn_stats_t *stats,
-                                              float scale2, bool masked, int key, int query, int n_queries, int window) {
+                                              float scale2) {
 #pragma unroll
     for (int n = 0; n < NT; n++) {
-        const float4 st = *(const float4 *)(stats + n * 8 + threadIdx.x % 4 * 2); /* of two queries */
+        const float4 two = *(const float4 *)(stats + n * 8 + threadIdx.x % 4 * 2);
 #pragma unroll
         for (int m = 0; m < MT; m++)
 #pragma unroll
             for (int i = 0; i < 4; i++) {
-                const int k = key + m * 16 + i / 2 * 8, q = query + n * 8 + i % 2;
-                float p = exp2_approx(fmaf(s[m][n][i], scale2, -(i % 2 ? st.z : st.x)));
-                if (masked && (k > q || k + window <= q || q >= n_queries)) p = 0;
-                s[m][n][i] = p;
-                dp[m][n][i] = p * (dp[m][n][i] - (i % 2 ? st.w : st.y));
+                s[m][n][i] = exp2_approx(fmaf(s[m][n][i], scale2, -(i % 2 ? two.z : two.x)));
+                dp[m][n][i] = s[m][n][i] * (dp[m][n][i] - (i % 2 ? two.w : two.y));
             }
     }
 }
@@ -207,10 +207,13 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_dkv_ke
                 float s[MT][T::NT][4], dp[MT][T::NT][4];
                 uint32_t p[MT][T::NT / 2][4];
                 tile_scores<DP>(s, sk + warp * 16 * MT * STRIDE, sq_now + i * T::PASS * STRIDE);
+                if (first < row_last || first + T::PASS > seg.n || first + T::PASS - 1 >= row0 + d.window)
+                    tile_mask(s, [&](int row, int col) {
+                        int k = row0 + lane / 4 + row, j = first + lane % 4 * 2 + col;
+                        return j < seg.n && k <= j && k + d.window > j;
+                    });
                 tile_scores<DP>(dp, sv + warp * 16 * MT * STRIDE, sdo + i * T::PASS * STRIDE);
-                key_gradients(s, dp, s_stats + i * T::PASS, scale2,
-                              first < row_last || first + T::PASS > seg.n || first + T::PASS - 1 >= row0 + d.window,
-                              row0 + lane / 4, first + lane % 4 * 2, seg.n, d.window);
+                key_gradients(s, dp, s_stats + i * T::PASS, scale2);
                 tile_pack(p, s);
                 tile_pack(ds[i], dp);
                 tile_accumulate<DP>(dv, p, sdo + i * T::PASS * STRIDE + part * T::CT * 8);

@@ -5,32 +5,16 @@
 namespace {
 
 /* A block's tile: BM queries (16 * MT to a warp) against BN keys at a time. Two row pieces to a warp halve the traffic
- * of shared memory for each product; head size 256 has registers for one only. */
+ * of shared memory for each product; head size 256 has registers for one only, and 128 not for 64 keys. */
 template <int DP> struct tile_t {
     static constexpr int MT = DP <= 128 ? 2 : 1, BM = 16 * MT * ATTN_WARPS, BN = DP <= 96 ? 64 : DP <= 128 ? 48 : 32;
     static constexpr int NT = BN / 8, CT = DP / 8;
     static constexpr size_t bytes = tile_bytes<DP>(BM + 2 * BN);
 };
 
-/* The state of the warp's rows: the maximum of the scores so far in base 2, the sum of exponentials (this lane's columns
- * only) and the weighted sum of v, both relative to that maximum. */
-template <int MT, int CT> struct softmax_t {
-    float max[MT][2], sum[MT][2], o[MT][CT][4];
-};
-
-/* Takes scores of keys that a row may not see to minus infinity. row and key are this lane's first. */
-template <int MT, int NT>
-__device__ __forceinline__ void mask(float (&s)[MT][NT][4], int last, int key, int window) {
-#pragma unroll
-    for (int m = 0; m < MT; m++)
-#pragma unroll
-        for (int n = 0; n < NT; n++)
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                int k = key + n * 8 + i % 2, l = last + m * 16 + i / 2 * 8;
-                if (k > l || k + window <= l) s[m][n][i] = -INFINITY;
-            }
-}
+/* The state of the warp's rows: the maximum of the scores so far in base 2, the sum of exponentials (this lane's
+ * columns only) and the weighted sum of v, both relative to that maximum. */
+template <int MT, int CT> struct softmax_t { float max[MT][2], sum[MT][2], o[MT][CT][4]; };
 
 /* What exponents are relative to. For a row that has seen no key yet any finite number serves: no infinities are
  * subtracted. */
@@ -80,8 +64,7 @@ __device__ __forceinline__ void softmax_step(softmax_t<MT, CT> &x, float (&s)[MT
             }
 }
 
-template <int DP>
-__global__ void __launch_bounds__(ATTN_THREADS, 2) attn_fwd_kernel(attn_fwd_t a, attn_dims_t d) {
+template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_fwd_kernel(attn_fwd_t a, attn_dims_t d) {
     using T = tile_t<DP>;
     constexpr int MT = T::MT, BM = T::BM, BN = T::BN;
     const int head = (int)blockIdx.x % d.Hq;
@@ -92,7 +75,8 @@ __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_fwd_kernel(attn_fwd_t a,
     DYN_SMEM(bf16_t, smem);
     bf16_t *sq = smem, *sk = sq + BM * tile_stride<DP>, *sv = sk + BN * tile_stride<DP>;
     const int q_stride = d.Hq * d.D, kv_stride = d.Hkv * d.D;
-    const int64_t kv_at = (int64_t)seg.kv0 * kv_stride + head / d.group * d.D, q_at = (int64_t)seg.q0 * q_stride + head * d.D;
+    const int64_t kv_at = (int64_t)seg.kv0 * kv_stride + head / d.group * d.D,
+                  q_at = (int64_t)seg.q0 * q_stride + head * d.D;
     const bf16_t *q = (const bf16_t *)a.q + q_at, *k = (const bf16_t *)a.k + kv_at, *v = (const bf16_t *)a.v + kv_at;
 
     /* Keys that this tile's queries and this warp's see, counted in the segment. */
@@ -128,7 +112,10 @@ __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_fwd_kernel(attn_fwd_t a,
         if (visible) {
             tile_scores<DP>(s, sq + warp * 16 * MT * tile_stride<DP>, sk);
             if (masked)
-                mask(s, row0 + lane / 4 + shift, key + lane % 4 * 2, d.window);
+                tile_mask(s, [&](int row, int col) {
+                    int last = row0 + lane / 4 + shift + row, k = key + lane % 4 * 2 + col;
+                    return k <= last && k + d.window > last;
+                });
         }
         cp_async_wait<0>();
         __syncthreads(); /* v is here; all are done with k */
@@ -154,7 +141,8 @@ __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_fwd_kernel(attn_fwd_t a,
             if (a.lse && lane % 4 == 0 && row < seg.n)
                 a.lse[(int64_t)(seg.q0 + row) * d.Hq + head] = x.max[m][h] / LOG2E + logf(sum);
         }
-    tile_store<DP>(x.o, inverse, sq + warp * 16 * MT * tile_stride<DP>, (bf16_t *)a.o + q_at, row0, seg.n, q_stride, d.D);
+    tile_store<DP>(x.o, inverse, sq + warp * 16 * MT * tile_stride<DP>, (bf16_t *)a.o + q_at, row0, seg.n, q_stride,
+                   d.D);
 }
 
 template <int DP> void launch(cudaStream_t stream, const attn_fwd_t &a, const attn_dims_t &d) {

@@ -100,6 +100,17 @@ static __device__ __forceinline__ void tile_scores(float (&s)[MT][NT][4], const 
     }
 }
 
+/* Takes scores that visible(row, column), counted from this lane's first, refuses to minus infinity. */
+template <int MT, int NT, class F> static __device__ __forceinline__ void tile_mask(float (&s)[MT][NT][4], F visible) {
+#pragma unroll
+    for (int m = 0; m < MT; m++)
+#pragma unroll
+        for (int n = 0; n < NT; n++)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                if (!visible(m * 16 + i / 2 * 8, n * 8 + i % 2)) s[m][n][i] = -INFINITY;
+}
+
 /* Fragments of fp32 sums, MT * 16 rows of KT * 16 columns, as operands A in bf16: the same lanes hold them. */
 template <int MT, int NT, int KT>
 static __device__ __forceinline__ void tile_pack(uint32_t (&p)[MT][KT][4], const float (&s)[MT][NT][4]) {

@@ -13,7 +13,7 @@
 static workspace_need_t need(void) {
     return (workspace_need_t){.max_tokens = 600, .max_weight = (size_t)1 << 21, .max_quantized = (size_t)1 << 21,
                               .max_width = 2560, .max_kv = 333, .logit_rows = 16, .vocab = 50000,
-                              .attn = {8, 8, 128, 0, 1}};
+                              .attn = {8, 8, 256, 0, 1}};
 }
 
 static void run_case(rig_t *r, backend_t *be, const op_t *op, size_t i) {
