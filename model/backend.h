@@ -119,7 +119,7 @@ struct backend {
     void (*download)(backend_t *be, void *host_dst, const void *src, size_t bytes);
     void (*copy)(backend_t *be, void *dst, const void *src, size_t bytes); /* device to device, no overlap */
     void (*zero)(backend_t *be, void *dst, size_t bytes);
-    void (*sync)(backend_t *be);
+    void (*sync)(backend_t *be); /* until all lanes have done what they were given */
     void (*mem_info)(backend_t *be, size_t *free_bytes, size_t *total_bytes);
     /* The workspace that is set then must have the size of the last answer. */
     size_t (*workspace_bytes)(backend_t *be, const workspace_need_t *need);

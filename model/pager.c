@@ -42,6 +42,13 @@ size_t pager_away_bytes(const pager_t *p, size_t size, size_t top) {
     return bytes;
 }
 
+static void zero_at_home(pager_t *p, page_t *g) {
+    g->place = p->base + p->size - g->home;
+    p->be->zero(p->be, g->place, g->bytes);
+    g->used = p->be->mark(p->be, LANE_COMPUTE);
+    g->dirty = true;
+}
+
 int pager_open(pager_t *p, const pool_t *pool, size_t top, const char *spill_dir, err_t *err) {
     p->base = pool->base;
     p->size = pool->size;
@@ -49,8 +56,7 @@ int pager_open(pager_t *p, const pool_t *pool, size_t top, const char *spill_dir
     unsigned char *host = p->spill.base;
     for (size_t i = 0; i < p->n; i++) {
         page_t *g = &p->pages[i];
-        if (g->home) g->place = p->base + p->size - g->home;
-        g->dirty = g->home != 0;
+        if (g->home) zero_at_home(p, g);
         if (g->home && !in_the_way(g, p->size, top)) continue;
         g->host = host;
         host += g->bytes;
@@ -70,6 +76,15 @@ static void store(pager_t *p, page_t *g) {
     g->dirty = false;
 }
 
+/* What `lane` is given from now on may use the page's place for something else. */
+static void leave(pager_t *p, page_t *g, lane_t lane) {
+    store(p, g);
+    p->be->wait(p->be, lane, g->used);
+    p->be->wait(p->be, lane, g->fetched);
+    p->be->wait(p->be, lane, g->stored);
+    g->place = NULL;
+}
+
 /* A slot that holds none of the pages from `first` on in direction dir that are on their way together. */
 static slot_t *spare_slot(pager_t *p, size_t first, int dir) {
     for (size_t s = 0; s < PAGER_SLOTS; s++) {
@@ -81,15 +96,9 @@ static slot_t *spare_slot(pager_t *p, size_t first, int dir) {
     return NULL;
 }
 
-static unsigned char *vacate(pager_t *p, slot_t *slot) {
-    page_t *g = slot->page;
-    if (g) {
-        p->be->wait(p->be, LANE_IN, g->used);
-        p->be->wait(p->be, LANE_IN, g->stored);
-        g->place = NULL;
-    }
+static void vacate(pager_t *p, slot_t *slot, lane_t lane) {
+    if (slot->page) leave(p, slot->page, lane);
     slot->page = NULL;
-    return slot->place;
 }
 
 static void fetch(pager_t *p, size_t i, size_t first, int dir) {
@@ -100,8 +109,9 @@ static void fetch(pager_t *p, size_t i, size_t first, int dir) {
         g->place = p->base + p->size - g->home;
     } else {
         slot_t *slot = spare_slot(p, first, dir);
-        g->place = vacate(p, slot);
+        vacate(p, slot, LANE_IN);
         slot->page = g;
+        g->place = slot->place;
     }
     p->be->wait(p->be, LANE_IN, g->stored);
     p->be->copy_in(p->be, g->place, g->host, g->bytes);
@@ -128,27 +138,16 @@ unsigned char *pager_acquire(pager_t *p, size_t i, int dir) {
 void pager_release(pager_t *p, size_t i, size_t top) {
     page_t *g = &p->pages[i];
     g->used = p->be->mark(p->be, LANE_COMPUTE);
-    g->dirty = p->written;
+    g->dirty = g->dirty || p->written;
     if (!g->home || in_the_way(g, p->size, top)) store(p, g);
 }
 
 void pager_make_room(pager_t *p, size_t top) {
     for (size_t i = 0; i < p->n; i++) {
         page_t *g = &p->pages[i];
-        if (!g->place || !in_the_way(g, p->size, top)) continue;
-        store(p, g);
-        p->be->wait(p->be, LANE_COMPUTE, g->fetched);
-        p->be->wait(p->be, LANE_COMPUTE, g->stored);
-        g->place = NULL;
+        if (g->place && in_the_way(g, p->size, top)) leave(p, g, LANE_COMPUTE);
     }
-    for (size_t s = 0; s < PAGER_SLOTS; s++) {
-        page_t *g = p->slots[s].page;
-        if (!g) continue;
-        p->be->wait(p->be, LANE_COMPUTE, g->fetched);
-        p->be->wait(p->be, LANE_COMPUTE, g->stored);
-        g->place = NULL;
-        p->slots[s].page = NULL;
-    }
+    for (size_t s = 0; s < PAGER_SLOTS; s++) vacate(p, &p->slots[s], LANE_COMPUTE);
 }
 
 void pager_space_is_free(pager_t *p) {

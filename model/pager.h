@@ -54,7 +54,7 @@ void pager_place_slots(pager_t *p, pool_t *pool, pool_class_t c);
 /* Bytes that leave a pool of `size` bytes when activations end at `top`, and of the pages without a home. */
 size_t pager_away_bytes(const pager_t *p, size_t size, size_t top);
 /* Once the pool has its memory: pages are at home, those without one in host memory. Takes that memory (a file under
- * spill_dir if not NULL) for every page that activations up to `top` can push out. What is in the pages is undefined. */
+ * spill_dir if not NULL) for every page that activations up to `top` can push out. All bytes of all pages are 0. */
 int pager_open(pager_t *p, const pool_t *pool, size_t top, const char *spill_dir, err_t *err);
 
 /* Page i on the device, for ops queued from now on, until pager_release(). Pages are asked for in the order of their

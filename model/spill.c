@@ -73,6 +73,7 @@ int spill_open(spill_t *s, backend_t *be, const char *dir, size_t bytes, err_t *
 
 void spill_close(spill_t *s) {
     if (!s->base) return;
+    s->be->sync(s->be); /* copies from and to it may still be on their way */
     if (s->kind == SPILL_PINNED) s->be->free(s->be, s->base, MEM_PINNED);
     else if (s->kind == SPILL_PAGEABLE) free(s->base);
     else munmap(s->base, s->bytes);

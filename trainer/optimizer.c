@@ -151,10 +151,6 @@ void optimizer_free(optimizer_t *o) {
 int optimizer_open(optimizer_t *o, const lora_t *lora, const pool_t *pool, size_t top, const char *spill_dir,
                    err_t *err) {
     if (pager_open(&o->pager, pool, top, spill_dir, err)) return err->code;
-    for (size_t i = 0; i < o->pager.n; i++) {
-        page_t *g = &o->pager.pages[i];
-        if (g->place) pool->be->zero(pool->be, g->place, g->bytes);
-    }
     if (o->start) upload_blocks(o, lora, pool->be);
     o->t = 0;
     return 0;
