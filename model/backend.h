@@ -138,7 +138,8 @@ struct backend {
     /* ---- quantized weights ----------------------------------------------------------------------- */
     /* Elements [first, first+n) of a weight, from BF16 on the HOST. first and n are multiples of 64, but for
      * the last piece. NF4/FP4/INT4/INT8: fills w->codes, and the fp32 constants of these blocks in
-     * `absmax` [quant_blocks(count)] (device); NONE: copies. Same bits as quant_encode(). */
+     * `absmax` [quant_blocks(count)] (device); NONE: copies. Same bits as quant_encode(). host_x may be reused at
+     * once. */
     void (*quantize)(backend_t *be, qweight_t *w, const bf16_t *host_x, size_t first, size_t n, float *absmax);
     /* After the last piece: double quantization of `absmax` into w (nested_offset included; blocks). */
     void (*quantize_constants)(backend_t *be, qweight_t *w, const float *absmax);

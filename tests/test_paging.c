@@ -4,17 +4,18 @@
 
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 
 #include "base/mem.h"
-#include "paging.h"
+#include "paged_run.h"
 
 /* ---- the optimizer's pages ------------------------------------------------------------------------------ */
 
 static void check_pressure(optim_t optim, bool bf16) {
-    paging_t a = {.optim = optim, .bf16 = bf16, .checkpointing = TRI_FALSE};
-    paged_t free_run = paging_run(&a);
-    size_t bytes = paging_state_bytes(&a), pages = free_run.plan.bytes[POOL_OPTIMIZER];
+    paged_run_t a = {.optim = optim, .bf16 = bf16, .checkpointing = TRI_FALSE};
+    paged_end_t free_run = paged_run(&a);
+    size_t bytes = paged_run_bytes(&a), pages = free_run.plan.bytes[POOL_OPTIMIZER];
     size_t all = free_run.plan.total, acts = free_run.plan.bytes[POOL_ACTIVATIONS];
     assert_int_equal(free_run.moved[0], 0);
     assert_true(acts > pages); /* else there is nothing for the activations to push out */
@@ -24,7 +25,7 @@ static void check_pressure(optim_t optim, bool bf16) {
         if (percent == 100) a.limit = free_run.plan.top;
         for (int known = 0; known < 2; known++) {
             a.known_next = known;
-            paged_t e = paging_same_as(&free_run, &a, bytes);
+            paged_end_t e = paged_run_same(&free_run, &a, bytes);
             /* All pages of a share, and no more than one beyond it; none leaves for the short batches. */
             size_t away = e.moved[0] / 2;
             assert_true(away * 100 >= (pages - 4096) * (size_t)percent * 9 / 10 && away >= before);
@@ -37,14 +38,14 @@ static void check_pressure(optim_t optim, bool bf16) {
 
 /* More state than there is room for beside the weights: some pages have no home, and each step streams them. */
 static void check_streaming(optim_t optim, size_t rank) {
-    paging_t a = {.optim = optim, .checkpointing = TRI_FALSE, .rank = rank, .tokens = 14};
-    paged_t free_run = paging_run(&a);
-    size_t bytes = paging_state_bytes(&a), pages = free_run.plan.bytes[POOL_OPTIMIZER], before = SIZE_MAX;
+    paged_run_t a = {.optim = optim, .checkpointing = TRI_FALSE, .rank = rank, .tokens = 14};
+    paged_end_t free_run = paged_run(&a);
+    size_t bytes = paged_run_bytes(&a), pages = free_run.plan.bytes[POOL_OPTIMIZER], before = SIZE_MAX;
     assert_true(free_run.plan.bytes[POOL_ACTIVATIONS] < pages);
     for (size_t sixteenths = 4; sixteenths <= 12; sixteenths += 4) {
         a.limit = free_run.plan.total - pages * sixteenths / 16;
         a.known_next = !a.known_next;
-        paged_t e = paging_same_as(&free_run, &a, bytes);
+        paged_end_t e = paged_run_same(&free_run, &a, bytes);
         assert_true(e.plan.layout.n_homes < before && e.moved[1] > 0);
         before = e.plan.layout.n_homes;
     }
@@ -76,15 +77,15 @@ static void test_pressure_bf16(void **state) {
 /* The same bytes out of a file, and out of memory that is not pinned. */
 static void test_other_memory(void **state) {
     (void)state;
-    paging_t a = {.optim = OPTIM_PAGED_ADAMW_32BIT, .checkpointing = TRI_FALSE};
-    paged_t free_run = paging_run(&a);
-    size_t bytes = paging_state_bytes(&a);
+    paged_run_t a = {.optim = OPTIM_PAGED_ADAMW_32BIT, .checkpointing = TRI_FALSE};
+    paged_end_t free_run = paged_run(&a);
+    size_t bytes = paged_run_bytes(&a);
     a.limit = free_run.plan.top;
     a.spill = test_tmpdir();
-    paging_same_as(&free_run, &a, bytes);
+    paged_run_same(&free_run, &a, bytes);
     a.spill = NULL;
     a.no_pinned = true;
-    paging_same_as(&free_run, &a, bytes);
+    paged_run_same(&free_run, &a, bytes);
     free(free_run.master);
 }
 
@@ -92,10 +93,10 @@ static void test_unpaged_is_refused(void **state) {
     (void)state;
     err_t err = {0};
     run_t run;
-    paging_t a = {.optim = OPTIM_ADAMW_32BIT, .checkpointing = TRI_FALSE};
-    paged_t free_run = paging_run(&a);
+    paged_run_t a = {.optim = OPTIM_ADAMW_32BIT, .checkpointing = TRI_FALSE};
+    paged_end_t free_run = paged_run(&a);
     a.limit = free_run.plan.total - 1;
-    assert_error(paging_start(&run, &a, &err), err, ERR_USAGE, "it would fit with training.gradient_checkpointing auto, or a "
+    assert_error(paged_run_start(&run, &a, &err), err, ERR_USAGE, "it would fit with training.gradient_checkpointing auto, or a "
                  "paged training.optim");
     run_close(&run);
     free(free_run.master);
@@ -105,26 +106,26 @@ static void test_unpaged_is_refused(void **state) {
 
 static void test_weights(void **state) {
     (void)state;
-    paging_t a = {.optim = OPTIM_PAGED_ADAMW_32BIT, .checkpointing = TRI_TRUE};
-    paged_t free_run = paging_run(&a);
-    size_t bytes = paging_state_bytes(&a);
-    size_t weights = free_run.plan.bytes[POOL_WEIGHTS] + free_run.plan.bytes[POOL_CONSTANTS], one = weights / PAGING_LAYERS;
+    paged_run_t a = {.optim = OPTIM_PAGED_ADAMW_32BIT, .checkpointing = TRI_TRUE};
+    paged_end_t free_run = paged_run(&a);
+    size_t bytes = paged_run_bytes(&a);
+    size_t weights = free_run.plan.bytes[POOL_WEIGHTS] + free_run.plan.bytes[POOL_CONSTANTS], one = weights / PAGED_RUN_LAYERS;
     a.page_weights = true;
     size_t with_pages_away = free_run.plan.total - free_run.plan.bytes[POOL_OPTIMIZER];
     /* From the first layer that must go to the last. */
-    for (size_t n = 1; n + PAGER_SLOTS <= PAGING_LAYERS; n++) {
+    for (size_t n = 1; n + PAGER_SLOTS <= PAGED_RUN_LAYERS; n++) {
         a.limit = with_pages_away + 8192 - n * one;
-        paged_t e = paging_same_as(&free_run, &a, bytes);
+        paged_end_t e = paged_run_same(&free_run, &a, bytes);
         assert_int_equal(e.plan.layout.n_paged, n + PAGER_SLOTS);
         assert_true(e.plan.weights_step_bytes > 0 && e.plan.host_weights >= (n + PAGER_SLOTS) * one - 8192);
     }
     a.spill = test_tmpdir();
-    paging_same_as(&free_run, &a, bytes);
+    paged_run_same(&free_run, &a, bytes);
     a.spill = NULL;
     a.page_weights = false;
     err_t err = {0};
     run_t run;
-    assert_error(paging_start(&run, &a, &err), err, ERR_USAGE, "device.page_weights auto");
+    assert_error(paged_run_start(&run, &a, &err), err, ERR_USAGE, "device.page_weights auto");
     run_close(&run);
     free(free_run.master);
 }
@@ -133,24 +134,24 @@ static void test_weights(void **state) {
 static void test_passes(void **state) {
     (void)state;
     err_t err = {0};
-    paging_t a = {.optim = OPTIM_PAGED_ADAMW_32BIT, .checkpointing = TRI_TRUE, .micro_batches = 3};
-    paged_t free_run = paging_run(&a);
-    size_t bytes = paging_state_bytes(&a);
+    paged_run_t a = {.optim = OPTIM_PAGED_ADAMW_32BIT, .checkpointing = TRI_TRUE, .micro_batches = 3};
+    paged_end_t free_run = paged_run(&a);
+    size_t bytes = paged_run_bytes(&a);
     a.page_weights = true;
     a.limit = free_run.plan.total - free_run.plan.bytes[POOL_OPTIMIZER] -
-              4 * (free_run.plan.bytes[POOL_WEIGHTS] + free_run.plan.bytes[POOL_CONSTANTS]) / PAGING_LAYERS;
-    paging_same_as(&free_run, &a, bytes);
+              4 * (free_run.plan.bytes[POOL_WEIGHTS] + free_run.plan.bytes[POOL_CONSTANTS]) / PAGED_RUN_LAYERS;
+    paged_run_same(&free_run, &a, bytes);
 
     run_t run;
-    assert_ok(paging_start(&run, &a, &err), err);
-    for (size_t step = 0; step < PAGING_STEPS; step++) {
-        batch_t b = paging_batch(&a, 0, 77);
+    assert_ok(paged_run_start(&run, &a, &err), err);
+    for (size_t step = 0; step < PAGED_RUN_STEPS; step++) {
+        batch_t b = paged_run_batch(paged_run_tokens(&a, 0), 77);
         double loss;
         model_loss(&run.model, run_acts(&run, PASS_LOSS, b.T), &b, &loss, NULL);
         batch_free(&b);
         run_settle(&run);
         run.model.pager.moved = 0;
-        paging_step(&run, &a, step);
+        paged_run_step(&run, &a, step);
         assert_int_equal(run.model.pager.moved, run.plan.weights_step_bytes);
     }
     assert_memory_equal(run.lora.master, free_run.master, run.lora.count * sizeof(float));
@@ -161,22 +162,22 @@ static void test_passes(void **state) {
 /* Dequantized copies take what is left over, a layer at a time, and change nothing. */
 static void test_cached_weights(void **state) {
     (void)state;
-    paging_t a = {.optim = OPTIM_PAGED_ADAMW_32BIT, .bf16 = true, .checkpointing = TRI_FALSE};
-    paged_t free_run = paging_run(&a);
-    size_t bytes = paging_state_bytes(&a), one = 0;
+    paged_run_t a = {.optim = OPTIM_PAGED_ADAMW_32BIT, .bf16 = true, .checkpointing = TRI_FALSE};
+    paged_end_t free_run = paged_run(&a);
+    size_t bytes = paged_run_bytes(&a), one = 0, L = PAGED_RUN_LAYERS;
     for (int k = 0; k < LIN_COUNT; k++)
         one += pool_round((k == LIN_K || k == LIN_V ? 32 : k < LIN_GATE ? 96 : 200) * 96 * 2);
     a.cache_weights = true;
-    for (size_t n = 0; n <= PAGING_LAYERS + 1; n += 3) {
+    for (size_t n = 0; n <= L + 1; n += 3) {
         a.limit = free_run.plan.total + n * one + one / 2;
-        paged_t e = paging_same_as(&free_run, &a, bytes);
-        assert_int_equal(e.plan.layout.n_cached, n < PAGING_LAYERS ? n : PAGING_LAYERS);
+        paged_end_t e = paged_run_same(&free_run, &a, bytes);
+        assert_int_equal(e.plan.layout.n_cached, n < L ? n : L);
         assert_int_equal(e.plan.bytes[POOL_CACHE], e.plan.layout.n_cached * one);
         assert_int_equal(e.plan.optimizer_step_bytes, 0);
     }
     /* Never instead of something else. */
     a.limit = free_run.plan.total - 1;
-    paged_t e = paging_same_as(&free_run, &a, bytes);
+    paged_end_t e = paged_run_same(&free_run, &a, bytes);
     assert_int_equal(e.plan.layout.n_cached, 0);
     free(free_run.master);
 }
@@ -187,11 +188,11 @@ static void test_no_room_to_spill(void **state) {
     (void)state;
     err_t err = {0};
     run_t run;
-    paging_t a = {.optim = OPTIM_PAGED_ADAMW_32BIT, .checkpointing = TRI_FALSE};
-    paged_t free_run = paging_run(&a);
+    paged_run_t a = {.optim = OPTIM_PAGED_ADAMW_32BIT, .checkpointing = TRI_FALSE};
+    paged_end_t free_run = paged_run(&a);
     a.limit = free_run.plan.top;
     a.spill = "/nonexistent/directory";
-    assert_error(paging_start(&run, &a, &err), err, ERR_USAGE, "device.spill: cannot make a file in /nonexistent/directory");
+    assert_error(paged_run_start(&run, &a, &err), err, ERR_USAGE, "device.spill: cannot make a file in /nonexistent/directory");
     run_close(&run);
 
     /* A file that cannot grow, as on a full disk. */
@@ -201,7 +202,7 @@ static void test_no_room_to_spill(void **state) {
     small = (struct rlimit){.rlim_cur = 4096, .rlim_max = old.rlim_max};
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
     a.spill = test_tmpdir();
-    int rc = paging_start(&run, &a, &err);
+    int rc = paged_run_start(&run, &a, &err);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
     assert_error(rc, err, ERR_FAILED, "MiB for pages");
     run_close(&run);
