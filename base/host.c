@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/utsname.h>
 
-/* The value of "key: value" in a file of such lines (/proc/meminfo, /proc/cpuinfo). */
+/* The value of "key: value" in a file of such lines (/proc/meminfo, memory.stat). */
 static bool proc_value(const char *path, const char *key, char *value, size_t size) {
     FILE *f = fopen(path, "r");
     char line[512];
@@ -37,19 +37,38 @@ static bool file_number(const char *path, size_t *n) {
     return ok;
 }
 
+/* Control groups of version 2 and 1, as a container sees its own. */
+typedef struct {
+    const char *limit, *used, *stat;
+    const char *cached[2]; /* the keys in `stat` of file pages, which the kernel gives back when it has to */
+} memory_group_t;
+
+static const memory_group_t memory_groups[] = {
+    {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat",
+     {"inactive_file", "active_file"}},
+    {"/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+     "/sys/fs/cgroup/memory/memory.stat", {"total_inactive_file", "total_active_file"}},
+};
+
+/* What is used counts the page cache: after a model was read that would be most of it, though it makes way. */
+static size_t group_free(const memory_group_t *g, size_t limit, size_t used) {
+    char v[64];
+    for (int i = 0; i < 2; i++) {
+        size_t cached = proc_value(g->stat, g->cached[i], v, sizeof v) ? (size_t)strtoull(v, NULL, 10) : 0;
+        used -= cached < used ? cached : used;
+    }
+    return limit > used ? limit - used : 0;
+}
+
 void host_memory(size_t *free_bytes, size_t *total_bytes) {
-    /* Control groups of version 2 and 1, as a container sees its own. */
-    static const char *const groups[][2] = {
-        {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"},
-        {"/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"},
-    };
     *free_bytes = meminfo_bytes("MemAvailable");
     *total_bytes = meminfo_bytes("MemTotal");
-    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
+    for (size_t i = 0; i < sizeof memory_groups / sizeof *memory_groups; i++) {
+        const memory_group_t *g = &memory_groups[i];
         size_t limit, used;
-        if (!file_number(groups[i][0], &limit) || !file_number(groups[i][1], &used) || limit >= *total_bytes) continue;
+        if (!file_number(g->limit, &limit) || !file_number(g->used, &used) || limit >= *total_bytes) continue;
         *total_bytes = limit;
-        size_t left = limit > used ? limit - used : 0;
+        size_t left = group_free(g, limit, used);
         if (left < *free_bytes) *free_bytes = left;
     }
 }

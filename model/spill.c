@@ -18,7 +18,9 @@ static double mib(size_t bytes) {
 
 /* The blocks are reserved at once: a mapping has no way to say later that the disk is full. */
 static int map_file(spill_t *s, const char *path, int fd, err_t *err) {
-    int e = posix_fallocate(fd, 0, (off_t)s->bytes);
+    int e;
+    do e = posix_fallocate(fd, 0, (off_t)s->bytes);
+    while (e == EINTR); /* a signal that asks for a checkpoint is no reason to fail */
     if (e)
         return err_set(err, ERR_FAILED, "device.spill: %s: cannot reserve %.1f MiB for pages: %s", path, mib(s->bytes),
                        strerror(e));

@@ -192,7 +192,7 @@ static void test_no_room_to_spill(void **state) {
     paged_end_t free_run = paged_run(&a);
     a.limit = free_run.plan.top;
     a.spill = "/nonexistent/directory";
-    assert_error(paged_run_start(&run, &a, &err), err, ERR_USAGE, "device.spill: cannot make a file in /nonexistent/directory");
+    assert_error(paged_run_start(&run, &a, &err), err, ERR_USAGE, "device.spill: /nonexistent/directory: expected a directory");
     run_close(&run);
 
     /* A file that cannot grow, as on a full disk. */

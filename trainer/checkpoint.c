@@ -182,9 +182,9 @@ static json_t *id_json(uint64_t id) {
 static int write_state(const char *dir, const train_state_t *s, err_t *err) {
     json_t *j = json_pack("{s:I, s:f, s:I, s:I, s:I, s:f, s:o, s:o, s:o}", "step", (json_int_t)s->step, "epoch",
                           s->epoch, "adam_t", (json_int_t)s->adam_t, "skipped", (json_int_t)s->skipped,
-                          "useless_in_row", (json_int_t)s->useless_in_row, "elapsed_seconds", s->elapsed_seconds, "run_id",
-                          id_json(s->run_id), "data_id", id_json(s->data_id),
-                          "model_id", id_json(s->model_id));
+                          "useless_in_row", (json_int_t)s->useless_in_row, "elapsed_seconds", s->elapsed_seconds,
+                          "run_id", id_json(s->run_id), "data_id", id_json(s->data_id), "model_id",
+                          id_json(s->model_id));
     CHECK(j != NULL);
     char *path = path_join(dir, STATE);
     int rc = json_write(path, j, err);

@@ -104,8 +104,8 @@ static void print_card(const outline_t *o, const plan_t *p, const card_t *card) 
         strbuf_addf(&b, ", %.1f GiB of it weights dequantized once", (double)p->bytes[POOL_CACHE] / gib);
     strbuf_addf(&b, "; about %.1f s a step", computing > link ? computing : link);
     if (link > 0)
-        strbuf_addf(&b, ", %.1f s of it waiting for copies (%.1f s at %.0f GB/s)", link > computing ? link - computing : 0,
-                    link, card->link / 1e9);
+        strbuf_addf(&b, ", %.1f s of it waiting for copies (%.1f s at %.0f GB/s)",
+                    link > computing ? link - computing : 0, link, card->link / 1e9);
     log_info("  %-18s %s", card->name, b.p);
     free(b.p);
 }
@@ -127,9 +127,9 @@ static void print_needs(outline_t *o, const char *name) {
     model_params_t n = model_count_params(m);
     err_t ignored = {0};
     plan_t p;
-    log_info("model     %s, without weights: %.2f B parameters, %zu layers, hidden %zu, heads %zu/%zu, vocabulary %zu%s",
-             name, (double)(n.linear + n.embedding + n.head + n.norm) / 1e9, m->layers, m->hidden, m->heads, m->kv_heads,
-             m->vocab, m->tied ? " (tied)" : "");
+    log_info("model     %s, without weights: %.2f B parameters, %zu layers, hidden %zu, heads %zu/%zu, vocabulary "
+             "%zu%s", name, (double)(n.linear + n.embedding + n.head + n.norm) / 1e9, m->layers, m->hidden, m->heads,
+             m->kv_heads, m->vocab, m->tied ? " (tied)" : "");
     log_info("lora      r %zu: %.2f M trainable parameters", o->lora.spec.r, (double)o->lora.count / 1e6);
     log_info("steps     of %zu x %zu rows, the data not looked at: micro-batches of up to %zu tokens",
              c->training.accumulation, c->training.batch_size, o->need.train_tokens);

@@ -1,5 +1,7 @@
 #include "trainer/estimate.h"
 
+#include <string.h>
+
 #include "base/clock.h"
 
 /* What is not a matrix product (norms, attention, softmax, dequantization, the optimizer) adds about this much:
@@ -61,6 +63,7 @@ static int measure_link(const run_t *run, double *bytes_per_second, err_t *err) 
     void *host = be->alloc(be, bytes, MEM_PINNED), *device = host ? be->alloc(be, bytes, MEM_DEVICE) : NULL;
     int rc = device ? 0 : err_set(err, ERR_FAILED, "%s: out of memory", be->device);
     *bytes_per_second = 0;
+    if (rc == 0) memset(host, 1, bytes); /* memory that nobody has written may all be one page of zeros */
     for (int i = 0; rc == 0 && i < 5; i++) {
         double start = clock_seconds();
         be->copy_in(be, device, host, bytes);

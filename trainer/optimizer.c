@@ -104,8 +104,8 @@ static size_t add_page(optimizer_t *o, size_t page, size_t first, size_t end, si
     return bytes;
 }
 
-/* Cuts the state in pages: anywhere if it has no blocks, else between two (start: where each begins). Gives their number
- * and, where it is not NULL, the bytes of each. */
+/* Cuts the state in pages: anywhere if it has no blocks, else between two (start: where each begins). Gives their
+ * number; with `bytes` (else NULL) also fills in o->pages and the size of each. */
 static size_t cut_pages(optimizer_t *o, const size_t *start, size_t *bytes) {
     size_t want = page_parameters(o), n = 0, block = 0;
     for (size_t first = 0; first < o->count; n++) {

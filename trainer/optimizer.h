@@ -47,13 +47,14 @@ typedef struct {
     double max_grad_norm; /* 0: no clipping */
 } optimizer_hyper_t;
 
-/* Takes the optimizer's places from the pool: the first n_homes pages a home each (SIZE_MAX: all, which then stay on the
- * device). optimizer_free also of one placed in a pool that only counts. */
+/* Takes the optimizer's places from the pool: the first n_homes pages a home each (SIZE_MAX: all, and nothing needs a
+ * slot). optimizer_free also of one placed in a pool that only counts. */
 void optimizer_place(optimizer_t *o, optimizer_kind_t kind, const lora_t *lora, size_t n_homes, pool_t *pool);
 void optimizer_free(optimizer_t *o); /* a zeroed one is fine */
 /* Opens the pager and sets the state before the first step; before anything else once the optimizer is placed. top,
  * spill_dir: see pager_open(). */
-int optimizer_open(optimizer_t *o, const lora_t *lora, const pool_t *pool, size_t top, const char *spill_dir, err_t *err);
+int optimizer_open(optimizer_t *o, const lora_t *lora, const pool_t *pool, size_t top, const char *spill_dir,
+                   err_t *err);
 
 /* One update of lora->master from lora->grad. *grad_norm: before clipping. Returns false, having changed
  * nothing, when the gradient is not finite. next_top: where the next activations are expected to end in the pool, 0

@@ -64,9 +64,15 @@ int run_open_data(run_t *run, bool load_train, bool load_eval, err_t *err) {
     return 0;
 }
 
+/* A wrong path is told even where nothing has to be paged yet. */
+static int check_spill(const config_t *c, err_t *err) {
+    const char *dir = c->device.spill;
+    return dir && !path_is_dir(dir) ? err_set(err, ERR_USAGE, "device.spill: %s: expected a directory", dir) : 0;
+}
+
 int run_open(run_t *run, bool load_train, bool load_eval, bool need_chat, err_t *err) {
     const config_t *c = &run->config;
-    if (model_source_open(c->model.path, &run->src, err)) return err->code;
+    if (check_spill(c, err) || model_source_open(c->model.path, &run->src, err)) return err->code;
     if (backend_open(c->device.backend, compute_dtype(c), c->device.threads, &run->be, err)) return err->code;
     if (need_chat && (open_tokenizer(run, err) || find_template(run, err))) return err->code;
     return run_open_data(run, load_train, load_eval, err);

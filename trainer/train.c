@@ -210,7 +210,8 @@ static int run_steps(loop_t *l, err_t *err) {
         size_t step = l->state->step;
         if (l->state->useless_in_row >= MAX_USELESS_IN_ROW)
             return err_set(err, ERR_FAILED, "step %zu: %d steps in a row had a gradient that is zero or not finite "
-                           "(loss %g); lower training.learning_rate or check the data", step, MAX_USELESS_IN_ROW, r.loss);
+                           "(loss %g); lower training.learning_rate or check the data", step, MAX_USELESS_IN_ROW,
+                           r.loss);
         bool last = step == l->steps->total;
         if ((last || (save_every && step % save_every == 0)) && save(l, err)) return err->code;
         if (evaluation_due(l) && evaluate(l, err)) return err->code;
