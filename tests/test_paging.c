@@ -96,8 +96,8 @@ static void test_unpaged_is_refused(void **state) {
     paged_run_t a = {.optim = OPTIM_ADAMW_32BIT, .checkpointing = TRI_FALSE};
     paged_end_t free_run = paged_run(&a);
     a.limit = free_run.plan.total - 1;
-    assert_error(paged_run_start(&run, &a, &err), err, ERR_USAGE, "it would fit with training.gradient_checkpointing auto, or a "
-                 "paged training.optim");
+    assert_error(paged_run_start(&run, &a, &err), err, ERR_USAGE,
+                 "it would fit with training.gradient_checkpointing auto, or a paged training.optim");
     run_close(&run);
     free(free_run.master);
 }

@@ -2,6 +2,7 @@
  * copies that come late: they end in the bytes of the run that has all, and take and move what the plan says. */
 #include "testing.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
@@ -52,6 +53,18 @@ static size_t least_limit(const paged_run_t *asked, size_t enough) {
     return enough;
 }
 
+/* A byte less is refused, and the message has the least. */
+static void expect_refusal(const paged_run_t *asked, size_t least) {
+    paged_run_t a = *asked;
+    a.limit = least - 1;
+    run_t run;
+    err_t err = {0};
+    char want[80];
+    snprintf(want, sizeof want, "%.1f MiB with all the paging that the config allows", (double)least / (1 << 20) + 0.05);
+    assert_error(paged_run_plan(&run, &a, &err), err, ERR_USAGE, want);
+    run_close(&run);
+}
+
 static void test_random_runs(void **state) {
     (void)state;
     for (uint64_t seed = 1; seed <= RUNS; seed++) {
@@ -60,8 +73,9 @@ static void test_random_runs(void **state) {
         paged_end_t all = paged_run(&a);
         size_t bytes = paged_run_bytes(&a), least = least_limit(&a, all.plan.total);
         const size_t limits[] = {least, least + draw(key, &drawn, all.plan.total - least + 1), all.plan.total - 1};
-        print_message("run %2d: %zu layers, rank %zu, %zu x %zu tokens, %zu to evaluate, quantization %d, optimizer %d\n",
-                      (int)seed, a.layers, a.rank, a.micro_batches, a.tokens, a.eval_tokens, a.quant, a.optim);
+        expect_refusal(&a, least);
+        print_message("run %2d: %zu layers, rank %zu, %zu x %zu tokens, %zu to evaluate, quantization %d, optimizer "
+                      "%d\n", (int)seed, a.layers, a.rank, a.micro_batches, a.tokens, a.eval_tokens, a.quant, a.optim);
         for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
             a.limit = limits[i];
             a.late = seed * 8 + i + 1;

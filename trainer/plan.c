@@ -10,6 +10,10 @@
 #define LOGITS_BYTES ((size_t)64 << 20)
 #define LOGITS_MIN_ROWS ((size_t)32)
 
+static double mib(size_t bytes) {
+    return (double)bytes / (1 << 20);
+}
+
 static size_t most(size_t a, size_t b) {
     return a > b ? a : b;
 }
@@ -211,8 +215,32 @@ static bool would_fit(const question_t *q, const plan_need_t *need) {
     plan_t p = {.layout.chunk = chunk_rows(q->m, need)};
     question_t other = {q->m, q->lora, need, &p};
     layout_t layout = p.layout;
-    return choose_kept(&other, &layout, q->p->limit) ||
-           (layout.n_paged = 0, choose_paged(&other, &layout, q->p->limit));
+    return choose_kept(&other, &layout, q->p->limit) || choose_paged(&other, &layout, q->p->limit);
+}
+
+/* Adds words to the list if that change of the need is one and is enough. */
+static void offer(strbuf_t *b, const question_t *q, bool is_change, const plan_need_t *changed, const char *words) {
+    if (is_change && would_fit(q, changed)) strbuf_addf(b, "%s%s", b->len ? ", or " : "", words);
+}
+
+/* The need with micro-batches cut in `parts`. */
+static plan_need_t cut_need(const plan_need_t *asked, size_t parts) {
+    plan_need_t n = *asked;
+    n.train_tokens = (asked->train_tokens + parts - 1) / parts;
+    n.train_seg = most(1, asked->train_seg < n.train_tokens ? asked->train_seg : n.train_tokens);
+    n.eval_tokens = (asked->eval_tokens + parts - 1) / parts;
+    return n;
+}
+
+/* The largest micro-batches, of a power of 2 of parts, that fit. */
+static void offer_cut(strbuf_t *b, const question_t *q) {
+    for (size_t parts = 2; parts <= q->need->train_tokens; parts *= 2) {
+        plan_need_t n = cut_need(q->need, parts);
+        if (!would_fit(q, &n)) continue;
+        strbuf_addf(b, "%smicro-batches of at most %zu tokens (lower training.per_device_train_batch_size or "
+                    "data.max_length)", b->len ? ", or " : "", n.train_tokens);
+        return;
+    }
 }
 
 /* Each single change that is enough, as a list in words. */
@@ -221,42 +249,43 @@ static char *advice(const question_t *q) {
     strbuf_t b = {0};
     plan_need_t n = *asked;
     n.checkpointing = TRI_AUTO;
-    if (asked->checkpointing == TRI_FALSE && would_fit(q, &n))
-        strbuf_addf(&b, "%straining.gradient_checkpointing auto", b.len ? ", or " : "");
+    offer(&b, q, asked->checkpointing == TRI_FALSE, &n, "training.gradient_checkpointing auto");
     n = *asked;
     n.page_optimizer = true;
-    if (!asked->page_optimizer && would_fit(q, &n)) strbuf_addf(&b, "%sa paged training.optim", b.len ? ", or " : "");
+    offer(&b, q, !asked->page_optimizer, &n, "a paged training.optim");
     n = *asked;
     n.optimizer = OPTIMIZER_8BIT;
-    if (asked->optimizer == OPTIMIZER_32BIT && would_fit(q, &n))
-        strbuf_addf(&b, "%san 8-bit training.optim", b.len ? ", or " : "");
+    offer(&b, q, asked->optimizer == OPTIMIZER_32BIT, &n, "an 8-bit training.optim");
     n = *asked;
     n.page_weights = true;
-    if (!asked->page_weights && would_fit(q, &n)) strbuf_addf(&b, "%sdevice.page_weights auto", b.len ? ", or " : "");
-    for (size_t parts = 2; parts <= asked->train_tokens; parts *= 2) {
-        n = *asked;
-        n.train_tokens = (asked->train_tokens + parts - 1) / parts;
-        n.train_seg = most(1, asked->train_seg < n.train_tokens ? asked->train_seg : n.train_tokens);
-        n.eval_tokens = (asked->eval_tokens + parts - 1) / parts;
-        if (!would_fit(q, &n)) continue;
-        strbuf_addf(&b, "%smicro-batches of at most %zu tokens (lower training.per_device_train_batch_size or "
-                    "data.max_length)", b.len ? ", or " : "", n.train_tokens);
-        break;
-    }
+    offer(&b, q, !asked->page_weights, &n, "device.page_weights auto");
+    offer_cut(&b, q);
     return b.p ? b.p : xstrdup("");
+}
+
+/* The least limit that would do for the layout that takes the least. */
+static size_t least_limit(const question_t *q) {
+    layout_t layout = q->p->layout;
+    layout.n_homes = SIZE_MAX;
+    taken_t all = take(q, &layout);
+    if (!q->need->page_optimizer) return top_of(&all) + all.homes;
+    layout.n_homes = 0;
+    taken_t none = take(q, &layout);
+    return most(top_of(&all), all.update < none.update ? all.update : none.update);
 }
 
 static int does_not_fit(const question_t *q, err_t *err) {
     const plan_t *p = q->p;
-    double mib = 1 << 20;
     if (!q->need->train_tokens)
         return err_set(err, ERR_USAGE, "the model does not fit: it needs %.1f MiB and device.memory_limit leaves %.1f "
-                       "MiB", (double)p->total / mib, (double)p->limit / mib);
-    char *fitting = advice(q);
+                       "MiB", mib(p->total), mib(p->limit));
+    char *fitting = advice(q), paged[80] = "";
+    if (q->need->page_optimizer || q->need->page_weights) /* rounded up: whoever sets it gets what fits */
+        snprintf(paged, sizeof paged, ", %.1f MiB with all the paging that the config allows",
+                 mib(least_limit(q)) + 0.05);
     err_set(err, ERR_USAGE, "the run does not fit: it needs %.1f MiB with every block recomputed (%.1f MiB with none) "
             "for micro-batches of up to %zu tokens%s, and device.memory_limit leaves %.1f MiB; %s%s",
-            (double)p->total_recompute_all / mib, (double)p->total_keep_all / mib, q->need->train_tokens,
-            q->need->page_weights ? ", and paging is not enough" : "", (double)p->limit / mib,
+            mib(p->total_recompute_all), mib(p->total_keep_all), q->need->train_tokens, paged, mib(p->limit),
             *fitting ? "it would fit with " : "no smaller micro-batch fits: expected a larger limit or a smaller model",
             fitting);
     free(fitting);
@@ -278,10 +307,6 @@ int plan_make(plan_t *p, model_t *m, lora_t *lora, const plan_need_t *need, size
     if (ok && training) choose_cached(&q, &layout, limit);
     fill_in(&q, &layout);
     return ok ? 0 : does_not_fit(&q, err);
-}
-
-static double mib(size_t bytes) {
-    return (double)bytes / (1 << 20);
 }
 
 static void print_paged(const plan_t *p, size_t layers) {
