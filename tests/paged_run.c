@@ -38,7 +38,7 @@ static const char *model_dir(size_t layers) {
 
 static void configure(config_t *c, const paged_run_t *asked) {
     c->model.path = xstrdup(model_dir(asked->layers ? asked->layers : PAGED_RUN_LAYERS));
-    c->device.backend = xstrdup("cpu");
+    c->device.backend = xstrdup(asked->backend ? asked->backend : "cpu");
     c->device.threads = 1;
     c->device.memory_limit = asked->limit ? asked->limit : (size_t)1 << 40;
     c->device.page_weights = asked->page_weights;

@@ -8,6 +8,7 @@
 enum { PAGED_RUN_LAYERS = 8, PAGED_RUN_STEPS = 4 };
 
 typedef struct {
+    const char *backend;      /* NULL: cpu */
     size_t limit;             /* 0: none */
     optim_t optim;
     bool page_weights, cache_weights, bf16;

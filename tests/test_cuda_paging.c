@@ -6,29 +6,29 @@
 #include <string.h>
 
 #include "cuda_host/control.h"
-#include "paging.h"
+#include "paged_run.h"
 
 static uint64_t seed; /* another one for each run */
 
-static paged_t run_free(const paging_t *asked, size_t *bytes) {
+static paged_end_t run_free(const paged_run_t *asked, size_t *bytes) {
     cuda_host_seed(++seed);
-    paged_t e = paging_run(asked);
+    paged_end_t e = paged_run(asked);
     assert_int_equal(e.moved[0], 0);
-    *bytes = paging_state_bytes(asked);
+    *bytes = paged_run_bytes(asked);
     return e;
 }
 
-static paged_t same_as(const paged_t *want, const paging_t *asked, size_t bytes) {
+static paged_end_t same_as(const paged_end_t *want, const paged_run_t *asked, size_t bytes) {
     cuda_host_seed(++seed);
     print_message("schedule seed %llu, ", (unsigned long long)seed);
-    return paging_same_as(want, asked, bytes);
+    return paged_run_same(want, asked, bytes);
 }
 
 /* Activations push pages of the optimizer's state out. */
 static void check_pressure(optim_t optim) {
     size_t bytes;
-    paging_t a = {.backend = "cuda", .optim = optim, .bf16 = true, .checkpointing = TRI_FALSE, .rank = 16};
-    paged_t want = run_free(&a, &bytes);
+    paged_run_t a = {.backend = "cuda", .optim = optim, .bf16 = true, .checkpointing = TRI_FALSE, .rank = 16};
+    paged_end_t want = run_free(&a, &bytes);
     a.limit = want.plan.total - want.plan.bytes[POOL_OPTIMIZER] / 2;
     assert_true(same_as(&want, &a, bytes).moved[0] > 0);
     a.limit = want.plan.top;
@@ -51,9 +51,9 @@ static void test_pressure_8bit(void **state) {
 static void test_streaming(void **state) {
     (void)state;
     size_t bytes;
-    paging_t a = {.backend = "cuda", .optim = OPTIM_PAGED_ADAMW_32BIT, .bf16 = true, .checkpointing = TRI_FALSE,
+    paged_run_t a = {.backend = "cuda", .optim = OPTIM_PAGED_ADAMW_32BIT, .bf16 = true, .checkpointing = TRI_FALSE,
                   .rank = 48, .tokens = 14};
-    paged_t want = run_free(&a, &bytes);
+    paged_end_t want = run_free(&a, &bytes);
     for (size_t quarters = 2; quarters <= 3; quarters++) {
         a.limit = want.plan.total - want.plan.bytes[POOL_OPTIMIZER] * quarters / 4;
         for (int again = 0; again < 2; again++) assert_true(same_as(&want, &a, bytes).moved[1] > 0);
@@ -65,13 +65,13 @@ static void test_streaming(void **state) {
 static void test_weights(void **state) {
     (void)state;
     size_t bytes;
-    paging_t a = {.backend = "cuda", .optim = OPTIM_PAGED_ADAMW_32BIT, .bf16 = true, .checkpointing = TRI_TRUE,
+    paged_run_t a = {.backend = "cuda", .optim = OPTIM_PAGED_ADAMW_32BIT, .bf16 = true, .checkpointing = TRI_TRUE,
                   .page_weights = true, .tokens = 35, .micro_batches = 2};
-    paged_t want = run_free(&a, &bytes);
-    size_t one = (want.plan.bytes[POOL_WEIGHTS] + want.plan.bytes[POOL_CONSTANTS]) / PAGING_LAYERS;
+    paged_end_t want = run_free(&a, &bytes);
+    size_t one = (want.plan.bytes[POOL_WEIGHTS] + want.plan.bytes[POOL_CONSTANTS]) / PAGED_RUN_LAYERS;
     for (size_t layers = 2; layers <= 4; layers += 2) {
         a.limit = want.plan.total - want.plan.bytes[POOL_OPTIMIZER] + 8192 - layers * one;
-        paged_t e = same_as(&want, &a, bytes);
+        paged_end_t e = same_as(&want, &a, bytes);
         assert_true(e.plan.layout.n_paged > 0 && e.plan.weights_step_bytes > 0);
     }
     a.spill = test_tmpdir();
