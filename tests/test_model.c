@@ -1,5 +1,6 @@
 /* The whole model against transformers + PEFT + bitsandbytes: logits, every LoRA gradient, six AdamW steps;
- * and what must not change a result: recomputation, chunks of the loss, threads. */
+ * and what must not change a result: recomputation, chunks of the loss, threads. Built once for each backend:
+ * TEST_BACKEND names another than the CPU. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,12 @@
 #include "base/mem.h"
 #include "testing.h"
 #include "tiny.h"
+
+#ifdef TEST_BACKEND
+static const char *const backend = TEST_BACKEND;
+#else
+static const char *const backend = NULL;
+#endif
 
 static const char *const archs[] = {"llama-mha", "llama-gqa-tied-odd"};
 #define N_ARCHS (sizeof archs / sizeof *archs)
@@ -23,8 +30,8 @@ static const golden_mode_t modes[] = {{"fp32", "", QUANT_NONE}, {"nf4", "", QUAN
 #define N_MODES (sizeof modes / sizeof *modes)
 
 static tiny_spec_t spec_of(const char *arch, const golden_mode_t *mode, bool reference) {
-    return (tiny_spec_t){.arch = arch, .model_dir = mode->model_dir, .quant = mode->quant, .double_quant = true,
-                         .reference = reference, .act = DT_F32, .n_kept = SIZE_MAX};
+    return (tiny_spec_t){.backend = backend, .arch = arch, .model_dir = mode->model_dir, .quant = mode->quant,
+                         .double_quant = true, .reference = reference, .act = DT_F32, .n_kept = SIZE_MAX};
 }
 
 static double check_logits(tiny_t *t, const char *prefix) {
@@ -112,10 +119,12 @@ static void golden(bool reference) {
         }
 }
 
+#ifndef TEST_BACKEND
 static void test_golden_reference(void **state) {
     (void)state;
     golden(true);
 }
+#endif
 
 static void test_golden_tuned(void **state) {
     (void)state;
@@ -206,21 +215,28 @@ static void test_dropout(void **state) {
     tiny_close(&t);
 }
 
-/* bf16 activations follow the fp32 golden within what 8 bits of mantissa allow. */
+/* bf16 activations follow the fp32 golden within what 8 bits of mantissa allow: each value is off by up to 2^-9, which
+ * is 1.3e-6 as NMSE, for each of the some 30 roundings on the way through two layers and, for gradients, back. The
+ * gradients of q and k come from differences of like numbers (dP - sum of P dP): there it is a hundred times more. */
 static void test_bf16(void **state) {
     (void)state;
-    tiny_t t;
-    size_t n;
-    tiny_spec_t spec = spec_of("llama-mha", &modes[1], false);
-    spec.act = DT_BF16;
-    tiny_open(&t, &spec);
-    float *want = tiny_expected(&t, "nf4.logits", &n), *got = xmalloc(n * sizeof *got);
-    model_logits(&t.model, &t.acts, &t.batch, got);
-    double e = nmse(got, want, n);
-    printf("bf16 logits: NMSE %.2g\n", e);
-    assert_true(e > 1e-9 && e < 5e-4);
-    free(want), free(got);
-    tiny_close(&t);
+    for (size_t a = 0; a < N_ARCHS; a++) {
+        tiny_t t;
+        size_t n;
+        double loss;
+        tiny_spec_t spec = spec_of(archs[a], &modes[1], false);
+        spec.act = DT_BF16;
+        tiny_open(&t, &spec);
+        float *want = tiny_expected(&t, "nf4.logits", &n), *got = xmalloc(n * sizeof *got);
+        model_logits(&t.model, &t.acts, &t.batch, got);
+        double e = nmse(got, want, n);
+        model_train(&t.model, &t.acts, &t.batch, (pass_seed_t){1, 0}, 1.0f / (float)t.batch.n_labels, &loss);
+        double grads = check_vectors(&t, "nf4", "grad", t.lora.grad, 5e-3);
+        printf("%s in bf16: NMSE logits %.2g, worst gradient %.2g\n", archs[a], e, grads);
+        assert_true(e > 1e-9 && e < 5e-4);
+        free(want), free(got);
+        tiny_close(&t);
+    }
 }
 
 /* Generation with a cache sees what the whole sequence at once sees. */
@@ -253,9 +269,15 @@ static void test_cache(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden_reference), cmocka_unit_test(test_golden_tuned),
-        cmocka_unit_test(test_recomputation_is_bit_equal), cmocka_unit_test(test_loss_chunks),
-        cmocka_unit_test(test_dropout), cmocka_unit_test(test_bf16), cmocka_unit_test(test_cache),
+#ifndef TEST_BACKEND
+        cmocka_unit_test(test_golden_reference),
+#endif
+        cmocka_unit_test(test_golden_tuned),
+        cmocka_unit_test(test_recomputation_is_bit_equal),
+        cmocka_unit_test(test_loss_chunks),
+        cmocka_unit_test(test_dropout),
+        cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_cache),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

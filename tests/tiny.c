@@ -72,6 +72,11 @@ static void place(tiny_t *t, const tiny_spec_t *spec, pool_t *pool) {
     acts_place(a, &t->model, &(acts_spec_t){PASS_TRAIN, T, spec->n_kept < L ? spec->n_kept : L, chunk}, pool);
 }
 
+static int open_backend(const tiny_spec_t *spec, backend_t **be, err_t *err) {
+    if (spec->backend) return backend_open(spec->backend, spec->act, spec->threads, be, err);
+    return backend_open_cpu(spec->act, spec->threads ? spec->threads : 1, spec->reference, be, err);
+}
+
 void tiny_open(tiny_t *t, const tiny_spec_t *spec) {
     err_t err = {0};
     char path[256];
@@ -81,7 +86,7 @@ void tiny_open(tiny_t *t, const tiny_spec_t *spec) {
     tiny_batch(t, 0, 2, &t->batch);
     snprintf(path, sizeof path, "golden/tiny/%s/%s", spec->arch, spec->model_dir ? spec->model_dir : "");
     assert_ok(model_source_open(test_path(path), &t->src, &err), err);
-    assert_ok(backend_open_cpu(spec->act, spec->threads ? spec->threads : 1, spec->reference, &t->be, &err), err);
+    assert_ok(open_backend(spec, &t->be, &err), err);
 
     lora_spec_t lora;
     snprintf(path, sizeof path, "golden/tiny/%s/adapter", spec->arch);

@@ -19,10 +19,12 @@ typedef struct {
 } tiny_t;
 
 typedef struct {
+    const char *backend;     /* as in device.backend; NULL: cpu */
     const char *arch;        /* directory under tests/golden/tiny */
     const char *model_dir;   /* beneath it: "" or "bnb4" */
     quant_type_t quant;
-    bool double_quant, reference;
+    bool double_quant;
+    bool reference;          /* the CPU's reference ops */
     dtype_t act;
     int threads;
     double dropout;
