@@ -1,5 +1,4 @@
-/* The one matrix product of the CUDA backend. gemm_cublas.cu has it on cuBLASLt; tests that run the kernels on the host
- * link one on CBLAS instead. */
+/* The one matrix product of the CUDA backend, on cuBLASLt. */
 #ifndef CUDA_GEMM_H
 #define CUDA_GEMM_H
 

@@ -88,7 +88,7 @@ static void choose(blas_t *blas, choice_t *e) {
     cublasLtMatmulHeuristicResult_t best;
     int n = 0;
     BLAS_CHECK(cublasLtMatmulAlgoGetHeuristic(blas->handle, &e->product, &e->b, &e->a, &e->c, &e->c, p, 1, &best, &n));
-    CHECK(n == 1); /* there is one for every shape of these types */
+    CHECK(n == 1 && best.state == CUBLAS_STATUS_SUCCESS); /* there is one for every shape of these types */
     e->algorithm = best.algo;
     BLAS_CHECK(cublasLtMatmulPreferenceDestroy(p));
 }

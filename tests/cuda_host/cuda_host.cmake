@@ -1,10 +1,7 @@
-# The CUDA backend compiled for the host: kernels against the emulator of this folder instead of CUDA, the GEMM on
-# CBLAS instead of cuBLAS. Object libraries, since what they define must win over the same names in the qlora library.
+# The CUDA backend compiled for the host: against the emulator of this folder instead of CUDA, and its cuBLASLt on CBLAS.
+# Object libraries, since what they define must win over the same names in the qlora library.
 file(GLOB CUDA_KERNELS CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/cuda/*.cu)
-list(FILTER CUDA_KERNELS EXCLUDE REGEX "/gemm_cublas\\.cu$")
 file(GLOB CUDA_EMULATOR CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/cuda_host/*.cc)
-set(CUDA_HOST_GEMM ${CMAKE_CURRENT_SOURCE_DIR}/cuda_host/gemm_cblas.cc)
-list(REMOVE_ITEM CUDA_EMULATOR ${CUDA_HOST_GEMM})
 # Here, in tests/, a kernel file is C++; in the directory above it is CUDA.
 set(CUDA_FAULTS ${CMAKE_CURRENT_SOURCE_DIR}/cuda_host/faults/faults.cu)
 set_source_files_properties(${CUDA_KERNELS} ${CUDA_FAULTS} PROPERTIES LANGUAGE CXX)
@@ -21,7 +18,7 @@ set(CUDA_HOST_SIZES CUDA_BLAS_BYTES=65536 CUDA_MIXED_BYTES=65536 STAGING_PIECE=3
 # Targets cuda_host<suffix>, to link with, and cuda_host_faults<suffix>, with further options for the kernels.
 function(add_cuda_host suffix)
   add_library(cuda_host_emulator${suffix} OBJECT ${CUDA_EMULATOR})
-  add_library(cuda_host_kernels${suffix} OBJECT ${CUDA_KERNELS} ${CUDA_HOST_GEMM})
+  add_library(cuda_host_kernels${suffix} OBJECT ${CUDA_KERNELS})
   add_library(cuda_host_fault_kernels${suffix} OBJECT ${CUDA_FAULTS})
   foreach(part emulator kernels fault_kernels)
     target_include_directories(cuda_host_${part}${suffix} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/cuda_host)

@@ -1,0 +1,168 @@
+/* cuBLASLt on CBLAS: operands widened to fp32, one rounding at the end. What cuBLASLt would refuse, or what would be
+ * wrong on a GPU though it works here, is a fault. */
+#include "cublasLt.h"
+
+#include <cblas.h>
+#include <vector>
+
+#include "base/dtype.h"
+
+using cuda_host::fault;
+
+struct cublas_handle_t {
+    int unused;
+};
+
+static const cuda_host::site_t HERE = {"cuBLAS", 0};
+
+cublasStatus_t cublasLtCreate(cublasLtHandle_t *handle) {
+    *handle = new cublas_handle_t();
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
+    delete handle;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+const char *cublasLtGetStatusString(cublasStatus_t status) {
+    return status == CUBLAS_STATUS_SUCCESS ? "success" : "failure";
+}
+
+cublasStatus_t cublasLtMatmulDescInit(cublasLtMatmulDesc_t d, cublasComputeType_t compute, cudaDataType_t scale) {
+    if (compute != CUBLAS_COMPUTE_32F || scale != CUDA_R_32F) return CUBLAS_STATUS_NOT_SUPPORTED;
+    *d = {CUBLAS_OP_N, CUBLAS_OP_N};
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t attribute,
+                                              const void *value, size_t size) {
+    cublasOperation_t *to = attribute == CUBLASLT_MATMUL_DESC_TRANSA ? &d->a : &d->b;
+    if (size != sizeof *to) return CUBLAS_STATUS_INVALID_VALUE;
+    memcpy(to, value, size);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatrixLayoutInit(cublasLtMatrixLayout_t m, cudaDataType_t type, uint64_t rows, uint64_t cols,
+                                        int64_t ld) {
+    *m = {type, rows, cols, ld};
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+/* Without a word cuBLAS expects the best of the operands. */
+cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *p) {
+    *p = new cublasLtMatmulPreferenceOpaque_t{0, UINT32_MAX, {256, 256, 256, 256}};
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t p) {
+    delete p;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p,
+                                                    cublasLtMatmulPreferenceAttributes_t attribute, const void *value,
+                                                    size_t size) {
+    bool bytes = attribute == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
+    if (size != (bytes ? sizeof p->workspace : sizeof p->reduction)) return CUBLAS_STATUS_INVALID_VALUE;
+    if (bytes) memcpy(&p->workspace, value, size);
+    else if (attribute == CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK) memcpy(&p->reduction, value, size);
+    else memcpy(&p->alignment[attribute - CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES], value, size);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+static uint64_t rows_of(const cublasLtMatrixLayoutOpaque_t &m, cublasOperation_t op) {
+    return op == CUBLAS_OP_T ? m.cols : m.rows;
+}
+
+static uint64_t cols_of(const cublasLtMatrixLayoutOpaque_t &m, cublasOperation_t op) {
+    return op == CUBLAS_OP_T ? m.rows : m.cols;
+}
+
+static bool same(const cublasLtMatrixLayoutOpaque_t &a, const cublasLtMatrixLayoutOpaque_t &b) {
+    return a.type == b.type && a.rows == b.rows && a.cols == b.cols && a.ld == b.ld;
+}
+
+static bool supported(const cublasLtMatmulAlgo_t &g) {
+    const cublasLtMatrixLayoutOpaque_t *all[] = {&g.a, &g.b, &g.c};
+    for (auto m : all)
+        if (m->rows == 0 || m->cols == 0 || m->ld < (int64_t)m->rows) return false;
+    return rows_of(g.a, g.product.a) == g.c.rows && cols_of(g.b, g.product.b) == g.c.cols &&
+           cols_of(g.a, g.product.a) == rows_of(g.b, g.product.b) && g.a.type == g.b.type &&
+           (g.c.type == g.a.type || g.c.type == CUDA_R_32F);
+}
+
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t product, cublasLtMatrixLayout_t a,
+                                              cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c,
+                                              cublasLtMatrixLayout_t d, cublasLtMatmulPreference_t preference, int,
+                                              cublasLtMatmulHeuristicResult_t *results, int *n) {
+    *n = 0;
+    cublasLtMatmulAlgo_t algo = {*product, *a, *b, *c, *preference};
+    if (!supported(algo) || !same(*c, *d)) return CUBLAS_STATUS_NOT_SUPPORTED;
+    if (preference->reduction != CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE)
+        fault(HERE, "parts of a sum may be added in BF16: reduction schemes %x", preference->reduction);
+    results[(*n)++] = {algo, (size_t)preference->workspace, CUBLAS_STATUS_SUCCESS};
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+/* ---- the product --------------------------------------------------------------------------------------------- */
+static float value_at(const void *p, cudaDataType_t type, size_t i) {
+    return type == CUDA_R_16BF ? bf16_to_f32(((const bf16_t *)p)[i]) : ((const float *)p)[i];
+}
+
+/* What enters the product, dense and column-major. */
+static std::vector<float> widened(const void *p, const cublasLtMatrixLayoutOpaque_t &m, cublasOperation_t op) {
+    size_t rows = rows_of(m, op), cols = cols_of(m, op), ld = (size_t)m.ld;
+    std::vector<float> out(rows * cols);
+    for (size_t j = 0; j < cols; j++)
+        for (size_t i = 0; i < rows; i++)
+            out[j * rows + i] = value_at(p, m.type, op == CUBLAS_OP_T ? i * ld + j : j * ld + i);
+    return out;
+}
+
+static void multiply(const cublasLtMatmulAlgo_t &g, float alpha, const void *a, const void *b, float beta, void *c) {
+    std::vector<float> wa = widened(a, g.a, g.product.a), wb = widened(b, g.b, g.product.b);
+    size_t m = g.c.rows, n = g.c.cols, k = wa.size() / m;
+    std::vector<float> sums(m * n);
+    cblas_sgemm(CblasColMajor, CblasNoTrans, CblasNoTrans, (int)m, (int)n, (int)k, alpha, wa.data(), (int)m, wb.data(),
+                (int)k, 0, sums.data(), (int)m);
+    for (size_t j = 0; j < n; j++)
+        for (size_t i = 0; i < m; i++) {
+            size_t at = j * (size_t)g.c.ld + i;
+            float sum = sums[j * m + i] + (beta != 0 ? beta * value_at(c, g.c.type, at) : 0);
+            if (g.c.type == CUDA_R_16BF) ((bf16_t *)c)[at] = bf16_from_f32(sum);
+            else ((float *)c)[at] = sum;
+        }
+}
+
+/* The workspace is cuBLAS's while it runs: NaN at both ends, for who counts on what was there. */
+static void spoil(void *workspace, size_t bytes) {
+    const size_t some = bytes < 4096 ? bytes : 4096;
+    memset(workspace, 0xff, some);
+    memset((char *)workspace + bytes - some, 0xff, some);
+}
+
+cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t product, const void *alpha, const void *a,
+                              cublasLtMatrixLayout_t a_layout, const void *b, cublasLtMatrixLayout_t b_layout,
+                              const void *beta, const void *c, cublasLtMatrixLayout_t c_layout, void *d,
+                              cublasLtMatrixLayout_t, const cublasLtMatmulAlgo_t *algo, void *workspace,
+                              size_t workspace_bytes, cudaStream_t stream) {
+    cublasLtMatmulAlgo_t g = *algo;
+    if (c != d || g.product.a != product->a || g.product.b != product->b || !same(g.a, *a_layout) ||
+        !same(g.b, *b_layout) || !same(g.c, *c_layout))
+        fault(HERE, "the algorithm was chosen for another product");
+    const void *operand[] = {a, b, c, d};
+    for (int i = 0; i < 4; i++)
+        if ((uintptr_t)operand[i] % g.preference.alignment[i])
+            fault(HERE, "the algorithm was chosen for operand %d at multiples of %u; it is at %p", i,
+                  g.preference.alignment[i], operand[i]);
+    if (workspace_bytes < g.preference.workspace)
+        fault(HERE, "the algorithm takes %zu bytes of workspace; given %zu", (size_t)g.preference.workspace,
+              workspace_bytes);
+    float al = *(const float *)alpha, be = *(const float *)beta;
+    cuda_host::enqueue(stream, [=] {
+        if (workspace_bytes) spoil(workspace, workspace_bytes);
+        multiply(g, al, a, b, be, d);
+    });
+    return CUBLAS_STATUS_SUCCESS;
+}
