@@ -18,7 +18,12 @@ static void run_gemm(rig_t *r, const params_t *p) {
     size_t lda = (ta ? M : K) + pad, ldb = (tb ? K : N) + pad, ldc = N + pad;
     const dtype_t *t = gemm_types[p->d];
     void *A = rig_random(r, t[0], (ta ? K : M) * lda, 1), *B = rig_random(r, t[1], (tb ? N : K) * ldb, 1);
-    void *C = rig_random(r, t[2], M * ldc, 1);
+    /* Without beta C is not read: NaN, but for its padding. */
+    float *c = xmalloc(M * ldc * sizeof *c);
+    rig_normal(r->key, c, M * ldc, 1);
+    for (size_t i = 0; i < M * ldc && !(p->flags & 4); i++) c[i] = i % ldc < N ? NAN : c[i];
+    void *C = rig_values(r, t[2], c, M * ldc);
+    free(c);
     r->be->gemm(r->be, ta, tb, M, N, K, 0.5f, A, t[0], lda, B, t[1], ldb, p->flags & 4 ? 0.75f : 0, C, t[2], ldc);
     rig_output(r, C, t[2], M * ldc); /* the padding too: it must stay */
 }
@@ -387,7 +392,7 @@ static const params_t dequant_cases[] = {
 static const params_t quantize_cases[] = {
     {1, QUANT_NF4, 0, 0, 0}, {1500, QUANT_NF4, 0, 0, 0}, {1500, QUANT_NF4, 192, 0, 0}, {1501, QUANT_FP4, 640, 0, 0},
     {1501, QUANT_INT4, 64, 0, 0}, {1501, QUANT_INT8, 128, 0, 0}, {1501, QUANT_NONE, 640, 0, 0},
-    {70000, QUANT_NF4, 8256, 0, 0},
+    {70000, QUANT_NF4, 8256, 0, 0}, {70001, QUANT_FP4, 0, 0, 0}, {40001, QUANT_INT8, 0, 0, 0},
 };
 static const params_t embed_cases[] = {{1, 8, 5, 0, 0}, {77, 61, 100, 0, 0}, {90, 576, 50, 0, 0}};
 static const params_t add_cases[] = {
