@@ -109,7 +109,6 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_dq_ker
             tile_accumulate<DP>(dq, ds, sk_now);
         }
     }
-    cp_async_wait<0>();
     float factor[MT][2];
     fill(factor, d.scale);
     tile_store<DP>(dq, factor, sq + warp * 16 * MT * STRIDE, (bf16_t *)a.dq + q_at, row0, seg.n, q_stride, d.D);
@@ -233,7 +232,6 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_dkv_ke
         }
         query = next_query;
     }
-    cp_async_wait<0>();
     float factor[MT][2];
     const int col = part * T::CT * 8;
     bf16_t *stage = sk + warp * 16 * MT * STRIDE;

@@ -128,7 +128,6 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_fwd_ke
             tile_accumulate<DP>(x.o, p, sv);
         }
     }
-    cp_async_wait<0>();
 
     float inverse[MT][2];
 #pragma unroll
