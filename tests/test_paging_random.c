@@ -28,6 +28,7 @@ static paged_run_t draw_run(uint64_t key, uint64_t *drawn) {
     a.bf16 = draw(key, drawn, 3) == 0;
     a.page_weights = draw(key, drawn, 3) != 0;
     a.known_next = draw(key, drawn, 2) != 0;
+    a.cache_weights = draw(key, drawn, 2) != 0;
     return a;
 }
 
