@@ -47,7 +47,8 @@ void model_place(model_t *m, size_t n_paged, size_t n_cached, pool_t *pool);
 /* Streams every tensor from the source to its place, quantizing on the way. Host memory beside the pool: one
  * piece of a tensor (at most LOAD_PIECE values) and the fp32 constants of the tensor at hand. */
 int model_load(model_t *m, const model_source_t *src, err_t *err);
-/* The host memory of paged layers (a file under spill_dir if not NULL), once the pool has its memory; before loading. */
+/* The host memory of paged layers (a file under spill_dir if not NULL); after the pool has its memory, before
+ * loading. */
 int model_open_pages(model_t *m, const pool_t *pool, const char *spill_dir, err_t *err);
 /* The weights of a layer on the device for ops queued between the two calls; dir: which layer comes next, 1 or -1. */
 void model_acquire_layer(model_t *m, size_t layer, int dir);

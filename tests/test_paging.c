@@ -109,7 +109,8 @@ static void test_weights(void **state) {
     paged_run_t a = {.optim = OPTIM_PAGED_ADAMW_32BIT, .checkpointing = TRI_TRUE};
     paged_end_t free_run = paged_run(&a);
     size_t bytes = paged_run_bytes(&a);
-    size_t weights = free_run.plan.bytes[POOL_WEIGHTS] + free_run.plan.bytes[POOL_CONSTANTS], one = weights / PAGED_RUN_LAYERS;
+    size_t weights = free_run.plan.bytes[POOL_WEIGHTS] + free_run.plan.bytes[POOL_CONSTANTS];
+    size_t one = weights / PAGED_RUN_LAYERS;
     a.page_weights = true;
     size_t with_pages_away = free_run.plan.total - free_run.plan.bytes[POOL_OPTIMIZER];
     /* From the first layer that must go to the last. */
@@ -192,7 +193,8 @@ static void test_no_room_to_spill(void **state) {
     paged_end_t free_run = paged_run(&a);
     a.limit = free_run.plan.top;
     a.spill = "/nonexistent/directory";
-    assert_error(paged_run_start(&run, &a, &err), err, ERR_USAGE, "device.spill: /nonexistent/directory: expected a directory");
+    assert_error(paged_run_start(&run, &a, &err), err, ERR_USAGE,
+                 "device.spill: /nonexistent/directory: expected a directory");
     run_close(&run);
 
     /* A file that cannot grow, as on a full disk. */

@@ -61,7 +61,8 @@ static void expect_refusal(const paged_run_t *asked, size_t least) {
     run_t run;
     err_t err = {0};
     char want[80];
-    snprintf(want, sizeof want, "%.1f MiB with all the paging that the config allows", (double)least / (1 << 20) + 0.05);
+    snprintf(want, sizeof want, "%.1f MiB with all the paging that the config allows",
+             (double)least / (1 << 20) + 0.05);
     assert_error(paged_run_plan(&run, &a, &err), err, ERR_USAGE, want);
     run_close(&run);
 }

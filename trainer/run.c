@@ -92,7 +92,8 @@ static int check_init(const config_t *c, const lora_spec_t *want, err_t *err) {
     if (have.r != want->r || have.alpha != want->alpha || have.rslora != want->rslora)
         return err_set(err, ERR_USAGE, "lora.init: the adapter in %s has r %zu, lora_alpha %g, use_rslora %s; the "
                        "config says r %zu, lora_alpha %g, use_rslora %s; expected the same", c->lora.init, have.r,
-                       have.alpha, have.rslora ? "true" : "false", want->r, want->alpha, want->rslora ? "true" : "false");
+                       have.alpha, have.rslora ? "true" : "false", want->r, want->alpha,
+                       want->rslora ? "true" : "false");
     if (memcmp(have.targets, want->targets, sizeof have.targets) != 0)
         return err_set(err, ERR_USAGE, "lora.init: the adapter in %s adapts other layers than lora.target_modules; "
                        "expected the same", c->lora.init);
