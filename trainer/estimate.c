@@ -3,36 +3,30 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "trainer/flops.h"
 
 /* What is not a matrix product (norms, attention, softmax, dequantization, the optimizer) adds about this much:
  * measured, docs/speed.md. */
 #define OTHER_WORK 1.2
 
-/* Per token 2 operations a weight forward and 2 for the gradient of the input, 2 more where a block is recomputed;
- * LoRA weights have a gradient of their own. */
-static double token_flops(const model_t *m, size_t n_kept) {
-    size_t L = m->config.layers;
-    double recomputed = (double)(L - n_kept) / (double)L;
-    return (4 + 2 * recomputed) * (double)model_count_params(&m->config).linear +
-           (6 + 2 * recomputed) * (double)m->lora->count;
-}
-
-/* The head runs for trained tokens only. */
-static double label_flops(const model_t *m) {
-    return 4.0 * (double)m->config.vocab * (double)m->config.hidden;
+static double total(flops_t f) {
+    return f.needed + f.recomputed;
 }
 
 double estimate_step_flops(const model_t *m, const plan_need_t *need, size_t n_kept) {
     double tokens = (double)(need->train_tokens * need->micro_batches);
-    /* Scores and values over half of the segment's square, forward, and two and a half times that backward. */
-    size_t width = m->config.heads * m->config.head_dim * m->config.layers;
-    double attention = 3.5 * 2 * (double)need->train_seg * (double)width;
-    return tokens * (token_flops(m, n_kept) + label_flops(m) + attention);
+    return total(flops_of(&m->config, &(flops_work_t){.tokens = tokens, .labels = tokens,
+                                                      .keys = (double)need->train_seg / 2, .lora = m->lora->count,
+                                                      .recomputed = m->config.layers - n_kept}));
 }
 
+/* Without attention: samples are of many lengths, and OTHER_WORK has it. */
 static double run_flops(const run_t *run, const steps_t *steps) {
-    double token = token_flops(&run->model, run->plan.layout.n_kept), label = label_flops(&run->model);
-    return steps->epochs * (token * (double)run->train.n_tokens + label * (double)run->train.label_tokens);
+    const model_config_t *c = &run->model.config;
+    return steps->epochs * total(flops_of(c, &(flops_work_t){.tokens = (double)run->train.n_tokens,
+                                                             .labels = (double)run->train.label_tokens,
+                                                             .lora = run->lora.count,
+                                                             .recomputed = c->layers - run->plan.layout.n_kept}));
 }
 
 /* The best of some products [512, hidden] x [hidden, ffn]. */

@@ -36,6 +36,7 @@ static const command_t commands[] = {
     {"quantize", "MODEL OUT_DIR", "write the model as a bitsandbytes 4-bit checkpoint", command_quantize},
     {"inspect", "PATH", "what is in a model, adapter, checkpoint or dataset", command_inspect},
     {"tokenize", "MODEL [FILE.jsonl]", "JSONL of {\"text\"} in, {\"input_ids\"} out", command_tokenize},
+    {"bench", "[MODEL ...]", "time ops and training steps at a model's shapes; needs no files", command_bench},
 };
 #define N_COMMANDS (sizeof commands / sizeof *commands)
 

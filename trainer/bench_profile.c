@@ -1,0 +1,232 @@
+/* Where a step's time goes: the step runs over a copy of the backend's table whose entries time the real ones. The
+ * device is idle before and after each op, so nothing overlaps: the shares are of the sum of the ops, and the step takes
+ * longer than one that is left alone. */
+#include "base/clock.h"
+#include "trainer/bench.h"
+
+typedef struct {
+    backend_t be;           /* first: the ops get it as their backend */
+    backend_t *real;
+    const qweight_t *head;
+    double *seconds;        /* [FAMILIES] */
+} profile_t;
+
+const char *bench_family_name(bench_family_t f) {
+    static const char *const names[FAMILIES] = {
+        "frozen linear layers", "LoRA products", "attention forward", "attention backward", "norms", "RoPE", "SwiGLU",
+        "residual adds", "dropout", "head", "loss", "embedding, rows", "optimizer", "copies"};
+    return names[f];
+}
+
+static backend_t *begin(backend_t *be, double *start) {
+    backend_t *real = ((profile_t *)be)->real;
+    real->sync(real);
+    *start = clock_seconds();
+    return real;
+}
+
+static void end(backend_t *be, bench_family_t f, double start) {
+    profile_t *p = (profile_t *)be;
+    p->real->sync(p->real);
+    p->seconds[f] += clock_seconds() - start;
+}
+
+/* ---- the ops, as the contract lists them ---------------------------------------------------------------- */
+
+static void upload(backend_t *be, void *dst, const void *src, size_t bytes) {
+    double t;
+    backend_t *real = begin(be, &t);
+    real->upload(real, dst, src, bytes);
+    end(be, FAMILY_COPIES, t);
+}
+
+static void download(backend_t *be, void *dst, const void *src, size_t bytes) {
+    double t;
+    backend_t *real = begin(be, &t);
+    real->download(real, dst, src, bytes);
+    end(be, FAMILY_COPIES, t);
+}
+
+static void copy(backend_t *be, void *dst, const void *src, size_t bytes) {
+    double t;
+    backend_t *real = begin(be, &t);
+    real->copy(real, dst, src, bytes);
+    end(be, FAMILY_COPIES, t);
+}
+
+static void zero(backend_t *be, void *dst, size_t bytes) {
+    double t;
+    backend_t *real = begin(be, &t);
+    real->zero(real, dst, bytes);
+    end(be, FAMILY_COPIES, t);
+}
+
+static void gemm(backend_t *be, bool ta, bool tb, size_t M, size_t N, size_t K, float alpha, const void *A,
+                 dtype_t a_type, size_t lda, const void *B, dtype_t b_type, size_t ldb, float beta, void *C,
+                 dtype_t c_type, size_t ldc) {
+    double t;
+    backend_t *real = begin(be, &t);
+    real->gemm(real, ta, tb, M, N, K, alpha, A, a_type, lda, B, b_type, ldb, beta, C, c_type, ldc);
+    end(be, FAMILY_LORA, t);
+}
+
+static void gemm_weight(backend_t *be, bool transpose, size_t T, const void *x, const qweight_t *w, float beta,
+                        void *y) {
+    double t;
+    backend_t *real = begin(be, &t);
+    real->gemm_weight(real, transpose, T, x, w, beta, y);
+    end(be, w == ((profile_t *)be)->head ? FAMILY_HEAD : FAMILY_FROZEN, t);
+}
+
+static void embed(backend_t *be, void *y, const qweight_t *E, const int32_t *ids, size_t T) {
+    double t;
+    backend_t *real = begin(be, &t);
+    real->embed(real, y, E, ids, T);
+    end(be, FAMILY_EMBEDDING, t);
+}
+
+static void add(backend_t *be, void *y, const void *a, const void *b, size_t n) {
+    double t;
+    backend_t *real = begin(be, &t);
+    real->add(real, y, a, b, n);
+    end(be, FAMILY_ADD, t);
+}
+
+/* Only adapters are cast, after an update. */
+static void cast(backend_t *be, void *dst, dtype_t dst_type, const void *src, dtype_t src_type, size_t n) {
+    double t;
+    backend_t *real = begin(be, &t);
+    real->cast(real, dst, dst_type, src, src_type, n);
+    end(be, FAMILY_OPTIMIZER, t);
+}
+
+static void dropout(backend_t *be, void *y, const void *x, size_t T, size_t C, const dropout_t *key) {
+    double t;
+    backend_t *real = begin(be, &t);
+    real->dropout(real, y, x, T, C, key);
+    end(be, FAMILY_DROPOUT, t);
+}
+
+static void gather_rows(backend_t *be, void *y, const void *x, const int32_t *idx, size_t n, size_t C) {
+    double t;
+    backend_t *real = begin(be, &t);
+    real->gather_rows(real, y, x, idx, n, C);
+    end(be, FAMILY_EMBEDDING, t);
+}
+
+static void scatter_rows(backend_t *be, void *y, const void *x, const int32_t *idx, size_t n, size_t C) {
+    double t;
+    backend_t *real = begin(be, &t);
+    real->scatter_rows(real, y, x, idx, n, C);
+    end(be, FAMILY_EMBEDDING, t);
+}
+
+static void rmsnorm_fwd(backend_t *be, void *y, float *rstd, const void *x, const float *w, size_t T, size_t C,
+                        float eps) {
+    double t;
+    backend_t *real = begin(be, &t);
+    real->rmsnorm_fwd(real, y, rstd, x, w, T, C, eps);
+    end(be, FAMILY_NORM, t);
+}
+
+static void rmsnorm_bwd(backend_t *be, void *dx, const void *dy, const void *x, const float *w, const float *rstd,
+                        size_t T, size_t C) {
+    double t;
+    backend_t *real = begin(be, &t);
+    real->rmsnorm_bwd(real, dx, dy, x, w, rstd, T, C);
+    end(be, FAMILY_NORM, t);
+}
+
+static void rope(backend_t *be, void *x, const float *table, const int32_t *pos, size_t T, size_t H, size_t D,
+                 int sign) {
+    double t;
+    backend_t *real = begin(be, &t);
+    real->rope(real, x, table, pos, T, H, D, sign);
+    end(be, FAMILY_ROPE, t);
+}
+
+static void swiglu_fwd(backend_t *be, void *y, const void *gate, const void *up, size_t n) {
+    double t;
+    backend_t *real = begin(be, &t);
+    real->swiglu_fwd(real, y, gate, up, n);
+    end(be, FAMILY_SWIGLU, t);
+}
+
+static void swiglu_bwd(backend_t *be, void *dgate, void *dup, const void *dy, const void *gate, const void *up,
+                       size_t n) {
+    double t;
+    backend_t *real = begin(be, &t);
+    real->swiglu_bwd(real, dgate, dup, dy, gate, up, n);
+    end(be, FAMILY_SWIGLU, t);
+}
+
+static void attn_fwd(backend_t *be, void *o, float *lse, const void *q, const void *k, const void *v,
+                     const attn_shape_t *shape, const attn_segments_t *seg) {
+    double t;
+    backend_t *real = begin(be, &t);
+    real->attn_fwd(real, o, lse, q, k, v, shape, seg);
+    end(be, FAMILY_ATTENTION_FWD, t);
+}
+
+static void attn_bwd(backend_t *be, void *dq, void *dk, void *dv, const void *dout, const void *q, const void *k,
+                     const void *v, const void *o, const float *lse, const attn_shape_t *shape,
+                     const attn_segments_t *seg) {
+    double t;
+    backend_t *real = begin(be, &t);
+    real->attn_bwd(real, dq, dk, dv, dout, q, k, v, o, lse, shape, seg);
+    end(be, FAMILY_ATTENTION_BWD, t);
+}
+
+static void ce_loss(backend_t *be, void *logits, float *row_loss, const int32_t *labels, size_t R, size_t V,
+                    bool want_grad, float grad_scale) {
+    double t;
+    backend_t *real = begin(be, &t);
+    real->ce_loss(real, logits, row_loss, labels, R, V, want_grad, grad_scale);
+    end(be, FAMILY_LOSS, t);
+}
+
+static void sumsq(backend_t *be, double *out, const float *x, size_t n) {
+    double t;
+    backend_t *real = begin(be, &t);
+    real->sumsq(real, out, x, n);
+    end(be, FAMILY_OPTIMIZER, t);
+}
+
+static void adamw(backend_t *be, float *p, const float *g, float *m, float *v, size_t n, const adamw_t *h) {
+    double t;
+    backend_t *real = begin(be, &t);
+    real->adamw(real, p, g, m, v, n, h);
+    end(be, FAMILY_OPTIMIZER, t);
+}
+
+bench_step_t bench_profile_step(bench_model_t *b, size_t step, double seconds[]) {
+    backend_t *real = b->model.be;
+    profile_t p = {.be = *real, .real = real, .head = &b->model.head, .seconds = seconds};
+    for (int f = 0; f < FAMILIES; f++) seconds[f] = 0;
+    p.be.upload = upload;
+    p.be.download = download;
+    p.be.copy = copy;
+    p.be.zero = zero;
+    p.be.gemm = gemm;
+    p.be.gemm_weight = gemm_weight;
+    p.be.embed = embed;
+    p.be.add = add;
+    p.be.cast = cast;
+    p.be.dropout = dropout;
+    p.be.gather_rows = gather_rows;
+    p.be.scatter_rows = scatter_rows;
+    p.be.rmsnorm_fwd = rmsnorm_fwd;
+    p.be.rmsnorm_bwd = rmsnorm_bwd;
+    p.be.rope = rope;
+    p.be.swiglu_fwd = swiglu_fwd;
+    p.be.swiglu_bwd = swiglu_bwd;
+    p.be.attn_fwd = attn_fwd;
+    p.be.attn_bwd = attn_bwd;
+    p.be.ce_loss = ce_loss;
+    p.be.sumsq = sumsq;
+    p.be.adamw = adamw;
+    b->model.be = &p.be;
+    bench_step_t s = bench_model_step(b, step);
+    b->model.be = real;
+    return s;
+}
