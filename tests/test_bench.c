@@ -51,6 +51,16 @@ static void check_step(const json_t *step) {
     assert_true(seconds <= number(step, "profiled_seconds"));
 }
 
+/* Two layers are too few for paging weights; that the loss is the same was checked by the program. */
+static void check_paging(const json_t *rows) {
+    assert_int_equal(json_array_size(rows), 2);
+    const json_t *whole = json_array_get(rows, 0), *paged = json_array_get(rows, 1);
+    assert_int_equal(number(whole, "paged_bytes"), 0);
+    assert_positive(paged, "paged_bytes");
+    assert_true(number(paged, "bytes") < number(whole, "bytes"));
+    assert_true(number(paged, "loss") == number(whole, "loss"));
+}
+
 /* What the program wrote, for these arguments. */
 static json_t *bench(const char *const args[]) {
     char *path = path_join(test_tmpdir(), "bench.json");
@@ -75,7 +85,8 @@ static void test_all_parts(void **state) {
     static const char *const linear[] = {"forward_seconds", "forward_of_bare", "backward_seconds", "backward_of_bare",
                                          NULL};
     static const char *const attention[] = {"seconds", "tflops", NULL};
-    json_t *root = bench((const char *const[]){test_path(tiny), "--batch", "2", "--length", "24", "--steps", "3", NULL});
+    json_t *root = bench((const char *const[]){test_path(tiny), "--batch", "2", "--length", "24", "--steps", "3",
+                                               NULL});
     assert_positive(root, "copy_gb_per_s");
     assert_string_equal(json_string_value(json_object_get(root, "backend")), "cpu");
     const json_t *run = json_array_get(json_object_get(root, "runs"), 0);
@@ -86,6 +97,7 @@ static void test_all_parts(void **state) {
     check_rows(run, "linear", SITE_COUNT, linear);
     check_rows(run, "attention", 2, attention);
     check_step(json_object_get(run, "step"));
+    check_paging(json_object_get(run, "paging"));
     json_decref(root);
 }
 
@@ -118,8 +130,8 @@ static void test_refusals(void **state) {
     static const struct {
         const char *args[4], *message;
     } cases[] = {
-        {{"llama-4"}, "\"llama-4\": no such file or directory, and no known model; expected a directory with config.json "
-                      "or one of: smollm2-135m, "},
+        {{"llama-4"}, "\"llama-4\": no such file or directory, and no known model; expected a directory with "
+                      "config.json or one of: smollm2-135m, "},
         {{"smollm2-135m", "--length", "x"}, "--length: got \"x\"; expected a whole number from 2 to 1048576"},
         {{"smollm2-135m", "--length", "16,"}, "--length: got \"\""},
         {{"smollm2-135m", "--steps", "0"}, "--steps: got \"0\"; expected a whole number from 1 to 10000"},

@@ -64,7 +64,8 @@ typedef enum {
     BENCH_ATTENTION = 16,
     BENCH_STEP = 32,      /* whole training steps */
     BENCH_PROFILE = 64,   /* shares of the ops in one more step */
-    BENCH_ALL = 127
+    BENCH_PAGING = 128,   /* what paging the optimizer, and half of the weights, costs */
+    BENCH_ALL = 255
 } bench_part_t;
 
 /* Bytes read and written a second by the device's own copy. 0 and an error when there is no memory for it. */
@@ -79,7 +80,14 @@ typedef struct {
 int bench_ops(backend_t *be, const model_config_t *c, const bench_spec_t *spec, unsigned parts, double copy,
               bench_ops_t *out, err_t *err);
 
-/* ---- a step (bench_step.c), its parts (bench_profile.c) ---- */
+/* ---- a step (bench_step.c), its parts (bench_profile.c), the same under a smaller limit (bench_paging.c) ---- */
+
+/* One step to warm up, n that are timed. ERR_FAILED when a loss or gradient is not finite. */
+typedef struct {
+    bench_step_t first, last;
+    double seconds;         /* median */
+} bench_timed_t;
+int bench_timed_steps(bench_model_t *m, size_t n, bench_timed_t *t, err_t *err);
 
 typedef struct {
     size_t steps;           /* timed; one more comes before them */
@@ -89,6 +97,12 @@ typedef struct {
 } bench_step_spec_t;
 int bench_step(backend_t *be, const model_config_t *c, const bench_spec_t *spec, const bench_step_spec_t *step,
                json_t **json, err_t *err);
+
+/* Steps with all blocks recomputed: with everything on the device, with the optimizer's state pushed out by each
+ * micro-batch, and with half of the layers' weights in host memory. ERR_FAILED if a loss is not the same to the last
+ * bit. An array. */
+int bench_paging(backend_t *be, const model_config_t *c, const bench_spec_t *spec, size_t steps, json_t **json,
+                 err_t *err);
 
 /* The families of ops whose shares are told apart. */
 typedef enum {

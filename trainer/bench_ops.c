@@ -62,6 +62,7 @@ static int open_rig(rig_t *r, backend_t *be, const model_config_t *c, const benc
     model_config_t cut = *c;
     bench_spec_t all_recomputed = *spec;
     all_recomputed.checkpointing = TRI_TRUE;
+    all_recomputed.paging = false;
     cut.layers = layers_to_measure(c, spec);
     *r = (rig_t){.be = be, .T = spec->rows * spec->length};
     if (bench_model_open(&r->m, be, &cut, &all_recomputed, err)) return err->code;
@@ -337,7 +338,7 @@ static void print_attention(const json_t *rows, const model_config_t *c, const b
     static const bench_column_t columns[] = {{"pass", "", COLUMN_TEXT}, {"seconds", "ms", COLUMN_MS},
                                              {"tflops", "TFLOP/s", COLUMN_NUMBER}};
     char title[128];
-    snprintf(title, sizeof title, "attention, %zu rows of %zu, %zu/%zu heads of %zu (causal: half of the square counts)",
+    snprintf(title, sizeof title, "attention, %zu rows of %zu, %zu/%zu heads of %zu (causal: half of it counts)",
              spec->rows, spec->length, c->heads, c->kv_heads, c->head_dim);
     bench_table(title, rows, columns, 3);
 }

@@ -1,6 +1,6 @@
-/* Where a step's time goes: the step runs over a copy of the backend's table whose entries time the real ones. The
- * device is idle before and after each op, so nothing overlaps: the shares are of the sum of the ops, and the step takes
- * longer than one that is left alone. */
+/* Where a step's time goes: the step runs over a copy of the backend's table whose entries time the real ones.
+ * The device is idle before and after each op, so nothing overlaps: the shares are of the sum of the ops, and the step
+ * takes longer than one that is left alone. */
 #include "base/clock.h"
 #include "trainer/bench.h"
 

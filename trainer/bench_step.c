@@ -29,8 +29,7 @@ static double peak_flops(const backend_t *be) {
 
 typedef struct {
     bench_model_t m;
-    bench_step_t first, last;
-    double seconds;              /* median */
+    bench_timed_t timed;
     double profiled_seconds, family[FAMILIES];
     size_t device_bytes;         /* that the device had less of than before, driver and libraries included */
 } steps_t;
@@ -41,18 +40,16 @@ static int check_step(const bench_step_t *s, size_t step, err_t *err) {
                    s->loss, s->grad_norm);
 }
 
-static int run_steps(steps_t *s, const bench_step_spec_t *spec, err_t *err) {
-    double *seconds = xcalloc(spec->steps, sizeof *seconds);
+int bench_timed_steps(bench_model_t *m, size_t n, bench_timed_t *t, err_t *err) {
+    double *seconds = xcalloc(n, sizeof *seconds);
     int rc = 0;
-    for (size_t i = 0; rc == 0 && i <= spec->steps; i++) {
-        s->last = bench_model_step(&s->m, i);
-        if (i == 0) s->first = s->last;
-        else seconds[i - 1] = s->last.seconds;
-        rc = check_step(&s->last, i + 1, err);
+    for (size_t i = 0; rc == 0 && i <= n; i++) {
+        t->last = bench_model_step(m, i);
+        if (i == 0) t->first = t->last;
+        else seconds[i - 1] = t->last.seconds;
+        rc = check_step(&t->last, i + 1, err);
     }
-    if (rc == 0) s->seconds = bench_median(seconds, spec->steps);
-    if (rc == 0 && spec->profile)
-        s->profiled_seconds = bench_profile_step(&s->m, spec->steps + 1, s->family).seconds;
+    if (rc == 0) t->seconds = bench_median(seconds, n);
     free(seconds);
     return rc;
 }
@@ -70,21 +67,24 @@ static void put_speed(json_t *o, const steps_t *s, const backend_t *be, const be
     flops_t flops = flops_of(&m->model.config, &(flops_work_t){
         .tokens = (double)m->batch.T, .labels = (double)m->batch.n_labels, .keys = (double)m->batch.max_seg / 2,
         .lora = m->lora.count, .recomputed = run_twice(m)});
-    double rate = (flops.needed + flops.recomputed) / s->seconds, peak = peak_flops(be);
-    json_object_set_new(o, "seconds", json_real(s->seconds));
-    json_object_set_new(o, "tokens_per_second", json_real((double)m->batch.T / s->seconds));
+    double rate = (flops.needed + flops.recomputed) / s->timed.seconds, peak = peak_flops(be);
+    json_object_set_new(o, "seconds", json_real(s->timed.seconds));
+    json_object_set_new(o, "tokens_per_second", json_real((double)m->batch.T / s->timed.seconds));
     json_object_set_new(o, "flops_per_token", json_real(flops.needed / (double)m->batch.T));
     json_object_set_new(o, "tflops", json_real(1e-12 * rate));
     if (spec->gemm_flops > 0) json_object_set_new(o, "of_bare_products", json_real(rate / spec->gemm_flops));
-    if (peak > 0) json_object_set_new(o, "mfu", json_real(flops.needed / s->seconds / peak));
+    if (peak > 0) json_object_set_new(o, "mfu", json_real(flops.needed / s->timed.seconds / peak));
 }
 
 static void put_memory(json_t *o, const steps_t *s) {
     const plan_t *p = &s->m.plan;
-    json_object_set_new(o, "blocks_recomputed", json_integer((json_int_t)(s->m.model.config.layers - p->layout.n_kept)));
+    size_t recomputed = s->m.model.config.layers - p->layout.n_kept;
+    json_object_set_new(o, "blocks_recomputed", json_integer((json_int_t)recomputed));
     json_object_set_new(o, "planned_bytes", json_integer((json_int_t)p->total));
     json_object_set_new(o, "peak_bytes", json_integer((json_int_t)s->m.pool.peak));
     json_object_set_new(o, "device_bytes", json_integer((json_int_t)s->device_bytes));
+    json_object_set_new(o, "paged_bytes", json_integer((json_int_t)s->timed.last.paged_bytes));
+    json_object_set_new(o, "stalled_seconds", json_real(s->timed.last.stalled));
 }
 
 static json_t *family_rows(const steps_t *s) {
@@ -103,17 +103,19 @@ static void put_scaled(json_t *o, const steps_t *s, size_t full_layers) {
     const bench_model_t *m = &s->m;
     double sum = 0, once = s->family[FAMILY_HEAD] + s->family[FAMILY_LOSS] + s->family[FAMILY_EMBEDDING];
     for (int f = 0; f < FAMILIES; f++) sum += s->family[f];
-    double fixed = once / sum * s->seconds;
-    double seconds = fixed + (s->seconds - fixed) * (double)full_layers / (double)m->model.config.layers;
+    double fixed = once / sum * s->timed.seconds;
+    double layer = (s->timed.seconds - fixed) / (double)m->model.config.layers;
+    double seconds = fixed + layer * (double)full_layers;
     json_object_set_new(o, "scaled", json_pack("{s:I, s:f, s:f}", "layers", (json_int_t)full_layers, "seconds", seconds,
                                                "tokens_per_second", (double)m->batch.T / seconds));
 }
 
 static json_t *report(const steps_t *s, const backend_t *be, const bench_step_spec_t *spec) {
+    const bench_step_t *first = &s->timed.first, *last = &s->timed.last;
     json_t *o = json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "steps", (json_int_t)spec->steps, "labels",
-                          (json_int_t)s->m.batch.n_labels, "first_loss", s->first.loss, "last_loss", s->last.loss,
-                          "ln_vocab", log((double)s->m.model.config.vocab), "first_grad_norm", s->first.grad_norm,
-                          "last_grad_norm", s->last.grad_norm);
+                          (json_int_t)s->m.batch.n_labels, "first_loss", first->loss, "last_loss", last->loss,
+                          "ln_vocab", log((double)s->m.model.config.vocab), "first_grad_norm", first->grad_norm,
+                          "last_grad_norm", last->grad_norm);
     put_speed(o, s, be, spec);
     put_memory(o, s);
     if (!spec->profile) return o;
@@ -145,7 +147,7 @@ static void print_speed(const json_t *o) {
 static void print(const json_t *o, size_t layers) {
     static const bench_column_t columns[] = {{"family", "", COLUMN_TEXT}, {"seconds", "ms", COLUMN_MS},
                                              {"share", "share", COLUMN_PERCENT}};
-    char planned[16], peak[16], device[16], title[112];
+    char planned[16], peak[16], device[16], paged[16], title[112];
     log_info("training steps, median of %.0f; blocks recomputed: %.0f of %zu", number(o, "steps"),
              number(o, "blocks_recomputed"), layers);
     print_speed(o);
@@ -155,6 +157,9 @@ static void print(const json_t *o, size_t layers) {
     format_bytes((size_t)number(o, "peak_bytes"), peak);
     format_bytes((size_t)number(o, "device_bytes"), device);
     log_info("  memory: planned %s, peak %s, the device has %s less", planned, peak, device);
+    format_bytes((size_t)number(o, "paged_bytes"), paged);
+    if (number(o, "paged_bytes") > 0)
+        log_info("  paging: %s a step, waited for %.3f s", paged, number(o, "stalled_seconds"));
     if (!json_object_get(o, "families")) return;
     snprintf(title, sizeof title, "one more step, op by op (%.3f s)", number(o, "profiled_seconds"));
     bench_table(title, json_object_get(o, "families"), columns, 3);
@@ -167,8 +172,9 @@ int bench_step(backend_t *be, const model_config_t *c, const bench_spec_t *spec,
     *json = NULL;
     be->mem_info(be, &before, &total);
     int rc = bench_model_open(&s.m, be, c, spec, err);
-    if (rc == 0) rc = run_steps(&s, step, err);
+    if (rc == 0) rc = bench_timed_steps(&s.m, step->steps, &s.timed, err);
     if (rc == 0) {
+        if (step->profile) s.profiled_seconds = bench_profile_step(&s.m, step->steps + 1, s.family).seconds;
         be->mem_info(be, &after, &total);
         s.device_bytes = before > after ? before - after : 0;
         *json = report(&s, be, step);

@@ -7,7 +7,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "model/known_models.h"
+#include "model/outline.h"
 #include "trainer/bench.h"
 #include "trainer/command.h"
 #include "trainer/config_schema.h"
@@ -16,8 +16,8 @@
 static const char help[] =
     "usage: qlora-train bench [MODEL ...] [options]\n"
     "\n"
-    "Times decoding, matrix products, attention and whole training steps at the shapes of models, with random weights and\n"
-    "tokens: needs no model files and no data.\n"
+    "Times decoding, matrix products, attention and whole training steps at the shapes of models, with random\n"
+    "weights and tokens: needs no model files and no data.\n"
     "\n"
     "  MODEL                a known name, a directory with config.json, a config.json or a GGUF (smollm2-135m)\n"
     "  --backend NAME       auto, cpu or cuda (auto)\n"
@@ -32,7 +32,7 @@ static const char help[] =
     "  --layers N           only so many layers of the shape\n"
     "  --checkpointing W    auto, true or false (auto)\n"
     "  --memory-limit SIZE  as device.memory_limit (auto)\n"
-    "  --what PARTS         some of copy,dequant,gemm,linear,attention,step,profile (all)\n"
+    "  --what PARTS         some of copy,dequant,gemm,linear,attention,step,profile,paging (all)\n"
     "  --json FILE          write the figures there too\n";
 
 /* ---- options -------------------------------------------------------------------------------------------- */
@@ -85,8 +85,8 @@ static int read_count(const char *option, const char *text, size_t len, size_t m
     size_t v = 0, i = 0;
     for (; i < len && text[i] >= '0' && text[i] <= '9' && v <= max; i++) v = 10 * v + (size_t)(text[i] - '0');
     if (len == 0 || i < len || v < min || v > max)
-        return err_set(err, ERR_USAGE, "command line: --%s: got \"%.60s\"; expected a whole number from %zu to %zu", option,
-                       text, min, max);
+        return err_set(err, ERR_USAGE, "command line: --%s: got \"%.60s\"; expected a whole number from %zu to %zu",
+                       option, text, min, max);
     *out = v;
     return 0;
 }
@@ -102,14 +102,14 @@ static int read_lengths(bench_t *b, const char *text, err_t *err) {
 }
 
 static int read_parts(bench_t *b, const char *text, err_t *err) {
-    static const char *const names[] = {"copy", "dequant", "gemm", "linear", "attention", "step", "profile"};
+    static const char *const names[] = {"copy", "dequant", "gemm", "linear", "attention", "step", "profile", "paging"};
     enum { N = sizeof names / sizeof *names };
     for (const char *p = text;; p++) {
         size_t len = strcspn(p, ","), i = 0;
         while (i < N && (strlen(names[i]) != len || memcmp(names[i], p, len) != 0)) i++;
         if (i == N)
             return err_set(err, ERR_USAGE, "command line: --what: got \"%.60s\"; expected some of copy, dequant, gemm, "
-                           "linear, attention, step, profile, with commas between them", text);
+                           "linear, attention, step, profile, paging, with commas between them", text);
         b->parts |= 1u << i;
         p += len;
         if (!*p) break;
@@ -142,21 +142,6 @@ static int parse(int argc, char **argv, bench_t *b, bool *want_help, err_t *err)
 
 /* ---- shapes --------------------------------------------------------------------------------------------- */
 
-static int shape_from_json(const char *path, model_config_t *c, err_t *err) {
-    json_t *json;
-    if (json_file(path, &json, err)) return err->code;
-    int rc = model_config_from_json(json, path, c, err);
-    json_decref(json);
-    return rc;
-}
-
-static int shape_from_dir(const char *dir, model_config_t *c, err_t *err) {
-    char *path = path_join(dir, "config.json");
-    int rc = shape_from_json(path, c, err);
-    free(path);
-    return rc;
-}
-
 static int shape_from_gguf(const char *path, model_config_t *c, err_t *err) {
     model_source_t *src;
     if (model_source_open(path, &src, err)) return err->code;
@@ -165,17 +150,12 @@ static int shape_from_gguf(const char *path, model_config_t *c, err_t *err) {
     return 0;
 }
 
-/* What is there is read; what is not must be a known name. */
 static int find_shape(const char *model, model_config_t *c, err_t *err) {
-    if (path_is_dir(model)) return shape_from_dir(model, c, err);
-    if (path_exists(model)) return path_has_suffix(model, ".gguf") ? shape_from_gguf(model, c, err)
-                                                                   : shape_from_json(model, c, err);
-    if (known_model_find(model, c, NULL)) return 0;
-    char *names = known_model_names();
-    err_set(err, ERR_USAGE, "bench: \"%.200s\": no such file or directory, and no known model; expected a directory with "
-            "config.json or one of: %s", model, names);
-    free(names);
-    return err->code;
+    if (path_has_suffix(model, ".gguf")) return shape_from_gguf(model, c, err);
+    char *name = NULL;
+    int rc = outline_read(model, c, &name, err);
+    free(name);
+    return rc;
 }
 
 /* ---- the command ---------------------------------------------------------------------------------------- */
@@ -192,7 +172,8 @@ static bench_spec_t spec_of(const bench_t *b, backend_t *be, size_t length) {
     return (bench_spec_t){.rows = rows ? rows : 1, .length = length, .rank = b->config.lora.r,
                           .quant = b->config.quantization.quant_type,
                           .double_quant = b->config.quantization.quant_type != QUANT_NONE,
-                          .checkpointing = b->config.training.gradient_checkpointing, .limit = memory_limit(b, be)};
+                          .checkpointing = b->config.training.gradient_checkpointing, .limit = memory_limit(b, be),
+                          .paging = !be->unified || b->config.device.memory_limit};
 }
 
 static json_t *describe(const char *model, const model_config_t *c, size_t full_layers, const bench_spec_t *s) {
@@ -215,12 +196,17 @@ static int measure(const bench_t *b, backend_t *be, const model_config_t *c, con
     int rc = b->parts & op_parts ? bench_ops(be, c, spec, b->parts, copy, &ops, err) : 0;
     if (ops.json) json_object_update(run, ops.json);
     json_decref(ops.json);
-    if (rc || !(b->parts & BENCH_STEP)) return rc;
+    json_t *json = NULL;
     bench_step_spec_t step = {.steps = b->steps, .full_layers = full_layers, .profile = b->parts & BENCH_PROFILE,
                               .gemm_flops = ops.gemm_flops};
-    json_t *json;
-    rc = bench_step(be, c, spec, &step, &json, err);
-    if (rc == 0) json_object_set_new(run, "step", json);
+    if (rc == 0 && b->parts & BENCH_STEP) {
+        rc = bench_step(be, c, spec, &step, &json, err);
+        if (json) json_object_set_new(run, "step", json);
+    }
+    if (rc == 0 && b->parts & BENCH_PAGING) {
+        rc = bench_paging(be, c, spec, b->steps, &json, err);
+        json_object_set_new(run, "paging", json);
+    }
     return rc;
 }
 

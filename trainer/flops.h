@@ -1,4 +1,4 @@
-/* Arithmetic of training with frozen weights, in floating-point operations (a multiplication and an addition are two). */
+/* Arithmetic of training with frozen weights, in floating-point operations: a product and a sum are two. */
 #ifndef TRAINER_FLOPS_H
 #define TRAINER_FLOPS_H
 
@@ -6,7 +6,7 @@
 
 typedef struct {
     double tokens, labels; /* processed; trained: only these pass the head */
-    double keys;           /* that a token sees on average: half a row's length when rows are full; 0: leave attention out */
+    double keys;           /* that a token sees on average: half a row's length; 0: leave attention out */
     size_t lora;           /* parameters of the adapters */
     size_t recomputed;     /* blocks whose forward runs a second time */
 } flops_work_t;
