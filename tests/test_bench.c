@@ -130,8 +130,8 @@ static void test_refusals(void **state) {
     static const struct {
         const char *args[4], *message;
     } cases[] = {
-        {{"llama-4"}, "\"llama-4\": no such file or directory, and no known model; expected a directory with "
-                      "config.json or one of: smollm2-135m, "},
+        {{"llama-4"}, "llama-4: no such model; expected a directory with a "
+                      "config.json, or one of smollm2-135m, "},
         {{"smollm2-135m", "--length", "x"}, "--length: got \"x\"; expected a whole number from 2 to 1048576"},
         {{"smollm2-135m", "--length", "16,"}, "--length: got \"\""},
         {{"smollm2-135m", "--steps", "0"}, "--steps: got \"0\"; expected a whole number from 1 to 10000"},

@@ -253,11 +253,13 @@ static int bench_all(const bench_t *b, backend_t *be, err_t *err) {
         if (rc == 0) json_object_set_new(root, "copy_gb_per_s", json_real(1e-9 * copy));
         if (rc == 0) log_info("copy      %.1f GB/s (read and written)", 1e-9 * copy);
     }
+    /* At once, so that a path that cannot be written is known, and after each run, so that one that is cut short has
+     * left what it found. */
+    if (rc == 0 && b->json_path) rc = json_write(b->json_path, root, err);
     for (size_t i = 0; rc == 0 && i < b->n_models; i++)
         for (size_t k = 0; rc == 0 && k < b->n_lengths; k++) {
             int failed = bench_one(b, be, b->models[i], &b->shapes[i], b->lengths[k], copy, runs);
             if (failed) worst = failed;
-            /* After each, so that a run that is cut short has left what it found. */
             if (b->json_path) rc = json_write(b->json_path, root, err);
         }
     json_decref(root);
