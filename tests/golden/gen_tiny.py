@@ -130,6 +130,9 @@ def generate(name, cls, cfg, out):
     meta |= {'r': RANK, 'alpha': ALPHA}
     save_file({k: v.contiguous() for k, v in expected.items()}, out / 'expected.safetensors')
     (out / 'expected.json').write_text(json.dumps(meta, indent=1))
+    rows = zip(expected['input_ids'].tolist(), expected['labels'].tolist())
+    (out / 'batch.jsonl').write_text(''.join(
+        json.dumps({'input_ids': ids, 'labels': labels}, separators=(',', ':')) + '\n' for ids, labels in rows))
 
 
 for name, (cls, cfg) in MODELS.items():
