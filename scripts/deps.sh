@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that building, testing and the quick start need. Does nothing when all are there.
+# deps.sh --download DIR: instead fetches the libraries among them, and what those need, into DIR, for a machine
+# without a network (scripts/gpu_check.sh).
 set -euo pipefail
 
 packages=(
@@ -12,6 +14,23 @@ packages=(
 if ! command -v dpkg-query >/dev/null 2>&1; then
     echo "deps.sh: this is no Debian system; install what corresponds to: ${packages[*]}" >&2
     exit 0    # configuring the build names what is really missing
+fi
+
+# Names of the libraries that the packages given need, those of every C and C++ program aside.
+needed_libraries() {
+    apt-cache depends --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances "$@" |
+        sed -n 's/^ *Depends: \(lib[^ <]*\)$/\1/p' | grep -vE '^(libc6|libc6-dev|libc-dev|libgcc-s1|libgomp1|libstdc\+\+.*)$' | sort -u
+}
+
+if [ "${1:-}" = --download ]; then
+    [ $# -eq 2 ] || { echo "usage: deps.sh [--download DIR]" >&2; exit 2; }
+    mapfile -t found < <(printf '%s\n' "${packages[@]}" | grep '^lib')
+    for _ in 1 2 3; do
+        mapfile -t found < <({ printf '%s\n' "${found[@]}"; needed_libraries "${found[@]}"; } | sort -u)
+    done
+    mkdir -p "$2"
+    (cd "$2" && apt-get -qq download pkgconf pkgconf-bin libpkgconf3 "${found[@]}")
+    exit
 fi
 
 if command -v nvidia-smi >/dev/null 2>&1 && ! command -v nvcc >/dev/null 2>&1; then

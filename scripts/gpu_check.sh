@@ -1,0 +1,190 @@
+#!/usr/bin/env bash
+# Everything that only a GPU can say, in one call of under nine minutes: builds for the card that is here, tests the
+# CUDA backend on it (op table, goldens, paging, compute-sanitizer), trains short synthetic runs, and measures.
+#
+#   scripts/gpu_check.sh [OUT_DIR]      (docs/gpu)
+#
+# Writes OUT_DIR/gpu_check.txt (what is printed) and OUT_DIR/gpu_check.json. Ends with "N passed, N failed"; exit status
+# 1 if anything failed, 2 where there is no GPU or no toolkit. A stage that fails or runs out of time does not stop the
+# others. QLORA_GPU_SECONDS changes the limit of the whole (530), QLORA_GPU_BUILD the build directory (build-gpu),
+# QLORA_DEBS names a directory of Debian packages (scripts/deps.sh --download) for a machine without a network.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+out=$(realpath -m "${1:-docs/gpu}")
+build=${QLORA_GPU_BUILD:-build-gpu}
+deadline=$((SECONDS + ${QLORA_GPU_SECONDS:-530}))
+program=$build/qlora-train
+tiny=tests/golden/tiny/llama-mha
+mkdir -p "$out" && work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+
+# ---- what is here ----
+
+no_gpu() {
+    echo "gpu_check.sh: $*" >&2
+    exit 2
+}
+
+command -v nvidia-smi >/dev/null || no_gpu "no GPU here (no nvidia-smi); run this on a machine with an NVIDIA GPU"
+gpu=$(timeout 60 nvidia-smi --query-gpu=name,driver_version,memory.total,compute_cap --format=csv,noheader | head -n 1) &&
+    [ -n "$gpu" ] || no_gpu "no GPU here (nvidia-smi finds none); run this on a machine with an NVIDIA GPU"
+arch=$(sed -E 's/.*, *([0-9]+)\.([0-9]+)$/\1\2/' <<<"$gpu")
+case $arch in *[!0-9]* | '') no_gpu "cannot read the compute capability from: $gpu" ;; esac
+[ "$arch" -ge 80 ] || no_gpu "$gpu: compute capability 8.0 or newer is needed"
+
+for dir in "${CUDA_HOME:-}" /usr/local/cuda /usr/local/cuda-*; do
+    [ -x "$dir/bin/nvcc" ] && PATH=$PATH:$dir/bin && break
+done
+nvcc=$(command -v nvcc) || no_gpu "no CUDA toolkit here: nvcc is neither on the PATH nor in /usr/local/cuda/bin"
+toolkit=$(dirname "$(dirname "$(realpath "$nvcc")")")
+for dir in "$toolkit"/compute-sanitizer "$toolkit"/extras/compute-sanitizer; do
+    [ -x "$dir/compute-sanitizer" ] && PATH=$PATH:$dir
+done
+
+# ---- stages ----
+
+json_string() { # TEXT: as JSON
+    printf '"%s"' "$(tr -d '\000-\037' <<<"$1" | sed 's/[\\"]/\\&/g')"
+}
+
+# stage NAME SECONDS COMMAND...: runs it within that time and what is left of the whole.
+stage() {
+    local name=$1 limit=$2 left=$((deadline - SECONDS)) started=$SECONDS status=0 result=passed
+    shift 2
+    printf '\n=== %s ===\n' "$name"
+    [ "$left" -lt "$limit" ] && limit=$left
+    if [ "$limit" -lt 2 ]; then
+        status=124
+        echo "the time of the whole is used up"
+    else
+        run_within "$limit" "$@" || status=$?
+    fi
+    case $status in
+        0) ;;
+        124 | 137) result="out of time" ;;
+        *) result=failed ;;
+    esac
+    echo "--- $name: $result ($((SECONDS - started)) s)"
+    printf '%s{"stage": %s, "result": "%s", "seconds": %d}' "$([ -s "$work/stages" ] && echo ', ')" \
+        "$(json_string "$name")" "$result" $((SECONDS - started)) >>"$work/stages"
+}
+
+# Functions of this script too: in a shell of its own with everything exported.
+run_within() { # SECONDS COMMAND...
+    local limit=$1
+    shift
+    timeout -k 5 "$limit" bash -c 'set -euo pipefail; "$@"' stage "$@" 2>&1
+}
+
+# bench NAME ARGUMENT...: also keeps what it measured for the JSON report.
+bench() {
+    local name=$1
+    shift
+    "$program" bench "$@" --backend cuda --json "$work/bench-$name.json"
+}
+
+build_for_the_card() {
+    cmake -S . -B "$build" -DCMAKE_BUILD_TYPE=Release -DQLORA_CUDA=ON -DQLORA_TESTS=ON -DCMAKE_CUDA_COMPILER="$nvcc" \
+        -DCUDAToolkit_ROOT="$toolkit" -DCMAKE_CUDA_ARCHITECTURES="$arch-real" >"$work/cmake.log" ||
+        { cat "$work/cmake.log"; return 1; }
+    cmake --build "$build" -j "$(nproc)" --target qlora-train test_cuda_ops_device >"$work/build.log" 2>&1 ||
+        { grep -E -B 2 -A 10 'error|Error' "$work/build.log" | head -n 80; return 1; }
+    "$program" --version
+}
+
+op_table() {
+    "$build/tests/test_cuda_ops_device"
+}
+
+command_line() {
+    tests/cli/run.sh "$program" cuda | tee "$work/cli.log"
+    grep -q '^1 passed, 0 failed' "$work/cli.log"    # skipped is not passed here
+}
+
+# An error of the sanitizer, or a run that fails, is exit status 1.
+sanitize() { # TOOL
+    command -v compute-sanitizer >/dev/null || { echo "no compute-sanitizer in $toolkit"; return 1; }
+    compute-sanitizer --tool "$1" --error-exitcode 1 "$program" bench "$tiny" --backend cuda --what step --steps 1 \
+        --length 96 --batch 2
+}
+
+export -f build_for_the_card op_table command_line sanitize bench
+export build work arch nvcc toolkit program tiny PATH
+
+# ---- libraries ----
+
+modules=(yaml-0.1 jansson libpcre2-8 libutf8proc sentencepiece openblas libxxhash cmocka)
+missing_libraries() {
+    command -v pkg-config >/dev/null || { echo pkg-config; return; }
+    local m
+    for m in "${modules[@]}"; do pkg-config --exists "$m" || printf '%s ' "$m"; done
+}
+
+# Packages without installing them: unpacked, and found there by pkg-config, the linker and the loader.
+use_debs() { # DIR
+    local root=$PWD/$build/debs deb
+    mkdir -p "$root"
+    for deb in "$1"/*.deb; do dpkg -x "$deb" "$root" || return; done
+    export PKG_CONFIG_SYSROOT_DIR=$root PKG_CONFIG_LIBDIR LD_LIBRARY_PATH LIBRARY_PATH
+    # BLAS is in a directory of its own, which the package manager would have linked to.
+    PKG_CONFIG_LIBDIR=$(printf '%s:' "$root"/usr/lib/*/openblas-openmp/pkgconfig "$root"/usr/lib/*/pkgconfig)
+    LD_LIBRARY_PATH=$(printf '%s:' "$root"/usr/lib/*/openblas-openmp "$root"/usr/lib/*-linux-gnu "$root"/lib/*-linux-gnu)
+    LIBRARY_PATH=$LD_LIBRARY_PATH
+    PATH=$PATH:$root/usr/bin
+}
+
+main() {
+    echo "GPU       $gpu"
+    echo "toolkit   $("$nvcc" --version | tail -n 2 | head -n 1) in $toolkit"
+    [ -z "${QLORA_DEBS:-}" ] || use_debs "$QLORA_DEBS"
+    if [ -n "$(missing_libraries)" ]; then
+        echo "missing here: $(missing_libraries); scripts/deps.sh installs them"
+        timeout 120 scripts/deps.sh
+        [ -z "$(missing_libraries)" ] ||
+            echo "still missing: $(missing_libraries); without a network: QLORA_DEBS, see the top of $0"
+    fi
+
+    stage "build for sm_$arch" 240 build_for_the_card
+    stage "op table against the CPU's reference" 60 op_table
+    stage "goldens, resumption, paging" 90 command_line
+    stage "compute-sanitizer memcheck" 60 sanitize memcheck
+    stage "compute-sanitizer racecheck" 60 sanitize racecheck
+    stage "short training, SmolLM2-135M" 40 bench smollm2 smollm2-135m --what step,profile --steps 20 --length 1024
+    stage "Llama-3-8B, 2 x 4096" 80 bench llama-3-8b-4096 llama-3-8b --length 4096 --tokens 8192 --steps 5
+    stage "Llama-3-8B, 4 x 2048" 40 bench llama-3-8b-2048 llama-3-8b --length 2048 --tokens 8192 --steps 5 \
+        --what attention,step,profile
+    stage "Llama-2-70B, 1 x 4096" 80 bench llama-2-70b-4096 llama-2-70b --length 4096 --tokens 4096 --steps 2 \
+        --what copy,dequant,gemm,attention,step,profile
+    stage "Llama-2-7B, 8192 tokens" 80 bench llama-2-7b llama-2-7b --length 4096,2048 --tokens 8192 --steps 3 \
+        --what gemm,attention,step,profile
+    stage "Llama-2-13B, 8192 tokens" 80 bench llama-2-13b llama-2-13b --length 4096,2048 --tokens 8192 --steps 3 \
+        --what gemm,attention,step,profile
+    stage "Llama-2-70B, 2 x 2048" 60 bench llama-2-70b-2048 llama-2-70b --length 2048 --tokens 4096 --steps 2 \
+        --what attention,step,profile
+}
+
+# One JSON: the stages, and what each call of bench found.
+write_json() {
+    local f first=1
+    {
+        printf '{\n"date": "%s",\n"commit": %s,\n"gpu": %s,\n"stages": [%s],\n"bench": {' "$(date -u +%FT%TZ)" \
+            "$(json_string "$(git rev-parse --short HEAD 2>/dev/null || echo unknown)")" "$(json_string "$gpu")" \
+            "$(cat "$work/stages")"
+        for f in "$work"/bench-*.json; do
+            [ -s "$f" ] || continue
+            [ $first -eq 1 ] || printf ','
+            first=0
+            printf '\n%s: ' "$(json_string "$(basename "${f#*bench-}" .json)")"
+            cat "$f"
+        done
+        printf '}\n}\n'
+    } >"$out/gpu_check.json"
+}
+
+main 2>&1 | tee "$work/report"
+write_json
+passed=$(grep -o '"result": "passed"' "$work/stages" | wc -l)
+failed=$(($(grep -o '"result": "' "$work/stages" | wc -l) - passed))
+echo "$passed passed, $failed failed" | tee -a "$work/report"
+cp "$work/report" "$out/gpu_check.txt"
+[ "$failed" -eq 0 ]
