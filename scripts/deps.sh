@@ -19,7 +19,8 @@ fi
 # Names of the libraries that the packages given need, those of every C and C++ program aside.
 needed_libraries() {
     apt-cache depends --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances "$@" |
-        sed -n 's/^ *Depends: \(lib[^ <]*\)$/\1/p' | grep -vE '^(libc6|libc6-dev|libc-dev|libgcc-s1|libgomp1|libstdc\+\+.*)$' | sort -u
+        sed -n 's/^ *Depends: \(lib[^ <]*\)$/\1/p' |
+        grep -vE '^(libc6|libc6-dev|libc-dev|libgcc-s1|libgomp1|libstdc\+\+.*)$' | sort -u
 }
 
 if [ "${1:-}" = --download ]; then

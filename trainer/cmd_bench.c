@@ -164,7 +164,9 @@ static size_t memory_limit(const bench_t *b, backend_t *be) {
     size_t free_bytes, total;
     if (b->config.device.memory_limit) return b->config.device.memory_limit;
     be->mem_info(be, &free_bytes, &total);
-    return free_bytes - free_bytes / 8;
+    /* The margin that a run leaves. */
+    size_t margin = be->unified ? free_bytes / 8 : (size_t)512 << 20;
+    return free_bytes > margin ? free_bytes - margin : 0;
 }
 
 static bench_spec_t spec_of(const bench_t *b, backend_t *be, size_t length) {

@@ -4,10 +4,11 @@
 token_rows 48 10 60 3 >train.jsonl
 cat >base.yaml <<END
 model: {path: $model}
+quantization: {compute_dtype: f32}
 lora: {r: 8, lora_alpha: 16, dtype: f32}
 data: {train: train.jsonl, format: tokens, max_length: 128, packing: false, shuffle: false}
 training: {output_dir: unused, num_train_epochs: 1, learning_rate: 1e-3, save_steps: 1000}
-device: {backend: cpu, threads: 2}
+device: {backend: $backend, threads: 2}
 END
 
 run() { # NAME OVERRIDE...

@@ -2,7 +2,8 @@
 # Runs with a program that has the CUDA backend where there is a GPU, and with one that emulates it.
 . "$TESTS/cli/lib.sh"
 
-"$QLORA_TRAIN" bench "$model" --backend cuda --what copy >out.txt 2>err.txt || skip "no CUDA backend: $(head -n 1 err.txt)"
+"$QLORA_TRAIN" bench "$model" --backend cuda --what copy >out.txt 2>err.txt ||
+    skip "no CUDA backend: $(head -n 1 err.txt)"
 head -n 1 out.txt
 
 # golden_config NAME MODEL COMPUTE_DTYPE QUANT_TYPE: the settings of tests/golden/README.md.

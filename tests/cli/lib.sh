@@ -4,6 +4,7 @@ export OMP_NUM_THREADS=2    # the same bytes only at the same thread count
 export OMP_WAIT_POLICY=passive    # threads that spin starve each other on a busy machine
 
 model=$TESTS/golden/tiny/llama-mha
+backend=${QLORA_TEST_BACKEND:-cpu}    # cuda: the same on a GPU
 [ -f "$model/model.safetensors" ] || { echo "FAIL: $model/model.safetensors is not there"; exit 1; }
 
 fail() {
@@ -68,7 +69,7 @@ training:
   warmup_steps: 5
   eval_steps: 20
   save_steps: $3
-device: {backend: cpu, threads: 2}
+device: {backend: $backend, threads: 2}
 END
 }
 
