@@ -62,7 +62,7 @@ stage() {
     fi
     case $status in
         0) ;;
-        124 | 137) result="out of time" ;;
+        124 | 137 | 143) result="out of time" ;;
         *) result=failed ;;
     esac
     echo "--- $name: $result ($((SECONDS - started)) s)"
@@ -70,11 +70,25 @@ stage() {
         "$(json_string "$name")" "$result" $((SECONDS - started)) >>"$work/stages"
 }
 
-# Functions of this script too: in a shell of its own with everything exported.
+# In a session of its own, with the functions below exported to it: tests set time limits too, and so make process
+# groups that a signal to the first one would not reach.
 run_within() { # SECONDS COMMAND...
-    local limit=$1
+    local end=$((SECONDS + $1)) pid status=0
     shift
-    timeout -k 5 "$limit" bash -c 'set -euo pipefail; "$@"' stage "$@" 2>&1
+    setsid bash -c 'set -euo pipefail; "$@"' stage "$@" 2>&1 &
+    pid=$!
+    while kill -0 $pid 2>/dev/null && [ $SECONDS -lt $end ]; do sleep 0.1; done
+    if kill -0 $pid 2>/dev/null; then
+        end_session TERM $pid
+        sleep 1
+    fi
+    end_session KILL $pid
+    wait $pid || status=$?
+    return $status
+}
+
+end_session() { # SIGNAL ID
+    pkill "-$1" -s "$2" || kill "-$1" -- "-$2" 2>/dev/null || true
 }
 
 # bench NAME ARGUMENT...: also keeps what it measured for the JSON report.
