@@ -17,6 +17,7 @@ typedef struct {
     tristate_t checkpointing;
     size_t limit;             /* bytes; as device.memory_limit */
     bool paging;              /* what does not fit may be paged */
+    bool cache;               /* dequantized weights may be kept where there is room */
 } bench_spec_t;
 
 typedef struct {

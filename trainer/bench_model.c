@@ -93,6 +93,10 @@ static void fill_linears(noise_t *n, model_t *m) {
             const page_t *page = &m->pager.pages[pages++];
             m->be->download(m->be, page->host, page->place, page->bytes);
         }
+        for (int k = 0; l < m->n_cached && k < LIN_COUNT; k++) {
+            const qweight_t *w = &m->layers[l].w[k];
+            m->be->dequant(m->be, w, 0, qweight_count(w), m->layers[l].cached[k].codes, DT_BF16);
+        }
         model_release_layer(m, l);
     }
     for (int k = 0; k < LIN_COUNT; k++) free(n->of_kind[k]);
@@ -178,7 +182,7 @@ int bench_model_open(bench_model_t *b, backend_t *be, const model_config_t *c, c
     b->model.lora = &b->lora;
     b->need = (plan_need_t){.train_tokens = spec->rows * spec->length, .train_seg = spec->length, .micro_batches = 1,
                             .optimizer = OPTIMIZER_32BIT, .page_optimizer = spec->paging, .page_weights = spec->paging,
-                            .checkpointing = spec->checkpointing};
+                            .cache_weights = spec->cache, .checkpointing = spec->checkpointing};
     if (plan_make(&b->plan, &b->model, &b->lora, &b->need, spec->limit, err) || open_memory(b, err)) return err->code;
     fill(&b->model);
     lora_fill(&b->lora, be, SEED);

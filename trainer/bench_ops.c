@@ -62,7 +62,7 @@ static int open_rig(rig_t *r, backend_t *be, const model_config_t *c, const benc
     model_config_t cut = *c;
     bench_spec_t all_recomputed = *spec;
     all_recomputed.checkpointing = TRI_TRUE;
-    all_recomputed.paging = false;
+    all_recomputed.paging = all_recomputed.cache = false;
     cut.layers = layers_to_measure(c, spec);
     *r = (rig_t){.be = be, .T = spec->rows * spec->length};
     if (bench_model_open(&r->m, be, &cut, &all_recomputed, err)) return err->code;

@@ -24,6 +24,7 @@ static int measure(backend_t *be, const model_config_t *c, const bench_spec_t *s
     bool first = json_array_size(rows) == 0;
     limited.limit = v->limit;
     limited.paging = !first;
+    limited.cache = false;
     limited.checkpointing = TRI_TRUE;
     int rc = bench_model_open(&m, be, c, &limited, err);
     if (rc == 0) rc = bench_timed_steps(&m, steps, &t, err);

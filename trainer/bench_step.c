@@ -80,6 +80,8 @@ static void put_memory(json_t *o, const steps_t *s) {
     const plan_t *p = &s->m.plan;
     size_t recomputed = s->m.model.config.layers - p->layout.n_kept;
     json_object_set_new(o, "blocks_recomputed", json_integer((json_int_t)recomputed));
+    json_object_set_new(o, "layers_cached", json_integer((json_int_t)p->layout.n_cached));
+    json_object_set_new(o, "layers_paged", json_integer((json_int_t)p->layout.n_paged));
     json_object_set_new(o, "planned_bytes", json_integer((json_int_t)p->total));
     json_object_set_new(o, "peak_bytes", json_integer((json_int_t)s->m.pool.peak));
     json_object_set_new(o, "device_bytes", json_integer((json_int_t)s->device_bytes));
@@ -148,8 +150,9 @@ static void print(const json_t *o, size_t layers) {
     static const bench_column_t columns[] = {{"family", "", COLUMN_TEXT}, {"seconds", "ms", COLUMN_MS},
                                              {"share", "share", COLUMN_PERCENT}};
     char planned[16], peak[16], device[16], paged[16], title[112];
-    log_info("training steps, median of %.0f; blocks recomputed: %.0f of %zu", number(o, "steps"),
-             number(o, "blocks_recomputed"), layers);
+    log_info("training steps, median of %.0f; blocks recomputed: %.0f of %zu; layers kept dequantized: %.0f, paged: %.0f",
+             number(o, "steps"), number(o, "blocks_recomputed"), layers, number(o, "layers_cached"),
+             number(o, "layers_paged"));
     print_speed(o);
     log_info("  loss %.4f -> %.4f (ln V %.4f)  gradient norm %.4f -> %.4f", number(o, "first_loss"),
              number(o, "last_loss"), number(o, "ln_vocab"), number(o, "first_grad_norm"), number(o, "last_grad_norm"));

@@ -32,6 +32,7 @@ static const char help[] =
     "  --layers N           only so many layers of the shape\n"
     "  --checkpointing W    auto, true or false (auto)\n"
     "  --memory-limit SIZE  as device.memory_limit (auto)\n"
+    "  --cache-weights W    as device.cache_weights: auto or never (auto)\n"
     "  --what PARTS         some of copy,dequant,gemm,linear,attention,step,profile,paging (all)\n"
     "  --json FILE          write the figures there too\n";
 
@@ -63,6 +64,7 @@ static const struct {
     {"rank", "lora", "r", "16"},
     {"checkpointing", "training", "gradient_checkpointing", "auto"},
     {"memory-limit", "device", "memory_limit", "auto"},
+    {"cache-weights", "device", "cache_weights", "auto"},
 };
 enum { N_CONFIG_OPTIONS = sizeof config_options / sizeof *config_options };
 
@@ -175,7 +177,8 @@ static bench_spec_t spec_of(const bench_t *b, backend_t *be, size_t length) {
                           .quant = b->config.quantization.quant_type,
                           .double_quant = b->config.quantization.quant_type != QUANT_NONE,
                           .checkpointing = b->config.training.gradient_checkpointing, .limit = memory_limit(b, be),
-                          .paging = !be->unified || b->config.device.memory_limit};
+                          .paging = !be->unified || b->config.device.memory_limit,
+                          .cache = !be->unified && b->config.device.cache_weights};
 }
 
 static json_t *describe(const char *model, const model_config_t *c, size_t full_layers, const bench_spec_t *s) {
