@@ -167,6 +167,8 @@ main() {
     stage "compute-sanitizer racecheck" 60 sanitize racecheck
     stage "short training, SmolLM2-135M" 40 bench smollm2 smollm2-135m --what step,profile --steps 20 --length 1024
     stage "Llama-3-8B, 2 x 4096" 80 bench llama-3-8b-4096 llama-3-8b --length 4096 --tokens 8192 --steps 5
+    stage "Llama-3-8B, 2 x 4096, weights decoded for each product" 40 bench llama-3-8b-decoding llama-3-8b \
+        --length 4096 --tokens 8192 --steps 3 --what step,profile --cache-weights off
     stage "Llama-3-8B, 4 x 2048" 40 bench llama-3-8b-2048 llama-3-8b --length 2048 --tokens 8192 --steps 5 \
         --what attention,step,profile
     stage "Llama-2-70B, 1 x 4096" 80 bench llama-2-70b-4096 llama-2-70b --length 4096 --tokens 4096 --steps 2 \

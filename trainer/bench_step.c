@@ -150,8 +150,8 @@ static void print(const json_t *o, size_t layers) {
     static const bench_column_t columns[] = {{"family", "", COLUMN_TEXT}, {"seconds", "ms", COLUMN_MS},
                                              {"share", "share", COLUMN_PERCENT}};
     char planned[16], peak[16], device[16], paged[16], title[112];
-    log_info("training steps, median of %.0f; blocks recomputed: %.0f of %zu; layers kept dequantized: %.0f, paged: %.0f",
-             number(o, "steps"), number(o, "blocks_recomputed"), layers, number(o, "layers_cached"),
+    log_info("training steps, median of %.0f; of %zu layers %.0f recomputed, %.0f kept dequantized, %.0f paged",
+             number(o, "steps"), layers, number(o, "blocks_recomputed"), number(o, "layers_cached"),
              number(o, "layers_paged"));
     print_speed(o);
     log_info("  loss %.4f -> %.4f (ln V %.4f)  gradient norm %.4f -> %.4f", number(o, "first_loss"),

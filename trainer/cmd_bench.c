@@ -32,7 +32,7 @@ static const char help[] =
     "  --layers N           only so many layers of the shape\n"
     "  --checkpointing W    auto, true or false (auto)\n"
     "  --memory-limit SIZE  as device.memory_limit (auto)\n"
-    "  --cache-weights W    as device.cache_weights: auto or never (auto)\n"
+    "  --cache-weights W    as device.cache_weights: auto or off (auto)\n"
     "  --what PARTS         some of copy,dequant,gemm,linear,attention,step,profile,paging (all)\n"
     "  --json FILE          write the figures there too\n";
 
