@@ -133,7 +133,7 @@ static double number(const json_t *o, const char *key) {
 
 static void print_speed(const json_t *o) {
     strbuf_t line = {0};
-    strbuf_addf(&line, "  %.3f s  %.0f tokens/s  %.3g TFLOP/s", number(o, "seconds"), number(o, "tokens_per_second"),
+    strbuf_addf(&line, "  %.3f s  %.1f tokens/s  %.3g TFLOP/s", number(o, "seconds"), number(o, "tokens_per_second"),
                 number(o, "tflops"));
     if (json_object_get(o, "of_bare_products"))
         strbuf_addf(&line, "  %.0f%% of bare products", 100 * number(o, "of_bare_products"));
@@ -142,7 +142,7 @@ static void print_speed(const json_t *o) {
     free(line.p);
     const json_t *scaled = json_object_get(o, "scaled");
     if (scaled)
-        log_info("  with all %.0f layers (calculated): %.3f s  %.0f tokens/s", number(scaled, "layers"),
+        log_info("  with all %.0f layers (calculated): %.3f s  %.1f tokens/s", number(scaled, "layers"),
                  number(scaled, "seconds"), number(scaled, "tokens_per_second"));
 }
 
