@@ -13,7 +13,7 @@ typedef struct {
 
 const char *bench_family_name(bench_family_t f) {
     static const char *const names[FAMILIES] = {
-        "frozen linear layers", "LoRA products", "attention forward", "attention backward", "norms", "RoPE", "SwiGLU",
+        "frozen linear layers", "LoRA products", "attention forward", "attention backward", "norms (and adds)", "RoPE", "SwiGLU",
         "residual adds", "dropout", "head", "loss", "embedding, rows", "optimizer", "copies"};
     return names[f];
 }
@@ -129,6 +129,14 @@ static void rmsnorm_fwd(backend_t *be, void *y, float *rstd, const void *x, cons
     end(be, FAMILY_NORM, t);
 }
 
+static void add_rmsnorm_fwd(backend_t *be, void *sum, void *y, float *rstd, const void *a, const void *b, const float *w,
+                            size_t T, size_t C, float eps) {
+    double t;
+    backend_t *real = begin(be, &t);
+    real->add_rmsnorm_fwd(real, sum, y, rstd, a, b, w, T, C, eps);
+    end(be, FAMILY_NORM, t);
+}
+
 static void rmsnorm_bwd(backend_t *be, void *dx, const void *dy, const void *x, const float *w, const float *rstd,
                         size_t T, size_t C) {
     double t;
@@ -216,6 +224,7 @@ bench_step_t bench_profile_step(bench_model_t *b, size_t step, double seconds[])
     p.be.gather_rows = gather_rows;
     p.be.scatter_rows = scatter_rows;
     p.be.rmsnorm_fwd = rmsnorm_fwd;
+    p.be.add_rmsnorm_fwd = add_rmsnorm_fwd;
     p.be.rmsnorm_bwd = rmsnorm_bwd;
     p.be.rope = rope;
     p.be.swiglu_fwd = swiglu_fwd;
