@@ -102,5 +102,8 @@ cli_tests "$root/build/qlora-train"
 heading "Command line tests, AddressSanitizer"
 cli_tests "$root/build-asan/qlora-train" accumulation bad_input configs damaged_checkpoint resume
 
+heading "Command line tests, emulated GPU"
+cli_tests "$root/build/tests/qlora-train-cudahost" cuda
+
 heading "Result"
 finish
