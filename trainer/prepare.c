@@ -18,6 +18,7 @@ int prepare_run(run_t *run, steps_t *steps, err_t *err) {
     if (run->eval.n_samples && c->training.eval_steps)
         run_eval_extent(run, &run->eval, &run->need.eval_tokens, &run->need.eval_seg);
     int rc = run_plan(run, err);
+    /* Printed also when the plan is that nothing fits. */
     run_summary(run);
     log_info("steps     %zu of %zu x %zu rows (%zu epoch%s begun), micro-batches of up to %zu tokens", steps->total,
              spec.accumulation, spec.batch_size, steps->n_epochs, steps->n_epochs == 1 ? "" : "s",
