@@ -64,7 +64,8 @@ void site_fwd(const block_ctx_t *ctx, size_t layer, site_t site, const void *x, 
     }
     for (size_t i = 0; i < info->n; i++) {
         bool adapted = ls && adapter_fwd(ctx, ls, info, i, u, y[i]);
-        be->gemm_weight(be, true, ctx->T, x, model_product_weight(m, layer, info->kind[i]), adapted ? 1.0f : 0.0f, y[i]);
+        be->gemm_weight(be, true, ctx->T, x, model_product_weight(m, layer, info->kind[i]), adapted ? 1.0f : 0.0f,
+                        y[i]);
     }
 }
 

@@ -8,8 +8,8 @@
 /* Whether there is a shape but no weights at the path: a config.json, a directory with one and no safetensors, or
  * nothing and a known name. */
 bool outline_only(const char *path);
-/* *name: what it is, for messages ("llama-2-70b", or the path of the config.json); the caller frees. ERR_USAGE lists the
- * known names when the path says nothing. */
+/* *name: what it is, for messages ("llama-2-70b", or the path of the config.json); the caller frees. ERR_USAGE lists
+ * the known names when the path says nothing. */
 int outline_read(const char *path, model_config_t *c, char **name, err_t *err);
 
 #endif

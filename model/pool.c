@@ -5,8 +5,8 @@
 
 const char *pool_class_name(pool_class_t c) {
     static const char *const names[POOL_CLASSES] = {
-        "quantized weights", "quantization constants", "dequantized weights", "embeddings, head, norms", "adapters", "gradients",
-        "optimizer state", "workspace", "activations"};
+        "quantized weights", "quantization constants", "dequantized weights", "embeddings, head, norms", "adapters",
+        "gradients",         "optimizer state", "workspace", "activations"};
     return names[c];
 }
 

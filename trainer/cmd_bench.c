@@ -12,6 +12,7 @@
 #include "trainer/command.h"
 #include "trainer/config_schema.h"
 #include "trainer/progress.h"
+#include "trainer/run.h"
 
 static const char help[] =
     "usage: qlora-train bench [MODEL ...] [options]\n"
@@ -162,21 +163,12 @@ static int find_shape(const char *model, model_config_t *c, err_t *err) {
 
 /* ---- the command ---------------------------------------------------------------------------------------- */
 
-static size_t memory_limit(const bench_t *b, backend_t *be) {
-    size_t free_bytes, total;
-    if (b->config.device.memory_limit) return b->config.device.memory_limit;
-    be->mem_info(be, &free_bytes, &total);
-    /* The margin that a run leaves. */
-    size_t margin = be->unified ? free_bytes / 8 : (size_t)512 << 20;
-    return free_bytes > margin ? free_bytes - margin : 0;
-}
-
 static bench_spec_t spec_of(const bench_t *b, backend_t *be, size_t length) {
     size_t rows = b->tokens ? b->tokens / length : b->config.training.batch_size;
     return (bench_spec_t){.rows = rows ? rows : 1, .length = length, .rank = b->config.lora.r,
                           .quant = b->config.quantization.quant_type,
                           .double_quant = b->config.quantization.quant_type != QUANT_NONE,
-                          .checkpointing = b->config.training.gradient_checkpointing, .limit = memory_limit(b, be),
+                          .checkpointing = b->config.training.gradient_checkpointing, .limit = run_memory_limit(&b->config, be),
                           .paging = !be->unified || b->config.device.memory_limit,
                           .cache = !be->unified && b->config.device.cache_weights};
 }

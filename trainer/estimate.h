@@ -1,5 +1,5 @@
-/* How long a run will take, before it starts: its arithmetic over the speed of matrix products on this machine, and what
- * is paged over the speed of copies. */
+/* How long a run will take, before it starts: its arithmetic over the speed of matrix products on this machine, and
+ * what is paged over the speed of copies. */
 #ifndef TRAINER_ESTIMATE_H
 #define TRAINER_ESTIMATE_H
 
@@ -11,8 +11,8 @@ typedef struct {
     double flops_per_second; /* of a product of the model's own size, measured (a tenth of a second) */
     double seconds;
     double step_seconds;     /* of a step of the largest micro-batches, without paging */
-    double link_seconds;     /* that its paging takes; 0: nothing is paged, or not measured. On a device that copies beside its work only
-                                what is more than step_seconds is waited for */
+    double link_seconds;     /* that its paging takes; 0: nothing is paged, or not measured. On a device that copies beside
+                                its work only what is more than step_seconds is waited for */
     double link_bytes_per_second; /* measured */
 } estimate_t;
 

@@ -120,12 +120,12 @@ int run_set_lora(run_t *run, const char *adapter_dir, err_t *err) {
 
 /* ---- memory and weights --------------------------------------------------------------------------------- */
 
-static size_t memory_limit(const run_t *run) {
+size_t run_memory_limit(const config_t *c, backend_t *be) {
     size_t free_bytes, total;
-    if (run->config.device.memory_limit) return run->config.device.memory_limit;
-    run->be->mem_info(run->be, &free_bytes, &total);
+    if (c->device.memory_limit) return c->device.memory_limit;
+    be->mem_info(be, &free_bytes, &total);
     /* A margin for what is not in the pool: the dataset, BLAS's buffers and the page cache; the driver's own. */
-    size_t margin = run->be->unified ? free_bytes / 8 : (size_t)512 << 20;
+    size_t margin = be->unified ? free_bytes / 8 : (size_t)512 << 20;
     return free_bytes > margin ? free_bytes - margin : 0;
 }
 
@@ -169,7 +169,7 @@ int run_plan(run_t *run, err_t *err) {
     need->page_weights = may_page(run) && c->device.page_weights;
     /* Where memory is the host's, others have a use for it; and a CPU dequantizes in no time beside its products. */
     need->cache_weights = !run->be->unified && c->device.cache_weights;
-    return plan_make(&run->plan, &run->model, lora_of(run), need, memory_limit(run), err);
+    return plan_make(&run->plan, &run->model, lora_of(run), need, run_memory_limit(&run->config, run->be), err);
 }
 
 static int load_adapter(run_t *run, const char *dir, err_t *err) {

@@ -33,6 +33,8 @@ int run_open(run_t *run, bool load_train, bool load_eval, bool need_chat, err_t 
 int run_open_data(run_t *run, bool load_train, bool load_eval, err_t *err);
 
 lora_spec_t run_lora_spec(const config_t *c);
+/* device.memory_limit in bytes; auto: what the device has free, less a margin. */
+size_t run_memory_limit(const config_t *c, backend_t *be);
 /* Adapters as the config describes them, or as a directory of adapters says (adapter_dir; NULL: config). */
 int run_set_lora(run_t *run, const char *adapter_dir, err_t *err);
 
