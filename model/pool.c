@@ -6,7 +6,7 @@
 const char *pool_class_name(pool_class_t c) {
     static const char *const names[POOL_CLASSES] = {
         "quantized weights", "quantization constants", "dequantized weights", "embeddings, head, norms", "adapters",
-        "gradients",         "optimizer state", "workspace", "activations"};
+        "gradients", "optimizer state", "workspace", "activations"};
     return names[c];
 }
 

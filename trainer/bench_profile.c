@@ -14,7 +14,7 @@ typedef struct {
 const char *bench_family_name(bench_family_t f) {
     static const char *const names[FAMILIES] = {
         "frozen linear layers", "LoRA products", "attention forward", "attention backward", "norms (and adds)", "RoPE",
-        "SwiGLU",         "residual adds", "dropout", "head", "loss", "embedding, rows", "optimizer", "copies"};
+        "SwiGLU", "residual adds", "dropout", "head", "loss", "embedding, rows", "optimizer", "copies"};
     return names[f];
 }
 
@@ -130,7 +130,7 @@ static void rmsnorm_fwd(backend_t *be, void *y, float *rstd, const void *x, cons
 }
 
 static void add_rmsnorm_fwd(backend_t *be, void *sum, void *y, float *rstd, const void *a, const void *b,
-                            const float *w,                             size_t T, size_t C, float eps) {
+                            const float *w, size_t T, size_t C, float eps) {
     double t;
     backend_t *real = begin(be, &t);
     real->add_rmsnorm_fwd(real, sum, y, rstd, a, b, w, T, C, eps);
