@@ -86,6 +86,7 @@ enum { LANE_ELEMENTS = (int)ADAMW_8BIT_BLOCK / 32 };
 /* The reciprocal of a block's new constant; 0 marks a block of zeros, whose codes are 0. */
 static __device__ __forceinline__ float renew_absmax(float *absmax, float lane_max) {
     float max = warp_max(lane_max);
+    __syncwarp(); /* every lane has read the old one; a shuffle orders no memory */
     if (threadIdx.x % 32 == 0) *absmax = max;
     return max > 0 ? 1.0f / max : 0;
 }

@@ -90,10 +90,19 @@ fi
 
 heading "C tests, Release"
 build build -DCMAKE_BUILD_TYPE=Release
+if grep -q '^CMAKE_CUDA_COMPILER:' build/CMakeCache.txt; then
+    echo "CUDA kernels compiled by nvcc for $(sed -n 's/^CMAKE_CUDA_ARCHITECTURES:[^=]*=//p' build/CMakeCache.txt |
+        grep . || echo 'sm_80 and sm_90'), warnings as errors"
+    passed=$((passed + 1))
+else
+    echo "no CUDA toolkit: compiling the kernels with nvcc is skipped; they are tested on the host all the same"
+    skipped=$((skipped + 1))
+fi
 c_tests build
 
 heading "C tests, AddressSanitizer and UndefinedBehaviorSanitizer"
-build build-asan -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS_DEBUG=-O1 -DCMAKE_CXX_FLAGS_DEBUG=-O1 -DQLORA_SANITIZE=ON
+build build-asan -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS_DEBUG=-O1 -DCMAKE_CXX_FLAGS_DEBUG=-O1 -DQLORA_SANITIZE=ON \
+    -DQLORA_CUDA=OFF
 c_tests build-asan
 
 heading "Command line tests"

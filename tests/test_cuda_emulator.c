@@ -93,7 +93,41 @@ static void test_faults(void **state) {
     }
 }
 
+#ifdef RACES_PROGRAM
+/* Under ThreadSanitizer a fault needs no schedule that makes it a wrong result: also one between blocks shows. */
+static void test_races(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        bool race;
+    } cases[] = {
+        {"sum", false},
+        {"sum-no-barrier-after-write", true},
+        {"sum-no-barrier-after-read", true},
+        {"warp", false},
+        {"pipe", false},
+        {"pipe-no-wait", true},
+        {"pipe-no-barrier", true},
+        {"race", true},
+        {"race-atomic", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        ran_t r = program_run_other(RACES_PROGRAM, (const char *const[]){cases[i].name, "1", NULL});
+        bool found = strstr(r.err, "ThreadSanitizer: data race") != NULL;
+        if (found != cases[i].race || (!found && r.status != 0))
+            fail_msg("%s: status %d, expected %s race; it wrote: %s", cases[i].name, r.status,
+                     cases[i].race ? "a" : "no", r.err);
+        ran_free(&r);
+    }
+}
+#endif
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_faults)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_faults),
+#ifdef RACES_PROGRAM
+        cmocka_unit_test(test_races),
+#endif
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,14 +1,18 @@
 /* cp.async: a copy lands at any time between its issue and the wait for its group. Late landing shows a missing wait,
  * early landing a missing barrier before the buffer is filled again. */
+#include "sanitizer.h"
 #include "scheduler.h"
 
 namespace cuda_host {
 
 static void land(const copy_t *c) {
-    if (c->from)
-        memcpy(c->to, c->from, 16); /* memcpy: the sanitizers see the access */
-    else
+    seen_write16(c->to);
+    if (!c->from) {
         memset(c->to, 0, 16);
+        return;
+    }
+    seen_read16(c->from);
+    memcpy(c->to, c->from, 16);
 }
 
 void copy_issue(void *shared, const void *global) {

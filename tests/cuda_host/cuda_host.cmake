@@ -47,9 +47,14 @@ target_link_libraries(cuda_host_backend PRIVATE qlora)
 
 add_cuda_host("")
 
+# Kernels, and they alone, under ThreadSanitizer: each thread of a block is a thread to it, blocks are not ordered.
+if(NOT QLORA_SANITIZE)
+  add_cuda_host(_tsan -fsanitize=thread)
+  foreach(part emulator kernels fault_kernels)
+    target_compile_definitions(cuda_host_${part}_tsan PRIVATE CUDA_HOST_TSAN)
+  endforeach()
+endif()
+
 # The whole program with device.backend cuda on the emulated GPU, for the command line tests.
 add_executable(qlora-train-cudahost ${CMAKE_SOURCE_DIR}/trainer/main.c)
 target_link_libraries(qlora-train-cudahost PRIVATE cuda_host)
-
-set_property(SOURCE test_cuda_emulator.c APPEND PROPERTY COMPILE_DEFINITIONS
-  FAULTS_PROGRAM="$<TARGET_FILE:cuda_host_faults>")

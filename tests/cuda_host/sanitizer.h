@@ -18,6 +18,8 @@ void AnnotateIgnoreReadsBegin(const char *file, int line);
 void AnnotateIgnoreReadsEnd(const char *file, int line);
 void AnnotateIgnoreWritesBegin(const char *file, int line);
 void AnnotateIgnoreWritesEnd(const char *file, int line);
+void __tsan_read16(void *p);
+void __tsan_write16(void *p);
 }
 #endif
 
@@ -45,7 +47,12 @@ struct unseen_t {
 #ifdef CUDA_HOST_TSAN
 static inline void order_release(void *tag) { __tsan_release(tag); }
 static inline void order_acquire(void *tag) { __tsan_acquire(tag); }
+/* A copy of 16 bytes that is the running thread's. */
+static inline void seen_read16(const void *p) { __tsan_read16(const_cast<void *>(p)); }
+static inline void seen_write16(void *p) { __tsan_write16(p); }
 #else
+static inline void seen_read16(const void *) {}
+static inline void seen_write16(void *) {}
 static inline void order_release(void *) {}
 static inline void order_acquire(void *) {}
 #endif

@@ -317,6 +317,11 @@ void *shared_memory(shared_t *s, size_t bytes) {
 void *dynamic_shared() { return dynamic_memory.memory; }
 
 /* ---- blocks and grids -------------------------------------------------------------------------------------------- */
+static void threads_resize(size_t n) {
+    unseen_t unseen; /* kernels read their own indices there */
+    threads.resize(n);
+}
+
 static void block_run() {
     static const policy_t policies[] = {IN_ORDER, WARP_PRIORITY, WARP_PRIORITY, UNIFORM};
     int n = (int)(block_size.x * block_size.y * block_size.z);
@@ -327,7 +332,7 @@ static void block_run() {
     shared_bytes = 0;
     block_number++;
     shared_renew(&dynamic_memory, grid->dynamic);
-    threads.resize((size_t)n);
+    threads_resize((size_t)n);
     for (warp_t &w : warps) w = {0, 0, 0, 0};
     for (int i = 0; i < n; i++) {
         thread_t *t = &threads[(size_t)i];
@@ -354,7 +359,8 @@ static void block_run() {
     self = nullptr;
     order_acquire(&tag_exit);
 #ifdef CUDA_HOST_TSAN
-    for (size_t i = threads.size(); i-- > 0;) fiber_release(threads[i].fiber);
+    /* Taken back last in, first out: thread i of the next block is another one to ThreadSanitizer. */
+    for (thread_t &t : threads) fiber_release(t.fiber);
 #endif
 }
 

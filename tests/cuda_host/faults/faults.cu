@@ -3,6 +3,8 @@
  * tests/test_cuda_emulator.c says which is expected of whom. */
 #include "cuda/device.h"
 
+#include <unistd.h>
+
 #include "control.h"
 
 namespace {
@@ -280,7 +282,7 @@ int main(int argc, char **argv) {
         if (argc != 3 || strcmp(argv[1], f.name)) continue;
         cuda_host_seed(strtoull(argv[2], nullptr, 0));
         cuda_host_guard(strcmp(f.name, "memory-read-by-host") == 0);
-        return f.run() ? 0 : 1;
+        _exit(f.run() ? 0 : 1); /* what the faults leave allocated is no finding */
     }
     fprintf(stderr, "usage: %s NAME SEED\n", argv[0]);
     return 2;
