@@ -50,5 +50,10 @@ function(add_cuda_backend target)
   endif()
   target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:${options}>")
   set_property(SOURCE ${CMAKE_SOURCE_DIR}/model/backend.c APPEND PROPERTY COMPILE_DEFINITIONS QLORA_CUDA)
-  target_link_libraries(${target} PUBLIC CUDA::cudart_static CUDA::cublasLt)
+  # cuBLASLt is loaded, not linked: cuda/cublas.h.
+  get_target_property(cublas CUDA::cublasLt IMPORTED_LOCATION)
+  get_filename_component(cublas ${cublas} DIRECTORY)
+  set_property(SOURCE ${CMAKE_SOURCE_DIR}/cuda/cublas.cu APPEND PROPERTY COMPILE_DEFINITIONS
+    CUBLAS_DIRECTORY="${cublas}")
+  target_link_libraries(${target} PUBLIC CUDA::cudart_static ${CMAKE_DL_LIBS})
 endfunction()

@@ -2,8 +2,9 @@
  * kept: the same shape takes the same path each time, so it gives the same bits. */
 #include "cuda/gemm.h"
 
-#include <cublasLt.h>
 #include <stdio.h>
+
+#include "cuda/cublas.h"
 
 /* All that the choice of an algorithm depends on. Filled over zeros: compared and hashed as bytes. */
 typedef struct {
@@ -27,10 +28,13 @@ typedef struct {
     choice_t choice[CHOICES];
 } blas_t;
 
+/* The library is there once for the process, whatever is opened. */
+static cublas_t lib;
+
 #define BLAS_CHECK(call) blas_check((call), #call, __LINE__)
 static void blas_check(cublasStatus_t status, const char *what, int line) {
     if (status == CUBLAS_STATUS_SUCCESS) return;
-    fprintf(stderr, "%s:%d: cuBLAS: %s: %s\n", __FILE__, line, what, cublasLtGetStatusString(status));
+    fprintf(stderr, "%s:%d: cuBLAS: %s: %s\n", __FILE__, line, what, lib.cublasLtGetStatusString(status));
     fflush(stderr);
     _Exit(ERR_FAILED);
 }
@@ -52,30 +56,34 @@ static cudaDataType_t data_type(uint8_t type) {
     return type == DT_BF16 ? CUDA_R_16BF : CUDA_R_32F;
 }
 
+static void init_layout(cublasLtMatrixLayoutOpaque_t *m, uint8_t type, uint64_t rows, uint64_t cols, uint64_t ld) {
+    BLAS_CHECK(lib.cublasLtMatrixLayoutInit_internal(m, sizeof *m, data_type(type), rows, cols, (int64_t)ld));
+}
+
 /* cuBLAS counts by columns: a row-major matrix is to it the transpose. So it computes C^T = b^T a^T, its first operand
  * being our b. */
 static void describe(choice_t *e) {
     const shape_t *s = &e->shape;
     cublasOperation_t first = s->tb ? CUBLAS_OP_T : CUBLAS_OP_N, second = s->ta ? CUBLAS_OP_T : CUBLAS_OP_N;
-    BLAS_CHECK(cublasLtMatmulDescInit(&e->product, CUBLAS_COMPUTE_32F, CUDA_R_32F));
-    BLAS_CHECK(cublasLtMatmulDescSetAttribute(&e->product, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof first));
-    BLAS_CHECK(cublasLtMatmulDescSetAttribute(&e->product, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof second));
+    BLAS_CHECK(lib.cublasLtMatmulDescInit_internal(&e->product, sizeof e->product, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+    BLAS_CHECK(lib.cublasLtMatmulDescSetAttribute(&e->product, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof first));
+    BLAS_CHECK(lib.cublasLtMatmulDescSetAttribute(&e->product, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof second));
     uint64_t b_rows = s->tb ? s->K : s->N, b_cols = s->tb ? s->N : s->K;
     uint64_t a_rows = s->ta ? s->M : s->K, a_cols = s->ta ? s->K : s->M;
-    BLAS_CHECK(cublasLtMatrixLayoutInit(&e->b, data_type(s->type), b_rows, b_cols, (int64_t)s->ldb));
-    BLAS_CHECK(cublasLtMatrixLayoutInit(&e->a, data_type(s->type), a_rows, a_cols, (int64_t)s->lda));
-    BLAS_CHECK(cublasLtMatrixLayoutInit(&e->c, data_type(s->c_type), s->N, s->M, (int64_t)s->ldc));
+    init_layout(&e->b, s->type, b_rows, b_cols, s->ldb);
+    init_layout(&e->a, s->type, a_rows, a_cols, s->lda);
+    init_layout(&e->c, s->c_type, s->N, s->M, s->ldc);
 }
 
 static void set_preference(cublasLtMatmulPreference_t p, cublasLtMatmulPreferenceAttributes_t attribute,
                            const void *value, size_t size) {
-    BLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(p, attribute, value, size));
+    BLAS_CHECK(lib.cublasLtMatmulPreferenceSetAttribute(p, attribute, value, size));
 }
 
 static void choose(blas_t *blas, choice_t *e) {
     const shape_t *s = &e->shape;
     cublasLtMatmulPreference_t p;
-    BLAS_CHECK(cublasLtMatmulPreferenceCreate(&p));
+    BLAS_CHECK(lib.cublasLtMatmulPreferenceCreate(&p));
     /* Where K is split, the parts are added in fp32, whatever the type of C. */
     uint32_t reduction = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     uint32_t a = 1u << s->b_align, b = 1u << s->a_align, c = 1u << s->c_align;
@@ -87,10 +95,11 @@ static void choose(blas_t *blas, choice_t *e) {
     set_preference(p, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &c, sizeof c);
     cublasLtMatmulHeuristicResult_t best;
     int n = 0;
-    BLAS_CHECK(cublasLtMatmulAlgoGetHeuristic(blas->handle, &e->product, &e->b, &e->a, &e->c, &e->c, p, 1, &best, &n));
+    BLAS_CHECK(lib.cublasLtMatmulAlgoGetHeuristic(blas->handle, &e->product, &e->b, &e->a, &e->c, &e->c, p, 1, &best,
+                                                  &n));
     CHECK(n == 1 && best.state == CUBLAS_STATUS_SUCCESS); /* there is one for every shape of these types */
     e->algorithm = best.algo;
-    BLAS_CHECK(cublasLtMatmulPreferenceDestroy(p));
+    BLAS_CHECK(lib.cublasLtMatmulPreferenceDestroy(p));
 }
 
 static choice_t *choice_for(blas_t *blas, const shape_t *s) {
@@ -116,20 +125,21 @@ void cuda_gemm(backend_t *be, size_t M, size_t N, size_t K, float alpha, gemm_op
     s.a_align = alignment(a.p), s.b_align = alignment(b.p), s.c_align = alignment(C);
     s.used = 1;
     choice_t *e = choice_for(blas, &s);
-    BLAS_CHECK(cublasLtMatmul(blas->handle, &e->product, &alpha, b.p, &e->b, a.p, &e->a, &beta, C, &e->c, C, &e->c,
-                              &e->algorithm, workspace, s.workspace, compute_stream(be)));
+    BLAS_CHECK(lib.cublasLtMatmul(blas->handle, &e->product, &alpha, b.p, &e->b, a.p, &e->a, &beta, C, &e->c, C, &e->c,
+                                  &e->algorithm, workspace, s.workspace, compute_stream(be)));
 }
 
 int cuda_gemm_open(cuda_impl_t *impl, err_t *err) {
+    if (cublas_load(&lib, err)) return err->code;
     blas_t *blas = (blas_t *)xcalloc(1, sizeof *blas);
     impl->gemm = blas;
-    cublasStatus_t status = cublasLtCreate(&blas->handle);
+    cublasStatus_t status = lib.cublasLtCreate(&blas->handle);
     if (status == CUBLAS_STATUS_SUCCESS) return 0;
-    return err_set(err, ERR_FAILED, "cuBLAS does not start: %s", cublasLtGetStatusString(status));
+    return err_set(err, ERR_FAILED, "cuBLAS does not start: %s", lib.cublasLtGetStatusString(status));
 }
 
 void cuda_gemm_close(cuda_impl_t *impl) {
     blas_t *blas = (blas_t *)impl->gemm;
-    if (blas && blas->handle) BLAS_CHECK(cublasLtDestroy(blas->handle));
+    if (blas && blas->handle) BLAS_CHECK(lib.cublasLtDestroy(blas->handle));
     free(blas);
 }

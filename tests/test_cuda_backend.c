@@ -76,6 +76,34 @@ static void test_no_usable_gpu(void **state) {
     cuda_host_set_device(1, 9, 0, 13000);
 }
 
+static const struct {
+    const char *library, *message;
+} no_cublas[] = {
+    {"/nowhere/libcublasLt.so.13", "cuBLAS cannot be loaded: /nowhere/libcublasLt.so.13: cannot open shared object "
+                                   "file: No such file or directory; expected cuBLAS 13 on this machine"},
+    {"libm.so.6", "undefined symbol: cublasLtCreate"},
+};
+
+/* The library is missing, or is another. */
+static void test_no_cublas(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof no_cublas / sizeof *no_cublas; i++) {
+        backend_t *be = NULL;
+        err_t err = {0};
+        cuda_host_set_cublas(no_cublas[i].library);
+        assert_error(backend_open("cuda", DT_COUNT, 0, &be, &err), err, ERR_USAGE, no_cublas[i].message);
+        assert_int_equal(strncmp(err.msg, "device.backend: cuda: ", 22), 0);
+        assert_int_equal(cuda_host_used_memory(), 0);
+        err = (err_t){0};
+        assert_ok(backend_open("auto", DT_COUNT, 0, &be, &err), err);
+        assert_string_equal(be->name, "cpu");
+        assert_non_null(strstr(be->no_gpu, no_cublas[i].message));
+        be->close(be);
+    }
+    cuda_host_set_cublas(NULL);
+    close_backend(open_seeded(DT_BF16, 1));
+}
+
 /* A full GPU: each allocation of opening fails once. */
 static void test_open_without_memory(void **state) {
     (void)state;
@@ -382,6 +410,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_open),
         cmocka_unit_test(test_no_usable_gpu),
+        cmocka_unit_test(test_no_cublas),
         cmocka_unit_test(test_open_without_memory),
         cmocka_unit_test(test_alloc),
         cmocka_unit_test(test_upload),

@@ -28,6 +28,11 @@ void cuda_host_fail_allocation(unsigned n);
  * Without a call: one device of capability 9.0, driver 13.0. */
 void cuda_host_set_device(int count, int major, int minor, int driver);
 
+/* The library that is loaded as cuBLASLt; NULL: this program, which has it (cublas.cc). Without a call:
+ * CUDA_HOST_CUBLAS, or this program. */
+void cuda_host_set_cublas(const char *name);
+const char *cuda_host_cublas(void);
+
 /* Host code that follows a device pointer ends with a message. Without a call: when CUDA_HOST_GUARD is in the
  * environment. Not under the sanitizers, whose allocator has no such pages. */
 void cuda_host_guard(bool on);

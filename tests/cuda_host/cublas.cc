@@ -3,6 +3,7 @@
 #include "cublasLt.h"
 
 #include <cblas.h>
+#include <cstdlib>
 #include <vector>
 
 #include "base/dtype.h"
@@ -15,6 +16,20 @@ struct cublas_handle_t {
 
 static const cuda_host::site_t HERE = {"cuBLAS", 0};
 
+/* ---- where it is ---------------------------------------------------------------------------------------------- */
+static const char *library;
+static bool library_set;
+
+void cuda_host_set_cublas(const char *name) {
+    library = name;
+    library_set = true;
+}
+
+const char *cuda_host_cublas() {
+    return library_set ? library : getenv("CUDA_HOST_CUBLAS");
+}
+
+/* ---- what a product is ---------------------------------------------------------------------------------------- */
 cublasStatus_t cublasLtCreate(cublasLtHandle_t *handle) {
     *handle = new cublas_handle_t();
     return CUBLAS_STATUS_SUCCESS;
@@ -29,7 +44,9 @@ const char *cublasLtGetStatusString(cublasStatus_t status) {
     return status == CUBLAS_STATUS_SUCCESS ? "success" : "failure";
 }
 
-cublasStatus_t cublasLtMatmulDescInit(cublasLtMatmulDesc_t d, cublasComputeType_t compute, cudaDataType_t scale) {
+cublasStatus_t cublasLtMatmulDescInit_internal(cublasLtMatmulDesc_t d, size_t size, cublasComputeType_t compute,
+                                               cudaDataType_t scale) {
+    if (size != sizeof *d) return CUBLAS_STATUS_INVALID_VALUE;
     if (compute != CUBLAS_COMPUTE_32F || scale != CUDA_R_32F) return CUBLAS_STATUS_NOT_SUPPORTED;
     *d = {CUBLAS_OP_N, CUBLAS_OP_N};
     return CUBLAS_STATUS_SUCCESS;
@@ -43,8 +60,9 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cublasLtMa
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatrixLayoutInit(cublasLtMatrixLayout_t m, cudaDataType_t type, uint64_t rows, uint64_t cols,
-                                        int64_t ld) {
+cublasStatus_t cublasLtMatrixLayoutInit_internal(cublasLtMatrixLayout_t m, size_t size, cudaDataType_t type,
+                                                 uint64_t rows, uint64_t cols, int64_t ld) {
+    if (size != sizeof *m) return CUBLAS_STATUS_INVALID_VALUE;
     *m = {type, rows, cols, ld};
     return CUBLAS_STATUS_SUCCESS;
 }

@@ -31,8 +31,9 @@ function(add_cuda_host suffix)
   add_library(cuda_host${suffix} INTERFACE)
   target_sources(cuda_host${suffix} INTERFACE $<TARGET_OBJECTS:cuda_host_emulator${suffix}>
     $<TARGET_OBJECTS:cuda_host_kernels${suffix}> $<TARGET_OBJECTS:cuda_host_backend>)
-  target_link_libraries(cuda_host${suffix} INTERFACE qlora)
-  target_link_options(cuda_host${suffix} INTERFACE -fsanitize=alignment ${ARGN})
+  target_link_libraries(cuda_host${suffix} INTERFACE qlora ${CMAKE_DL_LIBS})
+  # -rdynamic: the backend looks for cuBLASLt in the program.
+  target_link_options(cuda_host${suffix} INTERFACE -rdynamic -fsanitize=alignment ${ARGN})
 
   add_executable(cuda_host_faults${suffix} $<TARGET_OBJECTS:cuda_host_emulator${suffix}>
     $<TARGET_OBJECTS:cuda_host_fault_kernels${suffix}>)
