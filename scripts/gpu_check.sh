@@ -180,6 +180,13 @@ main() {
         --what gemm,attention,step,profile
     stage "Llama-2-70B, 2 x 2048" 60 bench llama-2-70b-2048 llama-2-70b --length 2048 --tokens 4096 --steps 2 \
         --what attention,step,profile
+    # What must fit: a 70B shape on a card of 48 GB and, its weights paged, of 24 GB; an 8B shape on one of 8 GB.
+    stage "Llama-2-70B, 1 x 2048, r 64, under 46 GiB" 60 bench llama-2-70b-46gib llama-2-70b --length 2048 --batch 1 \
+        --rank 64 --memory-limit 46GiB --steps 1 --what step
+    stage "Llama-2-70B, 1 x 2048, r 64, under 22 GiB" 60 bench llama-2-70b-22gib llama-2-70b --length 2048 --batch 1 \
+        --rank 64 --memory-limit 22GiB --steps 1 --what step
+    stage "Llama-3-8B, 1 x 2048, under 7 GiB" 40 bench llama-3-8b-7gib llama-3-8b --length 2048 --batch 1 \
+        --memory-limit 7GiB --steps 3 --what step
 }
 
 # One JSON: the stages, and what each call of bench found.
