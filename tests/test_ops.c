@@ -37,8 +37,10 @@ static backend_t *open_cpu(dtype_t act, const column_t *column) {
 }
 
 /* A BF16 value near the middle of two may round either way: a few in a thousand differ, by 2^-8 of themselves;
- * in attn_bwd the output of the forward, which differs so, is an input. */
-static const double tolerance[] = {[DT_F32] = 1e-11, [DT_BF16] = 1e-5};
+ * in attn_bwd the output of the forward, which differs so, is an input.
+ * F32: where the compiler uses no vector lanes (-O1), the 4104 squares under a norm are added one after another in
+ * fp32, and the sum's rounding was 3.2e-6 of it (1.05e-11 as NMSE). */
+static const double tolerance[] = {[DT_F32] = 2e-11, [DT_BF16] = 1e-5};
 
 static double mean_square(const float *x, size_t n) {
     double s = 0;
