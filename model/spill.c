@@ -31,18 +31,30 @@ static int map_file(spill_t *s, const char *path, int fd, err_t *err) {
     return 0;
 }
 
-static int open_file(spill_t *s, const char *dir, err_t *err) {
+/* A new file without a name; -1 with an error. */
+static int make_file(const char *dir, err_t *err) {
     char *path = path_join(dir, ".qlora-spill-XXXXXX");
-    int fd = mkstemp(path), rc;
-    if (fd < 0) {
-        rc = err_set(err, errno == ENOENT || errno == ENOTDIR ? ERR_USAGE : ERR_FAILED,
-                     "device.spill: cannot make a file in %s: %s", dir, strerror(errno));
-    } else {
-        unlink(path);
-        rc = map_file(s, dir, fd, err);
-        close(fd);
-    }
+    int fd = mkstemp(path);
+    if (fd >= 0) unlink(path);
+    else err_set(err, ERR_USAGE, "device.spill: %s: cannot make a file there: %s; expected a directory to write to", dir,
+                 strerror(errno));
     free(path);
+    return fd;
+}
+
+int spill_check(const char *dir, err_t *err) {
+    if (!path_is_dir(dir)) return err_set(err, ERR_USAGE, "device.spill: %s: expected a directory", dir);
+    int fd = make_file(dir, err);
+    if (fd < 0) return err->code;
+    close(fd);
+    return 0;
+}
+
+static int open_file(spill_t *s, const char *dir, err_t *err) {
+    int fd = make_file(dir, err);
+    if (fd < 0) return err->code;
+    int rc = map_file(s, dir, fd, err);
+    close(fd);
     return rc;
 }
 

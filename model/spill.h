@@ -16,6 +16,8 @@ typedef struct {
 /* dir: the file is made there, nameless, and goes with the process however that ends; NULL: memory. ERR_FAILED with the
  * figures when the memory or the disk has not got so many bytes. */
 int spill_open(spill_t *s, backend_t *be, const char *dir, size_t bytes, err_t *err);
+/* Whether files can be made in the directory: before anything else is begun. */
+int spill_check(const char *dir, err_t *err);
 void spill_close(spill_t *s); /* a zeroed one is fine */
 
 #endif

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/json.h"
@@ -239,7 +240,18 @@ static json_t *describe_device(backend_t *be) {
                      "total_bytes", (json_int_t)total);
 }
 
+/* Before anything is measured; the figures that the file has from before stay until there are new ones. */
+static int check_json_path(const char *path, err_t *err) {
+    char *dir = path_dirname(path);
+    int rc = 0;
+    if (path_is_dir(path) || !path_is_dir(dir) || access(dir, W_OK) != 0)
+        rc = err_set(err, ERR_USAGE, "--json: %s: cannot be written; expected a file in a directory to write to", path);
+    free(dir);
+    return rc;
+}
+
 static int bench_all(const bench_t *b, backend_t *be, err_t *err) {
+    if (b->json_path && check_json_path(b->json_path, err)) return err->code;
     int rc = 0, worst = 0;
     double copy = 0;
     json_t *root = describe_device(be), *runs = json_array();
@@ -250,13 +262,11 @@ static int bench_all(const bench_t *b, backend_t *be, err_t *err) {
         if (rc == 0) json_object_set_new(root, "copy_gb_per_s", json_real(1e-9 * copy));
         if (rc == 0) log_info("copy      %.1f GB/s (read and written)", 1e-9 * copy);
     }
-    /* At once, so that a path that cannot be written is known, and after each run, so that one that is cut short has
-     * left what it found. */
-    if (rc == 0 && b->json_path) rc = json_write(b->json_path, root, err);
     for (size_t i = 0; rc == 0 && i < b->n_models; i++)
         for (size_t k = 0; rc == 0 && k < b->n_lengths; k++) {
             int failed = bench_one(b, be, b->models[i], &b->shapes[i], b->lengths[k], copy, runs);
             if (failed) worst = failed;
+            /* After each, so that one that is cut short has left what it found. */
             if (b->json_path) rc = json_write(b->json_path, root, err);
         }
     json_decref(root);

@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "model/known_models.h"
 #include "model/outline.h"
 #include "trainer/config_schema.h"
 #include "trainer/options.h"
@@ -234,9 +235,19 @@ static int check_training_paths(const loader_t *l) {
     return need_dir(l, "training", "resume_from_checkpoint", c->training.resume);
 }
 
+/* A plan serves without weights too, of what it knows by name. */
+static int unknown_model(const loader_t *l) {
+    char *names = known_model_names();
+    key_error(l, "model", "path", "%.300s: %s; expected an existing path, or for a plan one of %s", l->c->model.path,
+              strerror(ENOENT), names);
+    free(names);
+    return l->err->code;
+}
+
 static int check_paths(const loader_t *l, config_use_t use) {
     const config_t *c = l->c;
     if (use == CONFIG_PLAN && outline_only(c->model.path)) return 0;
+    if (use == CONFIG_PLAN && !path_exists(c->model.path)) return unknown_model(l);
     if (need_existing(l, "model", "path", c->model.path)) return l->err->code;
     if (need_dir(l, "lora", "init", c->lora.init)) return l->err->code;
     if (use <= CONFIG_PLAN && check_training_paths(l)) return l->err->code;

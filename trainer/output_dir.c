@@ -101,14 +101,20 @@ static bool has_rows(const char *metrics) {
     return len > 0;
 }
 
-/* The run that the directory belongs to, if any. */
-static int claim(output_dir_t *o, const run_identity_t *id, err_t *err) {
-    char *path = path_join(o->dir, "run.json"), *metrics = path_join(o->dir, "metrics.jsonl");
+/* Whether a run has got anywhere in the directory. */
+static bool is_occupied(const char *dir) {
+    char *metrics = path_join(dir, "metrics.jsonl");
+    bool occupied = checkpoint_any(dir) || has_rows(metrics);
+    free(metrics);
+    return occupied;
+}
+
+/* Whether what occupies the directory is this run. */
+static int check_occupant(output_dir_t *o, const run_identity_t *id, err_t *err) {
+    char *path = path_join(o->dir, "run.json");
     json_t *j = NULL;
     int rc = 0;
-    if (!checkpoint_any(o->dir) && !has_rows(metrics)) {
-        rc = write_run(o, id, err);
-    } else if (path_exists(path)) {
+    if (path_exists(path)) {
         rc = json_file(path, &j, err);
         if (rc == 0) rc = check_run(o, j, path, id, err);
     } else {
@@ -117,7 +123,17 @@ static int claim(output_dir_t *o, const run_identity_t *id, err_t *err) {
     }
     json_decref(j);
     free(path);
-    free(metrics);
+    return rc;
+}
+
+static int claim(output_dir_t *o, const run_identity_t *id, err_t *err) {
+    return is_occupied(o->dir) ? check_occupant(o, id, err) : write_run(o, id, err);
+}
+
+int output_dir_check(const char *dir, const run_identity_t *id, err_t *err) {
+    output_dir_t o = {.dir = xstrdup(dir), .lock = -1};
+    int rc = is_occupied(dir) ? check_occupant(&o, id, err) : 0;
+    free(o.dir);
     return rc;
 }
 

@@ -27,6 +27,8 @@ typedef struct {
  * neither a checkpoint nor a logged step (its run failed to start) may be claimed anew. ERR_USAGE when another
  * process works on it, or when it holds another run. */
 int output_dir_open(output_dir_t *o, const char *dir, const run_identity_t *id, err_t *err);
+/* Whether the directory is free or belongs to this run: what output_dir_open() would say, but writes nothing. */
+int output_dir_check(const char *dir, const run_identity_t *id, err_t *err);
 int output_dir_finish(output_dir_t *o, const run_identity_t *id, err_t *err);
 void output_dir_close(output_dir_t *o);
 

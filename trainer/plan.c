@@ -218,11 +218,6 @@ static bool would_fit(const question_t *q, const plan_need_t *need) {
     return choose_kept(&other, &layout, q->p->limit) || choose_paged(&other, &layout, q->p->limit);
 }
 
-/* Adds words to the list if that change of the need is one and is enough. */
-static void offer(strbuf_t *b, const question_t *q, bool is_change, const plan_need_t *changed, const char *words) {
-    if (is_change && would_fit(q, changed)) strbuf_addf(b, "%s%s", b->len ? ", or " : "", words);
-}
-
 /* The need with micro-batches cut in `parts`. */
 static plan_need_t cut_need(const plan_need_t *asked, size_t parts) {
     plan_need_t n = *asked;
@@ -233,9 +228,9 @@ static plan_need_t cut_need(const plan_need_t *asked, size_t parts) {
 }
 
 /* The largest micro-batches, of a power of 2 of parts, that fit. */
-static void offer_cut(strbuf_t *b, const question_t *q) {
-    for (size_t parts = 2; parts <= q->need->train_tokens; parts *= 2) {
-        plan_need_t n = cut_need(q->need, parts);
+static void offer_cut(strbuf_t *b, const question_t *q, const plan_need_t *asked) {
+    for (size_t parts = 2; parts <= asked->train_tokens; parts *= 2) {
+        plan_need_t n = cut_need(asked, parts);
         if (!would_fit(q, &n)) continue;
         strbuf_addf(b, "%smicro-batches of at most %zu tokens (lower training.per_device_train_batch_size or "
                     "data.max_length)", b->len ? ", or " : "", n.train_tokens);
@@ -243,34 +238,64 @@ static void offer_cut(strbuf_t *b, const question_t *q) {
     }
 }
 
-/* Each single change that is enough, as a list in words. */
+/* The changes of the config that take less memory and cost only time: in words, and what the need then is. */
+enum { CHANGES = 5 };
+typedef struct {
+    const char *words[CHANGES];
+    plan_need_t need[CHANGES], all; /* with one of them, with all */
+    size_t n;
+} changes_t;
+
+static plan_need_t *add_change(changes_t *c, const plan_need_t *asked, const char *words) {
+    c->words[c->n] = words;
+    c->need[c->n] = *asked;
+    return &c->need[c->n++];
+}
+
+static changes_t changes_of(const plan_need_t *asked) {
+    changes_t c = {.all = *asked};
+    if (asked->checkpointing == TRI_FALSE)
+        add_change(&c, asked, "training.gradient_checkpointing auto")->checkpointing = c.all.checkpointing = TRI_AUTO;
+    if (asked->may_page && !asked->page_optimizer)
+        add_change(&c, asked, "a paged training.optim")->page_optimizer = c.all.page_optimizer = true;
+    if (asked->optimizer == OPTIMIZER_32BIT)
+        add_change(&c, asked, "an 8-bit training.optim")->optimizer = c.all.optimizer = OPTIMIZER_8BIT;
+    if (asked->may_page && !asked->page_weights)
+        add_change(&c, asked, "device.page_weights auto")->page_weights = c.all.page_weights = true;
+    if (!asked->may_page) {
+        plan_need_t *n = add_change(&c, asked, "device.spill to a directory");
+        n->page_optimizer = n->page_weights = c.all.page_optimizer = c.all.page_weights = true;
+    }
+    return c;
+}
+
+/* What would fit: each single change that is enough; where there is none, all of them, with smaller micro-batches if
+ * that takes it too. */
 static char *advice(const question_t *q) {
-    const plan_need_t *asked = q->need;
     strbuf_t b = {0};
-    plan_need_t n = *asked;
-    n.checkpointing = TRI_AUTO;
-    offer(&b, q, asked->checkpointing == TRI_FALSE, &n, "training.gradient_checkpointing auto");
-    n = *asked;
-    n.page_optimizer = true;
-    offer(&b, q, !asked->page_optimizer, &n, "a paged training.optim");
-    n = *asked;
-    n.optimizer = OPTIMIZER_8BIT;
-    offer(&b, q, asked->optimizer == OPTIMIZER_32BIT, &n, "an 8-bit training.optim");
-    n = *asked;
-    n.page_weights = true;
-    offer(&b, q, !asked->page_weights, &n, "device.page_weights auto");
-    offer_cut(&b, q);
+    changes_t c = changes_of(q->need);
+    for (size_t i = 0; i < c.n; i++)
+        if (would_fit(q, &c.need[i])) strbuf_addf(&b, "%s%s", b.len ? ", or " : "", c.words[i]);
+    offer_cut(&b, q, q->need);
+    if (b.len || c.n < 2) return b.p ? b.p : xstrdup("");
+    strbuf_t all = {0};
+    if (!would_fit(q, &c.all)) offer_cut(&all, q, &c.all);
+    if (all.len || would_fit(q, &c.all)) {
+        for (size_t i = 0; i < c.n; i++) strbuf_addf(&b, "%s%s", i ? " and " : "", c.words[i]);
+        if (all.len) strbuf_addf(&b, " and %s", all.p);
+    }
+    free(all.p);
     return b.p ? b.p : xstrdup("");
 }
 
-/* The least limit that would do for the layout that takes the least. */
-static size_t least_limit(const question_t *q) {
-    layout_t layout = q->p->layout;
-    layout.n_homes = SIZE_MAX;
-    taken_t all = take(q, &layout);
+/* The least limit that would do, and how many optimizer pages are at home then. */
+static size_t least_limit(const question_t *q, layout_t *layout) {
+    layout->n_homes = SIZE_MAX;
+    taken_t all = take(q, layout);
     if (!q->need->page_optimizer) return top_of(&all) + all.homes;
-    layout.n_homes = 0;
-    taken_t none = take(q, &layout);
+    layout->n_homes = 0;
+    taken_t none = take(q, layout);
+    if (all.update < none.update) layout->n_homes = SIZE_MAX;
     return most(top_of(&all), all.update < none.update ? all.update : none.update);
 }
 
@@ -281,12 +306,12 @@ static int does_not_fit(const question_t *q, err_t *err) {
                        "MiB", mib(p->total), mib(p->limit));
     char *fitting = advice(q), paged[80] = "";
     if (q->need->page_optimizer || q->need->page_weights) /* rounded up: whoever sets it gets what fits */
-        snprintf(paged, sizeof paged, ", %.1f MiB with all the paging that the config allows",
-                 mib(least_limit(q)) + 0.05);
+        snprintf(paged, sizeof paged, ", %.1f MiB with all the paging that the config allows", mib(p->total) + 0.05);
     err_set(err, ERR_USAGE, "the run does not fit: it needs %.1f MiB with every block recomputed (%.1f MiB with none) "
             "for micro-batches of up to %zu tokens%s, and device.memory_limit leaves %.1f MiB; %s%s",
             mib(p->total_recompute_all), mib(p->total_keep_all), q->need->train_tokens, paged, mib(p->limit),
-            *fitting ? "it would fit with " : "no smaller micro-batch fits: expected a larger limit or a smaller model",
+            *fitting ? "it would fit with "
+                     : "expected a larger limit, a lower lora.r or a smaller model: smaller micro-batches are not enough",
             fitting);
     free(fitting);
     return err->code;
@@ -305,6 +330,7 @@ int plan_make(plan_t *p, model_t *m, lora_t *lora, const plan_need_t *need, size
     bool ok = training ? choose_kept(&q, &layout, limit) : fits(&q, &layout, limit);
     if (!ok) ok = choose_paged(&q, &layout, limit);
     if (ok && training) choose_cached(&q, &layout, limit);
+    if (!ok) p->total = least_limit(&q, &layout);
     fill_in(&q, &layout);
     return ok ? 0 : does_not_fit(&q, err);
 }

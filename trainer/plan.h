@@ -16,6 +16,7 @@ typedef struct {
     size_t cache;                   /* positions of a key/value cache; 0: no generation */
     size_t micro_batches;           /* of an optimizer step */
     optimizer_kind_t optimizer;     /* of the training */
+    bool may_page;                  /* what leaves the device makes room; only the advice asks */
     bool page_optimizer;            /* optimizer state may leave the device */
     bool page_weights;              /* frozen weights may be kept in host memory */
     bool cache_weights;             /* dequantized weights may be kept, where there is room for all else */

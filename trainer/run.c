@@ -64,15 +64,9 @@ int run_open_data(run_t *run, bool load_train, bool load_eval, err_t *err) {
     return 0;
 }
 
-/* A wrong path is told even where nothing has to be paged yet. */
-static int check_spill(const config_t *c, err_t *err) {
-    const char *dir = c->device.spill;
-    return dir && !path_is_dir(dir) ? err_set(err, ERR_USAGE, "device.spill: %s: expected a directory", dir) : 0;
-}
-
 int run_open(run_t *run, bool load_train, bool load_eval, bool need_chat, err_t *err) {
     const config_t *c = &run->config;
-    if (check_spill(c, err) || model_source_open(c->model.path, &run->src, err)) return err->code;
+    if ((c->device.spill && spill_check(c->device.spill, err)) || model_source_open(c->model.path, &run->src, err)) return err->code;
     if (backend_open(c->device.backend, compute_dtype(c), c->device.threads, &run->be, err)) return err->code;
     if (need_chat && (open_tokenizer(run, err) || find_template(run, err))) return err->code;
     return run_open_data(run, load_train, load_eval, err);
@@ -165,6 +159,7 @@ int run_plan(run_t *run, err_t *err) {
     plan_need_t *need = &run->need;
     need->checkpointing = c->training.gradient_checkpointing;
     need->micro_batches = c->training.accumulation;
+    need->may_page = may_page(run);
     need->page_optimizer = may_page(run) && config_pages_optimizer(c);
     need->page_weights = may_page(run) && c->device.page_weights;
     /* Where memory is the host's, others have a use for it; and a CPU dequantizes in no time beside its products. */

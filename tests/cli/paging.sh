@@ -52,6 +52,16 @@ expect 2 "$QLORA_TRAIN" config.yaml device.memory_limit=$((all - state)) device.
     training.gradient_checkpointing=false training.output_dir="$PWD/nowhere"
 grep -q "device.spill" err.txt || { cat err.txt; fail "the error does not name device.spill"; }
 
+expect 2 "$QLORA_TRAIN" config.yaml device.memory_limit=$((all - state)) device.spill=/proc \
+    training.gradient_checkpointing=false training.output_dir="$PWD/nowhere"
+[ ! -e nowhere ] || fail "a run without a place to spill to wrote something"
+
+# A plan refuses what the run would: here a directory that has another run.
+expect 2 "$QLORA_TRAIN" plan config.yaml training.output_dir="$PWD/share50" training.learning_rate=1e-4
+grep -q "training.learning_rate" err.txt || { cat err.txt; fail "the plan does not say what differs"; }
+expect 2 "$QLORA_TRAIN" plan config.yaml model.path=Some-Other-7B
+grep -q "llama-2-7b" err.txt || { cat err.txt; fail "the models that a plan knows are not named"; }
+
 # Killed while pages are away, and resumed: every row as in the run that was not.
 short="training.gradient_checkpointing=false device.memory_limit=$((all - state / 2))"
 "$QLORA_TRAIN" config.yaml training.output_dir="$PWD/killed" $short >out.txt 2>err.txt &
