@@ -169,7 +169,8 @@ static bench_spec_t spec_of(const bench_t *b, backend_t *be, size_t length) {
     return (bench_spec_t){.rows = rows ? rows : 1, .length = length, .rank = b->config.lora.r,
                           .quant = b->config.quantization.quant_type,
                           .double_quant = b->config.quantization.quant_type != QUANT_NONE,
-                          .checkpointing = b->config.training.gradient_checkpointing, .limit = run_memory_limit(&b->config, be),
+                          .checkpointing = b->config.training.gradient_checkpointing,
+                          .limit = run_memory_limit(&b->config, be),
                           .paging = !be->unified || b->config.device.memory_limit,
                           .cache = !be->unified && b->config.device.cache_weights};
 }

@@ -69,6 +69,9 @@ static const card_t cards[] = {
 #define CARD_RESERVE ((size_t)1 << 30) /* driver, kernels, cuBLAS: not of the pool */
 #define CARD_SHARE 0.6                 /* of the stated rate: what well-tuned training reaches */
 
+/* Of a micro-batch that no data bounds; what a card holds is far below, and sums of bytes stay far from overflow. */
+#define OUTLINE_MAX_TOKENS ((size_t)1 << 32)
+
 /* A model, adapters and needs without files behind them. */
 typedef struct {
     const config_t *config;
@@ -87,8 +90,8 @@ static void outline_open(outline_t *o, const config_t *c, const model_config_t *
     o->need = (plan_need_t){.train_tokens = tokens, .train_seg = c->data.max_length,
                             .micro_batches = c->training.accumulation,
                             .optimizer = prepare_optimizer_kind(c->training.optim),
-                            .may_page = true, .page_optimizer = config_pages_optimizer(c), .page_weights = c->device.page_weights,
-                            .cache_weights = c->device.cache_weights,
+                            .may_page = true, .page_optimizer = config_pages_optimizer(c),
+                            .page_weights = c->device.page_weights, .cache_weights = c->device.cache_weights,
                             .checkpointing = c->training.gradient_checkpointing};
     if (c->data.eval && c->training.eval_steps) {
         o->need.eval_tokens = tokens;
@@ -154,6 +157,10 @@ static void print_needs(outline_t *o, const char *name) {
 static int plan_outline(const config_t *c, err_t *err) {
     model_config_t shape;
     char *name;
+    if (c->training.batch_size > OUTLINE_MAX_TOKENS / c->data.max_length)
+        return err_set(err, ERR_USAGE, "training.per_device_train_batch_size: %zu rows of data.max_length %zu are more "
+                       "than %zu tokens; expected less", c->training.batch_size, c->data.max_length,
+                       OUTLINE_MAX_TOKENS);
     if (outline_read(c->model.path, &shape, &name, err)) return err->code;
     backend_t be = backend_outline_cuda(c->quantization.compute_dtype == COMPUTE_F32 ? DT_F32 : DT_BF16);
     outline_t o;
@@ -167,7 +174,7 @@ static int plan_outline(const config_t *c, err_t *err) {
     }
     if (c->device.memory_limit) {
         card_t limited = cards[sizeof cards / sizeof *cards - 1];
-        limited.name = "memory_limit";
+        limited.name = "memory_limit, H200";
         rc = plan_card(&o, &limited, c->device.memory_limit, err);
     }
     outline_close(&o);

@@ -66,7 +66,9 @@ int run_open_data(run_t *run, bool load_train, bool load_eval, err_t *err) {
 
 int run_open(run_t *run, bool load_train, bool load_eval, bool need_chat, err_t *err) {
     const config_t *c = &run->config;
-    if ((c->device.spill && spill_check(c->device.spill, err)) || model_source_open(c->model.path, &run->src, err)) return err->code;
+    /* A wrong path is told even where nothing has to be paged yet. */
+    if (c->device.spill && spill_check(c->device.spill, err)) return err->code;
+    if (model_source_open(c->model.path, &run->src, err)) return err->code;
     if (backend_open(c->device.backend, compute_dtype(c), c->device.threads, &run->be, err)) return err->code;
     if (need_chat && (open_tokenizer(run, err) || find_template(run, err))) return err->code;
     return run_open_data(run, load_train, load_eval, err);
