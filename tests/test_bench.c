@@ -137,6 +137,8 @@ static void test_refusals(void **state) {
         {{"smollm2-135m", "--steps", "0"}, "--steps: got \"0\"; expected a whole number from 1 to 10000"},
         {{"smollm2-135m", "--what", "step,gem"}, "--what: got \"step,gem\"; expected some of copy, dequant, gemm"},
         {{"smollm2-135m", "--backend", "gpu"}, "device.backend: got \"gpu\"; expected"},
+        {{"smollm2-135m", "--tokens", "100"}, "--tokens: 100 is no whole number of rows of 1024"},
+        {{"smollm2-135m", "--layers", "31"}, "--layers: got 31; smollm2-135m has 30"},
         {{"smollm2-135m", "--rank", "0"}, "lora.r: got \"0\"; expected"},
         {{"smollm2-135m", "--batchs", "2"}, "unknown option --batchs; did you mean --batch?"},
         {{"smollm2-135m", "--memory-limit", "4GB"}, "did you mean 4GiB?"},

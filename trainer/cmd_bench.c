@@ -141,6 +141,10 @@ static int parse(int argc, char **argv, bench_t *b, bool *want_help, err_t *err)
         (tokens && read_count("tokens", tokens, strlen(tokens), 2, (size_t)1 << 24, &b->tokens, err)) ||
         (layers && read_count("layers", layers, strlen(layers), 1, 4096, &b->layers, err)))
         return err->code;
+    for (size_t i = 0; b->tokens && i < b->n_lengths; i++)
+        if (b->tokens % b->lengths[i])
+            return err_set(err, ERR_USAGE, "command line: --tokens: %zu is no whole number of rows of %zu; expected a "
+                           "multiple of --length", b->tokens, b->lengths[i]);
     return 0;
 }
 
@@ -166,7 +170,7 @@ static int find_shape(const char *model, model_config_t *c, err_t *err) {
 
 static bench_spec_t spec_of(const bench_t *b, backend_t *be, size_t length) {
     size_t rows = b->tokens ? b->tokens / length : b->config.training.batch_size;
-    return (bench_spec_t){.rows = rows ? rows : 1, .length = length, .rank = b->config.lora.r,
+    return (bench_spec_t){.rows = rows, .length = length, .rank = b->config.lora.r,
                           .quant = b->config.quantization.quant_type,
                           .double_quant = b->config.quantization.quant_type != QUANT_NONE,
                           .checkpointing = b->config.training.gradient_checkpointing,
@@ -279,8 +283,12 @@ static int bench(bench_t *b, err_t *err) {
     dtype_t act = compute == COMPUTE_BF16 ? DT_BF16 : compute == COMPUTE_F32 ? DT_F32 : DT_COUNT;
     backend_t *be;
     /* A misspelt name is known before the first minute of measuring. */
-    for (size_t i = 0; i < b->n_models; i++)
+    for (size_t i = 0; i < b->n_models; i++) {
         if (find_shape(b->models[i], &b->shapes[i], err)) return err->code;
+        if (b->layers > b->shapes[i].layers)
+            return err_set(err, ERR_USAGE, "command line: --layers: got %zu; %s has %zu", b->layers, b->models[i],
+                           b->shapes[i].layers);
+    }
     if (backend_open(b->config.device.backend, act, b->config.device.threads, &be, err)) return err->code;
     int rc = bench_all(b, be, err);
     be->close(be);
