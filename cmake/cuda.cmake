@@ -10,13 +10,18 @@ if(QLORA_CUDA STREQUAL "OFF")
 endif()
 
 find_package(CUDAToolkit 12.0 QUIET)
+# cuBLASLt is loaded, not linked (cuda/cublas.h): the build needs its header; where its library is helps to find it.
+find_path(CUBLASLT_INCLUDE_DIR cublasLt.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+find_file(CUBLASLT_LIBRARY NAMES libcublasLt.so.${CUDAToolkit_VERSION_MAJOR} libcublasLt.so
+  HINTS ${CUDAToolkit_LIBRARY_DIR} PATH_SUFFIXES lib64 lib)
+mark_as_advanced(CUBLASLT_INCLUDE_DIR CUBLASLT_LIBRARY)
 set(missing "")
 if(NOT CUDAToolkit_FOUND)
   set(missing "no CUDA toolkit of version 12 or newer was found (CUDAToolkit_ROOT says where one is)")
 elseif(NOT EXISTS "${CUDAToolkit_NVCC_EXECUTABLE}")
   set(missing "the CUDA toolkit in ${CUDAToolkit_TARGET_DIR} has no nvcc")
-elseif(NOT TARGET CUDA::cublasLt)
-  set(missing "the CUDA toolkit in ${CUDAToolkit_TARGET_DIR} has no cuBLAS")
+elseif(NOT CUBLASLT_INCLUDE_DIR)
+  set(missing "the CUDA toolkit in ${CUDAToolkit_TARGET_DIR} has no cublasLt.h")
 endif()
 if(missing)
   if(QLORA_CUDA STREQUAL "ON")
@@ -50,10 +55,12 @@ function(add_cuda_backend target)
   endif()
   target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:${options}>")
   set_property(SOURCE ${CMAKE_SOURCE_DIR}/model/backend.c APPEND PROPERTY COMPILE_DEFINITIONS QLORA_CUDA)
-  # cuBLASLt is loaded, not linked: cuda/cublas.h.
-  get_target_property(cublas CUDA::cublasLt IMPORTED_LOCATION)
-  get_filename_component(cublas ${cublas} DIRECTORY)
-  set_property(SOURCE ${CMAKE_SOURCE_DIR}/cuda/cublas.cu APPEND PROPERTY COMPILE_DEFINITIONS
-    CUBLAS_DIRECTORY="${cublas}")
+  set_property(SOURCE ${CMAKE_SOURCE_DIR}/cuda/gemm_cublas.cu ${CMAKE_SOURCE_DIR}/cuda/cublas.cu APPEND PROPERTY
+    INCLUDE_DIRECTORIES ${CUBLASLT_INCLUDE_DIR})
+  if(CUBLASLT_LIBRARY)
+    get_filename_component(directory ${CUBLASLT_LIBRARY} DIRECTORY)
+    set_property(SOURCE ${CMAKE_SOURCE_DIR}/cuda/cublas.cu APPEND PROPERTY COMPILE_DEFINITIONS
+      CUBLAS_DIRECTORY="${directory}")
+  endif()
   target_link_libraries(${target} PUBLIC CUDA::cudart_static ${CMAKE_DL_LIBS})
 endfunction()
