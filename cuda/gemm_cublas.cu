@@ -39,9 +39,10 @@ static void blas_check(cublasStatus_t status, const char *what, int line) {
     _Exit(ERR_FAILED);
 }
 
+/* Up to 64 bytes, which all memory has: an operand's place in the pool does not change the choice, so nor the bits. */
 static uint8_t alignment(const void *p) {
     uint8_t n = 0;
-    while (n < 8 && ((uintptr_t)p >> n & 1) == 0) n++;
+    while (n < 6 && ((uintptr_t)p >> n & 1) == 0) n++;
     return n;
 }
 
@@ -80,25 +81,39 @@ static void set_preference(cublasLtMatmulPreference_t p, cublasLtMatmulPreferenc
     BLAS_CHECK(lib.cublasLtMatmulPreferenceSetAttribute(p, attribute, value, size));
 }
 
+/* The first algorithm that the heuristic names under these ways to add the parts of a split K; false: none. */
+static bool ask(blas_t *blas, choice_t *e, cublasLtMatmulPreference_t p, uint32_t reductions) {
+    cublasLtMatmulHeuristicResult_t best;
+    int n = 0;
+    set_preference(p, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reductions, sizeof reductions);
+    cublasStatus_t status = lib.cublasLtMatmulAlgoGetHeuristic(blas->handle, &e->product, &e->b, &e->a, &e->c, &e->c, p,
+                                                               1, &best, &n);
+    if (status == CUBLAS_STATUS_NOT_SUPPORTED || (status == CUBLAS_STATUS_SUCCESS && n == 0)) return false;
+    BLAS_CHECK(status);
+    BLAS_CHECK(best.state);
+    e->algorithm = best.algo;
+    return true;
+}
+
 static void choose(blas_t *blas, choice_t *e) {
     const shape_t *s = &e->shape;
     cublasLtMatmulPreference_t p;
     BLAS_CHECK(lib.cublasLtMatmulPreferenceCreate(&p));
-    /* Where K is split, the parts are added in fp32, whatever the type of C. */
-    uint32_t reduction = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     uint32_t a = 1u << s->b_align, b = 1u << s->a_align, c = 1u << s->c_align;
-    set_preference(p, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reduction, sizeof reduction);
     set_preference(p, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &s->workspace, sizeof s->workspace);
     set_preference(p, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &a, sizeof a);
     set_preference(p, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &b, sizeof b);
     set_preference(p, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &c, sizeof c);
     set_preference(p, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &c, sizeof c);
-    cublasLtMatmulHeuristicResult_t best;
-    int n = 0;
-    BLAS_CHECK(lib.cublasLtMatmulAlgoGetHeuristic(blas->handle, &e->product, &e->b, &e->a, &e->c, &e->c, p, 1, &best,
-                                                  &n));
-    CHECK(n == 1 && best.state == CUBLAS_STATUS_SUCCESS); /* there is one for every shape of these types */
-    e->algorithm = best.algo;
+    /* The parts are best added in fp32, whatever the type of C; never by atomics, whose order is chance. */
+    const uint32_t exact = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+    if (!ask(blas, e, p, exact) && !ask(blas, e, p, exact | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE)) {
+        fprintf(stderr, "cuBLAS has no algorithm for a product of %llu x %llu x %llu, rows %llu, %llu, %llu apart\n",
+                (unsigned long long)s->M, (unsigned long long)s->N, (unsigned long long)s->K,
+                (unsigned long long)s->lda, (unsigned long long)s->ldb, (unsigned long long)s->ldc);
+        fflush(stderr);
+        _Exit(ERR_FAILED);
+    }
     BLAS_CHECK(lib.cublasLtMatmulPreferenceDestroy(p));
 }
 
