@@ -22,7 +22,7 @@ HOSTDEV uint64_t rng_fold(uint64_t key, uint64_t word) {
 
 /* Uniform in [0, 1), 24 bits. */
 HOSTDEV float rng_uniform(uint64_t key, uint64_t counter) {
-    return (float)(rng_fold(key, counter) >> 40) * (1.0f / 16777216.0f);
+    return (float)(uint32_t)(rng_fold(key, counter) >> 40) * (1.0f / 16777216.0f); /* 32 bits: cheaper on a GPU */
 }
 
 #endif

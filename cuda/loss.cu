@@ -85,9 +85,9 @@ ce_loss_kernel(A *logits, float *row_loss, const int32_t *labels, size_t V, bool
     if (!want_grad) return;
     float factor = scale / s.sum;
     /* Backwards: what was read last is the likeliest to be in the cache. */
-    size_t rounds = cut.pieces > threadIdx.x ? (cut.pieces - threadIdx.x - 1) / blockDim.x + 1 : 0;
+    unsigned pieces = (unsigned)cut.pieces, rounds = (pieces + blockDim.x - 1 - threadIdx.x) / blockDim.x;
     while (rounds-- > 0) {
-        size_t i = cut.first + (threadIdx.x + rounds * blockDim.x) * N;
+        size_t i = cut.first + (threadIdx.x + (size_t)rounds * blockDim.x) * N;
         vec_load(v, row + i);
         gradient(v, s.max, factor, scale, i, label);
         vec_store(row + i, v);
@@ -103,7 +103,7 @@ ce_loss_kernel(A *logits, float *row_loss, const int32_t *labels, size_t V, bool
 static void ce_loss(backend_t *be, void *logits, float *row_loss, const int32_t *labels, size_t R, size_t V,
                     bool want_grad, float grad_scale) {
     if (R == 0) return;
-    CHECK(V > 0);
+    CHECK(V > 0 && V <= INT32_MAX);
     by_lanes(be->act, true, [&](auto lanes) {
         using A = typename decltype(lanes)::type;
         constexpr int N = decltype(lanes)::N;
