@@ -2,6 +2,8 @@
 #ifndef CPU_ACT_H
 #define CPU_ACT_H
 
+#include <string.h>
+
 #include "base/dtype.h"
 
 static inline float act_get(const void *p, dtype_t type, size_t i) {
@@ -19,6 +21,11 @@ static inline void *act_at(void *p, dtype_t type, size_t i) {
 }
 static inline const void *act_at_const(const void *p, dtype_t type, size_t i) {
     return (const char *)p + i * dtype_size(type);
+}
+
+/* n elements of x from element `from` on, to y from `at` on. */
+static inline void act_copy(void *y, size_t at, const void *x, size_t from, size_t n, dtype_t type) {
+    memcpy(act_at(y, type, at), act_at_const(x, type, from), n * dtype_size(type));
 }
 
 #endif

@@ -74,7 +74,7 @@ static void cpu_mem_info(backend_t *be, size_t *free_bytes, size_t *total_bytes)
 static size_t cpu_workspace_bytes(backend_t *be, const workspace_need_t *need) {
     size_t sizes[] = {
         tuned_gemm_floats(),
-        tuned_weight_floats(be, need),
+        tuned_linear_floats(be, need),
         tuned_attention_floats(be, need),
     };
     size_t most = 0;
@@ -91,6 +91,7 @@ static void tuned_ops(backend_t *be) {
     be->workspace_bytes = cpu_workspace_bytes;
     tuned_gemm_ops(be);
     tuned_weight_ops(be);
+    tuned_linear_ops(be);
     tuned_row_ops(be);
     tuned_attention_ops(be);
     tuned_optimizer_ops(be);
@@ -123,6 +124,7 @@ int backend_open_cpu(dtype_t act, int threads, bool reference, backend_t **out, 
         .workspace_bytes = ref_workspace_bytes,
     };
     ref_matrix_ops(be);
+    ref_linear_ops(be);
     ref_row_ops(be);
     ref_attention_ops(be);
     ref_optimizer_ops(be);

@@ -136,7 +136,7 @@ typedef struct {
 
 static void fwd_tile(const backend_t *be, const fwd_t *f, size_t s, size_t head, size_t q0, float *scratch) {
     const attn_shape_t *shape = f->shape;
-    size_t D = shape->D, q_stride = shape->Hq * D, kv_stride = shape->Hkv * D;
+    size_t D = shape->D, kv_stride = shape->ld_kv;
     size_t n_q = (size_t)(f->seg->q_off[s + 1] - f->seg->q_off[s]), n_kv = (size_t)f->seg->kv_len[s];
     size_t n = min(TILE_Q, n_q - q0), t0 = (size_t)f->seg->q_off[s] + q0;
     size_t kv_head = head / (shape->Hq / shape->Hkv);
@@ -154,7 +154,7 @@ static void fwd_tile(const backend_t *be, const fwd_t *f, size_t s, size_t head,
         st.sum[i] = 0;
     }
     memset(st.out, 0, sizeof(float) * n * D);
-    rows_t q = rows_load(be, f->q, t0 * q_stride + head * D, q_stride, n, D, wide_q);
+    rows_t q = rows_load(be, f->q, t0 * shape->ld_q + head * D, shape->ld_q, n, D, wide_q);
     for (size_t k0 = seen[0].first; k0 < seen[n - 1].end; k0 += TILE_KV) {
         size_t keys = min(TILE_KV, seen[n - 1].end - k0);
         size_t at = ((size_t)f->seg->kv_off[s] + k0) * kv_stride + kv_head * D;
@@ -166,7 +166,7 @@ static void fwd_tile(const backend_t *be, const fwd_t *f, size_t s, size_t head,
     }
     for (size_t i = 0; i < n; i++) {
         cpu_kernels(be)->scale(st.out + i * D, D, 1.0f / st.sum[i]);
-        void *o = act_at(f->o, be->act, (t0 + i) * q_stride + head * D);
+        void *o = act_at(f->o, be->act, (t0 + i) * shape->ld_o + head * D);
         cpu_kernels(be)->cast(o, be->act, st.out + i * D, DT_F32, D);
         if (f->lse) f->lse[(t0 + i) * shape->Hq + head] = st.max[i] + logf(st.sum[i]);
     }
@@ -244,32 +244,39 @@ static void bwd_head(const backend_t *be, const attn_shape_t *shape, const head_
     }
 }
 
+/* Head `head` of a segment's n rows from t0 on; rows lie ld apart. */
+static size_t head_at(const attn_shape_t *shape, size_t t0, size_t ld, size_t head) {
+    return t0 * ld + head * shape->D;
+}
+
 /* All the heads of q that share one head of k and v: the owner of its dk and dv. */
 static void bwd_group(const backend_t *be, const bwd_t *b, size_t s, size_t kv_head, float *scratch) {
     const attn_shape_t *shape = b->shape;
-    size_t D = shape->D, q_stride = shape->Hq * D, kv_stride = shape->Hkv * D, group = shape->Hq / shape->Hkv;
-    size_t t0 = (size_t)b->seg->q_off[s], n = (size_t)b->seg->q_off[s + 1] - t0, kv = t0 * kv_stride + kv_head * D;
+    size_t D = shape->D, group = shape->Hq / shape->Hkv;
+    size_t t0 = (size_t)b->seg->q_off[s], n = (size_t)b->seg->q_off[s + 1] - t0;
+    size_t kv = head_at(shape, t0, shape->ld_kv, kv_head), dkv = head_at(shape, t0, shape->ld_dqkv, kv_head);
     CHECK((size_t)b->seg->kv_off[s] == t0 && (size_t)b->seg->kv_len[s] == n && n <= b->seg->max_kv);
     float *tiles = scratch, *wide = tiles + 2 * TILE_Q * TILE_KV_BWD + n;
     head_t h = {.delta = tiles + 2 * TILE_Q * TILE_KV_BWD, .n = n};
-    h.k = rows_load(be, b->k, kv, kv_stride, n, D, wide);
-    h.v = rows_load(be, b->v, kv, kv_stride, n, D, wide + n * D);
-    h.dk = rows_zero(be, b->dk, kv, kv_stride, n, D, wide + 2 * n * D);
-    h.dv = rows_zero(be, b->dv, kv, kv_stride, n, D, wide + 3 * n * D);
+    h.k = rows_load(be, b->k, kv, shape->ld_kv, n, D, wide);
+    h.v = rows_load(be, b->v, kv, shape->ld_kv, n, D, wide + n * D);
+    h.dk = rows_zero(be, b->dk, dkv, shape->ld_dqkv, n, D, wide + 2 * n * D);
+    h.dv = rows_zero(be, b->dv, dkv, shape->ld_dqkv, n, D, wide + 3 * n * D);
     for (size_t head = kv_head * group; head < (kv_head + 1) * group; head++) {
-        size_t at = t0 * q_stride + head * D;
+        size_t dq = head_at(shape, t0, shape->ld_dqkv, head);
         h.lse = b->lse + t0 * shape->Hq + head;
-        h.q = rows_load(be, b->q, at, q_stride, n, D, wide + 4 * n * D);
-        h.dout = rows_load(be, b->dout, at, q_stride, n, D, wide + 5 * n * D);
-        rows_t o = rows_load(be, b->o, at, q_stride, n, D, wide + 6 * n * D);
+        h.q = rows_load(be, b->q, head_at(shape, t0, shape->ld_q, head), shape->ld_q, n, D, wide + 4 * n * D);
+        h.dout = rows_load(be, b->dout, head_at(shape, t0, shape->ld_dout, head), shape->ld_dout, n, D,
+                           wide + 5 * n * D);
+        rows_t o = rows_load(be, b->o, head_at(shape, t0, shape->ld_o, head), shape->ld_o, n, D, wide + 6 * n * D);
         for (size_t i = 0; i < n; i++)
             h.delta[i] = cpu_kernels(be)->dot(h.dout.p + i * h.dout.ld, o.p + i * o.ld, D);
-        h.dq = rows_zero(be, b->dq, at, q_stride, n, D, wide + 6 * n * D);
+        h.dq = rows_zero(be, b->dq, dq, shape->ld_dqkv, n, D, wide + 6 * n * D);
         bwd_head(be, shape, &h, tiles);
-        rows_store(be, b->dq, at, q_stride, n, D, h.dq);
+        rows_store(be, b->dq, dq, shape->ld_dqkv, n, D, h.dq);
     }
-    rows_store(be, b->dk, kv, kv_stride, n, D, h.dk);
-    rows_store(be, b->dv, kv, kv_stride, n, D, h.dv);
+    rows_store(be, b->dk, dkv, shape->ld_dqkv, n, D, h.dk);
+    rows_store(be, b->dv, dkv, shape->ld_dqkv, n, D, h.dv);
 }
 
 static void attn_bwd(backend_t *be, void *dq, void *dk, void *dv, const void *dout, const void *q, const void *k,

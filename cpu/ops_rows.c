@@ -1,9 +1,6 @@
 /* Ops on rows and elements: a kernel for each row or chunk, threads over them. */
-#include <string.h>
-
 #include "cpu/act.h"
 #include "cpu/ops.h"
-#include "model/element.h"
 
 enum {
     CHUNK = 8192,    /* elements of one task */
@@ -39,78 +36,74 @@ static void cast(backend_t *be, void *dst, dtype_t dst_type, const void *src, dt
         k->cast(act_at(dst, dst_type, i), dst_type, act_at_const(src, src_type, i), src_type, chunk_at(i, n));
 }
 
-static void dropout(backend_t *be, void *y, const void *x, size_t T, size_t C, const dropout_t *d) {
-    const cpu_kernels_t *k = cpu_kernels(be);
+static void gather_rows(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, const int32_t *idx, size_t n,
+                        size_t C) {
+    #pragma omp parallel for schedule(static) num_threads(be->threads) if (n * C > WORTH_IT)
+    for (size_t i = 0; i < n; i++) act_copy(y, i * ldy, x, (size_t)idx[i] * ldx, C, be->act);
+}
+
+static void scatter_rows(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, const int32_t *idx, size_t n,
+                         size_t C) {
+    #pragma omp parallel for schedule(static) num_threads(be->threads) if (n * C > WORTH_IT)
+    for (size_t i = 0; i < n; i++) act_copy(y, (size_t)idx[i] * ldy, x, i * ldx, C, be->act);
+}
+
+static void copy_rows(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, size_t T, size_t C) {
     #pragma omp parallel for schedule(static) num_threads(be->threads) if (T * C > WORTH_IT)
-    for (size_t t = 0; t < T; t++) {
-        uint64_t key = dropout_row_key(d->seed, d->step, d->row[t], d->pos[t], d->layer, d->site);
-        k->dropout_row(act_at(y, be->act, t * C), act_at_const(x, be->act, t * C), C, key, d->p, be->act);
-    }
+    for (size_t t = 0; t < T; t++) act_copy(y, t * ldy, x, t * ldx, C, be->act);
 }
 
-static void gather_rows(backend_t *be, void *y, const void *x, const int32_t *idx, size_t n, size_t C) {
-    #pragma omp parallel for schedule(static) num_threads(be->threads) if (n * C > WORTH_IT)
-    for (size_t i = 0; i < n; i++)
-        memcpy(act_at(y, be->act, i * C), act_at_const(x, be->act, (size_t)idx[i] * C), C * dtype_size(be->act));
-}
-
-static void scatter_rows(backend_t *be, void *y, const void *x, const int32_t *idx, size_t n, size_t C) {
-    #pragma omp parallel for schedule(static) num_threads(be->threads) if (n * C > WORTH_IT)
-    for (size_t i = 0; i < n; i++)
-        memcpy(act_at(y, be->act, (size_t)idx[i] * C), act_at_const(x, be->act, i * C), C * dtype_size(be->act));
-}
-
-static void rmsnorm_fwd(backend_t *be, void *y, float *rstd, const void *x, const float *w, size_t T, size_t C,
-                        float eps) {
+static void rmsnorm_fwd(backend_t *be, void *y, size_t ldy, float *rstd, const void *x, const float *w, size_t T,
+                        size_t C, float eps) {
     const cpu_kernels_t *k = cpu_kernels(be);
     #pragma omp parallel for schedule(static) num_threads(be->threads) if (T * C > WORTH_IT)
     for (size_t t = 0; t < T; t++)
-        rstd[t] = k->rmsnorm_fwd(act_at(y, be->act, t * C), act_at_const(x, be->act, t * C), w, C, eps, be->act);
+        rstd[t] = k->rmsnorm_fwd(act_at(y, be->act, t * ldy), act_at_const(x, be->act, t * C), w, C, eps, be->act);
 }
 
-static void add_rmsnorm_fwd(backend_t *be, void *sum, void *y, float *rstd, const void *a, const void *b,
+static void add_rmsnorm_fwd(backend_t *be, void *sum, void *y, size_t ldy, float *rstd, const void *a, const void *b,
                             const float *w, size_t T, size_t C, float eps) {
     const cpu_kernels_t *k = cpu_kernels(be);
     #pragma omp parallel for schedule(static) num_threads(be->threads) if (T * C > WORTH_IT)
     for (size_t t = 0; t < T; t++) {
         void *row = act_at(sum, be->act, t * C);
         k->add(row, act_at_const(a, be->act, t * C), act_at_const(b, be->act, t * C), C, be->act);
-        rstd[t] = k->rmsnorm_fwd(act_at(y, be->act, t * C), row, w, C, eps, be->act);
+        rstd[t] = k->rmsnorm_fwd(act_at(y, be->act, t * ldy), row, w, C, eps, be->act);
     }
 }
 
-static void rmsnorm_bwd(backend_t *be, void *dx, const void *dy, const void *x, const float *w, const float *rstd,
-                        size_t T, size_t C) {
+static void rmsnorm_bwd(backend_t *be, void *dx, size_t lddx, const void *dy, const void *x, const float *w,
+                        const float *rstd, size_t T, size_t C) {
     const cpu_kernels_t *k = cpu_kernels(be);
     #pragma omp parallel for schedule(static) num_threads(be->threads) if (T * C > WORTH_IT)
     for (size_t t = 0; t < T; t++)
-        k->rmsnorm_bwd(act_at(dx, be->act, t * C), act_at_const(dy, be->act, t * C), act_at_const(x, be->act, t * C),
-                       w, rstd[t], C, be->act);
+        k->rmsnorm_bwd(act_at(dx, be->act, t * lddx), act_at_const(dy, be->act, t * C),
+                       act_at_const(x, be->act, t * C), w, rstd[t], C, be->act);
 }
 
-static void rope(backend_t *be, void *x, const float *table, const int32_t *pos, size_t T, size_t H, size_t D,
-                 int sign) {
+static void rope(backend_t *be, void *x, size_t ldx, const float *table, const int32_t *pos, size_t T, size_t H,
+                 size_t D, int sign) {
     const cpu_kernels_t *k = cpu_kernels(be);
     #pragma omp parallel for schedule(static) num_threads(be->threads) if (T * H * D > WORTH_IT)
     for (size_t t = 0; t < T; t++)
-        k->rope(act_at(x, be->act, t * H * D), table + (size_t)pos[t] * D, H, D, (float)sign, be->act);
+        k->rope(act_at(x, be->act, t * ldx), table + (size_t)pos[t] * D, H, D, (float)sign, be->act);
 }
 
-static void swiglu_fwd(backend_t *be, void *y, const void *gate, const void *up, size_t n) {
+static void swiglu_fwd(backend_t *be, void *y, size_t ldy, const void *gate_up, size_t ld, size_t T, size_t F) {
     const cpu_kernels_t *k = cpu_kernels(be);
-    #pragma omp parallel for schedule(static) num_threads(be->threads) if (n > WORTH_IT)
-    for (size_t i = 0; i < n; i += CHUNK)
-        k->swiglu_fwd(act_at(y, be->act, i), act_at_const(gate, be->act, i), act_at_const(up, be->act, i),
-                      chunk_at(i, n), be->act);
+    #pragma omp parallel for schedule(static) num_threads(be->threads) if (T * F > WORTH_IT)
+    for (size_t t = 0; t < T; t++)
+        k->swiglu_fwd(act_at(y, be->act, t * ldy), act_at_const(gate_up, be->act, t * ld),
+                      act_at_const(gate_up, be->act, t * ld + F), F, be->act);
 }
 
-static void swiglu_bwd(backend_t *be, void *dgate, void *dup, const void *dy, const void *gate, const void *up,
-                       size_t n) {
+static void swiglu_bwd(backend_t *be, void *gate_up, size_t ld, const void *dy, size_t T, size_t F) {
     const cpu_kernels_t *k = cpu_kernels(be);
-    #pragma omp parallel for schedule(static) num_threads(be->threads) if (n > WORTH_IT)
-    for (size_t i = 0; i < n; i += CHUNK)
-        k->swiglu_bwd(act_at(dgate, be->act, i), act_at(dup, be->act, i), act_at_const(dy, be->act, i),
-                      act_at_const(gate, be->act, i), act_at_const(up, be->act, i), chunk_at(i, n), be->act);
+    #pragma omp parallel for schedule(static) num_threads(be->threads) if (T * F > WORTH_IT)
+    for (size_t t = 0; t < T; t++) {
+        void *gate = act_at(gate_up, be->act, t * ld), *up = act_at(gate_up, be->act, t * ld + F);
+        k->swiglu_bwd(gate, up, act_at_const(dy, be->act, t * F), gate, up, F, be->act);
+    }
 }
 
 static void ce_loss(backend_t *be, void *logits, float *row_loss, const int32_t *labels, size_t R, size_t V,
@@ -127,9 +120,9 @@ void tuned_row_ops(backend_t *be) {
     be->embed = embed;
     be->add = add;
     be->cast = cast;
-    be->dropout = dropout;
     be->gather_rows = gather_rows;
     be->scatter_rows = scatter_rows;
+    be->copy_rows = copy_rows;
     be->rmsnorm_fwd = rmsnorm_fwd;
     be->add_rmsnorm_fwd = add_rmsnorm_fwd;
     be->rmsnorm_bwd = rmsnorm_bwd;

@@ -6,7 +6,8 @@
 
 #include "model/backend.h"
 
-void ref_matrix_ops(backend_t *be);    /* quantize, dequant, gemm, gemm_weight */
+void ref_matrix_ops(backend_t *be);    /* quantize, dequant, gemm */
+void ref_linear_ops(backend_t *be);    /* linear layers and their adapters */
 void ref_row_ops(backend_t *be);       /* embedding, element-wise, norm, rope, swiglu, loss */
 void ref_attention_ops(backend_t *be);
 void ref_optimizer_ops(backend_t *be);

@@ -31,20 +31,20 @@ static double dot(const void *a, size_t i, const void *b, size_t j, size_t n, dt
 
 static void query_fwd(backend_t *be, void *o, float *lse, const void *q, const void *k, const void *v,
                       const attn_shape_t *shape, key_range_t keys, size_t t, size_t h) {
-    size_t D = shape->D, qi = (t * shape->Hq + h) * D, kv_head = h / (shape->Hq / shape->Hkv);
+    size_t D = shape->D, at = h / (shape->Hq / shape->Hkv) * D, ld = shape->ld_kv;
     double *p = be->workspace, *out = p + (keys.end - keys.first), max = -INFINITY, sum = 0;
     CHECK(be->workspace_size >= sizeof(double) * (keys.end - keys.first + D));
     memset(out, 0, sizeof(double) * D);
     for (size_t j = keys.first; j < keys.end; j++) {
-        p[j - keys.first] = shape->scale * dot(q, qi, k, (j * shape->Hkv + kv_head) * D, D, be->act);
+        p[j - keys.first] = shape->scale * dot(q, t * shape->ld_q + h * D, k, j * ld + at, D, be->act);
         max = fmax(max, p[j - keys.first]);
     }
     for (size_t j = keys.first; j < keys.end; j++) {
         double e = exp(p[j - keys.first] - max);
         sum += e;
-        for (size_t d = 0; d < D; d++) out[d] += e * act_get(v, be->act, (j * shape->Hkv + kv_head) * D + d);
+        for (size_t d = 0; d < D; d++) out[d] += e * act_get(v, be->act, j * ld + at + d);
     }
-    for (size_t d = 0; d < D; d++) act_set(o, be->act, qi + d, (float)(out[d] / sum));
+    for (size_t d = 0; d < D; d++) act_set(o, be->act, t * shape->ld_o + h * D + d, (float)(out[d] / sum));
     if (lse) lse[t * shape->Hq + h] = (float)(max + log(sum));
 }
 
@@ -71,29 +71,40 @@ typedef struct {
     dtype_t type;
 } bwd_t;
 
+static size_t q_at(const bwd_t *b, size_t t, size_t h) {
+    return t * b->shape->ld_q + h * b->shape->D;
+}
+
+static size_t kv_at(const bwd_t *b, size_t j, size_t kv_head) {
+    return j * b->shape->ld_kv + kv_head * b->shape->D;
+}
+
+static size_t dout_at(const bwd_t *b, size_t t, size_t h) {
+    return t * b->shape->ld_dout + h * b->shape->D;
+}
+
 static pair_t pair(const bwd_t *b, size_t t, size_t h, size_t j) {
-    size_t D = b->shape->D, qi = (t * b->shape->Hq + h) * D;
-    size_t kj = (j * b->shape->Hkv + h / (b->shape->Hq / b->shape->Hkv)) * D;
-    double p = exp(b->shape->scale * dot(b->q, qi, b->k, kj, D, b->type) - b->lse[t * b->shape->Hq + h]);
-    double delta = dot(b->dout, qi, b->o, qi, D, b->type);
-    return (pair_t){p, p * (dot(b->dout, qi, b->v, kj, D, b->type) - delta)};
+    size_t D = b->shape->D, kj = kv_at(b, j, h / (b->shape->Hq / b->shape->Hkv)), di = dout_at(b, t, h);
+    double p = exp(b->shape->scale * dot(b->q, q_at(b, t, h), b->k, kj, D, b->type) - b->lse[t * b->shape->Hq + h]);
+    double delta = dot(b->dout, di, b->o, t * b->shape->ld_o + h * D, D, b->type);
+    return (pair_t){p, p * (dot(b->dout, di, b->v, kj, D, b->type) - delta)};
 }
 
 static void query_bwd(backend_t *be, void *dq, const bwd_t *b, key_range_t keys, size_t t, size_t h) {
-    size_t D = b->shape->D, qi = (t * b->shape->Hq + h) * D;
+    size_t D = b->shape->D;
     double *sum = be->workspace;
     memset(sum, 0, sizeof(double) * D);
     for (size_t j = keys.first; j < keys.end; j++) {
         pair_t s = pair(b, t, h, j);
-        size_t kj = (j * b->shape->Hkv + h / (b->shape->Hq / b->shape->Hkv)) * D;
+        size_t kj = kv_at(b, j, h / (b->shape->Hq / b->shape->Hkv));
         for (size_t d = 0; d < D; d++) sum[d] += b->shape->scale * s.ds * act_get(b->k, be->act, kj + d);
     }
-    for (size_t d = 0; d < D; d++) act_set(dq, be->act, qi + d, (float)sum[d]);
+    for (size_t d = 0; d < D; d++) act_set(dq, be->act, t * b->shape->ld_dqkv + h * D + d, (float)sum[d]);
 }
 
 static void key_bwd(backend_t *be, void *dk, void *dv, const bwd_t *b, const attn_segments_t *seg, size_t s, size_t j,
                     size_t kv_head) {
-    size_t D = b->shape->D, group = b->shape->Hq / b->shape->Hkv, kj = (j * b->shape->Hkv + kv_head) * D;
+    size_t D = b->shape->D, group = b->shape->Hq / b->shape->Hkv, at = j * b->shape->ld_dqkv + kv_head * D;
     double *sum_k = be->workspace, *sum_v = sum_k + D;
     memset(sum_k, 0, 2 * sizeof(double) * D);
     for (size_t t = (size_t)seg->q_off[s]; t < (size_t)seg->q_off[s + 1]; t++) {
@@ -101,16 +112,15 @@ static void key_bwd(backend_t *be, void *dk, void *dv, const bwd_t *b, const att
         if (j < keys.first || j >= keys.end) continue;
         for (size_t h = kv_head * group; h < (kv_head + 1) * group; h++) {
             pair_t g = pair(b, t, h, j);
-            size_t qi = (t * b->shape->Hq + h) * D;
             for (size_t d = 0; d < D; d++) {
-                sum_k[d] += b->shape->scale * g.ds * act_get(b->q, be->act, qi + d);
-                sum_v[d] += g.p * act_get(b->dout, be->act, qi + d);
+                sum_k[d] += b->shape->scale * g.ds * act_get(b->q, be->act, q_at(b, t, h) + d);
+                sum_v[d] += g.p * act_get(b->dout, be->act, dout_at(b, t, h) + d);
             }
         }
     }
     for (size_t d = 0; d < D; d++) {
-        act_set(dk, be->act, kj + d, (float)sum_k[d]);
-        act_set(dv, be->act, kj + d, (float)sum_v[d]);
+        act_set(dk, be->act, at + d, (float)sum_k[d]);
+        act_set(dv, be->act, at + d, (float)sum_v[d]);
     }
 }
 

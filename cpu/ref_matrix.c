@@ -41,31 +41,9 @@ static void gemm(backend_t *be, bool ta, bool tb, size_t M, size_t N, size_t K, 
     }
 }
 
-/* The value of W[i] that enters a product. */
-static float weight_at(const backend_t *be, const qweight_t *w, size_t i) {
-    float x;
-    quant_decode(w, i, 1, &x);
-    return be->act == DT_BF16 ? bf16_round(x) : x;
-}
-
-static void gemm_weight(backend_t *be, bool transpose, size_t T, const void *x, const qweight_t *w, float beta,
-                        void *y) {
-    size_t in = transpose ? w->cols : w->rows, out = transpose ? w->rows : w->cols;
-    for (size_t t = 0; t < T; t++) {
-        for (size_t o = 0; o < out; o++) {
-            double sum = beta == 0 ? 0 : beta * act_get(y, be->act, t * out + o);
-            for (size_t i = 0; i < in; i++)
-                sum += (double)act_get(x, be->act, t * in + i) *
-                       weight_at(be, w, transpose ? o * w->cols + i : i * w->cols + o);
-            act_set(y, be->act, t * out + o, (float)sum);
-        }
-    }
-}
-
 void ref_matrix_ops(backend_t *be) {
     be->quantize = quantize;
     be->quantize_constants = quantize_constants;
     be->dequant = dequant;
     be->gemm = gemm;
-    be->gemm_weight = gemm_weight;
 }

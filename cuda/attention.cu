@@ -1,5 +1,6 @@
 /* The attention ops: which kernels take a call, and the pass that precedes the backward. */
 #include "cuda/attention.h"
+#include "cuda/vec.h"
 
 namespace {
 
@@ -19,21 +20,23 @@ __device__ __forceinline__ float to_f32(bf16_t x) {
 template <typename T, int N>
 __global__ void __launch_bounds__(STATS_THREADS)
     stats_kernel(attn_stats_t *stats, const T *o, const T *dout, const float *lse, attn_dims_t d, uint64_t capacity) {
-    const uint64_t tokens = (uint64_t)d.q_off[d.n], rows = tokens * d.Hq;
+    const uint64_t tokens = (uint64_t)d.q_off[d.n], rows = tokens * d.Hq; /* token by token */
     const uint64_t step = (uint64_t)gridDim.x * (STATS_THREADS / STATS_LANES);
     const int lane = threadIdx.x % STATS_LANES;
-    device_check(rows <= capacity);
+    device_check(rows <= capacity && rows <= UINT32_MAX); /* of which threads find theirs in 32 bits */
     /* All lanes of a warp stay together for the shuffles; those past the end do nothing in between. */
     for (uint64_t first = blockIdx.x * (uint64_t)(STATS_THREADS / STATS_LANES); first < rows; first += step) {
         const uint64_t row = first + threadIdx.x / STATS_LANES;
+        const int token = (int)((uint32_t)row / (uint32_t)d.Hq), head = (int)((uint32_t)row % (uint32_t)d.Hq);
+        const T *o_row = o + head_at(token, d.ld_o, head, d), *dout_row = dout + head_at(token, d.ld_dout, head, d);
         float sum = 0;
         for (int c = lane * N; c < d.D && row < rows; c += STATS_LANES * N) {
-            pack_t<T, N> a = *(const pack_t<T, N> *)(o + row * d.D + c);
-            pack_t<T, N> b = *(const pack_t<T, N> *)(dout + row * d.D + c);
+            pack_t<T, N> a = *(const pack_t<T, N> *)(o_row + c);
+            pack_t<T, N> b = *(const pack_t<T, N> *)(dout_row + c);
             for (int i = 0; i < N; i++) sum = fmaf(to_f32(a.x[i]), to_f32(b.x[i]), sum);
         }
         for (int i = 1; i < STATS_LANES; i *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, i);
-        if (lane == 0 && row < rows) stats[row % d.Hq * tokens + row / d.Hq] = {lse[row] * LOG2E, sum};
+        if (lane == 0 && row < rows) stats[head * tokens + token] = {lse[row] * LOG2E, sum};
     }
 }
 
@@ -46,17 +49,29 @@ void launch_stats(backend_t *be, attn_stats_t *stats, const void *o, const void 
            (const T *)o, (const T *)dout, lse, d, (uint64_t)(cuda_impl(be)->layout.scratch / sizeof(attn_stats_t)));
 }
 
-attn_dims_t dims(const attn_shape_t *shape, const attn_segments_t *seg) {
+/* Between rows of `width` elements; kernels count those of one segment, `rows` at most, in 32 bits. */
+int distance(size_t ld, size_t width, size_t rows) {
+    CHECK(ld >= width && ld <= INT32_MAX && rows * ld <= UINT32_MAX);
+    return (int)ld;
+}
+
+attn_dims_t dims(const attn_shape_t *shape, const attn_segments_t *seg, bool backward) {
     const attn_shape_t *s = shape;
+    const size_t q_width = s->Hq * s->D, kv_width = s->Hkv * s->D;
     CHECK(s->D > 0 && s->Hkv > 0 && s->Hq % s->Hkv == 0 && s->scale > 0);
     CHECK(seg->n <= INT32_MAX && seg->max_q <= seg->max_kv && seg->max_kv < ATTN_NO_WINDOW);
-    /* Kernels count the elements of one segment in 32 bits. */
-    CHECK(seg->max_kv * s->Hkv * s->D <= UINT32_MAX && seg->max_q * s->Hq * s->D <= UINT32_MAX);
     attn_dims_t d = {};
     d.Hq = (int)s->Hq;
     d.Hkv = (int)s->Hkv;
     d.group = (int)(s->Hq / s->Hkv);
     d.D = (int)s->D;
+    d.ld_q = distance(s->ld_q, q_width, seg->max_q);
+    d.ld_kv = distance(s->ld_kv, kv_width, seg->max_kv);
+    d.ld_o = distance(s->ld_o, q_width, seg->max_q);
+    if (backward) {
+        d.ld_dout = distance(s->ld_dout, q_width, seg->max_q);
+        d.ld_dqkv = distance(s->ld_dqkv, q_width, seg->max_q);
+    }
     d.window = s->window && s->window < ATTN_NO_WINDOW ? (int)s->window : ATTN_NO_WINDOW;
     d.scale = s->scale;
     d.n = (int)seg->n;
@@ -67,17 +82,18 @@ attn_dims_t dims(const attn_shape_t *shape, const attn_segments_t *seg) {
     return d;
 }
 
-/* Tensor cores take bf16 rows that begin at 16-byte boundaries. */
-bool has_mma(const backend_t *be, const attn_dims_t &d) {
-    return be->act == DT_BF16 && d.D % 8 == 0 && d.D <= ATTN_MMA_MAX_D;
+/* Tensor cores take bf16 rows that begin at 16-byte boundaries; p: all matrices of the call. */
+template <typename... P> bool has_mma(const backend_t *be, const attn_dims_t &d, const P *...p) {
+    const bool rows = (d.ld_q | d.ld_kv | d.ld_o | d.ld_dout | d.ld_dqkv) % 8 == 0;
+    return be->act == DT_BF16 && d.D % 8 == 0 && d.D <= ATTN_MMA_MAX_D && rows && aligned16(p...);
 }
 
 void attn_fwd(backend_t *be, void *o, float *lse, const void *q, const void *k, const void *v,
               const attn_shape_t *shape, const attn_segments_t *seg) {
-    const attn_dims_t d = dims(shape, seg);
+    const attn_dims_t d = dims(shape, seg, false);
     const attn_fwd_t a = {q, k, v, o, lse};
     if (!d.n || !d.max_q) return;
-    if (has_mma(be, d))
+    if (has_mma(be, d, q, k, v, o))
         attn_fwd_mma(compute_stream(be), a, d);
     else
         attn_fwd_plain(compute_stream(be), be->act, a, d);
@@ -85,12 +101,12 @@ void attn_fwd(backend_t *be, void *o, float *lse, const void *q, const void *k, 
 
 void attn_bwd(backend_t *be, void *dq, void *dk, void *dv, const void *dout, const void *q, const void *k,
               const void *v, const void *o, const float *lse, const attn_shape_t *shape, const attn_segments_t *seg) {
-    const attn_dims_t d = dims(shape, seg);
+    const attn_dims_t d = dims(shape, seg, true);
     if (!d.n || !d.max_q) return;
     CHECK(seg->max_q == seg->max_kv);
     attn_stats_t *stats = (attn_stats_t *)compute_scratch(be, seg->max_q * shape->Hq * sizeof(attn_stats_t));
     const attn_bwd_t a = {q, k, v, dout, stats, dq, dk, dv};
-    if (has_mma(be, d)) {
+    if (has_mma(be, d, q, k, v, o, dout, dq, dk, dv)) {
         launch_stats<bf16_t, 8>(be, stats, o, dout, lse, d);
         attn_bwd_mma(compute_stream(be), a, d);
         return;

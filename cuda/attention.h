@@ -12,6 +12,7 @@
 typedef struct {
     int Hq, Hkv, group; /* group: query heads to a head of k and v */
     int D;
+    int ld_q, ld_kv, ld_o, ld_dout, ld_dqkv;
     int window; /* the most keys that a query sees; ATTN_NO_WINDOW when there is no limit */
     float scale;
     int n; /* segments */
@@ -51,6 +52,11 @@ typedef struct {
 
 static __device__ __forceinline__ attn_segment_t segment_at(const attn_dims_t &d, int s) {
     return {d.q_off[s], d.q_off[s + 1] - d.q_off[s], d.kv_off[s], d.kv_len[s]};
+}
+
+/* Elements from the start of a matrix to that head's columns in that row. */
+static __device__ __forceinline__ int64_t head_at(int row, int ld, int head, const attn_dims_t &d) {
+    return (int64_t)row * ld + head * d.D;
 }
 
 /* A block for each head of each segment, times `tiles`: the slowest index, so that the long tiles of all heads start

@@ -54,9 +54,9 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_dq_ker
 
     DYN_SMEM(bf16_t, smem);
     bf16_t *sq = smem, *sdo = sq + BM * STRIDE, *sv = sdo + BM * STRIDE, *sk = sv + BN * STRIDE;
-    const int q_stride = d.Hq * d.D, kv_stride = d.Hkv * d.D;
-    const int64_t q_at = (int64_t)seg.q0 * q_stride + head * d.D;
-    const int64_t kv_at = (int64_t)seg.kv0 * kv_stride + head / d.group * d.D;
+    const int64_t kv_at = head_at(seg.kv0, d.ld_kv, head / d.group, d);
+    const bf16_t *q = (const bf16_t *)a.q + head_at(seg.q0, d.ld_q, head, d);
+    const bf16_t *dout = (const bf16_t *)a.dout + head_at(seg.q0, d.ld_dout, head, d);
     const bf16_t *k = (const bf16_t *)a.k + kv_at, *v = (const bf16_t *)a.v + kv_at;
 
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, row0 = tile * BM + warp * 16 * MT;
@@ -65,10 +65,10 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_dq_ker
     const float scale2 = d.scale * LOG2E;
 
     tile_pad<DP>(smem, 2 * BM + 3 * BN, d.D);
-    tile_load<BM, DP>(sq, (const bf16_t *)a.q + q_at, tile * BM, seg.n, q_stride, d.D);
-    tile_load<BM, DP>(sdo, (const bf16_t *)a.dout + q_at, tile * BM, seg.n, q_stride, d.D);
-    tile_load<BN, DP>(sk + last_key / BN % 2 * BN * STRIDE, k, last_key / BN * BN, seg.n, kv_stride, d.D);
-    tile_load<BN, DP>(sv, v, last_key / BN * BN, seg.n, kv_stride, d.D);
+    tile_load<BM, DP>(sq, q, tile * BM, seg.n, d.ld_q, d.D);
+    tile_load<BM, DP>(sdo, dout, tile * BM, seg.n, d.ld_dout, d.D);
+    tile_load<BN, DP>(sk + last_key / BN % 2 * BN * STRIDE, k, last_key / BN * BN, seg.n, d.ld_kv, d.D);
+    tile_load<BN, DP>(sv, v, last_key / BN * BN, seg.n, d.ld_kv, d.D);
     cp_async_commit();
 
     attn_stats_t stats[MT][2];
@@ -87,8 +87,7 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_dq_ker
         float s[MT][T::NT][4], dp[MT][T::NT][4];
         cp_async_wait<0>();
         __syncthreads(); /* k and v are here; all are done with the other k */
-        if (key > first_key)
-            tile_load<BN, DP>(sk + (key / BN + 1) % 2 * BN * STRIDE, k, key - BN, seg.n, kv_stride, d.D);
+        if (key > first_key) tile_load<BN, DP>(sk + (key / BN + 1) % 2 * BN * STRIDE, k, key - BN, seg.n, d.ld_kv, d.D);
         cp_async_commit();
         if (visible) {
             tile_scores<DP>(s, sq + warp * 16 * MT * STRIDE, sk_now);
@@ -100,7 +99,7 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_dq_ker
             tile_scores<DP>(dp, sdo + warp * 16 * MT * STRIDE, sv);
         }
         __syncthreads(); /* all are done with v */
-        if (key > first_key) tile_load<BN, DP>(sv, v, key - BN, seg.n, kv_stride, d.D);
+        if (key > first_key) tile_load<BN, DP>(sv, v, key - BN, seg.n, d.ld_kv, d.D);
         cp_async_commit();
         if (visible) {
             query_gradients(s, dp, stats, scale2);
@@ -111,7 +110,8 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_dq_ker
     }
     float factor[MT][2];
     fill(factor, d.scale);
-    tile_store<DP>(dq, factor, sq + warp * 16 * MT * STRIDE, (bf16_t *)a.dq + q_at, row0, seg.n, q_stride, d.D);
+    tile_store<DP>(dq, factor, sq + warp * 16 * MT * STRIDE, (bf16_t *)a.dq + head_at(seg.q0, d.ld_dqkv, head, d), row0,
+                   seg.n, d.ld_dqkv, d.D);
 }
 
 /* ---- dk and dv ------------------------------------------------------------------------------------------- */
@@ -157,10 +157,10 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_dkv_ke
     DYN_SMEM(bf16_t, smem);
     bf16_t *sk = smem, *sv = sk + BN * STRIDE, *sdo = sv + BN * STRIDE, *sq = sdo + BM * STRIDE;
     attn_stats_t *s_stats = (attn_stats_t *)((char *)smem + T::rows_bytes);
-    const int q_stride = d.Hq * d.D, kv_stride = d.Hkv * d.D, tokens = d.q_off[d.n];
-    const int64_t q_at = (int64_t)seg.q0 * q_stride + kv_head * d.group * d.D;
-    const int64_t kv_at = (int64_t)seg.kv0 * kv_stride + kv_head * d.D;
-    const bf16_t *q = (const bf16_t *)a.q + q_at, *dout = (const bf16_t *)a.dout + q_at;
+    const int tokens = d.q_off[d.n];
+    const int64_t kv_at = head_at(seg.kv0, d.ld_kv, kv_head, d);
+    const bf16_t *q = (const bf16_t *)a.q + head_at(seg.q0, d.ld_q, kv_head * d.group, d);
+    const bf16_t *dout = (const bf16_t *)a.dout + head_at(seg.q0, d.ld_dout, kv_head * d.group, d);
     const unsigned stats_at = (unsigned)(kv_head * d.group) * (unsigned)tokens + (unsigned)seg.q0;
 
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -173,10 +173,10 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_dkv_ke
     const int stats_row = min((int)threadIdx.x, BM - 1);
 
     tile_pad<DP>(smem, 2 * BN + 3 * BM, d.D);
-    tile_load<BN, DP>(sk, (const bf16_t *)a.k + kv_at, key0, seg.n, kv_stride, d.D);
-    tile_load<BN, DP>(sv, (const bf16_t *)a.v + kv_at, key0, seg.n, kv_stride, d.D);
-    tile_load<BM, DP>(sq, q, first_query, seg.n, q_stride, d.D);
-    tile_load<BM, DP>(sdo, dout, first_query, seg.n, q_stride, d.D);
+    tile_load<BN, DP>(sk, (const bf16_t *)a.k + kv_at, key0, seg.n, d.ld_kv, d.D);
+    tile_load<BN, DP>(sv, (const bf16_t *)a.v + kv_at, key0, seg.n, d.ld_kv, d.D);
+    tile_load<BM, DP>(sq, q, first_query, seg.n, d.ld_q, d.D);
+    tile_load<BM, DP>(sdo, dout, first_query, seg.n, d.ld_dout, d.D);
     cp_async_commit();
     attn_stats_t next_stats = a.stats[stats_at + (unsigned)min(first_query + stats_row, seg.n - 1)];
 
@@ -197,7 +197,7 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_dkv_ke
         cp_async_wait<0>();
         __syncthreads(); /* q, dout and stats are here; all are done with the other q */
         if (step + 1 < steps)
-            tile_load<BM, DP>(sq + (step + 1) % 2 * BM * STRIDE, q + next_head * d.D, next_query, seg.n, q_stride, d.D);
+            tile_load<BM, DP>(sq + (step + 1) % 2 * BM * STRIDE, q + next_head * d.D, next_query, seg.n, d.ld_q, d.D);
         cp_async_commit();
         if (visible) {
 #pragma unroll
@@ -220,7 +220,7 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_dkv_ke
         }
         __syncthreads(); /* all are done with dout and stats */
         if (step + 1 < steps) {
-            tile_load<BM, DP>(sdo, dout + next_head * d.D, next_query, seg.n, q_stride, d.D);
+            tile_load<BM, DP>(sdo, dout + next_head * d.D, next_query, seg.n, d.ld_dout, d.D);
             next_stats = a.stats[stats_at + (unsigned)next_head * (unsigned)tokens +
                                  (unsigned)min(next_query + stats_row, seg.n - 1)];
         }
@@ -234,11 +234,12 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_dkv_ke
     }
     float factor[MT][2];
     const int col = part * T::CT * 8;
+    const int64_t to = head_at(seg.kv0, d.ld_dqkv, kv_head, d) + col;
     bf16_t *stage = sk + warp * 16 * MT * STRIDE;
     fill(factor, d.scale);
-    tile_store<DP>(dk, factor, stage, (bf16_t *)a.dk + kv_at + col, row0, seg.n, kv_stride, d.D - col);
+    tile_store<DP>(dk, factor, stage, (bf16_t *)a.dk + to, row0, seg.n, d.ld_dqkv, d.D - col);
     fill(factor, 1);
-    tile_store<DP>(dv, factor, stage, (bf16_t *)a.dv + kv_at + col, row0, seg.n, kv_stride, d.D - col);
+    tile_store<DP>(dv, factor, stage, (bf16_t *)a.dv + to, row0, seg.n, d.ld_dqkv, d.D - col);
 }
 
 /* ---- launches -------------------------------------------------------------------------------------------- */

@@ -74,10 +74,8 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_fwd_ke
 
     DYN_SMEM(bf16_t, smem);
     bf16_t *sq = smem, *sk = sq + BM * tile_stride<DP>, *sv = sk + BN * tile_stride<DP>;
-    const int q_stride = d.Hq * d.D, kv_stride = d.Hkv * d.D;
-    const int64_t kv_at = (int64_t)seg.kv0 * kv_stride + head / d.group * d.D,
-                  q_at = (int64_t)seg.q0 * q_stride + head * d.D;
-    const bf16_t *q = (const bf16_t *)a.q + q_at, *k = (const bf16_t *)a.k + kv_at, *v = (const bf16_t *)a.v + kv_at;
+    const int64_t kv_at = head_at(seg.kv0, d.ld_kv, head / d.group, d);
+    const bf16_t *k = (const bf16_t *)a.k + kv_at, *v = (const bf16_t *)a.v + kv_at;
 
     /* Keys that this tile's queries and this warp's see, counted in the segment. */
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, shift = seg.n_kv - seg.n;
@@ -98,8 +96,8 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_fwd_ke
     }
 
     tile_pad<DP>(smem, BM + 2 * BN, d.D);
-    tile_load<BM, DP>(sq, q, tile * BM, seg.n, q_stride, d.D);
-    tile_load<BN, DP>(sk, k, last_key / BN * BN, seg.n_kv, kv_stride, d.D);
+    tile_load<BM, DP>(sq, (const bf16_t *)a.q + head_at(seg.q0, d.ld_q, head, d), tile * BM, seg.n, d.ld_q, d.D);
+    tile_load<BN, DP>(sk, k, last_key / BN * BN, seg.n_kv, d.ld_kv, d.D);
     cp_async_commit();
     for (int key = last_key / BN * BN; key + BN > first_key; key -= BN) {
         const bool visible = row0 < seg.n && key <= warp_last && key + BN > warp_first;
@@ -107,7 +105,7 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_fwd_ke
         float s[MT][T::NT][4];
         cp_async_wait<0>();
         __syncthreads(); /* k is here; all are done with the last v */
-        tile_load<BN, DP>(sv, v, key, seg.n_kv, kv_stride, d.D);
+        tile_load<BN, DP>(sv, v, key, seg.n_kv, d.ld_kv, d.D);
         cp_async_commit();
         if (visible) {
             tile_scores<DP>(s, sq + warp * 16 * MT * tile_stride<DP>, sk);
@@ -119,7 +117,7 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_fwd_ke
         }
         cp_async_wait<0>();
         __syncthreads(); /* v is here; all are done with k */
-        if (key > first_key) tile_load<BN, DP>(sk, k, key - BN, seg.n_kv, kv_stride, d.D);
+        if (key > first_key) tile_load<BN, DP>(sk, k, key - BN, seg.n_kv, d.ld_kv, d.D);
         cp_async_commit();
         if (visible) {
             uint32_t p[MT][T::NT / 2][4];
@@ -140,8 +138,8 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_fwd_ke
             if (a.lse && lane % 4 == 0 && row < seg.n)
                 a.lse[(int64_t)(seg.q0 + row) * d.Hq + head] = x.max[m][h] / LOG2E + logf(sum);
         }
-    tile_store<DP>(x.o, inverse, sq + warp * 16 * MT * tile_stride<DP>, (bf16_t *)a.o + q_at, row0, seg.n, q_stride,
-                   d.D);
+    tile_store<DP>(x.o, inverse, sq + warp * 16 * MT * tile_stride<DP>,
+                   (bf16_t *)a.o + head_at(seg.q0, d.ld_o, head, d), row0, seg.n, d.ld_o, d.D);
 }
 
 template <int DP> void launch(cudaStream_t stream, const attn_fwd_t &a, const attn_dims_t &d) {

@@ -124,8 +124,6 @@ __device__ __forceinline__ void store_own(T *dst, const float *acc, const float 
 struct place_t {
     attn_segment_t seg;
     int head, kv_head, first, row0; /* first row of the block, of the warp; in the segment */
-    int q_stride, kv_stride;
-    int64_t q_at, kv_at; /* elements from the start of q and k to the segment's first row */
 };
 
 __device__ __forceinline__ place_t place_of(const attn_dims_t &d, bool by_key) {
@@ -136,19 +134,25 @@ __device__ __forceinline__ place_t place_of(const attn_dims_t &d, bool by_key) {
     p.seg = segment_at(d, (int)blockIdx.x / heads);
     p.first = (int)blockIdx.y * BLOCK_ROWS;
     p.row0 = p.first + (int)threadIdx.x / 32 * ROWS;
-    p.q_stride = d.Hq * d.D;
-    p.kv_stride = d.Hkv * d.D;
-    p.q_at = (int64_t)p.seg.q0 * p.q_stride + p.head * d.D;
-    p.kv_at = (int64_t)p.seg.kv0 * p.kv_stride + p.kv_head * d.D;
     return p;
+}
+
+/* The rows of the segment in m, which is q or dout; and in k or v. */
+template <typename T>
+__device__ __forceinline__ rows_t<T> q_rows(const void *m, int ld, const place_t &p, int head, const attn_dims_t &d) {
+    return {(const T *)m + head_at(p.seg.q0, ld, head, d), p.seg.n, ld, d.D};
+}
+
+template <typename T>
+__device__ __forceinline__ rows_t<T> kv_rows(const void *m, const place_t &p, const attn_dims_t &d) {
+    return {(const T *)m + head_at(p.seg.kv0, d.ld_kv, p.kv_head, d), p.seg.n_kv, d.ld_kv, d.D};
 }
 
 template <typename T> __global__ void __launch_bounds__(THREADS, 2) plain_fwd_kernel(attn_fwd_t a, attn_dims_t d) {
     const place_t p = place_of(d, false);
     if (p.first >= p.seg.n) return;
-    const rows_t<T> q = {(const T *)a.q + p.q_at, p.seg.n, p.q_stride, d.D};
-    const rows_t<T> k = {(const T *)a.k + p.kv_at, p.seg.n_kv, p.kv_stride, d.D};
-    const rows_t<T> v = {(const T *)a.v + p.kv_at, p.seg.n_kv, p.kv_stride, d.D};
+    const rows_t<T> q = q_rows<T>(a.q, d.ld_q, p, p.head, d);
+    const rows_t<T> k = kv_rows<T>(a.k, p, d), v = kv_rows<T>(a.v, p, d);
     DYN_SMEM(float, smem);
     const shared_t shared = {smem, 2, d.D};
     float *own_q = shared.own(0), *o = shared.own(1);
@@ -182,17 +186,15 @@ template <typename T> __global__ void __launch_bounds__(THREADS, 2) plain_fwd_ke
             a.lse[(int64_t)(p.seg.q0 + p.row0 + r) * d.Hq + p.head] = max[r] + logf(total);
         sum[r] = 1 / total;
     }
-    store_own((T *)a.o + p.q_at, o, sum, p.row0, p.seg.n, p.q_stride, d.D);
+    store_own((T *)a.o + head_at(p.seg.q0, d.ld_o, p.head, d), o, sum, p.row0, p.seg.n, d.ld_o, d.D);
 }
 
 template <typename T> __global__ void __launch_bounds__(THREADS, 2) plain_dq_kernel(attn_bwd_t a, attn_dims_t d) {
     const place_t p = place_of(d, false);
     if (p.first >= p.seg.n) return;
     const int n = p.seg.n, lane = threadIdx.x % 32;
-    const rows_t<T> q = {(const T *)a.q + p.q_at, n, p.q_stride, d.D};
-    const rows_t<T> dout = {(const T *)a.dout + p.q_at, n, p.q_stride, d.D};
-    const rows_t<T> k = {(const T *)a.k + p.kv_at, n, p.kv_stride, d.D};
-    const rows_t<T> v = {(const T *)a.v + p.kv_at, n, p.kv_stride, d.D};
+    const rows_t<T> q = q_rows<T>(a.q, d.ld_q, p, p.head, d), dout = q_rows<T>(a.dout, d.ld_dout, p, p.head, d);
+    const rows_t<T> k = kv_rows<T>(a.k, p, d), v = kv_rows<T>(a.v, p, d);
     DYN_SMEM(float, smem);
     const shared_t shared = {smem, 3, d.D};
     float *own_q = shared.own(0), *own_dout = shared.own(1), *dq = shared.own(2);
@@ -218,15 +220,14 @@ template <typename T> __global__ void __launch_bounds__(THREADS, 2) plain_dq_ker
         }
         accumulate(dq, one, dp, shared.weights(), k, key);
     }
-    store_own((T *)a.dq + p.q_at, dq, scale, p.row0, n, p.q_stride, d.D);
+    store_own((T *)a.dq + head_at(p.seg.q0, d.ld_dqkv, p.head, d), dq, scale, p.row0, n, d.ld_dqkv, d.D);
 }
 
 template <typename T> __global__ void __launch_bounds__(THREADS, 2) plain_dkv_kernel(attn_bwd_t a, attn_dims_t d) {
     const place_t p = place_of(d, true);
     if (p.first >= p.seg.n) return;
     const int n = p.seg.n, lane = threadIdx.x % 32;
-    const rows_t<T> k = {(const T *)a.k + p.kv_at, n, p.kv_stride, d.D};
-    const rows_t<T> v = {(const T *)a.v + p.kv_at, n, p.kv_stride, d.D};
+    const rows_t<T> k = kv_rows<T>(a.k, p, d), v = kv_rows<T>(a.v, p, d);
     DYN_SMEM(float, smem);
     const shared_t shared = {smem, 4, d.D};
     float *own_k = shared.own(0), *own_v = shared.own(1), *dk = shared.own(2), *dv = shared.own(3);
@@ -242,8 +243,8 @@ template <typename T> __global__ void __launch_bounds__(THREADS, 2) plain_dkv_ke
     }
     const int end = min(p.first + BLOCK_ROWS - 1 + d.window, n);
     for (int g = 0; g < d.group; g++) {
-        const rows_t<T> q = {(const T *)a.q + p.q_at + g * d.D, n, p.q_stride, d.D};
-        const rows_t<T> dout = {(const T *)a.dout + p.q_at + g * d.D, n, p.q_stride, d.D};
+        const rows_t<T> q = q_rows<T>(a.q, d.ld_q, p, p.head + g, d);
+        const rows_t<T> dout = q_rows<T>(a.dout, d.ld_dout, p, p.head + g, d);
         const attn_stats_t *stats = a.stats + (int64_t)(p.head + g) * d.q_off[d.n] + p.seg.q0;
         for (int query = p.first; query < end; query += 32) {
             const int i = query + lane;
@@ -261,8 +262,9 @@ template <typename T> __global__ void __launch_bounds__(THREADS, 2) plain_dkv_ke
             accumulate(dk, one, dp, shared.weights(), q, query);
         }
     }
-    store_own((T *)a.dk + p.kv_at, dk, scale, p.row0, n, p.kv_stride, d.D);
-    store_own((T *)a.dv + p.kv_at, dv, one, p.row0, n, p.kv_stride, d.D);
+    const int64_t at = head_at(p.seg.kv0, d.ld_dqkv, p.kv_head, d);
+    store_own((T *)a.dk + at, dk, scale, p.row0, n, d.ld_dqkv, d.D);
+    store_own((T *)a.dv + at, dv, one, p.row0, n, d.ld_dqkv, d.D);
 }
 
 template <typename Args>

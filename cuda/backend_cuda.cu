@@ -89,7 +89,7 @@ extern "C" int backend_open_cuda(dtype_t act, backend_t **out, err_t *err) {
     cuda_lane_ops(be);
     cuda_gemm_ops(be);
     cuda_quant_ops(be);
-    cuda_weight_ops(be);
+    cuda_linear_ops(be);
     cuda_row_ops(be);
     cuda_norm_ops(be);
     cuda_rope_ops(be);

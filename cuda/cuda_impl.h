@@ -60,7 +60,7 @@ typedef struct {
     double seconds; /* of the pairs taken out so far */
 } stalls_t;
 
-/* One of the two dequantized weights in the workspace: filled on the dequant stream, read on LANE_COMPUTE. */
+/* One of the two augmented weights in the workspace: filled on the dequant stream, read on LANE_COMPUTE. */
 typedef struct {
     cudaEvent_t filled, read;
 } weight_slot_t;
@@ -81,7 +81,7 @@ typedef struct {
     weight_slot_t slot[2];
     size_t slot_next;
     void *slot_workspace; /* be->workspace when a slot was last filled */
-    bool weights_touched; /* since then LANE_COMPUTE was given work that may write weights */
+    bool weights_touched; /* since then LANE_COMPUTE was given work that may write weights or adapters */
     cudaEvent_t touched;  /* then the dequant stream waits for this first */
 } cuda_impl_t;
 
@@ -97,7 +97,7 @@ static inline cudaStream_t compute_stream(const backend_t *be) {
 /* Scratch for the op that is being queued on LANE_COMPUTE, 256-byte aligned, until the next op. CUDA_SCRATCH_MIN is
  * always there; an op that may need more says so in workspace.c. */
 void *compute_scratch(const backend_t *be, size_t bytes);
-/* Where dequantized weight i (0, 1) lies; CHECKs that `bytes` are there. */
+/* Where augmented weight i (0, 1) lies; CHECKs that `bytes` are there. */
 void *weight_scratch(const backend_t *be, size_t i, size_t bytes);
 
 /* Blocks of a grid that covers n with `each` per block; at least one. */
@@ -129,7 +129,7 @@ void cuda_memory_ops(backend_t *be);
 void cuda_lane_ops(backend_t *be);
 void cuda_gemm_ops(backend_t *be);
 void cuda_quant_ops(backend_t *be);
-void cuda_weight_ops(backend_t *be);
+void cuda_linear_ops(backend_t *be);
 void cuda_row_ops(backend_t *be);
 void cuda_norm_ops(backend_t *be);
 void cuda_rope_ops(backend_t *be);

@@ -109,6 +109,7 @@ static void mem_info(backend_t *be, size_t *free_bytes, size_t *total_bytes) {
 
 static size_t workspace_bytes(backend_t *be, const workspace_need_t *need) {
     cuda_impl(be)->layout = cuda_workspace_layout(be->act, need);
+    cuda_impl(be)->slot_workspace = NULL; /* its parts may lie elsewhere now */
     return cuda_impl(be)->layout.total;
 }
 

@@ -71,6 +71,7 @@ adamw_kernel(float *p, const float *g, float *m, float *v, size_t n, adamw_t h) 
 
 static void adamw(backend_t *be, float *p, const float *g, float *m, float *v, size_t n, const adamw_t *h) {
     if (n == 0) return;
+    cuda_impl(be)->weights_touched = true; /* adapters in fp32 are read as they are */
     if (aligned16(p, g, m, v))
         LAUNCH((adamw_kernel<4>), grid_for(n, THREADS * 4), THREADS, 0, compute_stream(be), p, g, m, v, n, *h);
     else
@@ -127,7 +128,8 @@ adamw_8bit_kernel(float *p, const float *g, adamw_8bit_state_t s, size_t n_block
 static void adamw_8bit(backend_t *be, float *p, const float *g, const adamw_8bit_state_t *s, size_t n_blocks,
                        const adamw_t *h) {
     if (n_blocks == 0) return;
-    const cuda_impl_t *impl = cuda_impl(be);
+    cuda_impl_t *impl = cuda_impl(be);
+    impl->weights_touched = true;
     LAUNCH(adamw_8bit_kernel, grid_for(n_blocks, THREADS / 32), THREADS, 0, compute_stream(be), p, g, *s, n_blocks,
            impl->signed_map, impl->unsigned_map, *h);
 }

@@ -9,7 +9,7 @@ static const unsigned FULL_WARP = 0xffffffffu;
 typedef struct {
     const uint8_t *codes;
     const float *table;  /* of a 4-bit type, [16] */
-    const float *absmax; /* NULL: in two levels */
+    const float *absmax; /* constants in one level, or those of the second: */
     const uint8_t *absmax_q;
     const float *map, *nested;
     float offset;
@@ -17,9 +17,15 @@ typedef struct {
 
 /* ---- dequantization: kernels ---------------------------------------------------------------------------- */
 
-static __device__ __forceinline__ float block_absmax(const coded_t &w, size_t block) {
-    if (w.absmax) return w.absmax[block];
-    return __fadd_rn(__fmul_rn(w.map[w.absmax_q[block]], w.nested[block / QUANT_NESTED_BLOCK]), w.offset);
+/* How many levels of constants a weight has: a parameter of kernels, since a branch would keep the loads of one run of
+ * codes behind the use of those before it. */
+enum { PLAIN, ONE_LEVEL, TWO_LEVELS };
+
+template <int LEVELS> static __device__ __forceinline__ float block_absmax(const coded_t &w, uint32_t block) {
+    if constexpr (LEVELS == PLAIN) return 1.0f;
+    else if constexpr (LEVELS == ONE_LEVEL) return w.absmax[block];
+    else
+        return __fadd_rn(__fmul_rn(w.map[w.absmax_q[block]], w.nested[block / (uint32_t)QUANT_NESTED_BLOCK]), w.offset);
 }
 
 /* A run of codes, read at once. */
@@ -27,12 +33,31 @@ template <int BYTES> struct alignas(BYTES) code_run_t {
     uint8_t byte[BYTES];
 };
 
+/* x / 127 rounded as a division rounds it, for the 256 values that x can have. */
+static __device__ __forceinline__ float over_127(float x) {
+    const float r = 1.0f / 127.0f;
+    float q = __fmul_rn(x, r);
+    return fmaf(fmaf(-127.0f, q, x), r, q);
+}
+
+/* The table's value of the code in bits [shift, shift+4). */
+static __device__ __forceinline__ float table_value(const float *table, uint32_t codes, int shift) {
+    uint32_t at = (shift < 2 ? codes << (2 - shift) : codes >> (shift - 2)) & 15 * sizeof(float); /* in bytes */
+    return *reinterpret_cast<const float *>(reinterpret_cast<const char *>(table) + at);
+}
+
 /* Value i of a run whose codes have BITS bits: 4 (a table), 8 (INT8) or 16 (BF16), before it is scaled. */
 template <int BITS, int BYTES>
 static __device__ __forceinline__ float run_value(const code_run_t<BYTES> &run, int i, const float *table) {
-    if constexpr (BITS == 4) return table[i % 2 ? run.byte[i / 2] & 15 : run.byte[i / 2] >> 4];
-    else if constexpr (BITS == 8) return (float)(int8_t)run.byte[i] / 127.0f;
-    else return bf16_to_f32((bf16_t)(run.byte[2 * i] | run.byte[2 * i + 1] << 8));
+    if constexpr (BITS == 4) {
+        uint32_t codes = 0; /* little endian; the first value in the high half of a byte */
+        memcpy(&codes, &run, BYTES);
+        return table_value(table, codes, i / 2 * 8 + (i % 2 ? 0 : 4));
+    } else if constexpr (BITS == 8) {
+        return over_127((float)(int8_t)run.byte[i]);
+    } else {
+        return bf16_to_f32((bf16_t)(run.byte[2 * i] | run.byte[2 * i + 1] << 8));
+    }
 }
 
 static __device__ __forceinline__ uint4 pack(const float (&x)[8]) {
@@ -47,41 +72,49 @@ static __device__ __forceinline__ uint4 pack(const float (&x)[4]) {
     return make_uint4(f32_to_bits(x[0]), f32_to_bits(x[1]), f32_to_bits(x[2]), f32_to_bits(x[3]));
 }
 
-/* The table in shared memory: its 16 words lie in 16 banks, so that a warp looks up 32 codes at once. */
-template <int BITS> static __device__ __forceinline__ void load_table(float *shared, const float *table) {
-    if constexpr (BITS == 4) {
-        if (threadIdx.x < 16) shared[threadIdx.x] = table[threadIdx.x];
-        __syncthreads();
-    }
-}
+/* What is decoded: rows of `cols` elements of the flat weight, from element `first` on, to rows that lie ld apart. */
+typedef struct {
+    uint32_t first, rows, cols;
+    size_t ld;
+} range_t;
 
-/* Elements [first, first+n), both multiples of the 16 bytes that a store holds. A thread makes RUNS stores, a block's
- * width apart; all it has to read for them is under way before the first is used. */
+/* For cols, first and ld that are multiples of the 16 bytes that a store holds. A thread makes RUNS stores in one row,
+ * `across` threads apart; all it has to read for them is under way before the first is used: a place behind the end is
+ * read as the last one instead of not at all. Blocks have across x down threads; `bands` of them go side by side along
+ * a row. The table is in shared memory: its 16 words lie in 16 banks, so that a warp looks up 32 codes at once. */
 enum { RUNS = 4 };
-template <int BITS, typename T>
-static __global__ void __launch_bounds__(THREADS) dequant_kernel(coded_t w, size_t first, size_t n, T *out) {
-    constexpr int VALUES = 16 / sizeof(T), BYTES = VALUES * BITS / 8;
+template <int BITS, int LEVELS, typename T>
+static __global__ void __launch_bounds__(THREADS)
+    dequant_kernel(const __grid_constant__ coded_t w, range_t range, unsigned bands, T *out) {
+    constexpr uint32_t VALUES = 16 / sizeof(T), BYTES = VALUES * BITS / 8;
     SHARED(float, table, 16);
-    load_table<BITS>(table, w.table);
+    const uint32_t thread = threadIdx.y * blockDim.x + threadIdx.x;
+    float entry = 0;
+    if (BITS == 4 && thread < 16) entry = w.table[thread];
+    const uint32_t my_row = blockIdx.x / bands * blockDim.y + threadIdx.y, row = min(my_row, range.rows - 1);
+    const uint32_t first_run = blockIdx.x % bands * RUNS * blockDim.x + threadIdx.x;
+    const uint32_t from = range.first + row * range.cols;
     code_run_t<BYTES> run[RUNS];
     float scale[RUNS];
-    size_t begin = ((size_t)blockIdx.x * RUNS * THREADS + threadIdx.x) * VALUES;
 #pragma unroll
     for (int k = 0; k < RUNS; k++) {
-        size_t at = begin + (size_t)k * THREADS * VALUES, i = first + at;
-        if (at >= n) continue;
-        run[k] = *reinterpret_cast<const code_run_t<BYTES> *>(w.codes + i * BITS / 8);
-        scale[k] = BITS == 16 ? 1.0f : block_absmax(w, i / QUANT_BLOCK);
+        uint32_t col = (first_run + k * blockDim.x) * VALUES, i = from + min(col, range.cols - VALUES);
+        run[k] = *reinterpret_cast<const code_run_t<BYTES> *>(w.codes + (size_t)i * BITS / 8);
+        scale[k] = block_absmax<LEVELS>(w, i / (uint32_t)QUANT_BLOCK);
     }
+    if constexpr (BITS == 4) {
+        if (thread < 16) table[thread] = entry;
+        __syncthreads();
+    }
+    out += row * range.ld;
 #pragma unroll
     for (int k = 0; k < RUNS; k++) {
-        size_t at = begin + (size_t)k * THREADS * VALUES;
-        if (at >= n) continue;
+        uint32_t col = (first_run + k * blockDim.x) * VALUES;
+        if (col >= range.cols || my_row >= range.rows) continue;
         float x[VALUES];
 #pragma unroll
-        for (int j = 0; j < VALUES; j++)
-            x[j] = BITS == 16 ? run_value<BITS>(run[k], j, table) : run_value<BITS>(run[k], j, table) * scale[k];
-        *reinterpret_cast<uint4 *>(out + at) = pack(x);
+        for (int j = 0; j < (int)VALUES; j++) x[j] = run_value<BITS>(run[k], j, table) * scale[k];
+        *reinterpret_cast<uint4 *>(out + col) = pack(x);
     }
 }
 
@@ -93,22 +126,18 @@ static __device__ __forceinline__ void store(bf16_t *p, float x) {
 }
 
 /* The same for any range and address, an element a thread. */
-template <int BITS, typename T>
-static __global__ void __launch_bounds__(THREADS) dequant_any_kernel(coded_t w, size_t first, size_t n, T *out) {
+template <int BITS, int LEVELS, typename T>
+static __global__ void __launch_bounds__(THREADS)
+    dequant_any_kernel(const __grid_constant__ coded_t w, range_t range, T *out) {
     SHARED(float, table, 16);
-    load_table<BITS>(table, w.table);
-    size_t at = (size_t)blockIdx.x * THREADS + threadIdx.x, i = first + at;
-    if (at >= n) return;
-    if constexpr (BITS == 4) {
-        const code_run_t<1> run = {{w.codes[i / 2]}};
-        store(&out[at], run_value<BITS>(run, (int)(i % 2), table) * block_absmax(w, i / QUANT_BLOCK));
-    } else if constexpr (BITS == 8) {
-        const code_run_t<1> run = {{w.codes[i]}};
-        store(&out[at], run_value<BITS>(run, 0, table) * block_absmax(w, i / QUANT_BLOCK));
-    } else {
-        const code_run_t<2> run = {{w.codes[2 * i], w.codes[2 * i + 1]}};
-        store(&out[at], run_value<BITS>(run, 0, table));
-    }
+    if (BITS == 4 && threadIdx.x < 16) table[threadIdx.x] = w.table[threadIdx.x];
+    __syncthreads();
+    uint32_t n = blockIdx.x * THREADS + threadIdx.x, i = range.first + n;
+    if (n >= range.rows * range.cols) return;
+    code_run_t<BITS == 16 ? 2 : 1> run;
+    for (int k = 0; k < (int)sizeof run; k++) run.byte[k] = w.codes[(size_t)i * BITS / 8 + k];
+    float x = run_value<BITS>(run, BITS == 4 ? (int)(i % 2) : 0, table);
+    store(out + n / range.cols * range.ld + n % range.cols, x * block_absmax<LEVELS>(w, i / (uint32_t)QUANT_BLOCK));
 }
 
 /* ---- dequantization: launchers ---------------------------------------------------------------------------- */
@@ -119,7 +148,7 @@ static coded_t coded(const backend_t *be, const qweight_t *w) {
     c.codes = w->codes;
     if (w->type <= QUANT_INT4) c.table = impl->tables->table4[w->type];
     if (w->type == QUANT_NONE) return c;
-    c.absmax = w->double_quant ? NULL : w->absmax;
+    c.absmax = w->absmax;
     c.absmax_q = w->absmax_q;
     c.map = impl->signed_map->value;
     c.nested = w->nested_absmax;
@@ -127,35 +156,55 @@ static coded_t coded(const backend_t *be, const qweight_t *w) {
     return c;
 }
 
-template <int BITS, typename T>
-static void dequant_as(cudaStream_t stream, const coded_t &w, size_t first, size_t n, T *out) {
+template <int BITS, int LEVELS, typename T>
+static void dequant_as(cudaStream_t stream, const coded_t &w, const range_t &r, T *out) {
     const size_t VALUES = 16 / sizeof(T);
-    bool aligned = first % VALUES == 0 && (uintptr_t)out % 16 == 0 && (uintptr_t)w.codes % 16 == 0;
-    size_t runs = aligned ? n / VALUES * VALUES : 0;
-    if (runs)
-        LAUNCH((dequant_kernel<BITS, T>), grid_for(runs, RUNS * THREADS * VALUES), THREADS, 0, stream, w, first, runs,
-               out);
-    if (runs < n)
-        LAUNCH((dequant_any_kernel<BITS, T>), grid_for(n - runs, THREADS), THREADS, 0, stream, w, first + runs,
-               n - runs, out + runs);
+    bool whole = r.first % VALUES == 0 && r.cols % VALUES == 0 && r.ld % VALUES == 0;
+    CHECK((size_t)r.first + (size_t)r.rows * r.cols <= UINT32_MAX - RUNS * THREADS * VALUES); /* kernels' indices */
+    if (!whole || (uintptr_t)out % 16 || (uintptr_t)w.codes % 16) {
+        unsigned grid = grid_for((size_t)r.rows * r.cols, THREADS);
+        LAUNCH((dequant_any_kernel<BITS, LEVELS, T>), grid, THREADS, 0, stream, w, r, out);
+        return;
+    }
+    size_t runs = r.cols / VALUES, across = (runs + RUNS - 1) / RUNS;
+    if (across > THREADS) across = THREADS;
+    size_t down = THREADS / across, bands = (runs + RUNS * across - 1) / (RUNS * across);
+    LAUNCH((dequant_kernel<BITS, LEVELS, T>), grid_for((r.rows + down - 1) / down * bands, 1),
+           dim3((unsigned)across, (unsigned)down), 0, stream, w, r, (unsigned)bands, out);
 }
 
 template <typename T>
-static void dequant_to(cudaStream_t stream, quant_type_t type, const coded_t &w, size_t first, size_t n, T *out) {
-    if (type == QUANT_NONE) dequant_as<16>(stream, w, first, n, out);
-    else if (type == QUANT_INT8) dequant_as<8>(stream, w, first, n, out);
-    else dequant_as<4>(stream, w, first, n, out);
+static void dequant_to(cudaStream_t stream, const qweight_t *q, const coded_t &w, const range_t &r, T *out) {
+    if (r.rows == 0 || r.cols == 0) return;
+    if (q->type == QUANT_NONE) dequant_as<16, PLAIN>(stream, w, r, out);
+    else if (q->type == QUANT_INT8 && q->double_quant) dequant_as<8, TWO_LEVELS>(stream, w, r, out);
+    else if (q->type == QUANT_INT8) dequant_as<8, ONE_LEVEL>(stream, w, r, out);
+    else if (q->double_quant) dequant_as<4, TWO_LEVELS>(stream, w, r, out);
+    else dequant_as<4, ONE_LEVEL>(stream, w, r, out);
 }
 
-void dequant_on(const backend_t *be, cudaStream_t stream, const qweight_t *w, size_t first, size_t n, void *out,
-                dtype_t out_type) {
-    CHECK(n <= qweight_count(w) && first <= qweight_count(w) - n);
-    if (out_type == DT_BF16) dequant_to(stream, w->type, coded(be, w), first, n, (bf16_t *)out);
-    else dequant_to(stream, w->type, coded(be, w), first, n, (float *)out);
+static void dequant_range(const backend_t *be, cudaStream_t stream, const qweight_t *w, const range_t &r, void *out,
+                          dtype_t out_type) {
+    if (out_type == DT_BF16) dequant_to(stream, w, coded(be, w), r, (bf16_t *)out);
+    else dequant_to(stream, w, coded(be, w), r, (float *)out);
 }
 
+static uint32_t index32(size_t n) {
+    CHECK(n <= UINT32_MAX);
+    return (uint32_t)n;
+}
+
+void dequant_on(const backend_t *be, cudaStream_t stream, const qweight_t *w, void *out, size_t ld) {
+    dequant_range(be, stream, w, {0, index32(w->rows), index32(w->cols), ld}, out, be->act);
+}
+
+/* As one row: whole 16-byte stores, and what remains of it. */
 static void dequant(backend_t *be, const qweight_t *w, size_t first, size_t n, void *out, dtype_t out_type) {
-    dequant_on(be, compute_stream(be), w, first, n, out, out_type);
+    CHECK(n <= qweight_count(w) && first <= qweight_count(w) - n);
+    uint32_t begin = index32(first), whole = index32(n / 8 * 8), rest = index32(n % 8);
+    dequant_range(be, compute_stream(be), w, {begin, 1, whole, whole}, out, out_type);
+    dequant_range(be, compute_stream(be), w, {begin + whole, 1, rest, rest},
+                  (unsigned char *)out + whole * dtype_size(out_type), out_type);
 }
 
 /* ---- quantization: kernels ---------------------------------------------------------------------------------- */

@@ -7,10 +7,10 @@ enum { THREADS = 256 };
 
 /* Block [pairs of a head / N, heads at a time]. */
 template <typename A, int N> __global__ void __launch_bounds__(THREADS)
-rope_kernel(A *x, const float *table, const int32_t *pos, size_t H, size_t D, float sign) {
+rope_kernel(A *x, size_t ldx, const float *table, const int32_t *pos, size_t H, size_t D, float sign) {
     size_t half = D / 2;
     const float *cos_sin = table + (size_t)pos[blockIdx.x] * D;
-    x += (size_t)blockIdx.x * H * D;
+    x += (size_t)blockIdx.x * ldx + threadIdx.y * D;
     for (size_t i = (size_t)threadIdx.x * N; i < half; i += (size_t)blockDim.x * N) {
         float cs[2 * N];
         if constexpr (N == 1) {
@@ -19,11 +19,11 @@ rope_kernel(A *x, const float *table, const int32_t *pos, size_t H, size_t D, fl
         } else {
             vec_load(cs, cos_sin + 2 * i);
         }
-        for (size_t h = threadIdx.y; h < H; h += blockDim.y) {
-            A *lo = x + h * D + i, *hi = lo + half;
+        A *lo = x + i; /* moves along: h * D + i takes more registers */
+        for (size_t h = threadIdx.y; h < H; h += blockDim.y, lo += blockDim.y * D) {
             float a[N], b[N], ra[N], rb[N];
             vec_load(a, lo);
-            vec_load(b, hi);
+            vec_load(b, lo + half);
             #pragma unroll
             for (int j = 0; j < N; j++) {
                 float c = cs[2 * j], s = sign * cs[2 * j + 1];
@@ -31,22 +31,23 @@ rope_kernel(A *x, const float *table, const int32_t *pos, size_t H, size_t D, fl
                 rb[j] = b[j] * c + a[j] * s;
             }
             vec_store(lo, ra);
-            vec_store(hi, rb);
+            vec_store(lo + half, rb);
         }
     }
 }
 
-static void rope(backend_t *be, void *x, const float *table, const int32_t *pos, size_t T, size_t H, size_t D,
-                 int sign) {
-    CHECK(D % 2 == 0 && (sign == 1 || sign == -1));
+static void rope(backend_t *be, void *x, size_t ldx, const float *table, const int32_t *pos, size_t T, size_t H,
+                 size_t D, int sign) {
+    CHECK(D % 2 == 0 && ldx >= H * D && (sign == 1 || sign == -1));
     if (T == 0 || H == 0 || D == 0) return;
-    by_lanes(be->act, rows_aligned16(be->act, D / 2, x, table), [&](auto lanes) {
+    bool wide = rows_aligned16(be->act, D / 2, table) && rows_aligned16(be->act, ldx, x);
+    by_lanes(be->act, wide, [&](auto lanes) {
         using A = typename decltype(lanes)::type;
         constexpr int N = decltype(lanes)::N;
         size_t across = D / 2 / N < THREADS ? D / 2 / N : (size_t)THREADS;
         size_t down = H < THREADS / across ? H : THREADS / across;
         LAUNCH((rope_kernel<A, N>), grid_for(T, 1), dim3((unsigned)across, (unsigned)down), 0, compute_stream(be),
-               (A *)x, table, pos, H, D, (float)sign);
+               (A *)x, ldx, table, pos, H, D, (float)sign);
     });
 }
 

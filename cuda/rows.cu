@@ -65,49 +65,10 @@ static void cast(backend_t *be, void *dst, dtype_t dst_type, const void *src, dt
     CHECK(dst_type == DT_F32 || dst_type == DT_BF16);
     CHECK(src_type == DT_F32 || src_type == DT_BF16);
     if (n == 0) return;
+    cuda_impl(be)->weights_touched = true; /* adapters are cast, and the dequant stream copies them: linear.cu */
     if (dst_type == src_type) be->copy(be, dst, src, n * dtype_size(dst_type));
     else if (dst_type == DT_BF16) cast_as<bf16_t, float>(be, dst, src, n);
     else cast_as<float, bf16_t>(be, dst, src, n);
-}
-
-/* ---- dropout ----------------------------------------------------------------------------------------- */
-
-/* Rows of a block: half of the arithmetic of a mask depends on the channel alone, so a thread keeps its channels
- * and goes down the rows; the compiler moves that half out of the loop. */
-enum { DROPOUT_ROWS = 16 };
-
-template <typename A, int N> __global__ void __launch_bounds__(THREADS)
-dropout_kernel(A *y, const A *x, size_t rows, size_t C, dropout_t d, float scale) {
-    SHARED(uint64_t, key, DROPOUT_ROWS);
-    size_t first = (size_t)blockIdx.x * DROPOUT_ROWS;
-    int n = rows - first < DROPOUT_ROWS ? (int)(rows - first) : DROPOUT_ROWS;
-    if ((int)threadIdx.x < n) {
-        size_t t = first + threadIdx.x;
-        key[threadIdx.x] = dropout_row_key(d.seed, d.step, d.row[t], d.pos[t], d.layer, d.site);
-    }
-    __syncthreads();
-    size_t c = ((size_t)blockIdx.y * blockDim.x + threadIdx.x) * N;
-    if (c >= C) return;
-    for (int t = 0; t < n; t++) {
-        size_t i = (first + t) * C + c;
-        float v[N];
-        vec_load(v, x + i);
-        #pragma unroll
-        for (int j = 0; j < N; j++) v[j] = dropout_keep(key[t], c + j, d.p) ? v[j] * scale : 0.0f;
-        vec_store(y + i, v);
-    }
-}
-
-static void dropout(backend_t *be, void *y, const void *x, size_t T, size_t C, const dropout_t *d) {
-    if (T == 0 || C == 0) return;
-    by_lanes(be->act, rows_aligned16(be->act, C, y, x), [&](auto lanes) {
-        using A = typename decltype(lanes)::type;
-        constexpr int N = decltype(lanes)::N;
-        unsigned threads = block_of(C / N, THREADS);
-        dim3 grid(grid_for(T, DROPOUT_ROWS), grid_for(C, (size_t)threads * N));
-        LAUNCH((dropout_kernel<A, N>), grid, threads, 0, compute_stream(be), (A *)y, (const A *)x, T, C, *d,
-               1.0f / (1.0f - d->p));
-    });
 }
 
 /* ---- rows by index: a block moves one row ------------------------------------------------------------ */
@@ -139,32 +100,60 @@ static void embed(backend_t *be, void *y, const qweight_t *E, const int32_t *ids
 }
 
 template <typename A, int N> __global__ void __launch_bounds__(THREADS)
-gather_kernel(A *y, const A *x, const int32_t *idx, size_t C) {
-    copy_row<A, A, N>(y + (size_t)blockIdx.x * C, x + (size_t)idx[blockIdx.x] * C, C);
+gather_kernel(A *y, size_t ldy, const A *x, size_t ldx, const int32_t *idx, size_t C) {
+    copy_row<A, A, N>(y + (size_t)blockIdx.x * ldy, x + (size_t)idx[blockIdx.x] * ldx, C);
 }
 
-static void gather_rows(backend_t *be, void *y, const void *x, const int32_t *idx, size_t n, size_t C) {
+/* Whether C columns of both can be moved 16 bytes at a time. */
+static bool can_move16(const backend_t *be, const void *y, size_t ldy, const void *x, size_t ldx, size_t C) {
+    CHECK(ldy >= C && ldx >= C);
+    return rows_aligned16(be->act, C) && rows_aligned16(be->act, ldy, y) && rows_aligned16(be->act, ldx, x);
+}
+
+static void gather_rows(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, const int32_t *idx, size_t n,
+                        size_t C) {
     if (n == 0 || C == 0) return;
-    by_lanes(be->act, rows_aligned16(be->act, C, y, x), [&](auto lanes) {
+    by_lanes(be->act, can_move16(be, y, ldy, x, ldx, C), [&](auto lanes) {
         using A = typename decltype(lanes)::type;
         constexpr int N = decltype(lanes)::N;
-        LAUNCH((gather_kernel<A, N>), grid_for(n, 1), block_of(C / N, THREADS), 0, compute_stream(be), (A *)y,
-               (const A *)x, idx, C);
+        LAUNCH((gather_kernel<A, N>), grid_for(n, 1), block_of(C / N, THREADS), 0, compute_stream(be), (A *)y, ldy,
+               (const A *)x, ldx, idx, C);
     });
 }
 
 template <typename A, int N> __global__ void __launch_bounds__(THREADS)
-scatter_kernel(A *y, const A *x, const int32_t *idx, size_t C) {
-    copy_row<A, A, N>(y + (size_t)idx[blockIdx.x] * C, x + (size_t)blockIdx.x * C, C);
+scatter_kernel(A *y, size_t ldy, const A *x, size_t ldx, const int32_t *idx, size_t C) {
+    copy_row<A, A, N>(y + (size_t)idx[blockIdx.x] * ldy, x + (size_t)blockIdx.x * ldx, C);
 }
 
-static void scatter_rows(backend_t *be, void *y, const void *x, const int32_t *idx, size_t n, size_t C) {
+static void scatter_rows(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, const int32_t *idx, size_t n,
+                         size_t C) {
     if (n == 0 || C == 0) return;
-    by_lanes(be->act, rows_aligned16(be->act, C, y, x), [&](auto lanes) {
+    by_lanes(be->act, can_move16(be, y, ldy, x, ldx, C), [&](auto lanes) {
         using A = typename decltype(lanes)::type;
         constexpr int N = decltype(lanes)::N;
-        LAUNCH((scatter_kernel<A, N>), grid_for(n, 1), block_of(C / N, THREADS), 0, compute_stream(be), (A *)y,
-               (const A *)x, idx, C);
+        LAUNCH((scatter_kernel<A, N>), grid_for(n, 1), block_of(C / N, THREADS), 0, compute_stream(be), (A *)y, ldy,
+               (const A *)x, ldx, idx, C);
+    });
+}
+
+/* ---- columns of a wider matrix ------------------------------------------------------------------------- */
+
+/* Block [pieces of a row, rows]: rows may be short, so a block takes as many as fill it. */
+template <typename A, int N> __global__ void __launch_bounds__(THREADS)
+copy_rows_kernel(A *y, size_t ldy, const A *x, size_t ldx, size_t T, size_t C) {
+    size_t t = (size_t)blockIdx.x * blockDim.y + threadIdx.y;
+    if (t < T) copy_row<A, A, N>(y + t * ldy, x + t * ldx, C);
+}
+
+static void copy_rows(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, size_t T, size_t C) {
+    if (T == 0 || C == 0) return;
+    by_lanes(be->act, can_move16(be, y, ldy, x, ldx, C), [&](auto lanes) {
+        using A = typename decltype(lanes)::type;
+        constexpr int N = decltype(lanes)::N;
+        size_t across = C / N < THREADS ? C / N : (size_t)THREADS, down = THREADS / across;
+        LAUNCH((copy_rows_kernel<A, N>), grid_for(T, down), dim3((unsigned)across, (unsigned)down), 0,
+               compute_stream(be), (A *)y, ldy, (const A *)x, ldx, T, C);
     });
 }
 
@@ -172,7 +161,7 @@ void cuda_row_ops(backend_t *be) {
     be->embed = embed;
     be->add = add;
     be->cast = cast;
-    be->dropout = dropout;
     be->gather_rows = gather_rows;
     be->scatter_rows = scatter_rows;
+    be->copy_rows = copy_rows;
 }

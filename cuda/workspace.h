@@ -1,7 +1,7 @@
 /* The scratch of the CUDA backend's ops, as a function of what will be called. Plain C, built with or without a CUDA
  * toolkit, so that a plan for a card can be made on any machine.
  *
- * Layout: [scratch | dequantized weight 0 | dequantized weight 1]. The scratch belongs to the op that is running on
+ * Layout: [scratch | augmented weight 0 | augmented weight 1]. The scratch belongs to the op that is running on
  * LANE_COMPUTE, whatever it is: it is worth nothing to the next. The two weights are filled ahead of the product
  * that needs them, while another runs, so nothing else may lie there. */
 #ifndef CUDA_WORKSPACE_H
@@ -13,12 +13,14 @@
 #ifndef CUDA_BLAS_BYTES
 #define CUDA_BLAS_BYTES ((size_t)32 << 20)  /* at the scratch's start; what cuBLAS advises for Hopper */
 #define CUDA_MIXED_BYTES ((size_t)32 << 20) /* after it: operands of a product of mixed types, widened piece by piece */
+#define CUDA_DROPPED_BYTES ((size_t)16 << 20) /* and rows under dropout: a share of the L2 cache */
 #endif
-#define CUDA_SCRATCH_MIN (CUDA_BLAS_BYTES + CUDA_MIXED_BYTES) /* so an op that needs less asks for nothing */
+/* An op that needs less asks for nothing. */
+#define CUDA_SCRATCH_MIN (CUDA_BLAS_BYTES + CUDA_MIXED_BYTES + CUDA_DROPPED_BYTES)
 
 typedef struct {
     size_t scratch; /* bytes */
-    size_t weight;  /* bytes of each of the two dequantized weights */
+    size_t weight;  /* bytes of each of the two augmented weights */
     size_t total;
 } cuda_workspace_t;
 

@@ -12,6 +12,11 @@ static void *acts_of(const placer_t *p, size_t width) {
     return pool_take(p->pool, POOL_ACTIVATIONS, p->T * width * p->elem);
 }
 
+static mat_t mat_of(const placer_t *p, size_t width, size_t extra) {
+    size_t ld = linear_ld(width, extra);
+    return (mat_t){acts_of(p, ld), ld};
+}
+
 static float *floats(const placer_t *p, size_t n) {
     return pool_take(p->pool, POOL_ACTIVATIONS, n * sizeof(float));
 }
@@ -20,24 +25,31 @@ static int32_t *ints(const placer_t *p, size_t n) {
     return pool_take(p->pool, POOL_ACTIVATIONS, n * sizeof(int32_t));
 }
 
+/* Columns of a site's adapters. All layers adapt the same linear layers, so layer 0 speaks for all. */
+static size_t adapter_width(const model_t *m, site_t s) {
+    return m->lora ? lora_site(m->lora, 0, s)->n * m->lora->spec.r : 0;
+}
+
+static size_t wider(const model_t *m, site_t a, site_t b) {
+    size_t n = adapter_width(m, a), k = adapter_width(m, b);
+    return n > k ? n : k;
+}
+
 /* Everything of a block but its input. */
 static void place_block(const placer_t *p, const model_t *m, bool training, block_acts_t *b) {
     const model_config_t *c = &m->config;
     size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
     b->rstd_attn = floats(p, p->T);
     b->rstd_ffn = floats(p, p->T);
-    b->q = acts_of(p, q);
-    b->k = acts_of(p, kv);
-    b->v = acts_of(p, kv);
-    b->attn = acts_of(p, q);
+    b->qkv = mat_of(p, q + 2 * kv, 0);
+    b->attn = mat_of(p, q, adapter_width(m, SITE_O));
     b->lse = training ? floats(p, p->T * c->heads) : NULL;
     b->x_mid = acts_of(p, c->hidden);
-    b->gate = acts_of(p, c->ffn);
-    b->up = acts_of(p, c->ffn);
+    b->gate_up = mat_of(p, 2 * c->ffn, training ? adapter_width(m, SITE_GATE_UP) : 0);
     for (int s = 0; s < SITE_COUNT; s++) {
-        /* All layers adapt the same linear layers, so layer 0 speaks for all. */
-        size_t n = m->lora ? lora_site(m->lora, 0, (site_t)s)->n : 0;
-        b->u[s] = n ? acts_of(p, n * m->lora->spec.r) : NULL;
+        size_t width = training ? adapter_width(m, (site_t)s) : 0;
+        if (width && s == SITE_O) b->u[s] = (mat_t){(unsigned char *)b->attn.p + q * p->elem, b->attn.ld};
+        else b->u[s] = (mat_t){width ? acts_of(p, width) : NULL, width};
     }
 }
 
@@ -61,21 +73,15 @@ static void place_blocks(acts_t *a, const placer_t *p, const model_t *m, const a
 /* Scratch of a block's forward, and of its backward. */
 static void place_scratch(acts_t *a, const placer_t *p, const model_t *m, bool training) {
     const model_config_t *c = &m->config;
-    a->h = acts_of(p, c->hidden);
-    a->t = acts_of(p, c->hidden);
-    a->ff = acts_of(p, c->ffn);
-    if (!training) return;
     size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
-    size_t widest = c->hidden > c->ffn ? c->hidden : c->ffn;
-    if (q > widest) widest = q;
-    a->wide = m->lora->spec.dropout > 0 ? acts_of(p, widest) : NULL;
-    a->du = acts_of(p, SITE_MAX_LINEARS * m->lora->spec.r);
+    a->h = mat_of(p, c->hidden, wider(m, SITE_QKV, SITE_GATE_UP));
+    a->t = acts_of(p, c->hidden);
+    a->ff = mat_of(p, c->ffn, adapter_width(m, SITE_DOWN));
+    if (!training) return;
     a->dff = acts_of(p, c->ffn);
     a->dh = acts_of(p, c->hidden);
     a->dattn = acts_of(p, q);
-    a->dq = acts_of(p, q);
-    a->dk = acts_of(p, kv);
-    a->dv = acts_of(p, kv);
+    a->dqkv = mat_of(p, q + 2 * kv, adapter_width(m, SITE_QKV));
 }
 
 static void place_loss(acts_t *a, const placer_t *p, const model_t *m, bool training) {
@@ -104,7 +110,7 @@ void acts_place(acts_t *a, const model_t *m, const acts_spec_t *spec, pool_t *po
     a->target = ints(&p, p.T);
     place_blocks(a, &p, m, spec);
     a->row_loss = floats(&p, p.T);
-    if (training) a->dx = acts_of(&p, m->config.hidden);
+    if (training) a->dx = mat_of(&p, m->config.hidden, wider(m, SITE_O, SITE_DOWN));
     a->chunk = spec->chunk < spec->T ? spec->chunk : spec->T;
     /* While the head computes the loss no block runs, and the other way round: they share one place. */
     pool_mark_t shared = pool_mark(pool);
@@ -115,13 +121,22 @@ void acts_place(acts_t *a, const model_t *m, const acts_spec_t *spec, pool_t *po
     if (scratch_end > pool->used) pool_take(pool, POOL_ACTIVATIONS, scratch_end - pool->used);
 }
 
-/* Elements of the largest weight that is quantized; a source's own quantization may leave some out. */
-static size_t largest_quantized(const model_t *m) {
+/* Elements of the largest augmented weight that is made for a use. q, k and v are taken together: then their output is
+ * one product, and their input's gradient one sum. gate and up would double what this takes of the largest models. */
+static size_t largest_augmented(const model_t *m) {
     size_t most = 0;
-    for (size_t l = 0; l < m->config.layers; l++)
-        for (int k = 0; k < LIN_COUNT; k++) {
-            const qweight_t *w = &m->layers[l].w[k];
-            if (w->type != QUANT_NONE && qweight_count(w) > most) most = qweight_count(w);
+    for (size_t layer = 0; layer < m->config.layers; layer++)
+        for (int s = 0; s < SITE_COUNT; s++) {
+            linear_t l = site_linear(m, layer, (site_t)s);
+            size_t rows = 0;
+            bool needed = l.width > 0; /* what is not quantized is multiplied where it is */
+            for (size_t i = 0; i < l.n; i++) {
+                needed |= l.w[i]->type != QUANT_NONE;
+                if (l.w[i]->rows > rows) rows = l.w[i]->rows;
+            }
+            if (s == SITE_QKV) rows = linear_rows_of(&l);
+            size_t n = (rows + l.width) * linear_ld(l.w[0]->cols, l.width);
+            if (needed && n > most) most = n;
         }
     return most;
 }
@@ -131,7 +146,7 @@ workspace_need_t model_workspace_need(const model_t *m, size_t max_tokens, size_
     workspace_need_t n = {.max_tokens = max_tokens, .max_kv = max_seg, .logit_rows = chunk, .vocab = c->vocab};
     n.attn = (attn_shape_t){.Hq = c->heads, .Hkv = c->kv_heads, .D = c->head_dim};
     n.max_weight = c->vocab * c->hidden;
-    n.max_quantized = largest_quantized(m);
+    n.max_augmented = largest_augmented(m);
     for (int k = 0; k < LIN_COUNT; k++) {
         size_t rows = linear_rows(c, (linear_kind_t)k), cols = linear_cols(c, (linear_kind_t)k);
         if (rows * cols > n.max_weight) n.max_weight = rows * cols;

@@ -2,7 +2,9 @@
  * (model/, trainer/) is the same for every backend; what a backend owns is parallelism and memory.
  *
  * Conventions, for every op unless it says otherwise:
- * - Pointers are device pointers (on the CPU: host pointers). Matrices are row-major and dense.
+ * - Pointers are device pointers (on the CPU: host pointers). Matrices are row-major. Where an op takes ld*, that many
+ *   elements lie between the beginnings of two rows, so that a matrix may be some columns of a wider one; what lies
+ *   between its rows is neither read nor written. Else rows are dense.
  * - "act" is be->act, the dtype of activations: DT_F32 or DT_BF16 (compute_dtype). Sums are in fp32 or
  *   better, whatever act is. Norm weights, rstd, lse, row losses, LoRA masters and gradients are fp32.
  * - An output is overwritten, never accumulated into, unless the op says so. Outputs do not alias inputs
@@ -48,7 +50,39 @@ typedef struct {
     size_t Hq, Hkv, D; /* Hq a multiple of Hkv; head h of q uses head h / (Hq/Hkv) of k and v */
     size_t window;     /* 0: unlimited */
     float scale;       /* of the scores, usually 1/sqrt(D) */
+    /* Elements between two rows: of q; of k and v; of o; and in the backward of dout, and of dq, dk and dv. */
+    size_t ld_q, ld_kv, ld_o, ld_dout, ld_dqkv;
 } attn_shape_t;
+
+/* Linear layers with one input (a site of a block: q/k/v, o, gate/up, down): frozen weights, and on them LoRA adapters
+ * of rank r. Their outputs lie side by side, rows = the sum of their rows; the u of those that have an adapter too,
+ * width = r times their number:
+ *   u = s drop(x) A^T,  y_i = x W_i^T + u_i B_i^T;  and back:  du_i = s dy_i B_i,  dx = sum_i dy_i W_i + drop(du A)
+ * u lies right behind x, [x | u], and du behind dy, [dy | du]: each direction is then one product with the *augmented*
+ * weight, [rows + width, cols + width] with linear_ld() elements to a row: rows [W_i 0..0 B_i 0..0] of each layer, then
+ * [A], whose last columns are nobody's. */
+#define LINEAR_MAX 3
+typedef struct {
+    size_t n;
+    const qweight_t *w[LINEAR_MAX]; /* [rows_i, cols] each */
+    size_t r, width;                /* width 0: no adapters */
+    const void *a;                  /* [width, cols]: the A of those layers, one after another */
+    const void *b[LINEAR_MAX];      /* [rows_i, r]; NULL: layer i has no adapter */
+    dtype_t ab_type;                /* F32 where act is F32, or BF16 */
+    void *augmented;                /* the augmented weight in act, kept by linear_keep(); NULL: made for each use */
+} linear_t;
+
+static inline size_t linear_rows_of(const linear_t *l) {
+    size_t rows = 0;
+    for (size_t i = 0; i < l->n; i++) rows += l->w[i]->rows;
+    return rows;
+}
+
+/* Elements between two rows of a matrix with `extra` columns behind its own: if rows of `cols` elements begin at
+ * multiples of 64 bytes, so do these. */
+static inline size_t linear_ld(size_t cols, size_t extra) {
+    return cols + (extra + 31) / 32 * 32;
+}
 
 /* Identifies a dropout mask; see dropout_keep() in model/element.h for the exact function. */
 typedef struct {
@@ -90,8 +124,9 @@ typedef struct {
 /* What bounds the scratch of the ops that will be called. */
 typedef struct {
     size_t max_tokens;       /* rows of any activation matrix */
-    size_t max_weight;       /* elements of the largest weight given to gemm_weight */
-    size_t max_quantized;    /* the same, of those that are quantized */
+    size_t max_weight;       /* elements of the largest weight in a linear_t */
+    size_t max_augmented;    /* elements of the largest augmented weight that is made for a use: of one linear layer at
+                              * least; what has room for more of a site takes them together */
     size_t max_width;        /* columns of the widest activation matrix, vocabulary aside */
     size_t max_kv;           /* keys of the longest segment */
     size_t logit_rows;       /* rows of a logits chunk */
@@ -152,11 +187,22 @@ struct backend {
     void (*gemm)(backend_t *be, bool ta, bool tb, size_t M, size_t N, size_t K, float alpha, const void *A,
                  dtype_t a_type, size_t lda, const void *B, dtype_t b_type, size_t ldb, float beta, void *C,
                  dtype_t c_type, size_t ldc);
-    /* The frozen linear layer, dequantized on the fly; x, y act, dense; y must not alias x.
-     * transpose: y[T,rows] = x[T,cols] * W^T + beta*y (forward); else y[T,cols] = x[T,rows] * W + beta*y
-     * (backward). beta is 0 or 1. Under act BF16 the dequantized value is rounded to BF16 first. */
-    void (*gemm_weight)(backend_t *be, bool transpose, size_t T, const void *x, const qweight_t *w, float beta,
-                        void *y);
+
+    /* ---- linear layers and their adapters, see linear_t -------------------------------------------- */
+    /* y[T, rows] from x [T, cols + width], whose last columns are u. Frozen weights are dequantized on the fly; under
+     * act BF16 each value is rounded to BF16 first. */
+    void (*linear_fwd)(backend_t *be, size_t T, const void *x, size_t ldx, const linear_t *l, void *y, size_t ldy);
+    /* dx[T, cols] from dy [T, rows + width], whose last columns are du. drop NULL: no dropout. */
+    void (*linear_bwd)(backend_t *be, size_t T, const void *dy, size_t lddy, const linear_t *l, const dropout_t *drop,
+                       void *dx, size_t lddx);
+    /* u[T, width] = scale * drop(x) A^T for x [T, cols]; u may be columns behind those of x. */
+    void (*adapter_fwd)(backend_t *be, size_t T, const void *x, size_t ldx, const linear_t *l, float scale,
+                        const dropout_t *drop, void *u, size_t ldu);
+    /* dA[width, cols] (fp32, dense) += du^T drop(x) for du [T, width], x [T, cols]. */
+    void (*adapter_grad)(backend_t *be, size_t T, const void *du, size_t lddu, const void *x, size_t ldx,
+                         const linear_t *l, const dropout_t *drop, float *dA);
+    /* l->augmented from the weights and adapters; frozen false: from the adapters alone, which have changed. */
+    void (*linear_keep)(backend_t *be, const linear_t *l, bool frozen);
 
     /* ---- element-wise and row ops ---------------------------------------------------------------- */
     /* y[T,C] = E[ids[t], :]; E is BF16 (QUANT_NONE) [V,C]. */
@@ -165,34 +211,35 @@ struct backend {
     void (*add)(backend_t *be, void *y, const void *a, const void *b, size_t n);
     /* F32 <-> BF16, round to nearest even; same type copies. */
     void (*cast)(backend_t *be, void *dst, dtype_t dst_type, const void *src, dtype_t src_type, size_t n);
-    /* y[t,c] = keep(t,c) ? x[t,c]/(1-p) : 0. y may be x. Forward and backward are the same. */
-    void (*dropout)(backend_t *be, void *y, const void *x, size_t T, size_t C, const dropout_t *key);
     /* y[i,:] = x[idx[i],:], i < n; and y[idx[i],:] = x[i,:] (other rows of y stay). Rows of C act values. */
-    void (*gather_rows)(backend_t *be, void *y, const void *x, const int32_t *idx, size_t n, size_t C);
-    void (*scatter_rows)(backend_t *be, void *y, const void *x, const int32_t *idx, size_t n, size_t C);
+    void (*gather_rows)(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, const int32_t *idx, size_t n,
+                        size_t C);
+    void (*scatter_rows)(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, const int32_t *idx, size_t n,
+                         size_t C);
+    /* y[t,:] = x[t,:], t < T. */
+    void (*copy_rows)(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, size_t T, size_t C);
 
     /* y = x * rstd * w, rstd[t] = 1/sqrt(mean(x^2) + eps) (fp32 [T], stored). w fp32 [C]. */
-    void (*rmsnorm_fwd)(backend_t *be, void *y, float *rstd, const void *x, const float *w, size_t T, size_t C,
-                        float eps);
+    void (*rmsnorm_fwd)(backend_t *be, void *y, size_t ldy, float *rstd, const void *x, const float *w, size_t T,
+                        size_t C, float eps);
     /* sum = a + b and the norm of that: add() and rmsnorm_fwd(), to the bit, with less traffic. Nothing aliases. */
-    void (*add_rmsnorm_fwd)(backend_t *be, void *sum, void *y, float *rstd, const void *a, const void *b,
+    void (*add_rmsnorm_fwd)(backend_t *be, void *sum, void *y, size_t ldy, float *rstd, const void *a, const void *b,
                             const float *w, size_t T, size_t C, float eps);
     /* dx += gradient through the norm; dx may not alias dy. x, w, rstd as in the forward. */
-    void (*rmsnorm_bwd)(backend_t *be, void *dx, const void *dy, const void *x, const float *w, const float *rstd,
-                        size_t T, size_t C);
+    void (*rmsnorm_bwd)(backend_t *be, void *dx, size_t lddx, const void *dy, const void *x, const float *w,
+                        const float *rstd, size_t T, size_t C);
     /* In place on x[T,H,D]: pairs (i, i + D/2) of each head rotated by sign * angle(pos[t], i).
      * table fp32 [positions, D/2, 2]: cosine, sine. sign -1 is the backward. */
-    void (*rope)(backend_t *be, void *x, const float *table, const int32_t *pos, size_t T, size_t H, size_t D,
-                 int sign);
-    /* y = silu(gate) * up, n elements; y may be gate or up. */
-    void (*swiglu_fwd)(backend_t *be, void *y, const void *gate, const void *up, size_t n);
-    /* dgate and dup from dy; dgate may be gate and dup may be up (in place). */
-    void (*swiglu_bwd)(backend_t *be, void *dgate, void *dup, const void *dy, const void *gate, const void *up,
-                       size_t n);
+    void (*rope)(backend_t *be, void *x, size_t ldx, const float *table, const int32_t *pos, size_t T, size_t H,
+                 size_t D, int sign);
+    /* y[T,F] = silu(gate) * up; gate_up [T, 2F] has them side by side. */
+    void (*swiglu_fwd)(backend_t *be, void *y, size_t ldy, const void *gate_up, size_t ld, size_t T, size_t F);
+    /* Their gradients in their place, from dy [T,F]. */
+    void (*swiglu_bwd)(backend_t *be, void *gate_up, size_t ld, const void *dy, size_t T, size_t F);
 
     /* ---- attention ------------------------------------------------------------------------------- */
-    /* o[Tq,Hq,D] = softmax(scale * q k^T, causal in each segment) v; lse fp32 [Tq,Hq] natural log of the
-     * sum of exponentials of the scaled scores. lse may be NULL when no backward follows. */
+    /* o[Tq,Hq,D] = softmax(scale * q k^T, causal in each segment) v; lse fp32 [Tq,Hq] natural log of the sum of
+     * exponentials of the scaled scores, or NULL when no backward follows. Rows lie ld_* of the shape apart. */
     void (*attn_fwd)(backend_t *be, void *o, float *lse, const void *q, const void *k, const void *v,
                      const attn_shape_t *shape, const attn_segments_t *seg);
     /* Training segments only (queries and keys are the same T tokens). dq may alias nothing. */

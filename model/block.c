@@ -9,26 +9,42 @@
 
 #include "model/model.h"
 
-static attn_shape_t attn_shape(const model_config_t *c) {
-    return (attn_shape_t){.Hq = c->heads, .Hkv = c->kv_heads, .D = c->head_dim, .window = 0,
-                          .scale = 1.0f / sqrtf((float)c->head_dim)};
+/* Queries, keys and values where attention finds them. */
+typedef struct {
+    const void *q, *k, *v;
+    attn_shape_t shape;
+} attn_inputs_t;
+
+static void *column(const block_ctx_t *ctx, mat_t m, size_t i) {
+    return (unsigned char *)m.p + i * dtype_size(ctx->m->be->act);
 }
 
-/* Appends this pass's keys and values to the layer's cache, and says where attention finds them all. */
-static void cache_append(const block_ctx_t *ctx, size_t layer, const block_acts_t *acts, const void **k,
-                         const void **v) {
+static attn_inputs_t attn_inputs(const block_ctx_t *ctx, const block_acts_t *acts) {
     const model_config_t *c = &ctx->m->config;
+    size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
+    return (attn_inputs_t){
+        acts->qkv.p, column(ctx, acts->qkv, q), column(ctx, acts->qkv, q + kv),
+        {.Hq = c->heads, .Hkv = c->kv_heads, .D = c->head_dim, .scale = 1.0f / sqrtf((float)c->head_dim),
+         .ld_q = acts->qkv.ld, .ld_kv = acts->qkv.ld, .ld_o = acts->attn.ld, .ld_dout = q,
+         .ld_dqkv = ctx->a->dqkv.ld}};
+}
+
+/* Appends this pass's keys and values to the layer's cache, where attention finds them all. */
+static void cache_append(const block_ctx_t *ctx, size_t layer, attn_inputs_t *in) {
+    const kv_cache_t *cache = ctx->cache;
     backend_t *be = ctx->m->be;
-    size_t row = c->kv_heads * c->head_dim * dtype_size(be->act), at = ctx->cache->len * row;
-    be->copy(be, (unsigned char *)ctx->cache->k[layer] + at, acts->k, ctx->T * row);
-    be->copy(be, (unsigned char *)ctx->cache->v[layer] + at, acts->v, ctx->T * row);
-    *k = ctx->cache->k[layer];
-    *v = ctx->cache->v[layer];
+    size_t kv = in->shape.Hkv * in->shape.D;
+    be->scatter_rows(be, cache->k[layer], kv, in->k, in->shape.ld_kv, ctx->a->pos, ctx->T, kv);
+    be->scatter_rows(be, cache->v[layer], kv, in->v, in->shape.ld_kv, ctx->a->pos, ctx->T, kv);
+    in->k = cache->k[layer];
+    in->v = cache->v[layer];
+    in->shape.ld_kv = kv;
 }
 
 void block_enter(const block_ctx_t *ctx, size_t layer, block_acts_t *acts) {
     model_t *m = ctx->m;
-    m->be->rmsnorm_fwd(m->be, ctx->a->h, acts->rstd_attn, acts->x, m->layers[layer].attn_norm, ctx->T,
+    mat_t h = ctx->a->h;
+    m->be->rmsnorm_fwd(m->be, h.p, h.ld, acts->rstd_attn, acts->x, m->layers[layer].attn_norm, ctx->T,
                        m->config.hidden, m->config.norm_eps);
 }
 
@@ -38,23 +54,23 @@ void block_fwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts, block_a
     const model_config_t *c = &m->config;
     const layer_t *w = &m->layers[layer];
     acts_t *a = ctx->a;
-    size_t T = ctx->T, C = c->hidden, D = c->head_dim;
-    attn_shape_t shape = attn_shape(c);
+    size_t T = ctx->T, C = c->hidden;
+    mat_t t = {a->t, C};
 
-    site_fwd(ctx, layer, SITE_QKV, a->h, acts->u[SITE_QKV], (void *[]){acts->q, acts->k, acts->v});
-    be->rope(be, acts->q, m->rope, a->pos, T, c->heads, D, 1);
-    be->rope(be, acts->k, m->rope, a->pos, T, c->kv_heads, D, 1);
-    const void *k = acts->k, *v = acts->v;
-    if (ctx->cache) cache_append(ctx, layer, acts, &k, &v);
-    be->attn_fwd(be, acts->attn, acts->lse, acts->q, k, v, &shape, &ctx->seg);
-    site_fwd(ctx, layer, SITE_O, acts->attn, acts->u[SITE_O], (void *[]){a->t});
+    site_fwd(ctx, layer, SITE_QKV, a->h, acts->u[SITE_QKV], acts->qkv);
+    be->rope(be, acts->qkv.p, acts->qkv.ld, m->rope, a->pos, T, c->heads + c->kv_heads, c->head_dim, 1);
+    attn_inputs_t in = attn_inputs(ctx, acts);
+    if (ctx->cache) cache_append(ctx, layer, &in);
+    be->attn_fwd(be, acts->attn.p, acts->lse, in.q, in.k, in.v, &in.shape, &ctx->seg);
+    site_fwd(ctx, layer, SITE_O, acts->attn, acts->u[SITE_O], t);
 
-    be->add_rmsnorm_fwd(be, acts->x_mid, a->h, acts->rstd_ffn, acts->x, a->t, w->ffn_norm, T, C, c->norm_eps);
-    site_fwd(ctx, layer, SITE_GATE_UP, a->h, acts->u[SITE_GATE_UP], (void *[]){acts->gate, acts->up});
-    be->swiglu_fwd(be, a->ff, acts->gate, acts->up, T * c->ffn);
-    site_fwd(ctx, layer, SITE_DOWN, a->ff, acts->u[SITE_DOWN], (void *[]){a->t});
+    be->add_rmsnorm_fwd(be, acts->x_mid, a->h.p, a->h.ld, acts->rstd_ffn, acts->x, a->t, w->ffn_norm, T, C,
+                        c->norm_eps);
+    site_fwd(ctx, layer, SITE_GATE_UP, a->h, acts->u[SITE_GATE_UP], acts->gate_up);
+    be->swiglu_fwd(be, a->ff.p, a->ff.ld, acts->gate_up.p, acts->gate_up.ld, T, c->ffn);
+    site_fwd(ctx, layer, SITE_DOWN, a->ff, acts->u[SITE_DOWN], t);
     if (next)
-        be->add_rmsnorm_fwd(be, next->x, a->h, next->rstd_attn, acts->x_mid, a->t,
+        be->add_rmsnorm_fwd(be, next->x, a->h.p, a->h.ld, next->rstd_attn, acts->x_mid, a->t,
                             m->layers[layer + 1].attn_norm, T, C, c->norm_eps);
     else
         be->add(be, a->x_out, acts->x_mid, a->t, T * C);
@@ -66,24 +82,23 @@ void block_bwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts) {
     const model_config_t *c = &m->config;
     const layer_t *w = &m->layers[layer];
     acts_t *a = ctx->a;
-    size_t T = ctx->T, C = c->hidden, D = c->head_dim;
-    attn_shape_t shape = attn_shape(c);
+    size_t T = ctx->T, C = c->hidden, D = c->head_dim, F = c->ffn, q = c->heads * D, kv = c->kv_heads * D;
 
-    be->swiglu_fwd(be, a->ff, acts->gate, acts->up, T * c->ffn);
-    site_bwd(ctx, layer, SITE_DOWN, a->ff, acts->u[SITE_DOWN], (const void *[]){a->dx}, a->dff);
-    be->swiglu_bwd(be, acts->gate, acts->up, a->dff, acts->gate, acts->up, T * c->ffn);
-    be->rmsnorm_fwd(be, a->h, acts->rstd_ffn, acts->x_mid, w->ffn_norm, T, C, c->norm_eps);
-    site_bwd(ctx, layer, SITE_GATE_UP, a->h, acts->u[SITE_GATE_UP], (const void *[]){acts->gate, acts->up}, a->dh);
-    be->rmsnorm_bwd(be, a->dx, a->dh, acts->x_mid, w->ffn_norm, acts->rstd_ffn, T, C);
+    be->swiglu_fwd(be, a->ff.p, a->ff.ld, acts->gate_up.p, acts->gate_up.ld, T, F);
+    site_bwd(ctx, layer, SITE_DOWN, a->ff, acts->u[SITE_DOWN], a->dx, (mat_t){a->dff, F});
+    be->swiglu_bwd(be, acts->gate_up.p, acts->gate_up.ld, a->dff, T, F);
+    be->rmsnorm_fwd(be, a->h.p, a->h.ld, acts->rstd_ffn, acts->x_mid, w->ffn_norm, T, C, c->norm_eps);
+    site_bwd(ctx, layer, SITE_GATE_UP, a->h, acts->u[SITE_GATE_UP], acts->gate_up, (mat_t){a->dh, C});
+    be->rmsnorm_bwd(be, a->dx.p, a->dx.ld, a->dh, acts->x_mid, w->ffn_norm, acts->rstd_ffn, T, C);
 
-    site_bwd(ctx, layer, SITE_O, acts->attn, acts->u[SITE_O], (const void *[]){a->dx}, a->dattn);
-    be->attn_bwd(be, a->dq, a->dk, a->dv, a->dattn, acts->q, acts->k, acts->v, acts->attn, acts->lse, &shape,
-                 &ctx->seg);
-    be->rope(be, a->dq, m->rope, a->pos, T, c->heads, D, -1);
-    be->rope(be, a->dk, m->rope, a->pos, T, c->kv_heads, D, -1);
+    site_bwd(ctx, layer, SITE_O, acts->attn, acts->u[SITE_O], a->dx, (mat_t){a->dattn, q});
+    attn_inputs_t in = attn_inputs(ctx, acts);
+    be->attn_bwd(be, a->dqkv.p, column(ctx, a->dqkv, q), column(ctx, a->dqkv, q + kv), a->dattn, in.q, in.k, in.v,
+                 acts->attn.p, acts->lse, &in.shape, &ctx->seg);
+    be->rope(be, a->dqkv.p, a->dqkv.ld, m->rope, a->pos, T, c->heads + c->kv_heads, D, -1);
     block_enter(ctx, layer, acts);
     /* The embedding is frozen: below the first block nobody needs a gradient. */
     void *dh = layer > 0 ? a->dh : NULL;
-    site_bwd(ctx, layer, SITE_QKV, a->h, acts->u[SITE_QKV], (const void *[]){a->dq, a->dk, a->dv}, dh);
-    if (dh) be->rmsnorm_bwd(be, a->dx, dh, acts->x, w->attn_norm, acts->rstd_attn, T, C);
+    site_bwd(ctx, layer, SITE_QKV, a->h, acts->u[SITE_QKV], a->dqkv, (mat_t){dh, C});
+    if (dh) be->rmsnorm_bwd(be, a->dx.p, a->dx.ld, dh, acts->x, w->attn_norm, acts->rstd_attn, T, C);
 }

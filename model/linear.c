@@ -1,112 +1,99 @@
-/* The linear layers of a block: frozen quantized weight plus LoRA (QLoRA, eq. 5), forward and backward.
+/* The linear layers of a block: frozen quantized weight plus LoRA (QLoRA, eq. 5), forward and backward. s is the
+ * adapters' scale, which goes into u and du, so that no rounded copy of a weight is scaled:
  *
- *   y_i = x W_i^T + s * u_i B_i^T,          u = [u_1 .. u_n] = drop(x) [A_1; ..; A_n]^T
- *   du_i = s * dy_i B_i,                    dB_i += s * dy_i^T u_i
- *   dA  += du^T drop(x),                    dx = drop'(du A) + sum_i dy_i W_i
+ *   u = [u_1 .. u_n] = s drop(x) [A_1; ..; A_n]^T,    y_i = x W_i^T + u_i B_i^T
+ *   du_i = s dy_i B_i,                                dB_i += dy_i^T u_i
+ *   dA += du^T drop(x),                               dx = drop'(du A) + sum_i dy_i W_i
  *
- * drop' is the same mask and scale: dropout is its own backward. The adapters' part of y and dx comes first and the
- * frozen weights' product adds to it: that costs a write more than the product alone, the other order a read too; and
- * in BF16 the large sum is rounded once, not twice. */
+ * drop' is the same mask and scale: dropout is its own backward. u lies behind x and du behind dy, so that a backend
+ * may compute y and dx as one product each, which writes every element once (linear_t in model/backend.h). */
 #include "model/model.h"
 
-static size_t elem(const block_ctx_t *ctx, size_t n) {
-    return n * dtype_size(ctx->m->be->act);
+static void *column(const block_ctx_t *ctx, mat_t m, size_t i) {
+    return (unsigned char *)m.p + i * dtype_size(ctx->m->be->act);
 }
 
-/* x as the adapters see it. */
-static const void *dropped(const block_ctx_t *ctx, const void *x, size_t in, const dropout_t *key) {
-    backend_t *be = ctx->m->be;
-    if (!key) return x;
-    be->dropout(be, ctx->a->wide, x, ctx->T, in, key);
-    return ctx->a->wide;
-}
-
-static dropout_t key_of(const block_ctx_t *ctx, size_t layer, site_t site) {
-    dropout_t key = *ctx->dropout;
-    key.layer = (uint32_t)layer;
-    key.site = (uint32_t)site;
-    return key;
-}
-
+/* NULL in a plan, where nothing has a place. */
 static const void *compute_at(const lora_t *lora, size_t offset) {
+    if (!lora->compute) return NULL;
     return (const unsigned char *)lora->compute + offset * dtype_size(lora->compute_type);
 }
 
-/* The adapters' part of y[i]; false: the layer i of the site has none. */
-static bool adapter_fwd(const block_ctx_t *ctx, const lora_site_t *ls, const site_info_t *info, size_t i, const void *u,
-                        void *y) {
-    const lora_t *lora = ctx->m->lora;
-    backend_t *be = ctx->m->be;
-    size_t r = lora->spec.r, out = linear_rows(&ctx->m->config, info->kind[i]);
-    for (size_t j = 0; j < ls->n; j++) {
-        if (ls->member[j] != i) continue;
-        const void *uj = (const unsigned char *)u + elem(ctx, j * r);
-        be->gemm(be, false, true, ctx->T, out, r, lora->scale, uj, be->act, ls->n * r, compute_at(lora, ls->b[j]),
-                 lora->compute_type, r, 0.0f, y, be->act, out);
-        return true;
-    }
-    return false;
-}
-
-void site_fwd(const block_ctx_t *ctx, size_t layer, site_t site, const void *x, void *u, void *const y[]) {
-    model_t *m = ctx->m;
-    backend_t *be = m->be;
+linear_t site_linear(const model_t *m, size_t layer, site_t site) {
     const site_info_t *info = &site_info[site];
     const lora_t *lora = m->lora;
-    const lora_site_t *ls = lora ? lora_site(lora, layer, site) : NULL;
-    if (ls && ls->n) {
-        size_t width = ls->n * lora->spec.r, in = linear_cols(&m->config, info->kind[0]);
-        dropout_t key;
-        if (ctx->dropout) key = key_of(ctx, layer, site);
-        const void *xd = dropped(ctx, x, in, ctx->dropout ? &key : NULL);
-        be->gemm(be, false, true, ctx->T, width, in, 1.0f, xd, be->act, in, compute_at(lora, ls->a),
-                 lora->compute_type, in, 0.0f, u, be->act, width);
-    }
-    for (size_t i = 0; i < info->n; i++) {
-        bool adapted = ls && adapter_fwd(ctx, ls, info, i, u, y[i]);
-        be->gemm_weight(be, true, ctx->T, x, model_product_weight(m, layer, info->kind[i]), adapted ? 1.0f : 0.0f,
-                        y[i]);
-    }
-}
-
-/* du [T, n*r] of a site with adapters, and the gradients of A and B from it. */
-static void adapter_bwd(const block_ctx_t *ctx, const lora_site_t *ls, const site_info_t *info, const void *x,
-                        const void *u, const void *const dy[], const dropout_t *key) {
-    const lora_t *lora = ctx->m->lora;
-    backend_t *be = ctx->m->be;
-    size_t r = lora->spec.r, width = ls->n * r, in = linear_cols(&ctx->m->config, info->kind[0]);
-    void *du = ctx->a->du;
-    for (size_t i = 0; i < ls->n; i++) {
-        size_t out = linear_rows(&ctx->m->config, info->kind[ls->member[i]]);
-        const void *dyi = dy[ls->member[i]], *ui = (const unsigned char *)u + elem(ctx, i * r);
-        be->gemm(be, false, false, ctx->T, r, out, lora->scale, dyi, be->act, out, compute_at(lora, ls->b[i]),
-                 lora->compute_type, r, 0.0f, (unsigned char *)du + elem(ctx, i * r), be->act, width);
-        be->gemm(be, true, false, out, r, ctx->T, lora->scale, dyi, be->act, out, ui, be->act, width, 1.0f,
-                 lora->grad + ls->b[i], DT_F32, r);
-    }
-    const void *xd = dropped(ctx, x, in, key);
-    be->gemm(be, true, false, width, in, ctx->T, 1.0f, du, be->act, width, xd, be->act, in, 1.0f,
-             lora->grad + ls->a, DT_F32, in);
-}
-
-void site_bwd(const block_ctx_t *ctx, size_t layer, site_t site, const void *x, const void *u,
-              const void *const dy[], void *dx) {
-    model_t *m = ctx->m;
-    backend_t *be = m->be;
-    const site_info_t *info = &site_info[site];
-    const lora_t *lora = m->lora;
+    linear_t l = {.n = info->n};
+    for (size_t i = 0; i < info->n; i++) l.w[i] = &m->layers[layer].w[info->kind[i]];
+    if (layer < m->n_cached) l.augmented = m->layers[layer].augmented[site];
+    if (!lora) return l;
     const lora_site_t *ls = lora_site(lora, layer, site);
-    dropout_t key;
-    if (ctx->dropout) key = key_of(ctx, layer, site);
-    if (ls->n) adapter_bwd(ctx, ls, info, x, u, dy, ctx->dropout ? &key : NULL);
-    if (!dx) return;
-    if (ls->n) {
-        size_t width = ls->n * lora->spec.r, in = linear_cols(&m->config, info->kind[0]);
-        be->gemm(be, false, false, ctx->T, in, width, 1.0f, ctx->a->du, be->act, width, compute_at(lora, ls->a),
-                 lora->compute_type, in, 0.0f, dx, be->act, in);
-        if (ctx->dropout) be->dropout(be, dx, dx, ctx->T, in, &key);
+    l.r = lora->spec.r;
+    l.width = ls->n * l.r;
+    l.ab_type = lora->compute_type;
+    l.a = compute_at(lora, ls->a);
+    for (size_t j = 0; j < ls->n; j++) l.b[ls->member[j]] = compute_at(lora, ls->b[j]);
+    return l;
+}
+
+void model_keep_augmented(model_t *m) {
+    uint64_t now = 1 + (m->lora ? m->lora->changes : 0);
+    if (m->kept == now) return;
+    for (size_t layer = 0; layer < m->n_cached; layer++) {
+        for (int s = 0; s < SITE_COUNT; s++) {
+            linear_t l = site_linear(m, layer, (site_t)s);
+            m->be->linear_keep(m->be, &l, m->kept == 0);
+        }
     }
-    for (size_t i = 0; i < info->n; i++)
-        be->gemm_weight(be, false, ctx->T, dy[i], model_product_weight(m, layer, info->kind[i]),
-                        i || ls->n ? 1.0f : 0.0f, dx);
+    m->kept = now;
+}
+
+/* The dropout of a site's adapters; NULL: none. */
+static const dropout_t *site_dropout(const block_ctx_t *ctx, size_t layer, site_t site, dropout_t *key) {
+    if (!ctx->dropout) return NULL;
+    *key = *ctx->dropout;
+    key->layer = (uint32_t)layer;
+    key->site = (uint32_t)site;
+    return key;
+}
+
+void site_fwd(const block_ctx_t *ctx, size_t layer, site_t site, mat_t x, mat_t u, mat_t y) {
+    backend_t *be = ctx->m->be;
+    linear_t l = site_linear(ctx->m, layer, site);
+    if (l.width) {
+        dropout_t key;
+        void *behind = column(ctx, x, l.w[0]->cols);
+        be->adapter_fwd(be, ctx->T, x.p, x.ld, &l, ctx->m->lora->scale, site_dropout(ctx, layer, site, &key), behind,
+                        x.ld);
+        if (u.p && u.p != behind) be->copy_rows(be, u.p, u.ld, behind, x.ld, ctx->T, l.width);
+    }
+    be->linear_fwd(be, ctx->T, x.p, x.ld, &l, y.p, y.ld);
+}
+
+/* du, behind dy, and the gradients of A and B from it. */
+static void adapters_bwd(const block_ctx_t *ctx, const lora_site_t *ls, const linear_t *l, mat_t x, mat_t u, mat_t dy,
+                         const dropout_t *drop) {
+    const lora_t *lora = ctx->m->lora;
+    backend_t *be = ctx->m->be;
+    size_t r = l->r, first = 0, j = 0, rows = linear_rows_of(l);
+    void *du = column(ctx, dy, rows);
+    for (size_t i = 0; i < l->n; first += l->w[i++]->rows) {
+        if (!l->b[i]) continue;
+        size_t out = l->w[i]->rows;
+        const void *dy_i = column(ctx, dy, first);
+        be->gemm(be, false, false, ctx->T, r, out, lora->scale, dy_i, be->act, dy.ld, l->b[i], l->ab_type, r, 0.0f,
+                 column(ctx, dy, rows + j * r), be->act, dy.ld);
+        be->gemm(be, true, false, out, r, ctx->T, 1.0f, dy_i, be->act, dy.ld, column(ctx, u, j * r), be->act, u.ld,
+                 1.0f, lora->grad + ls->b[j], DT_F32, r);
+        j++;
+    }
+    be->adapter_grad(be, ctx->T, du, dy.ld, x.p, x.ld, l, drop, lora->grad + ls->a);
+}
+
+void site_bwd(const block_ctx_t *ctx, size_t layer, site_t site, mat_t x, mat_t u, mat_t dy, mat_t dx) {
+    backend_t *be = ctx->m->be;
+    linear_t l = site_linear(ctx->m, layer, site);
+    dropout_t key;
+    const dropout_t *drop = site_dropout(ctx, layer, site, &key);
+    if (l.width) adapters_bwd(ctx, lora_site(ctx->m->lora, layer, site), &l, x, u, dy, drop);
+    if (dx.p) be->linear_bwd(be, ctx->T, dy.p, dy.ld, &l, drop, dx.p, dx.ld);
 }

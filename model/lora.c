@@ -83,6 +83,7 @@ void lora_fill(lora_t *lora, backend_t *be, uint64_t seed) {
 void lora_refresh(lora_t *lora, backend_t *be) {
     if (lora->compute != lora->master)
         be->cast(be, lora->compute, lora->compute_type, lora->master, DT_F32, lora->count);
+    lora->changes++;
 }
 
 const lora_site_t *lora_site(const lora_t *lora, size_t layer, site_t site) {

@@ -12,11 +12,10 @@
 #include "model/pool.h"
 
 typedef enum { SITE_QKV, SITE_O, SITE_GATE_UP, SITE_DOWN, SITE_COUNT } site_t;
-#define SITE_MAX_LINEARS 3
 
 typedef struct {
     size_t n;
-    linear_kind_t kind[SITE_MAX_LINEARS];
+    linear_kind_t kind[LINEAR_MAX];
 } site_info_t;
 extern const site_info_t site_info[SITE_COUNT];
 
@@ -31,9 +30,9 @@ typedef struct {
 /* Where the adapters of one site are in the flat buffer, in elements. */
 typedef struct {
     size_t n;                    /* adapted linear layers of the site, 0..3 */
-    size_t member[SITE_MAX_LINEARS]; /* which of site_info's, ascending */
+    size_t member[LINEAR_MAX];   /* which of site_info's, ascending */
     size_t a;                    /* stacked A [n*r, in] */
-    size_t b[SITE_MAX_LINEARS];  /* [out, r] each */
+    size_t b[LINEAR_MAX];        /* [out, r] each */
 } lora_site_t;
 
 typedef struct {
@@ -55,6 +54,7 @@ typedef struct {
     float *grad;            /* [count]; NULL unless training */
     void *compute;          /* what products read: master, or its bf16 copy */
     dtype_t compute_type;
+    uint64_t changes;       /* of compute so far */
 } lora_t;
 
 /* Lays out the tensors; no memory of the device is taken yet. */

@@ -27,6 +27,7 @@ static attn_segments_t upload_batch(model_t *m, acts_t *a, const batch_t *b) {
 static void forward(const block_ctx_t *ctx) {
     model_t *m = ctx->m;
     acts_t *a = ctx->a;
+    model_keep_augmented(m);
     m->be->embed(m->be, a->blocks[0].x, &m->embed, a->ids, ctx->T);
     block_enter(ctx, 0, &a->blocks[0]);
     for (size_t l = 0; l < m->config.layers; l++) {
@@ -52,30 +53,36 @@ static void backward(const block_ctx_t *ctx) {
     }
 }
 
+static linear_t head_of(const model_t *m) {
+    return (linear_t){.n = 1, .w = {&m->head}};
+}
+
 /* Logits of n rows of the residual stream, named by `idx` on the device. */
 static void head_fwd(model_t *m, acts_t *a, const int32_t *idx, size_t n) {
     backend_t *be = m->be;
     size_t C = m->config.hidden;
-    be->gather_rows(be, a->hx, a->x_out, idx, n, C);
-    be->rmsnorm_fwd(be, a->hn, a->hrstd, a->hx, m->final_norm, n, C, m->config.norm_eps);
-    be->gemm_weight(be, true, n, a->hn, &m->head, 0.0f, a->logits);
+    linear_t head = head_of(m);
+    be->gather_rows(be, a->hx, C, a->x_out, C, idx, n, C);
+    be->rmsnorm_fwd(be, a->hn, C, a->hrstd, a->hx, m->final_norm, n, C, m->config.norm_eps);
+    be->linear_fwd(be, n, a->hn, C, &head, a->logits, m->config.vocab);
 }
 
 /* a->logits holds their gradient; a->dx gets these rows of the residual stream's. */
 static void head_bwd(model_t *m, acts_t *a, const int32_t *idx, size_t n) {
     backend_t *be = m->be;
     size_t C = m->config.hidden;
-    be->gemm_weight(be, false, n, a->logits, &m->head, 0.0f, a->hdn);
+    linear_t head = head_of(m);
+    be->linear_bwd(be, n, a->logits, m->config.vocab, &head, NULL, a->hdn, C);
     be->zero(be, a->hdx, n * C * dtype_size(be->act));
-    be->rmsnorm_bwd(be, a->hdx, a->hdn, a->hx, m->final_norm, a->hrstd, n, C);
-    be->scatter_rows(be, a->dx, a->hdx, idx, n, C);
+    be->rmsnorm_bwd(be, a->hdx, C, a->hdn, a->hx, m->final_norm, a->hrstd, n, C);
+    be->scatter_rows(be, a->dx.p, a->dx.ld, a->hdx, C, idx, n, C);
 }
 
 /* Head and loss over the trained rows alone, a chunk of logits at a time; with want_grad also a->dx. */
 static double loss_and_head(model_t *m, acts_t *a, const batch_t *b, bool want_grad, float grad_scale,
                             float *token_loss) {
     backend_t *be = m->be;
-    if (want_grad) be->zero(be, a->dx, b->T * m->config.hidden * dtype_size(be->act));
+    if (want_grad) be->zero(be, a->dx.p, b->T * a->dx.ld * dtype_size(be->act));
     for (size_t i = 0; i < b->n_labels; i += a->chunk) {
         size_t n = b->n_labels - i < a->chunk ? b->n_labels - i : a->chunk;
         head_fwd(m, a, a->target_idx + i, n);

@@ -13,7 +13,7 @@
 
 typedef struct {
     qweight_t w[LIN_COUNT];
-    qweight_t cached[LIN_COUNT]; /* the same in BF16, if the layer is one of model_t.n_cached */
+    void *augmented[SITE_COUNT]; /* see linear_t, if the layer is one of model_t.n_cached */
     float *attn_norm, *ffn_norm; /* [C] */
 } layer_t;
 
@@ -29,7 +29,8 @@ typedef struct {
     layer_t *layers;
     size_t n_paged;         /* layers whose quantized weights stay in host memory, spread evenly; */
     pager_t pager;          /* a page each: codes and constants */
-    size_t n_cached;        /* the first layers have BF16 copies of their weights, for products */
+    size_t n_cached;        /* the first layers keep their augmented weights, dequantized once; */
+    uint64_t kept;          /* 0: not yet; else lora->changes + 1 of the adapters in them */
     lora_t *lora;           /* NULL: the base model alone. Not owned. */
 } model_t;
 
@@ -41,8 +42,8 @@ void model_init(model_t *m, const model_config_t *c, backend_t *be, quant_type_t
 void model_keep_quantized(model_t *m, const model_source_t *src);
 void model_free(model_t *m);
 /* Takes the places of all weights, anew each time. The linear layers of n_paged of the layers get none: they are
- * fetched when a pass comes to them (PAGER_SLOTS places serve them all). n_cached layers get another one for what they
- * are dequantized to; not both, and only where act is BF16, which products then round to anyway. */
+ * fetched when a pass comes to them (PAGER_SLOTS places serve them all). n_cached layers get another one for their
+ * augmented weights; not both, and only where act is BF16, which products then round to anyway. */
 void model_place(model_t *m, size_t n_paged, size_t n_cached, pool_t *pool);
 /* Streams every tensor from the source to its place, quantizing on the way. Host memory beside the pool: one
  * piece of a tensor (at most LOAD_PIECE values) and the fp32 constants of the tensor at hand. */
@@ -53,21 +54,26 @@ int model_open_pages(model_t *m, const pool_t *pool, const char *spill_dir, err_
 /* The weights of a layer on the device for ops queued between the two calls; dir: which layer comes next, 1 or -1. */
 void model_acquire_layer(model_t *m, size_t layer, int dir);
 void model_release_layer(model_t *m, size_t layer);
-/* What products with a linear layer read. */
-const qweight_t *model_product_weight(const model_t *m, size_t layer, linear_kind_t k);
 #define LOAD_PIECE ((size_t)4 << 20)
 
 /* ---- activations of a pass (acts.c) ---- */
-/* What a block's forward leaves for its backward. */
+/* A matrix of act values, `ld` elements between two rows: [T, n | m] has n columns of its own, and room for the m of
+ * adapters behind them (see linear_t). */
+typedef struct {
+    void *p;
+    size_t ld;
+} mat_t;
+
+/* What a block's forward leaves for its backward. w: columns of a site's adapters. */
 typedef struct {
     void *x;                 /* [T,C] the block's input (residual stream) */
     float *rstd_attn, *rstd_ffn; /* [T] */
-    void *q, *k, *v;         /* [T,Hq*D], [T,Hkv*D] x2; q, k after RoPE */
-    void *attn;              /* [T,Hq*D] attention output */
+    mat_t qkv;               /* [T, Hq*D + 2*Hkv*D] queries, keys and values, the first two after RoPE */
+    mat_t attn;              /* [T, Hq*D | w] attention output, u */
     float *lse;              /* [T,Hq] */
     void *x_mid;             /* [T,C] residual after attention */
-    void *gate, *up;         /* [T,F] */
-    void *u[SITE_COUNT];     /* [T, n*r] dropout(x) A^T of each site; NULL without adapters */
+    mat_t gate_up;           /* [T, 2F | w] in the backward their gradients, du */
+    mat_t u[SITE_COUNT];     /* [T, w] u of each site, for the gradient of B; that of o lies in attn */
 } block_acts_t;
 
 typedef struct {
@@ -75,16 +81,16 @@ typedef struct {
     block_acts_t *blocks;    /* [layers]; those of a recomputed block share one place but for x */
     void *x_out;             /* [T,C] output of the last block */
     size_t n_kept;           /* blocks [0, layers - n_kept) are recomputed in the backward */
-    void *dx;                /* [T,C] gradient of the residual stream */
+    mat_t dx;                /* [T, C | w] gradient of the residual stream, du */
     /* scratch, by width; what follows is only alive while a block runs */
-    void *h, *t;             /* [T,C] normalised input, in a forward handed on to the next block; a site's output */
-    void *ff, *dff;          /* [T,F] */
-    void *wide;              /* [T, max(C,F,Hq*D)] dropout's output; NULL without dropout */
-    void *du;                /* [T, 3r] */
+    mat_t h;                 /* [T, C | w] normalised input, u; in a forward handed on to the next block */
+    void *t;                 /* [T,C] a site's output */
+    mat_t ff;                /* [T, F | w] silu(gate) * up, u */
     /* backward */
+    void *dff;               /* [T,F] */
     void *dh;                /* [T,C] */
-    void *dattn, *dq;        /* [T,Hq*D] */
-    void *dk, *dv;           /* [T,Hkv*D] */
+    void *dattn;             /* [T,Hq*D] */
+    mat_t dqkv;              /* [T, Hq*D + 2*Hkv*D | w] */
     /* only alive while the loss is computed; in the place of the scratch above */
     size_t chunk;            /* rows of a logits chunk */
     void *hx, *hn, *hdn, *hdx; /* [chunk,C] */
@@ -146,13 +152,18 @@ void block_enter(const block_ctx_t *ctx, size_t layer, block_acts_t *acts);
 /* acts->x and a->h -> next->x and a->h, entering the next block; or -> a->x_out where next is NULL. */
 void block_fwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts, block_acts_t *next);
 /* a->dx: gradient of the block's output -> of its input (not computed for layer 0, which has none to pass it
- * to). Overwrites acts->gate and acts->up. */
+ * to). Overwrites acts->gate_up. */
 void block_bwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts);
 
-/* All linear layers of a site on x [T,in]: y[i] = x W_i^T + scale * dropout(x) A_i^T B_i^T. u: see block_acts_t. */
-void site_fwd(const block_ctx_t *ctx, size_t layer, site_t site, const void *x, void *u, void *const y[]);
-/* dy[i] -> dx [T,in] (overwritten; NULL: not wanted) and the gradients of A and B (added). */
-void site_bwd(const block_ctx_t *ctx, size_t layer, site_t site, const void *x, const void *u,
-              const void *const dy[], void *dx);
+/* The linear layers of a site, with their adapters if the model has any. */
+linear_t site_linear(const model_t *m, size_t layer, site_t site);
+/* Brings the augmented weights that are kept up to date; before a forward. */
+void model_keep_augmented(model_t *m);
+/* x [T, in | w] -> y [T, out]: all linear layers of the site side by side. Leaves u behind x and, where it is wanted
+ * for a backward (u.p not NULL), in u. */
+void site_fwd(const block_ctx_t *ctx, size_t layer, site_t site, mat_t x, mat_t u, mat_t y);
+/* dy [T, out | w] -> dx [T, in] (overwritten; dx.p NULL: not wanted) and the gradients of A and B (added). x and u as
+ * in the forward. Leaves du behind dy. */
+void site_bwd(const block_ctx_t *ctx, size_t layer, site_t site, mat_t x, mat_t u, mat_t dy, mat_t dx);
 
 #endif

@@ -86,10 +86,11 @@ static void place_pages(model_t *m, pool_t *pool) {
     free(bytes);
 }
 
-static void place_cached(layer_t *w, pool_t *pool) {
-    for (int k = 0; k < LIN_COUNT; k++) {
-        w->cached[k] = (qweight_t){.type = QUANT_NONE, .rows = w->w[k].rows, .cols = w->w[k].cols};
-        place_weight(&w->cached[k], pool, POOL_CACHE, POOL_CACHE);
+static void place_augmented(model_t *m, size_t layer, pool_t *pool) {
+    for (int s = 0; s < SITE_COUNT; s++) {
+        linear_t l = site_linear(m, layer, (site_t)s);
+        size_t n = (linear_rows_of(&l) + l.width) * linear_ld(l.w[0]->cols, l.width);
+        m->layers[layer].augmented[s] = pool_take(pool, POOL_CACHE, n * dtype_size(m->be->act));
     }
 }
 
@@ -99,6 +100,7 @@ void model_place(model_t *m, size_t n_paged, size_t n_cached, pool_t *pool) {
     pager_close(&m->pager);
     m->n_paged = n_paged;
     m->n_cached = n_cached;
+    m->kept = 0;
     for (size_t l = 0; l < c->layers; l++) {
         layer_t *w = &m->layers[l];
         if (!is_paged(m, l)) place_linears(w, pool);
@@ -106,7 +108,7 @@ void model_place(model_t *m, size_t n_paged, size_t n_cached, pool_t *pool) {
         w->ffn_norm = pool_take(pool, POOL_EMBEDDINGS, c->hidden * sizeof(float));
     }
     if (n_paged) place_pages(m, pool);
-    for (size_t l = 0; l < n_cached; l++) place_cached(&m->layers[l], pool);
+    for (size_t l = 0; l < n_cached; l++) place_augmented(m, l, pool);
     m->final_norm = pool_take(pool, POOL_EMBEDDINGS, c->hidden * sizeof(float));
     place_weight(&m->embed, pool, POOL_EMBEDDINGS, POOL_EMBEDDINGS);
     if (c->tied) m->head = m->embed;
@@ -130,10 +132,6 @@ void model_acquire_layer(model_t *m, size_t layer, int dir) {
 
 void model_release_layer(model_t *m, size_t layer) {
     if (is_paged(m, layer)) pager_release(&m->pager, page_of(m, layer), 0);
-}
-
-const qweight_t *model_product_weight(const model_t *m, size_t layer, linear_kind_t k) {
-    return layer < m->n_cached ? &m->layers[layer].cached[k] : &m->layers[layer].w[k];
 }
 
 /* ---- loading -------------------------------------------------------------------------------------------- */
@@ -226,8 +224,6 @@ static int load_layer(model_t *m, const model_source_t *src, size_t l, bf16_t *p
         const page_t *page = &m->pager.pages[page_of(m, l)];
         m->be->download(m->be, page->host, slot, page->bytes);
     }
-    for (int k = 0; l < m->n_cached && k < LIN_COUNT; k++)
-        m->be->dequant(m->be, &w->w[k], 0, qweight_count(&w->w[k]), w->cached[k].codes, DT_BF16);
     snprintf(name, sizeof name, "model.layers.%zu.input_layernorm.weight", l);
     if (load_norm(m->be, src, name, w->attn_norm, host, err)) return err->code;
     snprintf(name, sizeof name, "model.layers.%zu.post_attention_layernorm.weight", l);

@@ -35,8 +35,11 @@ static int by_value(const void *a, const void *b) {
 /* What is timed: an op with its arguments bound. */
 typedef struct {
     rig_t *r;
-    const void *p[8];
-    qweight_t w;
+    const void *p[9];
+    qweight_t w[LINEAR_MAX];
+    linear_t l;
+    dropout_t key;
+    const dropout_t *drop;
     size_t n[4];
     bool flag;
     attn_shape_t shape;
@@ -73,10 +76,19 @@ static void time_op(const char *name, const char *shape, void (*f)(const call_t 
     report(name, shape, measure(f, c), work, unit, per_step);
 }
 
+/* q, k and v are columns of one matrix, and so are their gradients. */
+enum { LD_QKV = (HQ + 2 * HKV) * D };
+
+static attn_shape_t attention_shape(void) {
+    return (attn_shape_t){.Hq = HQ, .Hkv = HKV, .D = D, .scale = 0.125f, .ld_q = LD_QKV, .ld_kv = LD_QKV,
+                          .ld_o = HQ * D, .ld_dout = HQ * D, .ld_dqkv = LD_QKV};
+}
+
 static void open_rig(rig_t *r, backend_t *be) {
-    const workspace_need_t need = {.max_tokens = T, .max_weight = (size_t)V * C, .max_quantized = (size_t)F * C,
-                                   .max_width = F, .max_kv = T, .logit_rows = 512, .vocab = V,
-                                   .attn = {HQ, HKV, D, 0, 0.125f}};
+    const workspace_need_t need = {.max_tokens = T, .max_weight = (size_t)V * C,
+                                   .max_augmented = (2 * F + 2 * RANK) * linear_ld(C, 2 * RANK),
+                                   .max_width = linear_ld(2 * F, 2 * RANK), .max_kv = T, .logit_rows = 512, .vocab = V,
+                                   .attn = attention_shape()};
     rig_init(r, be, 1);
     rig_workspace(r, &need);
 }
@@ -85,18 +97,19 @@ static void open_rig(rig_t *r, backend_t *be) {
 
 static void call_weight(const call_t *c) {
     backend_t *be = c->r->be;
-    be->gemm_weight(be, c->flag, c->n[0], c->p[0], &c->w, 0, (void *)c->p[1]);
+    if (c->flag) be->linear_fwd(be, c->n[0], c->p[0], c->w[0].cols, &c->l, (void *)c->p[1], c->w[0].rows);
+    else be->linear_bwd(be, c->n[0], c->p[0], c->w[0].rows, &c->l, NULL, (void *)c->p[1], c->w[0].cols);
 }
 
 static void call_sgemm(const call_t *c) {
-    int rows = (int)c->w.rows, cols = (int)c->w.cols, in = c->flag ? cols : rows, out = c->flag ? rows : cols;
+    int rows = (int)c->w[0].rows, cols = (int)c->w[0].cols, in = c->flag ? cols : rows, out = c->flag ? rows : cols;
     cblas_sgemm(CblasRowMajor, CblasNoTrans, c->flag ? CblasTrans : CblasNoTrans, (int)c->n[0], out, in, 1, c->p[0], in,
                 c->p[2], cols, 0, (void *)c->p[1], out);
 }
 
 static void call_dequant(const call_t *c) {
     backend_t *be = c->r->be;
-    be->dequant(be, &c->w, 0, qweight_count(&c->w), (void *)c->p[2], DT_F32);
+    be->dequant(be, &c->w[0], 0, qweight_count(&c->w[0]), (void *)c->p[2], DT_F32);
 }
 
 static void bench_weight(backend_t *be, quant_type_t type, size_t rows, size_t cols, size_t tokens, int per_step) {
@@ -104,7 +117,8 @@ static void bench_weight(backend_t *be, quant_type_t type, size_t rows, size_t c
     rig_t r;
     open_rig(&r, be);
     size_t widest = rows > cols ? rows : cols, n = rows * cols;
-    call_t c = {.r = &r, .n = {tokens}, .w = rig_weight(&r, type, true, rows, cols)};
+    call_t c = {.r = &r, .n = {tokens}, .w = {rig_weight(&r, type, true, rows, cols)}};
+    c.l = (linear_t){.n = 1, .w = {&c.w[0]}};
     c.p[0] = rig_random(&r, DT_F32, tokens * widest, 1);
     c.p[1] = rig_random(&r, DT_F32, tokens * widest, 1);
     c.p[2] = rig_random(&r, DT_F32, n, 1);
@@ -122,37 +136,102 @@ static void bench_weight(backend_t *be, quant_type_t type, size_t rows, size_t c
     rig_free(&r);
 }
 
-static void call_gemm(const call_t *c) {
-    backend_t *be = c->r->be;
-    be->gemm(be, c->n[3] & 1, c->n[3] & 2, c->n[0], c->n[1], c->n[2], 1, c->p[0], DT_F32,
-             c->n[3] & 1 ? c->n[0] : c->n[2], c->p[1], c->flag ? DT_BF16 : DT_F32, c->n[3] & 2 ? c->n[2] : c->n[1], 1,
-             (void *)c->p[2], DT_F32, c->n[1]);
+/* ---- sites with adapters ------------------------------------------------------------------------------- */
+
+/* p: [x | u], [dy | du], the gradients of A and of one B after another, dx. */
+static size_t ld_x(const call_t *c) {
+    return linear_ld(c->w[0].cols, c->l.width);
+}
+static size_t ld_dy(const call_t *c) {
+    return linear_ld(linear_rows_of(&c->l), c->l.width);
+}
+static void *u_of(const call_t *c) {
+    return rig_act_at(c->r, c->p[0], c->w[0].cols);
+}
+static void *du_of(const call_t *c) {
+    return rig_act_at(c->r, c->p[1], linear_rows_of(&c->l));
 }
 
-/* The six products of a LoRA pair: x A^T, u B^T; dy B, du A; dA = du^T x, dB = dy^T u. */
-static void bench_lora(backend_t *be, size_t in, size_t out, int per_step) {
+static void call_adapter_fwd(const call_t *c) {
+    c->r->be->adapter_fwd(c->r->be, T, c->p[0], ld_x(c), &c->l, 1, c->drop, u_of(c), ld_x(c));
+}
+static void call_linear_fwd(const call_t *c) {
+    c->r->be->linear_fwd(c->r->be, T, c->p[0], ld_x(c), &c->l, (void *)c->p[1], ld_dy(c));
+}
+static void call_linear_bwd(const call_t *c) {
+    c->r->be->linear_bwd(c->r->be, T, c->p[1], ld_dy(c), &c->l, c->drop, (void *)c->p[4], c->w[0].cols);
+}
+static void call_adapter_grad(const call_t *c) {
+    c->r->be->adapter_grad(c->r->be, T, du_of(c), ld_dy(c), c->p[0], ld_x(c), &c->l, c->drop, (void *)c->p[2]);
+}
+
+/* Each layer's du = dy B (grad false) or dB += dy^T u, as model/linear.c asks for them. */
+static void of_layers(const call_t *c, bool grad) {
+    backend_t *be = c->r->be;
+    float *dB = (void *)c->p[3];
+    for (size_t i = 0, first = 0; i < c->l.n; first += c->w[i++].rows) {
+        const void *dy = rig_act_at(c->r, c->p[1], first);
+        size_t rows = c->w[i].rows, k = i * RANK;
+        if (grad)
+            be->gemm(be, true, false, rows, RANK, T, 1, dy, be->act, ld_dy(c), rig_act_at(c->r, u_of(c), k), be->act,
+                     ld_x(c), 1, dB + first * RANK, DT_F32, RANK);
+        else
+            be->gemm(be, false, false, T, RANK, rows, 1, dy, be->act, ld_dy(c), c->l.b[i], c->l.ab_type, RANK, 0,
+                     rig_act_at(c->r, du_of(c), k), be->act, ld_dy(c));
+    }
+}
+
+static void call_du(const call_t *c) {
+    of_layers(c, false);
+}
+static void call_grad_b(const call_t *c) {
+    of_layers(c, true);
+}
+
+/* All that a training step does with the n layers of a site, NF4 and LoRA of rank 16 on each; per_step: sites. */
+static void bench_site(backend_t *be, size_t n, const size_t *rows, size_t cols, int per_step) {
+    rig_t r;
+    open_rig(&r, be);
+    call_t c = {.r = &r, .l = {.n = n, .r = RANK, .width = n * RANK, .ab_type = DT_BF16}};
+    for (size_t i = 0; i < n; i++) {
+        c.w[i] = rig_weight(&r, QUANT_NF4, true, rows[i], cols);
+        c.l.w[i] = &c.w[i];
+        c.l.b[i] = rig_random(&r, DT_BF16, rows[i] * RANK, 0.1f);
+    }
+    size_t width = c.l.width, out = linear_rows_of(&c.l);
+    c.l.a = rig_random(&r, DT_BF16, width * cols, 0.1f);
+    c.p[0] = rig_random(&r, DT_F32, T * ld_x(&c), 1);
+    c.p[1] = rig_random(&r, DT_F32, T * ld_dy(&c), 1);
+    c.p[2] = rig_random(&r, DT_F32, width * cols, 1);
+    c.p[3] = rig_random(&r, DT_F32, out * RANK, 1);
+    c.p[4] = rig_random(&r, DT_F32, T * cols, 1);
+    c.key = (dropout_t){.seed = 1, .p = 0.1f, .row = rig_indices(&r, T, T), .pos = rig_indices(&r, T, T)};
+    /* K: what each output sums; du and dB are of all layers. */
     const struct {
         const char *name;
-        size_t M, N, K, flags;
-        bool bf16;
-    } products[] = {
-        {"lora x A^T", T, RANK, in, 2, true},  {"lora u B^T", T, out, RANK, 2, true},
-        {"lora dy B", T, RANK, out, 0, true},  {"lora du A", T, in, RANK, 0, true},
-        {"lora dA = du^T x", RANK, in, T, 1, false}, {"lora dB = dy^T u", out, RANK, T, 1, false},
+        void (*f)(const call_t *);
+        size_t M, N, K;
+        bool drop;
+        int calls; /* in a step, of each site: the forward runs twice */
+    } ops[] = {
+        {"adapter_fwd", call_adapter_fwd, T, width, cols, false, 2},
+        {"  with dropout", call_adapter_fwd, T, width, cols, true, 0},
+        {"linear_fwd", call_linear_fwd, T, out, cols + RANK, false, 2},
+        {"lora dy B", call_du, T, RANK, out, false, 1},
+        {"lora dB = dy^T u", call_grad_b, out, RANK, T, false, 1},
+        {"adapter_grad", call_adapter_grad, width, cols, T, false, 1},
+        {"  with dropout", call_adapter_grad, width, cols, T, true, 0},
+        {"linear_bwd", call_linear_bwd, T, cols, out + width, false, 1},
+        {"  with dropout", call_linear_bwd, T, cols, out + width, true, 0},
     };
-    for (size_t i = 0; i < sizeof products / sizeof *products; i++) {
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
         char shape[64];
-        rig_t r;
-        open_rig(&r, be);
-        size_t M = products[i].M, N = products[i].N, K = products[i].K;
-        call_t c = {.r = &r, .n = {M, N, K, products[i].flags}, .flag = products[i].bf16};
-        c.p[0] = rig_random(&r, DT_F32, M * K, 1);
-        c.p[1] = rig_random(&r, c.flag ? DT_BF16 : DT_F32, N * K, 1);
-        c.p[2] = rig_random(&r, DT_F32, M * N, 1);
-        snprintf(shape, sizeof shape, "[%zu,%zu] K=%zu", M, N, K);
-        time_op(products[i].name, shape, call_gemm, &c, 2.0 * (double)(M * N * K), "GFLOP/s", per_step);
-        rig_free(&r);
+        c.drop = ops[i].drop ? &c.key : NULL;
+        snprintf(shape, sizeof shape, "[%zu,%zu] K=%zu", ops[i].M, ops[i].N, ops[i].K);
+        time_op(ops[i].name, shape, ops[i].f, &c, 2.0 * (double)(ops[i].M * ops[i].N * ops[i].K), "GFLOP/s",
+                ops[i].calls * per_step);
     }
+    rig_free(&r);
 }
 
 /* ---- attention --------------------------------------------------------------------------------------- */
@@ -164,7 +243,7 @@ static void call_attn_fwd(const call_t *c) {
 
 static void call_attn_bwd(const call_t *c) {
     backend_t *be = c->r->be;
-    be->attn_bwd(be, (void *)c->p[5], (void *)c->p[6], (void *)c->p[7], c->p[0], c->p[0], c->p[1], c->p[2], c->p[3],
+    be->attn_bwd(be, (void *)c->p[5], (void *)c->p[6], (void *)c->p[7], c->p[8], c->p[0], c->p[1], c->p[2], c->p[3],
                  c->p[4], &c->shape, &c->seg);
 }
 
@@ -174,10 +253,14 @@ static void bench_attention(backend_t *be, int32_t length, int per_step) {
     int32_t lengths[T / 128];
     size_t n = (size_t)(T / length);
     for (size_t i = 0; i < n; i++) lengths[i] = length;
-    call_t c = {.r = &r, .shape = {HQ, HKV, D, 0, 0.125f}, .seg = rig_segments(&r, n, lengths, lengths)};
-    static const size_t sizes[] = {T * HQ * D, T * HKV * D, T * HKV * D, T * HQ * D, T * HQ,
-                                   T * HQ * D, T * HKV * D, T * HKV * D};
-    for (int i = 0; i < 8; i++) c.p[i] = rig_random(&r, DT_F32, sizes[i], 1);
+    call_t c = {.r = &r, .shape = attention_shape(), .seg = rig_segments(&r, n, lengths, lengths)};
+    static const size_t sizes[] = {T * LD_QKV, 0, 0, T * HQ * D, T * HQ, T * LD_QKV, 0, 0, T * HQ * D};
+    for (int i = 0; i < 9; i++)
+        if (sizes[i]) c.p[i] = rig_random(&r, DT_F32, sizes[i], 1);
+    for (int i = 0; i < 6; i += 5) { /* q, k, v; dq, dk, dv */
+        c.p[i + 1] = rig_act_at(&r, c.p[i], HQ * D);
+        c.p[i + 2] = rig_act_at(&r, c.p[i + 1], HKV * D);
+    }
     char shape[64];
     snprintf(shape, sizeof shape, "%zu x %d, %d/%d heads", n, length, HQ, HKV);
     double flop = 2.0 * T * length * HQ * D; /* two products, half of them masked */
@@ -189,30 +272,29 @@ static void bench_attention(backend_t *be, int32_t length, int per_step) {
 /* ---- rows and elements ------------------------------------------------------------------------------- */
 
 static void call_norm_fwd(const call_t *c) {
-    c->r->be->rmsnorm_fwd(c->r->be, (void *)c->p[1], (void *)c->p[2], c->p[0], c->p[3], T, C, 1e-5f);
+    c->r->be->rmsnorm_fwd(c->r->be, (void *)c->p[1], C, (void *)c->p[2], c->p[0], c->p[3], T, C, 1e-5f);
 }
 static void call_add_norm(const call_t *c) {
-    float *rstd = (void *)c->p[2];
-    c->r->be->add_rmsnorm_fwd(c->r->be, (void *)c->p[1], (void *)c->p[4], rstd, c->p[0], c->p[5], c->p[3], T, C, 1e-5f);
+    c->r->be->add_rmsnorm_fwd(c->r->be, (void *)c->p[1], (void *)c->p[4], C, (void *)c->p[2], c->p[0], c->p[5], c->p[3],
+                              T, C, 1e-5f);
 }
 static void call_norm_bwd(const call_t *c) {
-    c->r->be->rmsnorm_bwd(c->r->be, (void *)c->p[1], c->p[4], c->p[0], c->p[3], c->p[2], T, C);
+    c->r->be->rmsnorm_bwd(c->r->be, (void *)c->p[1], C, c->p[4], c->p[0], c->p[3], c->p[2], T, C);
 }
 static void call_swiglu_fwd(const call_t *c) {
-    c->r->be->swiglu_fwd(c->r->be, (void *)c->p[2], c->p[0], c->p[1], T * F);
+    c->r->be->swiglu_fwd(c->r->be, (void *)c->p[1], F, c->p[0], 2 * F, T, F);
 }
 static void call_swiglu_bwd(const call_t *c) {
-    c->r->be->swiglu_bwd(c->r->be, (void *)c->p[2], (void *)c->p[3], c->p[4], c->p[0], c->p[1], T * F);
+    c->r->be->swiglu_bwd(c->r->be, (void *)c->p[0], 2 * F, c->p[1], T, F);
 }
 static void call_rope(const call_t *c) {
-    c->r->be->rope(c->r->be, (void *)c->p[0], c->p[1], c->p[2], T, HQ + HKV, D, 1);
+    c->r->be->rope(c->r->be, (void *)c->p[0], (HQ + HKV) * D, c->p[1], c->p[2], T, HQ + HKV, D, 1);
 }
 static void call_add(const call_t *c) {
     c->r->be->add(c->r->be, (void *)c->p[2], c->p[0], c->p[1], T * C);
 }
-static void call_dropout(const call_t *c) {
-    const dropout_t key = {.seed = 1, .p = 0.1f, .row = c->p[2], .pos = c->p[2]};
-    c->r->be->dropout(c->r->be, (void *)c->p[1], c->p[0], T, C, &key);
+static void call_copy_rows(const call_t *c) {
+    c->r->be->copy_rows(c->r->be, (void *)c->p[1], C, c->p[0], LD_QKV, T, C);
 }
 static void call_loss(const call_t *c) {
     c->r->be->ce_loss(c->r->be, (void *)c->p[0], (void *)c->p[1], c->p[2], ROWS, V, true, 1);
@@ -246,12 +328,12 @@ static void bench_rows(backend_t *be) {
         {"rmsnorm_fwd", "[1024,576]", call_norm_fwd, {T * C, T * C, T, C, 1, 1}, 8.0 * T * C, 2 * LAYERS},
         {"add_rmsnorm", "[1024,576]", call_add_norm, {T * C, T * C, T, C, T * C, T * C}, 16.0 * T * C, 2 * LAYERS},
         {"rmsnorm_bwd", "[1024,576]", call_norm_bwd, {T * C, T * C, T, C, T * C, 1}, 16.0 * T * C, 2 * LAYERS},
-        {"swiglu_fwd", "[1024,1536]", call_swiglu_fwd, {T * F, T * F, T * F, 1, 1, 1}, 12.0 * T * F, 2 * LAYERS},
-        {"swiglu_bwd", "[1024,1536]", call_swiglu_bwd, {T * F, T * F, T * F, T * F, T * F, 1}, 20.0 * T * F, LAYERS},
+        {"swiglu_fwd", "[1024,1536]", call_swiglu_fwd, {2 * T * F, T * F, 1, 1, 1, 1}, 12.0 * T * F, 2 * LAYERS},
+        {"swiglu_bwd", "[1024,1536]", call_swiglu_bwd, {2 * T * F, T * F, 1, 1, 1, 1}, 20.0 * T * F, LAYERS},
         {"rope", "[1024,9+3,64]", call_rope, {T * (HQ + HKV) * D, T * D, 0, 1, 1, 1}, 8.0 * T * (HQ + HKV) * D,
          2 * LAYERS},
         {"add", "[1024,576]", call_add, {T * C, T * C, T * C, 1, 1, 1}, 12.0 * T * C, 0},
-        {"dropout", "[1024,576]", call_dropout, {T * C, T * C, 0, 1, 1, 1}, 8.0 * T * C, 0},
+        {"copy_rows", "[1024,576] of 960", call_copy_rows, {T * LD_QKV, T * C, 1, 1, 1, 1}, 8.0 * T * C, 0},
         {"ce_loss", "[256,49152]", call_loss, {ROWS * V, ROWS, 0, 1, 1, 1}, 8.0 * ROWS * V, T / ROWS},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -282,7 +364,7 @@ static void bench_rows(backend_t *be) {
 }
 
 static void call_quantize(const call_t *c) {
-    qweight_t w = c->w;
+    qweight_t w = c->w[0];
     c->r->be->quantize(c->r->be, &w, c->p[0], 0, qweight_count(&w), (void *)c->p[1]);
 }
 
@@ -290,7 +372,7 @@ static void bench_quantize(backend_t *be) {
     rig_t r;
     open_rig(&r, be);
     size_t n = (size_t)F * C * 4;
-    call_t c = {.r = &r, .w = rig_weight(&r, QUANT_NF4, false, F * 4, C)};
+    call_t c = {.r = &r, .w = {rig_weight(&r, QUANT_NF4, false, F * 4, C)}};
     c.p[0] = rig_random(&r, DT_BF16, n, 1);
     c.p[1] = rig_alloc(&r, quant_blocks(n) * sizeof(float));
     time_op("quantize nf4", "3.5 M, values/ns", call_quantize, &c, (double)n, "G/s", 0);
@@ -316,8 +398,11 @@ int main(int argc, char **argv) {
     bench_attention(be, 1024, 0);
     bench_quantize(be);
     if (!reference) { /* the plain loops take minutes here */
-        bench_lora(be, C, C, 2 * LAYERS);
-        bench_lora(be, C, F, 2 * LAYERS);
+        static const size_t qkv[] = {HQ * D, HKV * D, HKV * D}, o[] = {C}, gate_up[] = {F, F}, down[] = {C};
+        bench_site(be, 3, qkv, C, LAYERS);
+        bench_site(be, 1, o, HQ * D, LAYERS);
+        bench_site(be, 2, gate_up, C, LAYERS);
+        bench_site(be, 1, down, F, LAYERS);
         bench_weight(be, QUANT_NF4, C, C, T, 2 * LAYERS);
         bench_weight(be, QUANT_NF4, HKV * D, C, T, 2 * LAYERS);
         bench_weight(be, QUANT_NF4, F, C, T, 2 * LAYERS);

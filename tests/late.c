@@ -177,13 +177,48 @@ static void late_zero(backend_t *be, void *dst, size_t bytes) {
     else late.real.zero(be, dst, bytes);
 }
 
-static void late_gemm_weight(backend_t *be, bool transpose, size_t T, const void *x, const qweight_t *w, float beta,
-                             void *y) {
-    size_t elem = dtype_size(be->act);
-    note_use(w->codes, quant_code_bytes(w->type, qweight_count(w)));
-    note_use(x, T * (transpose ? w->cols : w->rows) * elem);
-    note_use(y, T * (transpose ? w->rows : w->cols) * elem);
-    late.real.gemm_weight(be, transpose, T, x, w, beta, y);
+/* Rows of act values: from the first to the last element. */
+static void note_rows(const backend_t *be, const void *p, size_t ld, size_t rows, size_t cols) {
+    if (rows) note_use(p, ((rows - 1) * ld + cols) * dtype_size(be->act));
+}
+
+static void note_codes(const linear_t *l) {
+    for (size_t i = 0; i < l->n; i++) note_use(l->w[i]->codes, quant_code_bytes(l->w[i]->type, qweight_count(l->w[i])));
+}
+
+static void late_linear_fwd(backend_t *be, size_t T, const void *x, size_t ldx, const linear_t *l, void *y,
+                            size_t ldy) {
+    note_codes(l);
+    note_rows(be, x, ldx, T, l->w[0]->cols + l->width);
+    note_rows(be, y, ldy, T, linear_rows_of(l));
+    late.real.linear_fwd(be, T, x, ldx, l, y, ldy);
+}
+
+static void late_linear_bwd(backend_t *be, size_t T, const void *dy, size_t lddy, const linear_t *l,
+                            const dropout_t *drop, void *dx, size_t lddx) {
+    note_codes(l);
+    note_rows(be, dy, lddy, T, linear_rows_of(l) + l->width);
+    note_rows(be, dx, lddx, T, l->w[0]->cols);
+    late.real.linear_bwd(be, T, dy, lddy, l, drop, dx, lddx);
+}
+
+static void late_adapter_fwd(backend_t *be, size_t T, const void *x, size_t ldx, const linear_t *l, float scale,
+                             const dropout_t *drop, void *u, size_t ldu) {
+    note_rows(be, x, ldx, T, l->w[0]->cols);
+    note_rows(be, u, ldu, T, l->width);
+    late.real.adapter_fwd(be, T, x, ldx, l, scale, drop, u, ldu);
+}
+
+static void late_adapter_grad(backend_t *be, size_t T, const void *du, size_t lddu, const void *x, size_t ldx,
+                              const linear_t *l, const dropout_t *drop, float *dA) {
+    note_rows(be, du, lddu, T, l->width);
+    note_rows(be, x, ldx, T, l->w[0]->cols);
+    late.real.adapter_grad(be, T, du, lddu, x, ldx, l, drop, dA);
+}
+
+static void late_linear_keep(backend_t *be, const linear_t *l, bool frozen) {
+    if (frozen) note_codes(l);
+    late.real.linear_keep(be, l, frozen);
 }
 
 static void late_adamw(backend_t *be, float *p, const float *g, float *m, float *v, size_t n, const adamw_t *h) {
@@ -235,7 +270,11 @@ void late_take_over(backend_t *be, bool late_compute, uint64_t seed) {
     be->upload = late_upload;
     be->download = late_download;
     be->zero = late_zero;
-    be->gemm_weight = late_gemm_weight;
+    be->linear_fwd = late_linear_fwd;
+    be->linear_bwd = late_linear_bwd;
+    be->adapter_fwd = late_adapter_fwd;
+    be->adapter_grad = late_adapter_grad;
+    be->linear_keep = late_linear_keep;
     be->adamw = late_adamw;
     be->adamw_8bit = late_adamw_8bit;
     be->stalled = late_stalled;

@@ -22,7 +22,13 @@ typedef struct {
     } agreement;
 } op_t;
 
-extern const op_t ops[];
-extern const size_t n_ops;
+/* The k-th op; NULL beyond the last. */
+const op_t *ops_nth(size_t k);
+
+#define CASES(name) name, sizeof name / sizeof *name
+
+/* Its second part, in ops_linear_cases.c: weights, matrix products, linear layers. */
+extern const op_t linear_ops[];
+extern const size_t n_linear_ops;
 
 #endif

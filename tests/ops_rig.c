@@ -94,8 +94,51 @@ qweight_t rig_weight(rig_t *r, quant_type_t type, bool double_quant, size_t rows
     return w;
 }
 
-void rig_output(rig_t *r, const void *p, dtype_t type, size_t n) {
+/* The bits of a NaN for element i of a matrix. */
+static uint32_t nan_bits(dtype_t type, size_t i) {
+    uint32_t draw = (uint32_t)rng_fold(0x6e616e, i);
+    return type == DT_F32 ? 0x7fc00000u | (draw & 0x3fffffu) : 0x7fc0u | (draw & 0x3fu);
+}
+
+static bool is_inside(const columns_t *c, size_t i) {
+    return i % c->ld >= c->first && i % c->ld < c->first + c->cols;
+}
+
+void *rig_columns(rig_t *r, const columns_t *c, float scale) {
+    CHECK(c->first + c->cols <= c->ld);
+    size_t n = c->rows * c->ld, used = 0, size = dtype_size(c->type);
+    float *x = xmalloc((c->rows * c->cols + 1) * sizeof *x);
+    unsigned char *host = xmalloc(n * size);
+    rig_normal(r->key = rng_mix(r->key), x, c->rows * c->cols, scale);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits = is_inside(c, i) ? f32_to_bits(x[used++]) : nan_bits(c->type, i);
+        bf16_t half = is_inside(c, i) ? bf16_from_f32(f32_from_bits(bits)) : (bf16_t)bits;
+        memcpy(host + i * size, c->type == DT_F32 ? (void *)&bits : (void *)&half, size);
+    }
+    unsigned char *p = rig_upload(r, host, n * size);
+    free(x);
+    free(host);
+    return p + c->first * size;
+}
+
+void *rig_act_at(const rig_t *r, const void *p, size_t i) {
+    return (unsigned char *)p + i * dtype_size(r->be->act);
+}
+
+void *rig_unwritten(rig_t *r, const columns_t *c) {
+    const columns_t none = {c->type, c->rows, c->first, 0, c->ld};
+    return rig_columns(r, &none, 0);
+}
+
+/* All of the next output is `host`, from now on the rig's. */
+static void take_output(rig_t *r, float *host, dtype_t type, size_t n) {
     CHECK(r->n_out < RIG_MAX_OUTPUTS);
+    r->out_len[r->n_out] = n;
+    r->out_type[r->n_out] = type;
+    r->out[r->n_out++] = host;
+}
+
+void rig_output(rig_t *r, const void *p, dtype_t type, size_t n) {
     float *x = xmalloc(n * sizeof *x);
     if (type == DT_F32) {
         r->be->download(r->be, x, p, n * sizeof *x);
@@ -105,9 +148,34 @@ void rig_output(rig_t *r, const void *p, dtype_t type, size_t n) {
         for (size_t i = 0; i < n; i++) x[i] = bf16_to_f32(h[i]);
         free(h);
     }
-    r->out_len[r->n_out] = n;
-    r->out_type[r->n_out] = type;
-    r->out[r->n_out++] = x;
+    take_output(r, x, type, n);
+}
+
+static size_t output_columns(rig_t *r, const void *p, const columns_t *c) {
+    size_t n = c->rows * c->ld, used = 0, changed = 0, size = dtype_size(c->type);
+    float *x = xmalloc((c->rows * c->cols + 1) * sizeof *x);
+    unsigned char *host = xmalloc(n * size);
+    r->be->download(r->be, host, (const unsigned char *)p - c->first * size, n * size);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits = 0;
+        bf16_t half;
+        memcpy(&half, host + i * size, sizeof half);
+        if (c->type == DT_F32) memcpy(&bits, host + i * size, sizeof bits);
+        else bits = half;
+        if (is_inside(c, i)) x[used++] = c->type == DT_F32 ? f32_from_bits(bits) : bf16_to_f32(half);
+        else changed += bits != nan_bits(c->type, i);
+    }
+    take_output(r, x, c->type, used);
+    free(host);
+    return changed;
+}
+
+void rig_output_inner(rig_t *r, const void *p, const columns_t *c) {
+    output_columns(r, p, c);
+}
+
+void rig_output_columns(rig_t *r, const void *p, const columns_t *c) {
+    r->trodden += output_columns(r, p, c);
 }
 
 void rig_workspace(rig_t *r, const workspace_need_t *need) {

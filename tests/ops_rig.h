@@ -5,7 +5,7 @@
 
 #include "model/backend.h"
 
-enum { RIG_MAX_BUFFERS = 32, RIG_MAX_OUTPUTS = 4 };
+enum { RIG_MAX_BUFFERS = 64, RIG_MAX_OUTPUTS = 4 };
 
 typedef struct {
     backend_t *be;
@@ -15,6 +15,7 @@ typedef struct {
     size_t out_len[RIG_MAX_OUTPUTS];
     dtype_t out_type[RIG_MAX_OUTPUTS]; /* as the op wrote it */
     size_t n_out;
+    size_t trodden; /* elements outside of what an op was given that are no longer what they were */
     uint64_t key; /* of the random inputs; advances with each */
 } rig_t;
 
@@ -30,8 +31,26 @@ int32_t *rig_indices(rig_t *r, size_t n, size_t below); /* in [0, below) */
 /* A weight of random values, quantized by the host codec. */
 qweight_t rig_weight(rig_t *r, quant_type_t type, bool double_quant, size_t rows, size_t cols);
 
+/* Columns [first, first+cols) of a matrix [rows, ld]. */
+typedef struct {
+    dtype_t type;
+    size_t rows, first, cols, ld;
+} columns_t;
+
+/* Such a matrix with random values in these columns, and the first of them. All others are NaN, of bits that tell one
+ * place from another: a result that they went into shows, and so does a write to them. */
+void *rig_columns(rig_t *r, const columns_t *c, float scale);
+/* The same for an op to write: these columns are NaN as well. */
+void *rig_unwritten(rig_t *r, const columns_t *c);
+/* Element i of act values. */
+void *rig_act_at(const rig_t *r, const void *p, size_t i);
+
 /* Takes `n` values of the device buffer p as the next output. */
 void rig_output(rig_t *r, const void *p, dtype_t type, size_t n);
+/* Takes those columns, of which p is the first; counts in r->trodden where else the matrix has changed. */
+void rig_output_columns(rig_t *r, const void *p, const columns_t *c);
+/* The same without a look at the rest of the matrix. */
+void rig_output_inner(rig_t *r, const void *p, const columns_t *c);
 
 /* Sets be->workspace for the need. */
 void rig_workspace(rig_t *r, const workspace_need_t *need);

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "cuda_host/control.h"
+#include "model/element.h"
 #include "ops_rig.h"
 
 enum { SEEDS = 8 };
@@ -247,40 +248,90 @@ static void test_old_ticket(void **state) {
 
 /* ---- linear layers -------------------------------------------------------------------------------------------- */
 
-enum { LAYERS = 12, WIDTH = 96, TOKENS = 5 };
+enum { LAYERS = 12, WIDTH = 96, TOKENS = 5, RANK = 4, N_ADAPTER = RANK * WIDTH, N_BLOCKS = 3 };
 static const size_t COUNT = (size_t)WIDTH * WIDTH, BYTES = (size_t)WIDTH * WIDTH / 2;
 
-/* NF4 weights of constants 0.1, codes given; y of each layer is x of the next. */
+/* How the adapter becomes another before each layer. */
+typedef enum { CONSTANT, UPLOADED, COPIED, ZEROED, CAST, STEPPED, STEPPED_8BIT } change_t;
+
+/* NF4 weights of constants 0.1, codes given, and an adapter; y of each layer is x of the next, u or du behind it. */
 typedef struct {
     backend_t *be;
     rig_t rig;
-    float *x[2];
+    float *x[2]; /* [TOKENS, ld] */
+    size_t ld;
     qweight_t w; /* where a layer's codes are expected */
+    linear_t l;
+    change_t change;
+    size_t every;  /* layers with the same codes */
+    void *adapter; /* A and B, one after another; of l.ab_type */
+    float *master, *state, *grads; /* fp32, of STEPPED; both moments; gradients or values of all layers */
+    size_t *blocks;                /* of 8-bit moments */
 } chain_t;
 
 static uint8_t *chain_codes(size_t layer) {
     return random_bytes(1000 + layer, BYTES);
 }
 
-static void chain_open(chain_t *c, backend_t *be) {
+static void chain_open(chain_t *c, backend_t *be, change_t change, bool keep) {
     static const float absmax = 0.1f;
-    const workspace_need_t need = {.max_tokens = TOKENS, .max_weight = COUNT, .max_quantized = COUNT,
-                                   .max_width = WIDTH};
+    size_t augmented = (WIDTH + RANK) * linear_ld(WIDTH, RANK), n = 2 * N_ADAPTER;
+    const workspace_need_t need = {.max_tokens = TOKENS, .max_weight = COUNT, .max_augmented = augmented,
+                                   .max_width = linear_ld(WIDTH, RANK)};
     float *constants = xmalloc(quant_blocks(COUNT) * sizeof *constants);
     for (size_t i = 0; i < quant_blocks(COUNT); i++) constants[i] = absmax;
-    c->be = be;
+    *c = (chain_t){.be = be, .ld = linear_ld(WIDTH, RANK), .change = change, .every = 1};
     rig_init(&c->rig, be, 7);
     rig_workspace(&c->rig, &need);
-    c->x[0] = rig_random(&c->rig, DT_F32, TOKENS * WIDTH, 1);
-    c->x[1] = rig_alloc(&c->rig, TOKENS * WIDTH * sizeof(float));
+    for (int i = 0; i < 2; i++) c->x[i] = rig_random(&c->rig, DT_F32, TOKENS * c->ld, 1);
     c->w = (qweight_t){.type = QUANT_NF4, .rows = WIDTH, .cols = WIDTH};
     c->w.absmax = rig_upload(&c->rig, constants, quant_blocks(COUNT) * sizeof *constants);
     c->w.codes = rig_alloc(&c->rig, BYTES);
     free(constants);
+    c->l = (linear_t){.n = 1, .w = {&c->w}, .r = RANK, .width = RANK, .ab_type = change == CAST ? DT_BF16 : DT_F32};
+    c->master = rig_random(&c->rig, DT_F32, n, 0.1f);
+    c->state = rig_random(&c->rig, DT_F32, 2 * n, 0.1f);
+    be->zero(be, c->state, 2 * n * sizeof(float));
+    c->grads = rig_random(&c->rig, DT_F32, LAYERS * n, 0.1f);
+    size_t start[N_BLOCKS + 1];
+    for (size_t i = 0; i <= N_BLOCKS; i++) start[i] = i * ADAMW_8BIT_BLOCK;
+    c->blocks = rig_upload(&c->rig, start, sizeof start);
+    c->adapter = change == CAST ? rig_random(&c->rig, DT_BF16, n, 0.1f) : c->master;
+    c->l.a = c->adapter;
+    c->l.b[0] = (unsigned char *)c->adapter + N_ADAPTER * dtype_size(c->l.ab_type);
+    if (keep) c->l.augmented = rig_alloc(&c->rig, augmented * sizeof(float));
+}
+
+/* The only op before a layer's own: nothing but the order of LANE_COMPUTE says when the adapter is ready. */
+static void chain_change(chain_t *c, size_t layer) {
+    enum { N = 2 * N_ADAPTER };
+    const adamw_t h = {.lr = 0.03f, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8f, .c1 = 0.1f, .c2 = 0.001f,
+                       .grad_scale = 1};
+    const adamw_8bit_state_t state = {(uint8_t *)c->state, (uint8_t *)c->state + N, c->state + N,
+                                      c->state + N + N_BLOCKS, c->blocks};
+    float values[N];
+    rig_normal(500 + layer, values, N, 0.1f);
+    if (c->change == UPLOADED) c->be->upload(c->be, c->adapter, values, sizeof values);
+    if (c->change == COPIED) c->be->copy(c->be, c->adapter, c->grads + layer * N, sizeof values);
+    if (c->change == ZEROED) c->be->zero(c->be, c->adapter, sizeof values * layer / LAYERS);
+    if (c->change == CAST) c->be->cast(c->be, c->adapter, DT_BF16, c->grads + layer * N, DT_F32, N);
+    if (c->change == STEPPED)
+        c->be->adamw(c->be, c->master, c->grads + layer * N, c->state, c->state + N, N, &h);
+    if (c->change == STEPPED_8BIT)
+        c->be->adamw_8bit(c->be, c->master, c->grads + layer * N, &state, N_BLOCKS, &h);
 }
 
 static void chain_layer(chain_t *c, size_t layer) {
-    c->be->gemm_weight(c->be, layer % 3 != 0, TOKENS, c->x[layer % 2], &c->w, 0, c->x[(layer + 1) % 2]);
+    backend_t *be = c->be;
+    float *x = c->x[layer % 2], *y = c->x[(layer + 1) % 2];
+    chain_change(c, layer);
+    if (c->l.augmented) be->linear_keep(be, &c->l, layer % c->every == 0);
+    if (layer % 3 == 1) {
+        be->linear_bwd(be, TOKENS, x, c->ld, &c->l, NULL, y, c->ld); /* u of the layer before as du */
+    } else {
+        be->linear_fwd(be, TOKENS, x, c->ld, &c->l, y, c->ld);
+        be->adapter_fwd(be, TOKENS, x, c->ld, &c->l, 1, NULL, y + WIDTH, c->ld);
+    }
 }
 
 /* What all layers give on the reference, against what they gave on c. */
@@ -289,15 +340,16 @@ static void chain_check(chain_t *c) {
     err_t err = {0};
     chain_t want;
     assert_ok(backend_open_cpu(DT_F32, 1, true, &be, &err), err);
-    chain_open(&want, be);
+    chain_open(&want, be, c->change, false);
     for (size_t l = 0; l < LAYERS; l++) {
-        uint8_t *codes = chain_codes(l);
+        uint8_t *codes = chain_codes(l - l % c->every);
         be->upload(be, want.w.codes, codes, BYTES);
         free(codes);
         chain_layer(&want, l);
     }
-    rig_output(&want.rig, want.x[LAYERS % 2], DT_F32, TOKENS * WIDTH);
-    rig_output(&c->rig, c->x[LAYERS % 2], DT_F32, TOKENS * WIDTH);
+    const columns_t of_y = {DT_F32, TOKENS, 0, WIDTH, want.ld};
+    rig_output_inner(&want.rig, want.x[LAYERS % 2], &of_y);
+    rig_output_inner(&c->rig, c->x[LAYERS % 2], &of_y);
     assert_true(nmse(c->rig.out[0], want.rig.out[0], TOKENS * WIDTH) < 1e-10);
     rig_free(&want.rig);
     rig_free(&c->rig);
@@ -310,7 +362,7 @@ static void test_uploaded_weights(void **state) {
     (void)state;
     for (unsigned seed = 1; seed <= SEEDS; seed++) {
         chain_t c;
-        chain_open(&c, open_seeded(DT_F32, seed));
+        chain_open(&c, open_seeded(DT_F32, seed), CONSTANT, false);
         for (size_t l = 0; l < LAYERS; l++) {
             uint8_t *codes = chain_codes(l);
             c.be->upload(c.be, c.w.codes, codes, BYTES);
@@ -337,7 +389,7 @@ static void test_resident_weights(void **state) {
     (void)state;
     for (unsigned seed = 1; seed <= SEEDS; seed++) {
         chain_t c;
-        chain_open(&c, open_seeded(DT_F32, seed));
+        chain_open(&c, open_seeded(DT_F32, seed), CONSTANT, false);
         uint8_t *all = chain_upload_all(&c);
         for (size_t l = 0; l < LAYERS; l++) {
             c.w.codes = all + l * BYTES;
@@ -347,13 +399,88 @@ static void test_resident_weights(void **state) {
     }
 }
 
+/* The adapter changes before each layer, the weights before some; made for each use or kept. What copies it beside
+ * LANE_COMPUTE must neither be early, and see the one before, nor late, and see the next. */
+static void check_changed_adapter(unsigned seed, change_t change, bool keep, size_t every) {
+    chain_t c;
+    chain_open(&c, open_seeded(DT_F32, seed), change, keep);
+    uint8_t *all = chain_upload_all(&c);
+    c.every = every;
+    for (size_t l = 0; l < LAYERS; l++) {
+        c.w.codes = all + (l - l % every) * BYTES;
+        chain_layer(&c, l);
+    }
+    chain_check(&c);
+}
+
+static void test_changed_adapters(void **state) {
+    (void)state;
+    for (unsigned seed = 1; seed <= SEEDS; seed++) {
+        for (change_t change = CONSTANT; change <= STEPPED_8BIT; change++) {
+            check_changed_adapter(seed, change, false, 1);
+            check_changed_adapter(seed, change, false, LAYERS);
+            check_changed_adapter(seed, change, true, 4);
+            check_changed_adapter(seed, change, true, LAYERS);
+        }
+    }
+}
+
+/* More rows than are masked at a time, in each of the ops that know dropout: the mask must be theirs, not that of the
+ * first ones. */
+static void test_dropout_by_pieces(void **state) {
+    (void)state;
+    enum { T = 700, C = 7000, KEPT = 2 }; /* 1/(1-p), exactly */
+    static int32_t row[T], pos[T];
+    static bf16_t zeros[C];
+    backend_t *be = open_seeded(DT_F32, 1);
+    rig_t r;
+    const workspace_need_t need = {.max_tokens = T, .max_weight = C, .max_width = linear_ld(C, 1),
+                                   .max_augmented = 2 * linear_ld(C, 1)};
+    float *ones = xmalloc(T * C * sizeof *ones), *back = xmalloc(T * C * sizeof *back);
+    float *counts = xcalloc(C, sizeof *counts);
+    for (size_t i = 0; i < T * C; i++) ones[i] = 1;
+    for (int t = 0; t < T; t++) row[t] = t / 64, pos[t] = t % 64;
+    rig_init(&r, be, 1);
+    rig_workspace(&r, &need);
+    const dropout_t d = {.seed = 3, .step = 1, .p = 0.5f, .row = rig_upload(&r, row, sizeof row),
+                         .pos = rig_upload(&r, pos, sizeof pos)};
+    const qweight_t w = {.type = QUANT_NONE, .rows = 1, .cols = C, .codes = rig_upload(&r, zeros, sizeof zeros)};
+    float *x = rig_upload(&r, ones, T * C * sizeof *ones), *dx = rig_alloc(&r, T * C * sizeof *dx);
+    float *u = rig_alloc(&r, T * sizeof *u), *dA = rig_upload(&r, counts, C * sizeof *dA);
+    const linear_t l = {.n = 1, .w = {&w}, .r = 1, .width = 1, .a = x, .b = {x}, .ab_type = DT_F32};
+    be->adapter_fwd(be, T, x, C, &l, 1, &d, u, 1);
+    be->linear_bwd(be, T, x, 2, &l, &d, dx, C);
+    be->adapter_grad(be, T, x, 1, x, C, &l, &d, dA);
+    be->download(be, back, dx, T * C * sizeof *back);
+    for (size_t t = 0; t < T; t++) {
+        uint64_t key = dropout_row_key(d.seed, d.step, row[t], pos[t], d.layer, d.site);
+        float kept = 0;
+        for (size_t c = 0; c < C; c++) {
+            float m = dropout_keep(key, c, d.p) ? KEPT : 0;
+            assert_true(back[t * C + c] == m);
+            kept += m;
+            counts[c] += m;
+        }
+        ones[t] = kept; /* on the host */
+    }
+    be->download(be, back, u, T * sizeof *back);
+    assert_memory_equal(back, ones, T * sizeof *back);
+    be->download(be, back, dA, C * sizeof *back);
+    assert_memory_equal(back, counts, C * sizeof *back);
+    free(ones);
+    free(back);
+    free(counts);
+    rig_free(&r);
+    close_backend(be);
+}
+
 /* Frozen weights that take turns in two places, as the pager has them: the copy waits for the layer that read the place
  * before, the layer waits for the copy, and dequantization may not run ahead of that. */
 static void test_paged_weights(void **state) {
     (void)state;
     for (unsigned seed = 1; seed <= SEEDS; seed++) {
         chain_t c;
-        chain_open(&c, open_seeded(DT_F32, seed));
+        chain_open(&c, open_seeded(DT_F32, seed), CONSTANT, false);
         backend_t *be = c.be;
         uint8_t *home = be->alloc(be, LAYERS * BYTES, MEM_PINNED);
         uint8_t *place[2] = {c.w.codes, rig_alloc(&c.rig, BYTES)};
@@ -382,7 +509,7 @@ static void test_moved_workspace(void **state) {
     (void)state;
     for (unsigned seed = 1; seed <= SEEDS; seed++) {
         chain_t c;
-        chain_open(&c, open_seeded(DT_F32, seed));
+        chain_open(&c, open_seeded(DT_F32, seed), CONSTANT, false);
         backend_t *be = c.be;
         size_t bytes = be->workspace_size, n = bytes / sizeof(float);
         float *region = rig_alloc(&c.rig, bytes), *copy = rig_alloc(&c.rig, bytes);
@@ -419,6 +546,8 @@ int main(void) {
         cmocka_unit_test(test_old_ticket),
         cmocka_unit_test(test_uploaded_weights),
         cmocka_unit_test(test_resident_weights),
+        cmocka_unit_test(test_changed_adapters),
+        cmocka_unit_test(test_dropout_by_pieces),
         cmocka_unit_test(test_paged_weights),
         cmocka_unit_test(test_moved_workspace),
     };

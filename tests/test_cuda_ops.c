@@ -29,15 +29,17 @@ static const double tolerance[] = {[DT_F32] = 1e-11, [DT_BF16] = 1e-5};
 
 /* Where the inputs of the last product are themselves rounded to BF16 for the tensor cores, each of them is off by up
  * to 2^-9, uniformly: (2^-9)^2 / 3 = 1.3e-6 of the output for each rounded factor; and in the gradients the sum of
- * such terms is smaller than its parts. */
+ * such terms is smaller than its parts.
+ * Where the workspace has room for one layer at a time, dx of three layers is rounded after each, and before that under
+ * dropout: 5 times with what the reference rounds, by 2.2e-6 each ((2^-7)^2 / 12 over 7/3, mantissas' mean square). */
 static const struct {
     const char *op;
     double bf16;
-} rounded_factors[] = {{"attn_fwd", 1e-5}, {"attn_bwd", 4e-5}};
+} rounded_often[] = {{"attn_fwd", 1e-5}, {"attn_bwd", 4e-5}, {"linear_bwd", 2e-5}};
 
 static double limit(const op_t *op, dtype_t type) {
-    for (size_t i = 0; type == DT_BF16 && i < sizeof rounded_factors / sizeof *rounded_factors; i++)
-        if (strcmp(op->name, rounded_factors[i].op) == 0) return rounded_factors[i].bf16;
+    for (size_t i = 0; type == DT_BF16 && i < sizeof rounded_often / sizeof *rounded_often; i++)
+        if (strcmp(op->name, rounded_often[i].op) == 0) return rounded_often[i].bf16;
     return tolerance[type];
 }
 
@@ -55,9 +57,9 @@ static struct {
 } gpu[2]; /* one for each type of activations */
 
 static size_t set_need(backend_t *be) {
-    const workspace_need_t need = {.max_tokens = 600, .max_weight = (size_t)1 << 21, .max_quantized = (size_t)1 << 21,
+    const workspace_need_t need = {.max_tokens = 600, .max_weight = (size_t)1 << 21, .max_augmented = (size_t)1 << 21,
                                    .max_width = 2560, .max_kv = 333, .logit_rows = 16, .vocab = 50000,
-                                   .attn = {8, 8, 256, 0, 1}};
+                                   .attn = {.Hq = 8, .Hkv = 8, .D = 256, .scale = 1}};
     return be->workspace_bytes(be, &need);
 }
 
@@ -96,13 +98,14 @@ static void run_reference(rig_t *r, backend_t *be, const op_t *op, size_t i) {
     op->run(r, &op->cases[i]);
 }
 
-/* The workspace is one for all cases: it is large. */
+/* The workspace is one for all cases that do not make their own: it is large. Its size is asked for again, since it is
+ * the last answer that counts. */
 static void run_gpu(rig_t *r, size_t act, const op_t *op, size_t i, unsigned seed) {
     backend_t *be = gpu[act].be;
     cuda_host_seed(seed);
     rig_init(r, be, 1000 * (uint64_t)i + 1);
     be->workspace = gpu[act].workspace;
-    be->workspace_size = gpu[act].workspace_size;
+    be->workspace_size = set_need(be);
     op->run(r, &op->cases[i]);
 }
 
@@ -121,6 +124,8 @@ static double error(const float *got, const float *want, size_t n, dtype_t act) 
 
 static double compare(const rig_t *got, const rig_t *want, const op_t *op, size_t i) {
     double worst = 0;
+    if (got->trodden)
+        fail_msg("%s, case %zu: writes %zu elements that it was not given", op->name, i, got->trodden);
     assert_int_equal(got->n_out, want->n_out);
     for (size_t o = 0; o < want->n_out; o++) {
         assert_int_equal(got->out_len[o], want->out_len[o]);
@@ -164,8 +169,8 @@ static void test_table(size_t act) {
     if (!gpu[act].be) skip();
     assert_ok(backend_open_cpu(acts[act], 1, true, &ref, &err), err);
     printf("%s, schedule seeds 1 to %u\n", gpu[act].be->device, n_seeds);
-    for (size_t k = 0; k < n_ops; k++) {
-        const op_t *op = &ops[k];
+    for (size_t k = 0; ops_nth(k); k++) {
+        const op_t *op = ops_nth(k);
         double worst = 0;
         if (!is_chosen(op)) continue;
         for (size_t i = 0; i < op->n_cases; i++, cases++) worst = fmax(worst, test_case(ref, act, op, i, n_seeds));

@@ -30,7 +30,7 @@ typedef struct {
 
 /* ---- the ops ------------------------------------------------------------------------------------------ */
 
-enum { T = 7, C = 33, EPS_INV = 100000, FLAT = 200, ROWS = 5, VOCAB = 41, H = 3, D = 16 };
+enum { T = 7, C = 33, EPS_INV = 100000, F = 29, ROWS = 5, VOCAB = 41, H = 3, D = 16 };
 
 static float *norm_weight(rig_t *r) {
     float w[C];
@@ -39,24 +39,25 @@ static float *norm_weight(rig_t *r) {
 }
 
 static void norm_fwd(backend_t *be, rig_t *r, float *const *x, float *y) {
-    be->rmsnorm_fwd(be, y, rig_alloc(r, T * sizeof(float)), x[0], norm_weight(r), T, C, 1.0f / EPS_INV);
+    be->rmsnorm_fwd(be, y, C, rig_alloc(r, T * sizeof(float)), x[0], norm_weight(r), T, C, 1.0f / EPS_INV);
 }
 
 static void norm_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, float *const *dx) {
     float *y = rig_alloc(r, T * C * sizeof(float)), *rstd = rig_alloc(r, T * sizeof(float)), *w = norm_weight(r);
-    be->rmsnorm_fwd(be, y, rstd, x[0], w, T, C, 1.0f / EPS_INV);
+    be->rmsnorm_fwd(be, y, C, rstd, x[0], w, T, C, 1.0f / EPS_INV);
     be->zero(be, dx[0], T * C * sizeof(float)); /* the op adds */
-    be->rmsnorm_bwd(be, dx[0], dy, x[0], w, rstd, T, C);
+    be->rmsnorm_bwd(be, dx[0], C, dy, x[0], w, rstd, T, C);
 }
 
 static void swiglu_fwd(backend_t *be, rig_t *r, float *const *x, float *y) {
     (void)r;
-    be->swiglu_fwd(be, y, x[0], x[1], FLAT);
+    be->swiglu_fwd(be, y, F, x[0], 2 * F, T, F);
 }
 
 static void swiglu_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, float *const *dx) {
     (void)r;
-    be->swiglu_bwd(be, dx[0], dx[1], dy, x[0], x[1], FLAT);
+    be->copy(be, dx[0], x[0], sizeof(float) * T * 2 * F); /* in place */
+    be->swiglu_bwd(be, dx[0], 2 * F, dy, T, F);
 }
 
 static void rotate(backend_t *be, rig_t *r, const float *x, float *y, int sign) {
@@ -70,7 +71,7 @@ static void rotate(backend_t *be, rig_t *r, const float *x, float *y, int sign) 
         }
     }
     be->copy(be, y, x, sizeof(float) * T * H * D);
-    be->rope(be, y, rig_upload(r, table, sizeof table), rig_upload(r, pos, sizeof pos), T, H, D, sign);
+    be->rope(be, y, H * D, rig_upload(r, table, sizeof table), rig_upload(r, pos, sizeof pos), T, H, D, sign);
 }
 
 static void rope_fwd(backend_t *be, rig_t *r, float *const *x, float *y) {
@@ -80,22 +81,6 @@ static void rope_fwd(backend_t *be, rig_t *r, float *const *x, float *y) {
 static void rope_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, float *const *dx) {
     (void)x;
     rotate(be, r, dy, dx[0], -1);
-}
-
-static void dropped(backend_t *be, rig_t *r, const float *x, float *y) {
-    int32_t row[T] = {0, 0, 1, 1, 2, 2, 3}, pos[T] = {0, 1, 0, 1, 0, 1, 9};
-    const dropout_t key = {.seed = 5, .p = 0.3f, .row = rig_upload(r, row, sizeof row),
-                           .pos = rig_upload(r, pos, sizeof pos)};
-    be->dropout(be, y, x, T, C, &key);
-}
-
-static void dropout_fwd(backend_t *be, rig_t *r, float *const *x, float *y) {
-    dropped(be, r, x[0], y);
-}
-
-static void dropout_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, float *const *dx) {
-    (void)x;
-    dropped(be, r, dy, dx[0]);
 }
 
 /* The gradient of the loss is for equal weights of the rows: y is their sum, dy its factor. */
@@ -119,37 +104,111 @@ static void ce_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, fl
     loss(be, r, x[0], losses, dx[0], dy[0]);
 }
 
-enum { W_ROWS = 23, W_COLS = 37 };
+/* A site of three layers, the second without an adapter, each quantized another way. */
+enum { COLS = 37, RANK = 3, WIDTH = 2 * RANK, ROWS_0 = 23, ROWS_1 = 8, ROWS_2 = 15, B_ROWS = ROWS_0 + ROWS_2,
+       OUT = ROWS_0 + ROWS_1 + ROWS_2, LD_X = COLS + WIDTH, LD_Y = OUT + WIDTH };
+#define LORA_SCALE 0.7f
 
-static void linear_fwd(backend_t *be, rig_t *r, float *const *x, float *y) {
+typedef struct {
+    qweight_t w[3];
+    linear_t l;
+    dropout_t key;
+    const dropout_t *drop;
+} site_t;
+
+/* x: the input, A, and the B of those that have one, one after another. */
+static void site_open(site_t *s, rig_t *r, float *const *x, bool drop) {
+    static const quant_type_t type[] = {QUANT_NF4, QUANT_NONE, QUANT_INT8};
+    static const size_t rows[] = {ROWS_0, ROWS_1, ROWS_2};
+    static const int32_t row[T] = {0, 0, 1, 1, 2, 2, 3}, pos[T] = {0, 1, 0, 1, 0, 1, 9};
     r->key = 9;
-    qweight_t w = rig_weight(r, QUANT_NF4, true, W_ROWS, W_COLS);
-    be->gemm_weight(be, true, T, x[0], &w, 0, y);
+    s->l = (linear_t){.n = 3, .r = RANK, .width = WIDTH, .a = x[1], .b = {x[2], NULL, x[2] + ROWS_0 * RANK},
+                      .ab_type = DT_F32};
+    for (size_t i = 0; i < 3; i++) {
+        s->w[i] = rig_weight(r, type[i], true, rows[i], COLS);
+        s->l.w[i] = &s->w[i];
+    }
+    s->key = (dropout_t){.seed = 5, .p = 0.3f, .row = rig_upload(r, row, sizeof row),
+                         .pos = rig_upload(r, pos, sizeof pos)};
+    s->drop = drop ? &s->key : NULL;
 }
 
+/* [x | u] */
+static float *with_u(backend_t *be, rig_t *r, const site_t *s, const float *x) {
+    float *xu = rig_alloc(r, sizeof(float) * T * LD_X);
+    be->copy_rows(be, xu, LD_X, x, COLS, T, COLS);
+    be->adapter_fwd(be, T, xu, LD_X, &s->l, LORA_SCALE, s->drop, xu + COLS, LD_X);
+    return xu;
+}
+
+static void site_fwd(backend_t *be, rig_t *r, float *const *x, float *y, bool drop) {
+    site_t s;
+    site_open(&s, r, x, drop);
+    be->linear_fwd(be, T, with_u(be, r, &s, x[0]), LD_X, &s.l, y, OUT);
+}
+
+/* du_i = s dy_i B_i, dB_i = dy_i^T u_i. */
+static void adapter_bwd(backend_t *be, const site_t *s, size_t i, size_t first, size_t k, const float *xu, float *dy,
+                        float *dB) {
+    size_t rows = s->l.w[i]->rows;
+    be->gemm(be, false, false, T, RANK, rows, LORA_SCALE, dy + first, DT_F32, LD_Y, s->l.b[i], DT_F32, RANK, 0,
+             dy + OUT + k, DT_F32, LD_Y);
+    be->gemm(be, true, false, rows, RANK, T, 1, dy + first, DT_F32, LD_Y, xu + COLS + k, DT_F32, LD_X, 1, dB, DT_F32,
+             RANK);
+}
+
+static void site_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, float *const *dx, bool drop) {
+    site_t s;
+    site_open(&s, r, x, drop);
+    const float *xu = with_u(be, r, &s, x[0]);
+    float *dyu = rig_alloc(r, sizeof(float) * T * LD_Y);
+    be->copy_rows(be, dyu, LD_Y, dy, OUT, T, OUT);
+    be->zero(be, dx[1], sizeof(float) * WIDTH * COLS); /* these are added to */
+    be->zero(be, dx[2], sizeof(float) * B_ROWS * RANK);
+    adapter_bwd(be, &s, 0, 0, 0, xu, dyu, dx[2]);
+    adapter_bwd(be, &s, 2, ROWS_0 + ROWS_1, RANK, xu, dyu, dx[2] + ROWS_0 * RANK);
+    be->adapter_grad(be, T, dyu + OUT, LD_Y, xu, LD_X, &s.l, s.drop, dx[1]);
+    be->linear_bwd(be, T, dyu, LD_Y, &s.l, s.drop, dx[0], COLS);
+}
+
+static void linear_fwd(backend_t *be, rig_t *r, float *const *x, float *y) {
+    site_fwd(be, r, x, y, false);
+}
 static void linear_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, float *const *dx) {
-    (void)x;
-    r->key = 9;
-    qweight_t w = rig_weight(r, QUANT_NF4, true, W_ROWS, W_COLS);
-    be->gemm_weight(be, false, T, dy, &w, 0, dx[0]);
+    site_bwd(be, r, x, dy, dx, false);
+}
+static void dropped_fwd(backend_t *be, rig_t *r, float *const *x, float *y) {
+    site_fwd(be, r, x, y, true);
+}
+static void dropped_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, float *const *dx) {
+    site_bwd(be, r, x, dy, dx, true);
 }
 
 /* Three segments, grouped heads; with and without a window. */
 enum { HQ = 4, HKV = 2, TOKENS = 1 + 70 + 9, WINDOW = 5 };
 static const int32_t lengths[] = {1, 70, 9};
 
+static attn_shape_t attention_shape(size_t window) {
+    /* dq, dk and dv have arrays of their own and one distance between rows: that of dq. */
+    return (attn_shape_t){.Hq = HQ, .Hkv = HKV, .D = D, .window = window, .scale = 0.25f, .ld_q = HQ * D,
+                          .ld_kv = HKV * D, .ld_o = HQ * D, .ld_dout = HQ * D, .ld_dqkv = HQ * D};
+}
+
 static void attention_fwd(backend_t *be, rig_t *r, float *const *x, float *y, size_t window, float *lse) {
     attn_segments_t seg = rig_segments(r, 3, lengths, lengths);
-    const attn_shape_t shape = {HQ, HKV, D, window, 0.25f};
+    const attn_shape_t shape = attention_shape(window);
     be->attn_fwd(be, y, lse, x[0], x[1], x[2], &shape, &seg);
 }
 
 static void attention_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, float *const *dx, size_t window) {
     attn_segments_t seg = rig_segments(r, 3, lengths, lengths);
-    const attn_shape_t shape = {HQ, HKV, D, window, 0.25f};
+    const attn_shape_t shape = attention_shape(window);
     float *o = rig_alloc(r, sizeof(float) * TOKENS * HQ * D), *lse = rig_alloc(r, sizeof(float) * TOKENS * HQ);
     attention_fwd(be, r, x, o, window, lse);
-    be->attn_bwd(be, dx[0], dx[1], dx[2], dy, x[0], x[1], x[2], o, lse, &shape, &seg);
+    float *dk = rig_alloc(r, sizeof(float) * TOKENS * HQ * D), *dv = rig_alloc(r, sizeof(float) * TOKENS * HQ * D);
+    be->attn_bwd(be, dx[0], dk, dv, dy, x[0], x[1], x[2], o, lse, &shape, &seg);
+    be->copy_rows(be, dx[1], HKV * D, dk, HQ * D, TOKENS, HKV * D);
+    be->copy_rows(be, dx[2], HKV * D, dv, HQ * D, TOKENS, HKV * D);
 }
 
 static void full_fwd(backend_t *be, rig_t *r, float *const *x, float *y) {
@@ -165,14 +224,15 @@ static void window_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy
     attention_bwd(be, r, x, dy, dx, WINDOW);
 }
 
+#define LINEAR_SIZES 3, {T * COLS, WIDTH * COLS, B_ROWS * RANK}, T * OUT, 1
 #define ATTENTION_SIZES 3, {TOKENS * HQ * D, TOKENS * HKV * D, TOKENS * HKV * D}, TOKENS * HQ * D, 1
 static const grad_op_t ops[] = {
     {"rmsnorm", 1, {T * C}, T * C, 1, norm_fwd, norm_bwd},
-    {"swiglu", 2, {FLAT, FLAT}, FLAT, 1, swiglu_fwd, swiglu_bwd},
+    {"swiglu", 1, {T * 2 * F}, T * F, 1, swiglu_fwd, swiglu_bwd},
     {"rope", 1, {T * H * D}, T * H * D, 1, rope_fwd, rope_bwd},
-    {"dropout", 1, {T * C}, T * C, 1, dropout_fwd, dropout_bwd},
     {"ce_loss", 1, {ROWS * VOCAB}, 1, 2, ce_fwd, ce_bwd},
-    {"gemm_weight", 1, {T * W_COLS}, T * W_ROWS, 1, linear_fwd, linear_bwd},
+    {"linear", LINEAR_SIZES, linear_fwd, linear_bwd},
+    {"linear, dropout", LINEAR_SIZES, dropped_fwd, dropped_bwd},
     {"attention", ATTENTION_SIZES, full_fwd, full_bwd},
     {"attention, window", ATTENTION_SIZES, window_fwd, window_bwd},
 };
@@ -187,9 +247,9 @@ static backend_t *open_cpu(bool reference) {
 }
 
 static void rig_open(rig_t *r, backend_t *be) {
-    const workspace_need_t need = {.max_tokens = TOKENS, .max_weight = W_ROWS * W_COLS,
-                                   .max_quantized = W_ROWS * W_COLS, .max_width = 64, .max_kv = TOKENS,
-                                   .logit_rows = ROWS, .vocab = VOCAB, .attn = {HQ, HKV, D, 0, 1}};
+    const workspace_need_t need = {.max_tokens = TOKENS, .max_weight = ROWS_0 * COLS,
+                                   .max_augmented = (OUT + WIDTH) * linear_ld(COLS, WIDTH), .max_width = 64,
+                                   .max_kv = TOKENS, .logit_rows = ROWS, .vocab = VOCAB, .attn = attention_shape(0)};
     rig_init(r, be, 1);
     rig_workspace(r, &need);
 }

@@ -107,8 +107,8 @@ int bench_paging(backend_t *be, const model_config_t *c, const bench_spec_t *spe
 
 /* The families of ops whose shares are told apart. */
 typedef enum {
-    FAMILY_FROZEN, FAMILY_LORA, FAMILY_ATTENTION_FWD, FAMILY_ATTENTION_BWD, FAMILY_NORM, FAMILY_ROPE, FAMILY_SWIGLU,
-    FAMILY_ADD, FAMILY_DROPOUT, FAMILY_HEAD, FAMILY_LOSS, FAMILY_EMBEDDING, FAMILY_OPTIMIZER, FAMILY_COPIES, FAMILIES
+    FAMILY_LINEAR, FAMILY_LOW_RANK, FAMILY_ATTENTION_FWD, FAMILY_ATTENTION_BWD, FAMILY_NORM, FAMILY_ROPE, FAMILY_SWIGLU,
+    FAMILY_ADD, FAMILY_HEAD, FAMILY_LOSS, FAMILY_EMBEDDING, FAMILY_OPTIMIZER, FAMILY_COPIES, FAMILIES
 } bench_family_t;
 const char *bench_family_name(bench_family_t f);
 /* Runs one step with the device idle before and after each op. seconds: [FAMILIES]; what is none of them (host work)

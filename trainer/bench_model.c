@@ -93,10 +93,6 @@ static void fill_linears(noise_t *n, model_t *m) {
             const page_t *page = &m->pager.pages[pages++];
             m->be->download(m->be, page->host, page->place, page->bytes);
         }
-        for (int k = 0; l < m->n_cached && k < LIN_COUNT; k++) {
-            const qweight_t *w = &m->layers[l].w[k];
-            m->be->dequant(m->be, w, 0, qweight_count(w), m->layers[l].cached[k].codes, DT_BF16);
-        }
         model_release_layer(m, l);
     }
     for (int k = 0; k < LIN_COUNT; k++) free(n->of_kind[k]);

@@ -89,23 +89,34 @@ static const qweight_t *weight_at(const rig_t *r, size_t i) {
     return &r->m.model.layers[i % r->m.model.config.layers].w[r->kind];
 }
 
-/* What goes into a layer and comes out of it, in either direction. */
+/* What goes into a linear layer or a site and comes out of it, in either direction. */
 typedef struct {
-    void *in, *out;
+    mat_t in, out;
 } io_t;
 
-static io_t io_of(const rig_t *r) {
+static io_t site_io(const rig_t *r, site_t site) {
+    const model_config_t *c = &r->m.model.config;
     const acts_t *a = &r->m.acts;
     const block_acts_t *b = &a->blocks[0];
+    mat_t t = {a->t, c->hidden}, dh = {a->dh, c->hidden}, dff = {a->dff, c->ffn};
+    mat_t dattn = {a->dattn, c->heads * c->head_dim};
     const struct {
-        void *x, *y, *dy, *dx;
-    } io[LIN_COUNT] = {
-        [LIN_Q] = {a->h, b->q, a->dq, a->dh},       [LIN_K] = {a->h, b->k, a->dk, a->dh},
-        [LIN_V] = {a->h, b->v, a->dv, a->dh},       [LIN_O] = {b->attn, a->t, a->dx, a->dattn},
-        [LIN_GATE] = {a->h, b->gate, b->gate, a->dh}, [LIN_UP] = {a->h, b->up, b->up, a->dh},
-        [LIN_DOWN] = {a->ff, a->t, a->dx, a->dff},
+        mat_t x, y, dy, dx;
+    } io[SITE_COUNT] = {
+        [SITE_QKV] = {a->h, b->qkv, a->dqkv, dh},
+        [SITE_O] = {b->attn, t, a->dx, dattn},
+        [SITE_GATE_UP] = {a->h, b->gate_up, b->gate_up, dh},
+        [SITE_DOWN] = {a->ff, t, a->dx, dff},
     };
-    return r->forward ? (io_t){io[r->kind].x, io[r->kind].y} : (io_t){io[r->kind].dy, io[r->kind].dx};
+    return r->forward ? (io_t){io[site].x, io[site].y} : (io_t){io[site].dy, io[site].dx};
+}
+
+static site_t site_of(linear_kind_t kind) {
+    for (int s = 0; s < SITE_COUNT; s++)
+        for (size_t i = 0; i < site_info[s].n; i++)
+            if (site_info[s].kind[i] == kind) return (site_t)s;
+    CHECK(!"a site for each kind");
+    return SITE_QKV;
 }
 
 /* ---- copy and decoding ---------------------------------------------------------------------------------- */
@@ -179,20 +190,23 @@ static void print_dequant(const json_t *rows) {
 
 /* ---- products ------------------------------------------------------------------------------------------- */
 
+/* Dense, whatever the rows' distance is in training. */
 static void call_bare(void *ctx, size_t i) {
     rig_t *r = ctx;
     backend_t *be = r->be;
     const qweight_t *w = weight_at(r, i);
-    io_t io = io_of(r);
+    io_t io = site_io(r, site_of(r->kind));
     size_t in = r->forward ? w->cols : w->rows, out = r->forward ? w->rows : w->cols;
-    be->gemm(be, false, r->forward, r->T, out, in, 1.0f, io.in, be->act, in, r->scratch, be->act, w->cols, 0.0f, io.out,
-             be->act, out);
+    be->gemm(be, false, r->forward, r->T, out, in, 1.0f, io.in.p, be->act, in, r->scratch, be->act, w->cols, 0.0f,
+             io.out.p, be->act, out);
 }
 
 static void call_weight(void *ctx, size_t i) {
     rig_t *r = ctx;
-    io_t io = io_of(r);
-    r->be->gemm_weight(r->be, r->forward, r->T, io.in, weight_at(r, i), 0.0f, io.out);
+    io_t io = site_io(r, site_of(r->kind));
+    linear_t l = {.n = 1, .w = {weight_at(r, i)}};
+    if (r->forward) r->be->linear_fwd(r->be, r->T, io.in.p, io.in.ld, &l, io.out.p, io.out.ld);
+    else r->be->linear_bwd(r->be, r->T, io.in.p, io.in.ld, &l, NULL, io.out.p, io.out.ld);
 }
 
 static const char *const directions[2] = {"backward", "forward"};
@@ -253,20 +267,16 @@ static void print_gemm(const json_t *rows, size_t T) {
 static void call_site(void *ctx, size_t i) {
     rig_t *r = ctx;
     const acts_t *a = &r->m.acts;
-    const block_acts_t *b = &a->blocks[0];
     block_ctx_t block = {.m = &r->m.model, .a = &r->m.acts, .T = r->T};
     size_t layer = i % r->m.model.config.layers;
-    const struct {
-        void *x, *y[SITE_MAX_LINEARS], *dy[SITE_MAX_LINEARS], *dx;
-    } io[SITE_COUNT] = {
-        [SITE_QKV] = {a->h, {b->q, b->k, b->v}, {a->dq, a->dk, a->dv}, a->dh},
-        [SITE_O] = {b->attn, {a->t}, {a->dx}, a->dattn},
-        [SITE_GATE_UP] = {a->h, {b->gate, b->up}, {b->gate, b->up}, a->dh},
-        [SITE_DOWN] = {a->ff, {a->t}, {a->dx}, a->dff},
-    };
-    if (r->forward) site_fwd(&block, layer, r->site, io[r->site].x, b->u[r->site], io[r->site].y);
-    else site_bwd(&block, layer, r->site, io[r->site].x, b->u[r->site], (const void *const *)io[r->site].dy,
-                  io[r->site].dx);
+    io_t io = site_io(r, r->site);
+    mat_t u = a->blocks[0].u[r->site];
+    if (r->forward) {
+        site_fwd(&block, layer, r->site, io.in, u, io.out);
+        return;
+    }
+    mat_t x = r->site == SITE_O ? a->blocks[0].attn : r->site == SITE_DOWN ? a->ff : a->h;
+    site_bwd(&block, layer, r->site, x, u, io.in, io.out);
 }
 
 static json_t *measure_sites(rig_t *r) {
@@ -303,6 +313,10 @@ static void print_sites(const json_t *rows, size_t rank) {
 
 /* ---- attention ------------------------------------------------------------------------------------------ */
 
+static void *column(const rig_t *r, mat_t m, size_t i) {
+    return (unsigned char *)m.p + i * dtype_size(r->be->act);
+}
+
 static void call_attention(void *ctx, size_t i) {
     (void)i;
     rig_t *r = ctx;
@@ -311,12 +325,16 @@ static void call_attention(void *ctx, size_t i) {
     const acts_t *a = &r->m.acts;
     const block_acts_t *b = &a->blocks[0];
     const batch_t *batch = &r->m.batch;
+    size_t q = c->heads * c->head_dim, kv = q + c->kv_heads * c->head_dim;
     attn_shape_t shape = {.Hq = c->heads, .Hkv = c->kv_heads, .D = c->head_dim,
-                          .scale = 1.0f / sqrtf((float)c->head_dim)};
+                          .scale = 1.0f / sqrtf((float)c->head_dim), .ld_q = b->qkv.ld, .ld_kv = b->qkv.ld,
+                          .ld_o = b->attn.ld, .ld_dout = q, .ld_dqkv = a->dqkv.ld};
     attn_segments_t seg = {.n = batch->n_seg, .q_off = a->seg_off, .kv_off = a->seg_off, .kv_len = a->seg_len,
                            .max_q = batch->max_seg, .max_kv = batch->max_seg};
-    if (r->forward) be->attn_fwd(be, b->attn, b->lse, b->q, b->k, b->v, &shape, &seg);
-    else be->attn_bwd(be, a->dq, a->dk, a->dv, a->dattn, b->q, b->k, b->v, b->attn, b->lse, &shape, &seg);
+    const void *k = column(r, b->qkv, q), *v = column(r, b->qkv, kv);
+    if (r->forward) be->attn_fwd(be, b->attn.p, b->lse, b->qkv.p, k, v, &shape, &seg);
+    else be->attn_bwd(be, a->dqkv.p, column(r, a->dqkv, q), column(r, a->dqkv, kv), a->dattn, b->qkv.p, k, v,
+                      b->attn.p, b->lse, &shape, &seg);
 }
 
 static json_t *measure_attention(rig_t *r) {

@@ -13,8 +13,8 @@ typedef struct {
 
 const char *bench_family_name(bench_family_t f) {
     static const char *const names[FAMILIES] = {
-        "frozen linear layers", "LoRA products", "attention forward", "attention backward", "norms (and adds)", "RoPE",
-        "SwiGLU", "residual adds", "dropout", "head", "loss", "embedding, rows", "optimizer", "copies"};
+        "linear layers", "low-rank products", "attention forward", "attention backward", "norms (and adds)", "RoPE",
+        "SwiGLU", "residual adds", "head", "loss", "embedding, rows", "optimizer", "copies"};
     return names[f];
 }
 
@@ -67,15 +67,49 @@ static void gemm(backend_t *be, bool ta, bool tb, size_t M, size_t N, size_t K, 
     double t;
     backend_t *real = begin(be, &t);
     real->gemm(real, ta, tb, M, N, K, alpha, A, a_type, lda, B, b_type, ldb, beta, C, c_type, ldc);
-    end(be, FAMILY_LORA, t);
+    end(be, FAMILY_LOW_RANK, t);
 }
 
-static void gemm_weight(backend_t *be, bool transpose, size_t T, const void *x, const qweight_t *w, float beta,
-                        void *y) {
+static bench_family_t family_of(const backend_t *be, const linear_t *l) {
+    return l->w[0] == ((const profile_t *)be)->head ? FAMILY_HEAD : FAMILY_LINEAR;
+}
+
+static void linear_fwd(backend_t *be, size_t T, const void *x, size_t ldx, const linear_t *l, void *y, size_t ldy) {
     double t;
     backend_t *real = begin(be, &t);
-    real->gemm_weight(real, transpose, T, x, w, beta, y);
-    end(be, w == ((profile_t *)be)->head ? FAMILY_HEAD : FAMILY_FROZEN, t);
+    real->linear_fwd(real, T, x, ldx, l, y, ldy);
+    end(be, family_of(be, l), t);
+}
+
+static void linear_bwd(backend_t *be, size_t T, const void *dy, size_t lddy, const linear_t *l, const dropout_t *drop,
+                       void *dx, size_t lddx) {
+    double t;
+    backend_t *real = begin(be, &t);
+    real->linear_bwd(real, T, dy, lddy, l, drop, dx, lddx);
+    end(be, family_of(be, l), t);
+}
+
+static void linear_keep(backend_t *be, const linear_t *l, bool frozen) {
+    double t;
+    backend_t *real = begin(be, &t);
+    real->linear_keep(real, l, frozen);
+    end(be, FAMILY_LINEAR, t);
+}
+
+static void adapter_fwd(backend_t *be, size_t T, const void *x, size_t ldx, const linear_t *l, float scale,
+                        const dropout_t *drop, void *u, size_t ldu) {
+    double t;
+    backend_t *real = begin(be, &t);
+    real->adapter_fwd(real, T, x, ldx, l, scale, drop, u, ldu);
+    end(be, FAMILY_LOW_RANK, t);
+}
+
+static void adapter_grad(backend_t *be, size_t T, const void *du, size_t lddu, const void *x, size_t ldx,
+                         const linear_t *l, const dropout_t *drop, float *dA) {
+    double t;
+    backend_t *real = begin(be, &t);
+    real->adapter_grad(real, T, du, lddu, x, ldx, l, drop, dA);
+    end(be, FAMILY_LOW_RANK, t);
 }
 
 static void embed(backend_t *be, void *y, const qweight_t *E, const int32_t *ids, size_t T) {
@@ -100,71 +134,73 @@ static void cast(backend_t *be, void *dst, dtype_t dst_type, const void *src, dt
     end(be, FAMILY_OPTIMIZER, t);
 }
 
-static void dropout(backend_t *be, void *y, const void *x, size_t T, size_t C, const dropout_t *key) {
+static void gather_rows(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, const int32_t *idx, size_t n,
+                        size_t C) {
     double t;
     backend_t *real = begin(be, &t);
-    real->dropout(real, y, x, T, C, key);
-    end(be, FAMILY_DROPOUT, t);
-}
-
-static void gather_rows(backend_t *be, void *y, const void *x, const int32_t *idx, size_t n, size_t C) {
-    double t;
-    backend_t *real = begin(be, &t);
-    real->gather_rows(real, y, x, idx, n, C);
+    real->gather_rows(real, y, ldy, x, ldx, idx, n, C);
     end(be, FAMILY_EMBEDDING, t);
 }
 
-static void scatter_rows(backend_t *be, void *y, const void *x, const int32_t *idx, size_t n, size_t C) {
+static void scatter_rows(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, const int32_t *idx, size_t n,
+                         size_t C) {
     double t;
     backend_t *real = begin(be, &t);
-    real->scatter_rows(real, y, x, idx, n, C);
+    real->scatter_rows(real, y, ldy, x, ldx, idx, n, C);
     end(be, FAMILY_EMBEDDING, t);
 }
 
-static void rmsnorm_fwd(backend_t *be, void *y, float *rstd, const void *x, const float *w, size_t T, size_t C,
-                        float eps) {
+/* Only u is copied. */
+static void copy_rows(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, size_t T, size_t C) {
     double t;
     backend_t *real = begin(be, &t);
-    real->rmsnorm_fwd(real, y, rstd, x, w, T, C, eps);
+    real->copy_rows(real, y, ldy, x, ldx, T, C);
+    end(be, FAMILY_LOW_RANK, t);
+}
+
+static void rmsnorm_fwd(backend_t *be, void *y, size_t ldy, float *rstd, const void *x, const float *w, size_t T,
+                        size_t C, float eps) {
+    double t;
+    backend_t *real = begin(be, &t);
+    real->rmsnorm_fwd(real, y, ldy, rstd, x, w, T, C, eps);
     end(be, FAMILY_NORM, t);
 }
 
-static void add_rmsnorm_fwd(backend_t *be, void *sum, void *y, float *rstd, const void *a, const void *b,
+static void add_rmsnorm_fwd(backend_t *be, void *sum, void *y, size_t ldy, float *rstd, const void *a, const void *b,
                             const float *w, size_t T, size_t C, float eps) {
     double t;
     backend_t *real = begin(be, &t);
-    real->add_rmsnorm_fwd(real, sum, y, rstd, a, b, w, T, C, eps);
+    real->add_rmsnorm_fwd(real, sum, y, ldy, rstd, a, b, w, T, C, eps);
     end(be, FAMILY_NORM, t);
 }
 
-static void rmsnorm_bwd(backend_t *be, void *dx, const void *dy, const void *x, const float *w, const float *rstd,
-                        size_t T, size_t C) {
+static void rmsnorm_bwd(backend_t *be, void *dx, size_t lddx, const void *dy, const void *x, const float *w,
+                        const float *rstd, size_t T, size_t C) {
     double t;
     backend_t *real = begin(be, &t);
-    real->rmsnorm_bwd(real, dx, dy, x, w, rstd, T, C);
+    real->rmsnorm_bwd(real, dx, lddx, dy, x, w, rstd, T, C);
     end(be, FAMILY_NORM, t);
 }
 
-static void rope(backend_t *be, void *x, const float *table, const int32_t *pos, size_t T, size_t H, size_t D,
-                 int sign) {
+static void rope(backend_t *be, void *x, size_t ldx, const float *table, const int32_t *pos, size_t T, size_t H,
+                 size_t D, int sign) {
     double t;
     backend_t *real = begin(be, &t);
-    real->rope(real, x, table, pos, T, H, D, sign);
+    real->rope(real, x, ldx, table, pos, T, H, D, sign);
     end(be, FAMILY_ROPE, t);
 }
 
-static void swiglu_fwd(backend_t *be, void *y, const void *gate, const void *up, size_t n) {
+static void swiglu_fwd(backend_t *be, void *y, size_t ldy, const void *gate_up, size_t ld, size_t T, size_t F) {
     double t;
     backend_t *real = begin(be, &t);
-    real->swiglu_fwd(real, y, gate, up, n);
+    real->swiglu_fwd(real, y, ldy, gate_up, ld, T, F);
     end(be, FAMILY_SWIGLU, t);
 }
 
-static void swiglu_bwd(backend_t *be, void *dgate, void *dup, const void *dy, const void *gate, const void *up,
-                       size_t n) {
+static void swiglu_bwd(backend_t *be, void *gate_up, size_t ld, const void *dy, size_t T, size_t F) {
     double t;
     backend_t *real = begin(be, &t);
-    real->swiglu_bwd(real, dgate, dup, dy, gate, up, n);
+    real->swiglu_bwd(real, gate_up, ld, dy, T, F);
     end(be, FAMILY_SWIGLU, t);
 }
 
@@ -216,13 +252,17 @@ bench_step_t bench_profile_step(bench_model_t *b, size_t step, double seconds[])
     p.be.copy = copy;
     p.be.zero = zero;
     p.be.gemm = gemm;
-    p.be.gemm_weight = gemm_weight;
+    p.be.linear_fwd = linear_fwd;
+    p.be.linear_bwd = linear_bwd;
+    p.be.linear_keep = linear_keep;
+    p.be.adapter_fwd = adapter_fwd;
+    p.be.adapter_grad = adapter_grad;
     p.be.embed = embed;
     p.be.add = add;
     p.be.cast = cast;
-    p.be.dropout = dropout;
     p.be.gather_rows = gather_rows;
     p.be.scatter_rows = scatter_rows;
+    p.be.copy_rows = copy_rows;
     p.be.rmsnorm_fwd = rmsnorm_fwd;
     p.be.add_rmsnorm_fwd = add_rmsnorm_fwd;
     p.be.rmsnorm_bwd = rmsnorm_bwd;

@@ -169,7 +169,7 @@ static bool choose_paged(const question_t *q, layout_t *layout, size_t limit) {
  * it. */
 static void choose_cached(const question_t *q, layout_t *layout, size_t limit) {
     size_t L = q->m->config.layers, all = total_unpaged(q, layout);
-    if (!q->need->cache_weights || q->m->quant == QUANT_NONE || q->m->be->act != DT_BF16) return;
+    if (!q->need->cache_weights || q->m->be->act != DT_BF16) return;
     if (layout->n_kept < L || layout->n_paged || all > limit) return;
     layout->n_cached = 1;
     size_t one = total_unpaged(q, layout) - all;

@@ -18,6 +18,7 @@ typedef struct {
     void (*dequant)(const qweight_t *w, size_t first, size_t n, void *out, dtype_t out_type, bool bf16);
     void (*add)(void *y, const void *a, const void *b, size_t n, dtype_t type);
     void (*cast)(void *dst, dtype_t dst_type, const void *src, dtype_t src_type, size_t n);
+    /* Zeros what is dropped; what is kept is not scaled. */
     void (*dropout_row)(void *y, const void *x, size_t n, uint64_t row_key, float p, dtype_t type);
     void (*adamw)(float *p, const float *g, float *m, float *v, size_t n, const adamw_t *h);
     /* One block of n elements of an adamw_8bit_state_t. */

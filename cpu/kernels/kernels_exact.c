@@ -106,12 +106,8 @@ static void add(void *y, const void *a, const void *b, size_t n, dtype_t type) {
 }
 
 BODY void dropout_body(void *y, const void *x, size_t n, uint64_t row_key, float p, dtype_t type) {
-    float scale = 1.0f / (1.0f - p);
     _Pragma("omp simd")
-    for (size_t c = 0; c < n; c++) {
-        float v = act_get(x, type, c) * scale;
-        act_set(y, type, c, dropout_keep(row_key, c, p) ? v : 0.0f);
-    }
+    for (size_t c = 0; c < n; c++) act_set(y, type, c, dropout_keep(row_key, c, p) ? act_get(x, type, c) : 0.0f);
 }
 
 static void dropout_row(void *y, const void *x, size_t n, uint64_t row_key, float p, dtype_t type) {

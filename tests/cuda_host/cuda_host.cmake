@@ -13,7 +13,8 @@ set(CUDA_KERNEL_OPTIONS -x c++ -O1 -fno-strict-aliasing -Wno-unknown-pragmas -fs
   -fno-sanitize-recover=alignment)
 
 # Buffers small enough that what is done piece by piece takes several, and quick to fill.
-set(CUDA_HOST_SIZES CUDA_BLAS_BYTES=65536 CUDA_MIXED_BYTES=65536 STAGING_PIECE=32768)
+set(CUDA_HOST_SIZES CUDA_BLAS_BYTES=65536 CUDA_MIXED_BYTES=65536 CUDA_DROPPED_BYTES=32768
+  STAGING_PIECE=32768)
 
 # Targets cuda_host<suffix>, to link with, and cuda_host_faults<suffix>, with further options for the kernels.
 function(add_cuda_host suffix)
