@@ -146,7 +146,7 @@ static int read_rows(const model_source_t *src, const source_tensor_t *t, size_t
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int i = 0; i < threads; i++) {
         size_t a = n * (size_t)i / (size_t)threads, b = n * (size_t)(i + 1) / (size_t)threads;
-        if (b > a) source_read_bf16(src, t, row + a, b - a, out + a * t->cols, &errs[i]);
+        if (b > a) source_read_bf16(src, t, (row + a) * t->cols, (b - a) * t->cols, out + a * t->cols, &errs[i]);
     }
     int rc = 0;
     for (int i = 0; i < threads && rc == 0; i++)
@@ -156,6 +156,13 @@ static int read_rows(const model_source_t *src, const source_tensor_t *t, size_t
         }
     free(errs);
     return rc;
+}
+
+/* Also with all threads: unmapping pages of 4 KiB takes a third of the time of reading them. */
+static void release(const model_source_t *src, const source_tensor_t *t) {
+    size_t threads = (size_t)omp_get_max_threads();
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (size_t i = 0; i < threads; i++) source_release_part(src, t, i, threads);
 }
 
 /* Rows of a piece: at most LOAD_PIECE values, and a whole number of blocks, whatever the row length. */
@@ -180,7 +187,7 @@ static int load_weight(backend_t *be, const model_source_t *src, const source_te
         be->quantize(be, w, piece, row * t->cols, n * t->cols, constants);
     }
     if (w->double_quant) be->quantize_constants(be, w, absmax);
-    source_release(src, t);
+    release(src, t);
     return 0;
 }
 
@@ -205,7 +212,7 @@ static int load_norm(backend_t *be, const model_source_t *src, const char *name,
                      err_t *err) {
     const source_tensor_t *t = model_source_find(src, name);
     CHECK(t != NULL);
-    if (source_read_f32(src, t, 0, 1, host, err)) return err->code;
+    if (source_read_f32(src, t, 0, t->cols, host, err)) return err->code;
     be->upload(be, place, host, t->cols * sizeof(float));
     return 0;
 }
