@@ -12,6 +12,7 @@
 #include "cpu/ref.h"
 
 #define ALIGNMENT 64
+#define STAGE_BYTES ((size_t)8 << 20) /* threads sleep between pieces: so much that waking them up is little of it */
 
 static void *cpu_alloc(backend_t *be, size_t bytes, mem_kind_t kind) {
     (void)be;
@@ -24,6 +25,14 @@ static void cpu_free(backend_t *be, void *p, mem_kind_t kind) {
     (void)be;
     (void)kind;
     free(p);
+}
+
+static void *cpu_stage(backend_t *be, size_t bytes) {
+    cpu_impl_t *impl = be->impl;
+    CHECK(bytes <= be->stage_bytes);
+    if (!impl->stage) impl->stage = cpu_alloc(be, STAGE_BYTES, MEM_PINNED);
+    CHECK(impl->stage != NULL);
+    return impl->stage;
 }
 
 static void cpu_copy(backend_t *be, void *dst, const void *src, size_t bytes) {
@@ -83,7 +92,9 @@ static size_t cpu_workspace_bytes(backend_t *be, const workspace_need_t *need) {
 }
 
 static void cpu_close(backend_t *be) {
-    free(be->impl);
+    cpu_impl_t *impl = be->impl;
+    free(impl->stage);
+    free(impl);
     free(be);
 }
 
@@ -106,10 +117,12 @@ int backend_open_cpu(dtype_t act, int threads, bool reference, backend_t **out, 
         .name = "cpu",
         .act = act,
         .threads = threads ? threads : omp_get_num_procs(),
+        .stage_bytes = STAGE_BYTES,
         .unified = true,
         .close = cpu_close,
         .alloc = cpu_alloc,
         .free = cpu_free,
+        .stage = cpu_stage,
         .upload = cpu_copy,
         .download = cpu_copy,
         .copy = cpu_copy,

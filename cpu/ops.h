@@ -12,6 +12,7 @@
 typedef struct {
     const cpu_kernels_t *kernels; /* NULL: reference ops only */
     double copy_seconds;          /* in copies of paging, since stalled() was last asked */
+    void *stage;                  /* what stage() gives; NULL before it is first asked */
 } cpu_impl_t;
 
 static inline const cpu_kernels_t *cpu_kernels(const backend_t *be) {

@@ -36,6 +36,8 @@ enum { STAGING_PIECES = 128 };
 typedef struct {
     unsigned char *host, *device;
     uint64_t head, tail; /* taken and freed so far; the places are these modulo the size */
+    unsigned char *given; /* by stage(), at the end of what is taken, until the next copy; else NULL */
+    size_t given_bytes;
     struct {
         uint64_t end;
         cudaEvent_t done;
@@ -69,7 +71,7 @@ typedef struct {
     int device;
     lane_state_t lane[LANES];
     staging_t staging;
-    unsigned char *landing; /* pinned, two halves: downloads pass through it */
+    unsigned char *landing; /* pinned, two pieces: downloads pass through it */
     cudaEvent_t landed[2];
     stalls_t stalls;
     cuda_workspace_t layout; /* the answer of the last workspace_bytes(): be->workspace is of that size */
@@ -107,13 +109,20 @@ static inline unsigned grid_for(size_t n, size_t each) {
     return (unsigned)blocks;
 }
 
-/* The offset of a piece of at most STAGING_PIECE bytes in staging.host and staging.device, 256-byte aligned; may wait
- * for older pieces. staging_release: it is free when LANE_COMPUTE has done what it was given so far. */
+/* Three pieces make the ring: one is being copied, one filled, and one lies between them. */
 #ifndef STAGING_PIECE /* tests on the host take less, see cuda/workspace.h */
-#define STAGING_PIECE ((size_t)4 << 20)
+#define STAGING_PIECE ((size_t)8 << 20)
 #endif
-size_t staging_take(cuda_impl_t *impl, size_t bytes);
+/* Where in staging.host and staging.device at most STAGING_PIECE bytes of `src` are, as an offset, 256-byte aligned:
+ * the place that stage() gave, if src is that, or another that they are copied to; may wait for older pieces. The
+ * caller queues what copies them out of staging.host, and then staging_release(): the place is free when LANE_COMPUTE
+ * has done what it was given so far. */
+size_t staging_take(cuda_impl_t *impl, const void *src, size_t bytes);
 void staging_release(cuda_impl_t *impl);
+
+/* download(), with the data handed to `take` a piece at a time, in order, each while the next one crosses the bus. */
+typedef void landed_t(void *ctx, const unsigned char *piece, size_t bytes);
+void download_pieces(const backend_t *be, const void *src, size_t bytes, landed_t *take, void *ctx);
 
 /* What the parts of cuda_impl_t need; close also takes what was opened in part. */
 int cuda_memory_open(cuda_impl_t *impl, err_t *err);

@@ -2,7 +2,7 @@
  * reused at once and the copy itself runs beside what the host does next. */
 #include "cuda/cuda_impl.h"
 
-static const size_t STAGING_BYTES = 4 * STAGING_PIECE;
+static const size_t STAGING_BYTES = 3 * STAGING_PIECE, LANDING_PIECE = STAGING_PIECE / 8;
 
 static size_t min_size(size_t a, size_t b) {
     return a < b ? a : b;
@@ -17,14 +17,34 @@ static void free_oldest(staging_t *s) {
     s->n_pieces--;
 }
 
-size_t staging_take(cuda_impl_t *impl, size_t bytes) {
-    staging_t *s = &impl->staging;
+/* The offset of a new place. What stage() gave and was not used is freed with it. */
+static size_t new_place(staging_t *s, size_t bytes) {
     CHECK(bytes <= STAGING_PIECE);
     size_t n = (bytes + 255) / 256 * 256, place = s->head % STAGING_BYTES;
+    s->given = NULL;
     if (place + n > STAGING_BYTES) s->head += STAGING_BYTES - place; /* a piece does not run across the end */
     while (s->n_pieces == STAGING_PIECES || (s->n_pieces && s->head + n - s->tail > STAGING_BYTES)) free_oldest(s);
     place = s->head % STAGING_BYTES;
     s->head += n;
+    return place;
+}
+
+static void *stage(backend_t *be, size_t bytes) {
+    staging_t *s = &cuda_impl(be)->staging;
+    s->given = s->host + new_place(s, bytes);
+    s->given_bytes = bytes;
+    return s->given;
+}
+
+size_t staging_take(cuda_impl_t *impl, const void *src, size_t bytes) {
+    staging_t *s = &impl->staging;
+    if (s->given && src == s->given) {
+        CHECK(bytes <= s->given_bytes);
+        s->given = NULL;
+        return (size_t)((const unsigned char *)src - s->host);
+    }
+    size_t place = new_place(s, bytes);
+    memcpy(s->host + place, src, bytes);
     return place;
 }
 
@@ -61,33 +81,42 @@ static void upload(backend_t *be, void *dst, const void *host_src, size_t bytes)
     cuda_impl_t *impl = cuda_impl(be);
     impl->weights_touched = true;
     for (size_t at = 0; at < bytes; at += STAGING_PIECE) {
-        size_t n = min_size(STAGING_PIECE, bytes - at), place = staging_take(impl, n);
-        memcpy(impl->staging.host + place, (const unsigned char *)host_src + at, n);
+        size_t n = min_size(STAGING_PIECE, bytes - at);
+        size_t place = staging_take(impl, (const unsigned char *)host_src + at, n);
         CUDA_CHECK(cudaMemcpyAsync((unsigned char *)dst + at, impl->staging.host + place, n, cudaMemcpyHostToDevice,
                                    compute_stream(be)));
         staging_release(impl);
     }
 }
 
-/* One piece crosses the bus while the one before it is copied to where it is wanted. */
-static void download(backend_t *be, void *host_dst, const void *src, size_t bytes) {
+void download_pieces(const backend_t *be, const void *src, size_t bytes, landed_t *take, void *ctx) {
     cuda_impl_t *impl = cuda_impl(be);
-    size_t pieces = (bytes + STAGING_PIECE - 1) / STAGING_PIECE;
+    size_t pieces = (bytes + LANDING_PIECE - 1) / LANDING_PIECE;
     for (size_t i = 0; i < pieces + 1; i++) {
         if (i < pieces) {
-            size_t at = i * STAGING_PIECE;
-            CUDA_CHECK(cudaMemcpyAsync(impl->landing + i % 2 * STAGING_PIECE, (const unsigned char *)src + at,
-                                       min_size(STAGING_PIECE, bytes - at), cudaMemcpyDeviceToHost,
+            size_t at = i * LANDING_PIECE;
+            CUDA_CHECK(cudaMemcpyAsync(impl->landing + i % 2 * LANDING_PIECE, (const unsigned char *)src + at,
+                                       min_size(LANDING_PIECE, bytes - at), cudaMemcpyDeviceToHost,
                                        compute_stream(be)));
             CUDA_CHECK(cudaEventRecord(impl->landed[i % 2], compute_stream(be)));
         }
         if (i > 0) {
-            size_t at = (i - 1) * STAGING_PIECE;
             CUDA_CHECK(cudaEventSynchronize(impl->landed[(i - 1) % 2]));
-            memcpy((unsigned char *)host_dst + at, impl->landing + (i - 1) % 2 * STAGING_PIECE,
-                   min_size(STAGING_PIECE, bytes - at));
+            take(ctx, impl->landing + (i - 1) % 2 * LANDING_PIECE,
+                 min_size(LANDING_PIECE, bytes - (i - 1) * LANDING_PIECE));
         }
     }
+}
+
+static void append(void *ctx, const unsigned char *piece, size_t bytes) {
+    unsigned char **dst = (unsigned char **)ctx;
+    memcpy(*dst, piece, bytes);
+    *dst += bytes;
+}
+
+static void download(backend_t *be, void *host_dst, const void *src, size_t bytes) {
+    unsigned char *dst = (unsigned char *)host_dst;
+    download_pieces(be, src, bytes, append, &dst);
 }
 
 static void copy(backend_t *be, void *dst, const void *src, size_t bytes) {
@@ -134,6 +163,8 @@ void *weight_scratch(const backend_t *be, size_t i, size_t bytes) {
 void cuda_memory_ops(backend_t *be) {
     be->alloc = cuda_alloc;
     be->free = cuda_free;
+    be->stage_bytes = STAGING_PIECE;
+    be->stage = stage;
     be->upload = upload;
     be->download = download;
     be->copy = copy;
@@ -160,7 +191,7 @@ static void upload_tables(cuda_impl_t *impl) {
 int cuda_memory_open(cuda_impl_t *impl, err_t *err) {
     staging_t *s = &impl->staging;
     if (CUDA_TRY(cudaHostAlloc(&s->host, STAGING_BYTES, cudaHostAllocDefault), err)) return err->code;
-    if (CUDA_TRY(cudaHostAlloc(&impl->landing, 2 * STAGING_PIECE, cudaHostAllocDefault), err)) return err->code;
+    if (CUDA_TRY(cudaHostAlloc(&impl->landing, 2 * LANDING_PIECE, cudaHostAllocDefault), err)) return err->code;
     if (CUDA_TRY(cudaMalloc(&s->device, STAGING_BYTES), err)) return err->code;
     if (CUDA_TRY(cudaMalloc(&impl->tables, sizeof *impl->tables), err)) return err->code;
     for (size_t i = 0; i < STAGING_PIECES; i++)

@@ -299,8 +299,8 @@ static void quantize(backend_t *be, qweight_t *w, const bf16_t *host_x, size_t f
     impl->weights_touched = true;
     const size_t step = STAGING_PIECE / sizeof *host_x;
     for (size_t at = 0; at < n; at += step) {
-        size_t m = n - at < step ? n - at : step, place = staging_take(impl, m * sizeof *host_x), from = first + at;
-        memcpy(impl->staging.host + place, host_x + at, m * sizeof *host_x);
+        size_t m = n - at < step ? n - at : step, from = first + at;
+        size_t place = staging_take(impl, host_x + at, m * sizeof *host_x);
         CUDA_CHECK(cudaMemcpyAsync(impl->staging.device + place, impl->staging.host + place, m * sizeof *host_x,
                                    cudaMemcpyHostToDevice, compute_stream(be)));
         quantize_piece(be, w->type, (const bf16_t *)(impl->staging.device + place), m,
@@ -309,17 +309,17 @@ static void quantize(backend_t *be, qweight_t *w, const bf16_t *host_x, size_t f
     }
 }
 
+static void add_up(void *ctx, const unsigned char *piece, size_t bytes) {
+    const float *x = (const float *)piece;
+    double sum = *(double *)ctx;
+    for (size_t i = 0; i < bytes / sizeof *x; i++) sum += x[i];
+    *(double *)ctx = sum;
+}
+
 /* On the host and in order: the mean goes into a file, so its last bit counts, and that depends on the order. */
-static float mean_of(backend_t *be, const float *absmax, size_t n) {
-    const size_t step = STAGING_PIECE / sizeof(float);
-    float *host = (float *)xmalloc(step * sizeof *host);
+static float mean_of(const backend_t *be, const float *absmax, size_t n) {
     double sum = 0;
-    for (size_t at = 0; at < n; at += step) {
-        size_t m = n - at < step ? n - at : step;
-        be->download(be, host, absmax + at, m * sizeof *host);
-        for (size_t i = 0; i < m; i++) sum += host[i];
-    }
-    free(host);
+    download_pieces(be, absmax, n * sizeof *absmax, add_up, &sum);
     return n ? (float)(sum / (double)n) : 0;
 }
 

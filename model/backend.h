@@ -140,6 +140,7 @@ struct backend {
     char no_gpu[160];    /* where "auto" took the CPU although the build knows GPUs: why; else empty */
     dtype_t act;
     int threads;         /* host threads in use */
+    size_t stage_bytes;  /* the most that stage() gives at a time; a multiple of 128 */
     bool unified;        /* the device's memory is the host's: what leaves it for the host makes no room */
     void *workspace;     /* set by the owner of the memory; workspace_bytes() says how much it must be */
     size_t workspace_size;
@@ -150,7 +151,14 @@ struct backend {
     /* ---- memory ---------------------------------------------------------------------------------- */
     void *(*alloc)(backend_t *be, size_t bytes, mem_kind_t kind); /* 64-byte aligned; NULL when there is none */
     void (*free)(backend_t *be, void *p, mem_kind_t kind);
-    void (*upload)(backend_t *be, void *dst, const void *host_src, size_t bytes); /* host_src may be reused at once */
+    /* Host memory, 64-byte aligned, of at most stage_bytes, to prepare the source of a copy in: the next upload() or
+     * quantize(), given this pointer and at most as many bytes, takes them from there without a copy on the host. Until
+     * that call it is the caller's, then the backend's; the next stage(), upload() or quantize() ends it also unused.
+     * May wait for older copies: while one piece is on its way, the caller fills the next. On the CPU always the same
+     * memory. */
+    void *(*stage)(backend_t *be, size_t bytes);
+    /* host_src may be reused at once, unless it is of stage(). */
+    void (*upload)(backend_t *be, void *dst, const void *host_src, size_t bytes);
     void (*download)(backend_t *be, void *host_dst, const void *src, size_t bytes);
     void (*copy)(backend_t *be, void *dst, const void *src, size_t bytes); /* device to device, no overlap */
     void (*zero)(backend_t *be, void *dst, size_t bytes);
@@ -174,7 +182,7 @@ struct backend {
     /* Elements [first, first+n) of a weight, from BF16 on the HOST. first and n are multiples of 64, but for
      * the last piece. NF4/FP4/INT4/INT8: fills w->codes, and the fp32 constants of these blocks in
      * `absmax` [quant_blocks(count)] (device); NONE: copies. Same bits as quant_encode(). host_x may be reused at
-     * once. */
+     * once, unless it is of stage(). */
     void (*quantize)(backend_t *be, qweight_t *w, const bf16_t *host_x, size_t first, size_t n, float *absmax);
     /* After the last piece: double quantization of `absmax` into w (nested_offset included; blocks). */
     void (*quantize_constants)(backend_t *be, qweight_t *w, const float *absmax);

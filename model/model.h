@@ -45,8 +45,8 @@ void model_free(model_t *m);
  * fetched when a pass comes to them (PAGER_SLOTS places serve them all). n_cached layers get another one for their
  * augmented weights; not both, and only where act is BF16, which products then round to anyway. */
 void model_place(model_t *m, size_t n_paged, size_t n_cached, pool_t *pool);
-/* Streams every tensor from the source to its place, quantizing on the way. Host memory beside the pool: one
- * piece of a tensor (at most LOAD_PIECE values) and the fp32 constants of the tensor at hand. */
+/* Streams every tensor from the source to its place, quantizing on the way. Host memory beside the pool: what the
+ * backend stages a piece of a tensor in. On the device, the fp32 constants of the tensor at hand. */
 int model_load(model_t *m, const model_source_t *src, err_t *err);
 /* The host memory of paged layers (a file under spill_dir if not NULL); after the pool has its memory, before
  * loading. */
@@ -54,6 +54,7 @@ int model_open_pages(model_t *m, const pool_t *pool, const char *spill_dir, err_
 /* The weights of a layer on the device for ops queued between the two calls; dir: which layer comes next, 1 or -1. */
 void model_acquire_layer(model_t *m, size_t layer, int dir);
 void model_release_layer(model_t *m, size_t layer);
+/* About as many values of a tensor are held at a time where one is streamed to a file. */
 #define LOAD_PIECE ((size_t)4 << 20)
 
 /* ---- activations of a pass (acts.c) ---- */

@@ -40,16 +40,18 @@ const source_tensor_t *model_source_find(const model_source_t *src, const char *
 /* The first tensor that the file has in 4 bits; NULL: there is none. */
 const source_tensor_t *model_source_quantized(const model_source_t *src);
 
-/* Rows [row, row+n) as BF16 (rounded to nearest even from what the file holds). Not for a quantized tensor. */
-int source_read_bf16(const model_source_t *src, const source_tensor_t *t, size_t row, size_t n, bf16_t *out,
+/* Values [first, first+n) of the tensor, row after row, as BF16 (rounded to nearest even from what the file holds).
+ * Both are whole rows or multiples of 64, or the range ends with the tensor. Not for a quantized tensor. */
+int source_read_bf16(const model_source_t *src, const source_tensor_t *t, size_t first, size_t n, bf16_t *out,
                      err_t *err);
 /* The same in fp32, rounded to BF16 and widened: base weights are BF16 whatever the file's type. Norms. */
-int source_read_f32(const model_source_t *src, const source_tensor_t *t, size_t row, size_t n, float *out,
+int source_read_f32(const model_source_t *src, const source_tensor_t *t, size_t first, size_t n, float *out,
                     err_t *err);
 /* A quantized tensor as it lies in the file: the pointers of *w go into the mapping. */
 int source_quantized(const model_source_t *src, const source_tensor_t *t, qweight_t *w, err_t *err);
-/* Lets go of the tensor's pages. */
+/* Lets go of the tensor's pages; of the i-th of n equal parts of them, for threads that share the work. */
 void source_release(const model_source_t *src, const source_tensor_t *t);
+void source_release_part(const model_source_t *src, const source_tensor_t *t, size_t i, size_t n);
 
 /* Identity of the weights: XXH3 over every tensor's name, shape, file type and the first 4 KiB of its stored bytes (of
  * a quantized one also of its constants). A cheap guard against another model under the same path: it reads a page or

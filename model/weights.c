@@ -136,18 +136,23 @@ void model_release_layer(model_t *m, size_t layer) {
 
 /* ---- loading -------------------------------------------------------------------------------------------- */
 
-/* Reads rows [row, row+n) with all threads, each a range of its own. */
-static int read_rows(const model_source_t *src, const source_tensor_t *t, size_t row, size_t n, bf16_t *out,
-                     err_t *err) {
-    int threads = omp_get_max_threads();
-    err_t *errs = xcalloc((size_t)threads, sizeof *errs);
+/* Where part i of `parts` begins among n values: at a block. */
+static size_t part_begin(size_t n, size_t i, size_t parts) {
+    return i < parts ? n / QUANT_BLOCK * i / parts * QUANT_BLOCK : n;
+}
+
+/* Reads values [first, first+n) with all threads, each a range of its own. */
+static int read_piece(const model_source_t *src, const source_tensor_t *t, size_t first, size_t n, bf16_t *out,
+                      err_t *err) {
+    size_t threads = (size_t)omp_get_max_threads();
+    err_t *errs = xcalloc(threads, sizeof *errs);
 #pragma omp parallel for schedule(static) num_threads(threads)
-    for (int i = 0; i < threads; i++) {
-        size_t a = n * (size_t)i / (size_t)threads, b = n * (size_t)(i + 1) / (size_t)threads;
-        if (b > a) source_read_bf16(src, t, row + a, b - a, out + a * t->cols, &errs[i]);
+    for (size_t i = 0; i < threads; i++) {
+        size_t a = part_begin(n, i, threads), b = part_begin(n, i + 1, threads);
+        source_read_bf16(src, t, first + a, b - a, out + a, &errs[i]);
     }
     int rc = 0;
-    for (int i = 0; i < threads && rc == 0; i++)
+    for (size_t i = 0; i < threads && rc == 0; i++)
         if (errs[i].code) {
             *err = errs[i];
             rc = err->code;
@@ -156,29 +161,28 @@ static int read_rows(const model_source_t *src, const source_tensor_t *t, size_t
     return rc;
 }
 
-/* Rows of a piece: at most LOAD_PIECE values, and a whole number of blocks, whatever the row length. */
-static size_t piece_rows(const source_tensor_t *t) {
-    size_t a = t->cols, b = QUANT_BLOCK;
-    while (b) {
-        size_t r = a % b;
-        a = b;
-        b = r;
-    }
-    size_t step = QUANT_BLOCK / a, rows = LOAD_PIECE / t->cols / step * step;
-    return rows ? rows : step;
+/* Also with all threads: unmapping pages of 4 KiB takes a third of the time of reading them. */
+static void release(const model_source_t *src, const source_tensor_t *t) {
+    size_t threads = (size_t)omp_get_max_threads();
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (size_t i = 0; i < threads; i++) source_release_part(src, t, i, threads);
 }
 
+/* In pieces that are as long as the backend can take from where they are read to; a row may be cut anywhere. While a
+ * piece is copied and quantized on a device, the next one is read. */
 static int load_weight(backend_t *be, const model_source_t *src, const source_tensor_t *t, qweight_t *w,
-                       bf16_t *piece, float *absmax, err_t *err) {
-    size_t rows = piece_rows(t);
+                       float *absmax, err_t *err) {
+    size_t count = qweight_count(w), step = be->stage_bytes / sizeof(bf16_t);
     float *constants = w->double_quant ? absmax : w->absmax;
-    for (size_t row = 0; row < t->rows; row += rows) {
-        size_t n = t->rows - row < rows ? t->rows - row : rows;
-        if (read_rows(src, t, row, n, piece, err)) return err->code;
-        be->quantize(be, w, piece, row * t->cols, n * t->cols, constants);
+    CHECK(step > 0 && step % QUANT_BLOCK == 0);
+    for (size_t first = 0; first < count; first += step) {
+        size_t n = count - first < step ? count - first : step;
+        bf16_t *piece = be->stage(be, n * sizeof *piece);
+        if (read_piece(src, t, first, n, piece, err)) return err->code;
+        be->quantize(be, w, piece, first, n, constants);
     }
+    release(src, t); /* first: the other waits for the device */
     if (w->double_quant) be->quantize_constants(be, w, absmax);
-    source_release(src, t);
     return 0;
 }
 
@@ -203,13 +207,12 @@ static int load_norm(backend_t *be, const model_source_t *src, const char *name,
                      err_t *err) {
     const source_tensor_t *t = model_source_find(src, name);
     CHECK(t != NULL);
-    if (source_read_f32(src, t, 0, 1, host, err)) return err->code;
+    if (source_read_f32(src, t, 0, t->cols, host, err)) return err->code;
     be->upload(be, place, host, t->cols * sizeof(float));
     return 0;
 }
 
-static int load_layer(model_t *m, const model_source_t *src, size_t l, bf16_t *piece, float *absmax, float *host,
-                      err_t *err) {
+static int load_layer(model_t *m, const model_source_t *src, size_t l, float *absmax, float *host, err_t *err) {
     char name[96];
     layer_t *w = &m->layers[l];
     unsigned char *slot = m->pager.slots[0].place;
@@ -217,7 +220,7 @@ static int load_layer(model_t *m, const model_source_t *src, size_t l, bf16_t *p
     for (int k = 0; k < LIN_COUNT; k++) {
         const source_tensor_t *t = linear_tensor(src, l, (linear_kind_t)k);
         int rc = t->quantized ? load_quantized(m->be, src, t, &w->w[k], err)
-                              : load_weight(m->be, src, t, &w->w[k], piece, absmax, err);
+                              : load_weight(m->be, src, t, &w->w[k], absmax, err);
         if (rc) return rc;
     }
     if (is_paged(m, l)) {
@@ -230,25 +233,14 @@ static int load_layer(model_t *m, const model_source_t *src, size_t l, bf16_t *p
     return load_norm(m->be, src, name, w->ffn_norm, host, err);
 }
 
-static int load_embeddings(model_t *m, const model_source_t *src, bf16_t *piece, float *host, err_t *err) {
+static int load_embeddings(model_t *m, const model_source_t *src, float *host, err_t *err) {
     const source_tensor_t *embed = model_source_find(src, "model.embed_tokens.weight");
-    if (load_weight(m->be, src, embed, &m->embed, piece, NULL, err)) return err->code;
+    if (load_weight(m->be, src, embed, &m->embed, NULL, err)) return err->code;
     if (!m->config.tied) {
         const source_tensor_t *head = model_source_find(src, "lm_head.weight");
-        if (load_weight(m->be, src, head, &m->head, piece, NULL, err)) return err->code;
+        if (load_weight(m->be, src, head, &m->head, NULL, err)) return err->code;
     }
     return load_norm(m->be, src, "model.norm.weight", m->final_norm, host, err);
-}
-
-/* The most values that a piece holds, over all tensors. */
-static size_t staging_values(const model_source_t *src) {
-    size_t most = 0;
-    for (size_t i = 0; i < model_source_count(src); i++) {
-        const source_tensor_t *t = model_source_at(src, i);
-        size_t rows = piece_rows(t) < t->rows ? piece_rows(t) : t->rows;
-        if (!t->quantized && rows * t->cols > most) most = rows * t->cols;
-    }
-    return most;
 }
 
 /* The most blocks of any weight whose constants pass through fp32 on their way to a second level. */
@@ -264,13 +256,11 @@ static size_t staging_blocks(const model_t *m) {
 int model_load(model_t *m, const model_source_t *src, err_t *err) {
     backend_t *be = m->be;
     size_t blocks = staging_blocks(m);
-    bf16_t *piece = xmalloc(staging_values(src) * sizeof *piece);
     float *host = xmalloc(m->config.hidden * sizeof *host);
     float *absmax = blocks ? be->alloc(be, blocks * sizeof(float), MEM_DEVICE) : NULL;
     int rc = blocks && !absmax ? err_set(err, ERR_FAILED, "%s: no memory for loading", be->device) : 0;
-    for (size_t l = 0; rc == 0 && l < m->config.layers; l++) rc = load_layer(m, src, l, piece, absmax, host, err);
-    if (rc == 0) rc = load_embeddings(m, src, piece, host, err);
-    free(piece);
+    for (size_t l = 0; rc == 0 && l < m->config.layers; l++) rc = load_layer(m, src, l, absmax, host, err);
+    if (rc == 0) rc = load_embeddings(m, src, host, err);
     free(host);
     be->sync(be);
     if (absmax) be->free(be, absmax, MEM_DEVICE);

@@ -170,6 +170,7 @@ main() {
     stage "Llama-3-8B, 2 x 4096" 80 bench llama-3-8b-4096 llama-3-8b --length 4096 --tokens 8192 --steps 5
     stage "Llama-3-8B, 2 x 4096, weights decoded for each product" 40 bench llama-3-8b-decoding llama-3-8b \
         --length 4096 --tokens 8192 --steps 3 --what step,profile --cache-weights off
+    stage "Llama-3-8B, loaded from the page cache" 40 bench llama-3-8b-load llama-3-8b --what load
     stage "Llama-3-8B, 4 x 2048" 40 bench llama-3-8b-2048 llama-3-8b --length 2048 --tokens 8192 --steps 5 \
         --what attention,step,profile
     stage "Llama-2-70B, 1 x 4096" 80 bench llama-2-70b-4096 llama-2-70b --length 4096 --tokens 4096 --steps 2 \

@@ -2,12 +2,15 @@
  * asked for wrongly is refused. How fast anything is, no test can say. */
 #include "testing.h"
 
+#include <dirent.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/mem.h"
+#include "model/outline.h"
 #include "program.h"
 #include "trainer/bench.h"
 #include "trainer/flops.h"
@@ -98,7 +101,58 @@ static void test_all_parts(void **state) {
     check_rows(run, "attention", 2, attention);
     check_step(json_object_get(run, "step"));
     check_paging(json_object_get(run, "paging"));
+    assert_null(json_object_get(run, "load"));
     json_decref(root);
+}
+
+/* Names that the program gave in a directory. */
+static size_t left_in(const char *dir) {
+    size_t n = 0;
+    DIR *d = opendir(dir);
+    assert_non_null(d);
+    for (const struct dirent *e; (e = readdir(d));) n += strncmp(e->d_name, "qlora-bench-", 12) == 0;
+    closedir(d);
+    return n;
+}
+
+/* Loading alone, of all layers and of one, with and without quantization; nothing of the file stays behind. */
+static void test_load(void **state) {
+    (void)state;
+    static const char *const keys[] = {"layers", "bytes", "seconds", "gb_per_s", "model_seconds", NULL};
+    const char *tmp = test_tmpdir();
+    char *before = getenv("TMPDIR") ? xstrdup(getenv("TMPDIR")) : NULL;
+    setenv("TMPDIR", tmp, 1);
+    for (int all = 0; all <= 1; all++) {
+        json_t *root = bench((const char *const[]){test_path(tiny), "--what", "load", "--quant-type",
+                                                   all ? "nf4" : "none", "--layers", all ? "2" : "1", NULL});
+        const json_t *run = json_array_get(json_object_get(root, "runs"), 0), *load = json_object_get(run, "load");
+        for (size_t k = 0; keys[k]; k++) assert_positive(load, keys[k]);
+        assert_null(json_object_get(run, "step"));
+        assert_int_equal(number(load, "layers"), all ? 2 : 1);
+        assert_true(fabs(number(load, "model_seconds") / number(load, "seconds") - (all ? 1 : 2)) < 1e-9);
+        if (all) assert_positive(load, "quantized_gvalues_per_s");
+        else assert_null(json_object_get(load, "quantized_gvalues_per_s"));
+        /* Its parameters are those of all layers and, since the vocabulary is even, all of the embedding; norms are
+         * loaded with each layer, the last one too. */
+        model_config_t c;
+        char *name = NULL;
+        err_t err = {0};
+        assert_ok(outline_read(test_path(tiny), &c, &name, &err), err);
+        model_params_t p = model_count_params(&c);
+        size_t values = p.linear + p.embedding + p.head + 3 * c.layers * c.hidden;
+        assert_int_equal(number(load, "bytes"), 2 * values / (all ? 1 : 2));
+        free(name);
+        json_decref(root);
+    }
+    assert_int_equal(left_in(tmp), 0);
+    setenv("TMPDIR", "/nowhere", 1);
+    ran_t r = program_run((const char *const[]){"bench", test_path(tiny), "--what", "load", NULL});
+    assert_int_equal(r.status, ERR_USAGE);
+    assert_non_null(strstr(r.err, "--what load: TMPDIR /nowhere: cannot make a file there"));
+    ran_free(&r);
+    if (before) setenv("TMPDIR", before, 1);
+    else unsetenv("TMPDIR");
+    free(before);
 }
 
 /* One run for each length; rows from --tokens; layers cut and the step scaled up; nothing that was not asked for. */
@@ -176,8 +230,8 @@ static void test_median(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_all_parts), cmocka_unit_test(test_choices), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_flops),     cmocka_unit_test(test_median),
+        cmocka_unit_test(test_all_parts), cmocka_unit_test(test_load),  cmocka_unit_test(test_choices),
+        cmocka_unit_test(test_refusals),  cmocka_unit_test(test_flops), cmocka_unit_test(test_median),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

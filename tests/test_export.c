@@ -191,7 +191,7 @@ static bf16_t *read_bf16(const model_source_t *src, const char *name, size_t *n)
     assert_non_null(t);
     *n = t->rows * t->cols;
     bf16_t *v = xmalloc(*n * sizeof *v);
-    assert_ok(source_read_bf16(src, t, 0, t->rows, v, &err), err);
+    assert_ok(source_read_bf16(src, t, 0, *n, v, &err), err);
     return v;
 }
 

@@ -66,9 +66,10 @@ static int read_all(const char *path, err_t *err) {
     for (size_t i = 0; i < model_source_count(src); i++) {
         const source_tensor_t *t = model_source_at(src, i);
         qweight_t w;
-        float *x = xmalloc(t->rows * t->cols * sizeof *x);
-        int rc = t->quantized ? source_quantized(src, t, &w, err) : source_read_f32(src, t, 0, t->rows, x, err);
-        if (rc == 0 && t->quantized) quant_decode(&w, 0, t->rows * t->cols, x);
+        size_t n = t->rows * t->cols;
+        float *x = xmalloc(n * sizeof *x);
+        int rc = t->quantized ? source_quantized(src, t, &w, err) : source_read_f32(src, t, 0, n, x, err);
+        if (rc == 0 && t->quantized) quant_decode(&w, 0, n, x);
         free(x);
         if (rc) break;
     }

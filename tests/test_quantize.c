@@ -98,8 +98,8 @@ static void compare_sources(const char *dir, const char *golden_dir, const char 
         assert_true(g && o && t->quantized == g->quantized && o->rows == t->rows && o->cols == t->cols);
         if (!t->quantized) {
             bf16_t *a = xmalloc(n * sizeof *a), *b = xmalloc(n * sizeof *b);
-            assert_ok(source_read_bf16(got, t, 0, t->rows, a, &err), err);
-            assert_ok(source_read_bf16(plain, o, 0, o->rows, b, &err), err);
+            assert_ok(source_read_bf16(got, t, 0, n, a, &err), err);
+            assert_ok(source_read_bf16(plain, o, 0, n, b, &err), err);
             assert_memory_equal(a, b, n * sizeof *a);
             free(a);
             free(b);

@@ -44,6 +44,9 @@ typedef struct {
 } bench_step_t;
 bench_step_t bench_model_step(bench_model_t *b, size_t step);
 
+/* n values of this standard deviation, the same every time. The caller frees. */
+bf16_t *bench_values(size_t n, double deviation);
+
 /* ---- timing (bench_time.c) ---- */
 
 /* The i-th call of what is timed: it should work on other memory each time, or caches would be measured. */
@@ -66,7 +69,8 @@ typedef enum {
     BENCH_STEP = 32,      /* whole training steps */
     BENCH_PROFILE = 64,   /* shares of the ops in one more step */
     BENCH_PAGING = 128,   /* what paging the optimizer, and half of the weights, costs */
-    BENCH_ALL = 255
+    BENCH_DEFAULT = 255,  /* all of these; only by name, since it writes a file: */
+    BENCH_LOAD = 256      /* loading and quantizing the weights of a file */
 } bench_part_t;
 
 /* Bytes read and written a second by the device's own copy. 0 and an error when there is no memory for it. */
@@ -81,7 +85,8 @@ typedef struct {
 int bench_ops(backend_t *be, const model_config_t *c, const bench_spec_t *spec, unsigned parts, double copy,
               bench_ops_t *out, err_t *err);
 
-/* ---- a step (bench_step.c), its parts (bench_profile.c), the same under a smaller limit (bench_paging.c) ---- */
+/* ---- a step (bench_step.c), its parts (bench_profile.c), the same under a smaller limit (bench_paging.c), and what
+ * comes before the first (bench_load.c) ---- */
 
 /* One step to warm up, n that are timed. ERR_FAILED when a loss or gradient is not finite. */
 typedef struct {
@@ -104,6 +109,12 @@ int bench_step(backend_t *be, const model_config_t *c, const bench_spec_t *spec,
  * bit. An array. */
 int bench_paging(backend_t *be, const model_config_t *c, const bench_spec_t *spec, size_t steps, json_t **json,
                  err_t *err);
+
+/* Loads a model of this shape, of which `full_layers` is the whole, as runs load theirs. One layer and its share of
+ * embedding and head are in a file: without a name, in TMPDIR, and in the page cache since it was just written; they
+ * are loaded once to warm up and then once for each of c->layers, always to the same memory. An object. */
+int bench_load(backend_t *be, const model_config_t *c, const bench_spec_t *spec, size_t full_layers, json_t **json,
+               err_t *err);
 
 /* The families of ops whose shares are told apart. */
 typedef enum {

@@ -29,9 +29,7 @@ static void upload_noise(noise_t *n, void *dst, size_t bytes, const void *from) 
     }
 }
 
-/* Values of the standard deviation. */
-static bf16_t *make_values(double deviation) {
-    size_t n = NOISE_BYTES / sizeof(bf16_t);
+bf16_t *bench_values(size_t n, double deviation) {
     bf16_t *values = xcalloc(n, sizeof *values);
     uint64_t key = rng_mix(SEED);
     float bound = (float)(deviation * sqrt(3.0)); /* of a uniform distribution */
@@ -61,7 +59,7 @@ static double rms_of_type(quant_type_t type) {
 /* Weights of standard deviation 1/sqrt(in): outputs of about the inputs' size. */
 static void *make_noise(const qweight_t *w, float *absmax) {
     double deviation = 1 / sqrt((double)w->cols);
-    if (w->type == QUANT_NONE) return make_values(deviation);
+    if (w->type == QUANT_NONE) return bench_values(NOISE_BYTES / sizeof(bf16_t), deviation);
     *absmax = (float)(deviation / rms_of_type(w->type));
     return make_constants(w->double_quant ? 0.25f * *absmax : *absmax);
 }
@@ -110,7 +108,7 @@ static void fill_rest(noise_t *n, model_t *m) {
     be->upload(be, m->final_norm, ones, c->hidden * sizeof *ones);
     free(ones);
     /* Logits of standard deviation 1/2: the loss starts near ln V + 1/8. */
-    bf16_t *values = make_values(0.5 / sqrt((double)c->hidden));
+    bf16_t *values = bench_values(NOISE_BYTES / sizeof(bf16_t), 0.5 / sqrt((double)c->hidden));
     fill_weight(n, &m->embed, values);
     if (!c->tied) fill_weight(n, &m->head, values);
     free(values);

@@ -76,7 +76,7 @@ static int emit_plain(const model_source_t *src, const char *name, st_writer_t *
     int rc = 0;
     for (size_t row = 0; rc == 0 && row < t->rows; row += rows) {
         size_t n = t->rows - row < rows ? t->rows - row : rows;
-        rc = source_read_bf16(src, t, row, n, piece, err);
+        rc = source_read_bf16(src, t, row * t->cols, n * t->cols, piece, err);
         if (rc == 0) rc = st_writer_data(w, piece, n * t->cols * sizeof *piece, err);
     }
     free(piece);

@@ -27,7 +27,8 @@ static size_t piece_rows(const source_tensor_t *t) {
 /* Rows of the base weight in fp32. */
 static int base_rows(const merge_t *c, const source_tensor_t *from, size_t row, size_t n, float *out, err_t *err) {
     model_t *m = c->dequantized;
-    if (!m || from->class != TENSOR_LINEAR) return source_read_f32(c->src, from, row, n, out, err);
+    if (!m || from->class != TENSOR_LINEAR)
+        return source_read_f32(c->src, from, row * from->cols, n * from->cols, out, err);
     const qweight_t *w = &m->layers[from->layer].w[from->kind];
     size_t count = n * w->cols;
     float *place = m->be->alloc(m->be, count * sizeof *place, MEM_DEVICE);
@@ -157,7 +158,7 @@ static int check_tensor(const merge_t *c, const model_source_t *merged, const so
     for (size_t row = 0; rc == 0 && row < from->rows; row += rows) {
         size_t n = from->rows - row < rows ? from->rows - row : rows;
         rc = base_rows(c, from, row, n, p.w, err);
-        if (rc == 0) rc = source_read_f32(merged, to, row, n, p.got, err);
+        if (rc == 0) rc = source_read_f32(merged, to, row * in, n * in, p.got, err);
         if (rc) break;
         if (A)
             c->cpu->gemm(c->cpu, false, false, n, in, r, c->lora->scale, B + row * r, DT_F32, r, A, DT_F32, in, 0, p.d,
