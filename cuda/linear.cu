@@ -140,7 +140,7 @@ static weight_t weight_of(backend_t *be, const linear_t *l, const group_t *g, in
     cuda_impl_t *impl = cuda_impl(be);
     const qweight_t *w = l->w[g->first];
     size_t ld = linear_ld(w->cols, l->width), i = impl->slot_next;
-    if (l->augmented) return {l->augmented, be->act, ld, NULL};
+    if (l->augmented) return {at(be, l->augmented, g->row * ld), be->act, ld, NULL};
     if (as_it_is(l, g->first)) return {w->codes, DT_BF16, w->cols, NULL};
     weight_slot_t *slot = &impl->slot[i];
     void *place = weight_scratch(be, i, (g->rows + l->width) * ld * dtype_size(be->act));
@@ -157,11 +157,12 @@ static void weight_read(backend_t *be, const weight_t &w) {
     if (w.slot) CUDA_CHECK(cudaEventRecord(w.slot->read, compute_stream(be)));
 }
 
-/* The next layers of the site, as many as fit in a place: all of them, where the augmented weight is kept. */
+/* The next layers of the site, as many as fit in a place. The same ones where the augmented weight is kept: a sum of two
+ * products is rounded in between, and keeping weights must not change a bit. */
 static bool next_group(const backend_t *be, const linear_t *l, group_t *g) {
     if (g->end == l->n) return false;
     size_t row_bytes = linear_ld(l->w[0]->cols, l->width) * dtype_size(be->act);
-    size_t most = l->augmented ? SIZE_MAX : cuda_impl(be)->layout.weight / row_bytes;
+    size_t most = cuda_impl(be)->layout.weight / row_bytes;
     *g = {g->end, g->end, g->row + g->rows, 0, g->u};
     bool more = true;
     while (more) {
@@ -237,9 +238,9 @@ static void linear_bwd(backend_t *be, size_t T, const void *dy, size_t lddy, con
 }
 
 static void linear_keep(backend_t *be, const linear_t *l, bool frozen) {
-    group_t g = {};
-    CHECK(l->augmented && next_group(be, l, &g) && g.end == l->n);
-    fill(be, compute_stream(be), l, &g, (frozen ? FROZEN : 0) | COLUMNS_B | ROWS_A, l->augmented);
+    const group_t all = {0, l->n, 0, linear_rows_of(l), l->width};
+    CHECK(l->augmented);
+    fill(be, compute_stream(be), l, &all, (frozen ? FROZEN : 0) | COLUMNS_B | ROWS_A, l->augmented);
 }
 
 /* ---- the low-rank side -------------------------------------------------------------------------------------- */

@@ -125,8 +125,8 @@ typedef struct {
 typedef struct {
     size_t max_tokens;       /* rows of any activation matrix */
     size_t max_weight;       /* elements of the largest weight in a linear_t */
-    size_t max_augmented;    /* elements of the largest augmented weight that is made for a use: of one linear layer at
-                              * least; what has room for more of a site takes them together */
+    size_t max_augmented;    /* elements of the largest augmented weight that is made for a use: at least of one linear
+                              * layer and the A of all its site; with room for more layers, these are taken together */
     size_t max_width;        /* columns of the widest activation matrix, vocabulary aside */
     size_t max_kv;           /* keys of the longest segment */
     size_t logit_rows;       /* rows of a logits chunk */
