@@ -90,7 +90,7 @@ static void outline_open(outline_t *o, const config_t *c, const model_config_t *
     o->need = (plan_need_t){.train_tokens = tokens, .train_seg = c->data.max_length,
                             .micro_batches = c->training.accumulation,
                             .optimizer = prepare_optimizer_kind(c->training.optim),
-                            .may_page = true, .page_optimizer = config_pages_optimizer(c),
+                            .page_optimizer = config_pages_optimizer(c),
                             .page_weights = c->device.page_weights, .cache_weights = c->device.cache_weights,
                             .checkpointing = c->training.gradient_checkpointing};
     if (c->data.eval && c->training.eval_steps) {

@@ -145,7 +145,7 @@ static void warn_of_quantization(const run_t *run) {
 }
 
 /* On a device that shares the host's memory paging makes room only under a limit that somebody set, or into a file. */
-static bool may_page(const run_t *run) {
+static bool makes_room(const run_t *run) {
     return !run->be->unified || run->config.device.memory_limit || run->config.device.spill;
 }
 
@@ -161,9 +161,9 @@ int run_plan(run_t *run, err_t *err) {
     plan_need_t *need = &run->need;
     need->checkpointing = c->training.gradient_checkpointing;
     need->micro_batches = c->training.accumulation;
-    need->may_page = may_page(run);
-    need->page_optimizer = may_page(run) && config_pages_optimizer(c);
-    need->page_weights = may_page(run) && c->device.page_weights;
+    need->no_room = !makes_room(run);
+    need->page_optimizer = config_pages_optimizer(c);
+    need->page_weights = c->device.page_weights;
     /* Where memory is the host's, others have a use for it; and a CPU dequantizes in no time beside its products. */
     need->cache_weights = !run->be->unified && c->device.cache_weights;
     return plan_make(&run->plan, &run->model, lora_of(run), need, run_memory_limit(&run->config, run->be), err);
