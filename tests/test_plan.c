@@ -228,9 +228,13 @@ static void test_checkpointing(void **state) {
 
 /* ---- what would make it fit ------------------------------------------------------------------------------ */
 
+static int plan_in(run_t *run, size_t limit, err_t *err) {
+    return plan_make(&run->plan, &run->model, &run->lora, &run->need, limit, err);
+}
+
 static void assert_advice(run_t *run, size_t limit, const char *text, const char *not_text) {
     err_t err = {0};
-    assert_error(plan_make(&run->plan, &run->model, &run->lora, &run->need, limit, &err), err, ERR_USAGE, text);
+    assert_error(plan_in(run, limit, &err), err, ERR_USAGE, text);
     if (not_text && strstr(err.msg, not_text)) fail_msg("%s", err.msg);
 }
 
@@ -238,23 +242,22 @@ static void assert_advice(run_t *run, size_t limit, const char *text, const char
 static void assert_limit_named(run_t *run) {
     static const char before[] = "expected a limit of at least ";
     err_t err = {0};
-    assert_int_equal(plan_make(&run->plan, &run->model, &run->lora, &run->need, 4096, &err), ERR_USAGE);
+    assert_int_equal(plan_in(run, 4096, &err), ERR_USAGE);
     const char *at = strstr(err.msg, before);
     if (!at) fail_msg("%s", err.msg);
     double mib = strtod(at + strlen(before), NULL);
     err = (err_t){0};
-    assert_ok(plan_make(&run->plan, &run->model, &run->lora, &run->need, (size_t)(mib * (1 << 20)), &err), err);
-    assert_int_equal(plan_make(&run->plan, &run->model, &run->lora, &run->need, (size_t)((mib - 0.1) * (1 << 20)), &err),
-                     ERR_USAGE);
+    assert_ok(plan_in(run, (size_t)(mib * (1 << 20)), &err), err);
+    assert_int_equal(plan_in(run, (size_t)((mib - 0.1) * (1 << 20)), &err), ERR_USAGE);
 }
 
 static size_t unpaged_total(run_t *run) {
     err_t err = {0};
-    assert_ok(plan_make(&run->plan, &run->model, &run->lora, &run->need, SIZE_MAX, &err), err);
+    assert_ok(plan_in(run, SIZE_MAX, &err), err);
     return run->plan.total;
 }
 
-/* Each kind of run is told what helps it: the keys that it reads, and of one that has begun only those that may change. */
+/* Each kind of run is told what helps it: keys that it reads, and of one that has begun only those that may change. */
 static void test_advice(void **state) {
     (void)state;
     static const combination_t k = {256, 64, 0, 0, 0, 0, COMPUTE_F32, QUANT_NONE, true, true};
@@ -267,13 +270,15 @@ static void test_advice(void **state) {
     run.need = (plan_need_t){.eval_tokens = 64, .eval_seg = 32};
     size_t all = unpaged_total(&run);
     assert_advice(&run, all - 1, "the model does not fit: it needs ", "training.optim");
-    assert_advice(&run, all - 1, "it would fit with device.page_weights auto, or batches of at most 32 tokens", "paging");
+    assert_advice(&run, all - 1, "it would fit with device.page_weights auto, or batches of at most 32 tokens",
+                  "paging");
     run.need.page_weights = run.need.no_room = true;
-    assert_advice(&run, all - 1, "it would fit with device.spill to a directory, or batches of at most 32 tokens", "paging");
+    assert_advice(&run, all - 1, "it would fit with device.spill to a directory, or batches of at most 32 tokens",
+                  "paging");
     run.need.page_weights = false;
     run.need.eval_tokens = run.need.eval_seg = 1;
-    assert_advice(&run, unpaged_total(&run) - 1, "it would fit with device.page_weights auto and device.spill to a directory",
-                  "limit of");
+    assert_advice(&run, unpaged_total(&run) - 1,
+                  "it would fit with device.page_weights auto and device.spill to a directory", "limit of");
     run.need = (plan_need_t){.eval_tokens = 64, .eval_seg = 32, .page_weights = true};
     assert_limit_named(&run);
     assert_advice(&run, 4096, "MiB with all the paging that the config allows, and", "training.");
@@ -284,9 +289,9 @@ static void test_advice(void **state) {
 
     run.need = (plan_need_t){.train_tokens = 256, .train_seg = 64, .micro_batches = 1, .checkpointing = TRI_FALSE};
     all = unpaged_total(&run);
-    assert_advice(&run, all - 1, "it would fit with training.gradient_checkpointing auto, or a paged training.optim, or an 8-bit "
-                  "training.optim, or device.page_weights auto, or micro-batches of at most 128 tokens (lower "
-                  "training.per_device_train_batch_size or data.max_length)", NULL);
+    assert_advice(&run, all - 1, "it would fit with training.gradient_checkpointing auto, or a paged training.optim, "
+                  "or an 8-bit training.optim, or device.page_weights auto, or micro-batches of at most 128 tokens "
+                  "(lower training.per_device_train_batch_size or data.max_length)", NULL);
     run.need.resumes = true;
     assert_advice(&run, all - 1, "it would fit with training.gradient_checkpointing auto, or device.page_weights auto",
                   "training.optim");

@@ -33,8 +33,8 @@ int output_dir_lock(output_dir_t *o, err_t *err);
 int output_dir_check_config(output_dir_t *o, const run_identity_t *id, err_t *err);
 /* Whether the directory is free or belongs to this run, and what became of it so far. Writes nothing. */
 int output_dir_check(output_dir_t *o, const run_identity_t *id, err_t *err);
-/* Makes the directory if need be, takes its lock, checks it, and claims it in run.json. A directory that was claimed but
- * has neither a checkpoint nor a logged step (its run failed to start) may be claimed anew. ERR_USAGE when another
+/* Makes the directory if need be, takes its lock, checks it, and claims it in run.json. A directory that was claimed
+ * but has neither a checkpoint nor a logged step (its run failed to start) may be claimed anew. ERR_USAGE when another
  * process works on it, or when it holds another run. */
 int output_dir_open(output_dir_t *o, const run_identity_t *id, err_t *err);
 int output_dir_finish(output_dir_t *o, const run_identity_t *id, err_t *err);

@@ -249,7 +249,8 @@ static plan_need_t cut_need(const plan_need_t *asked, size_t parts) {
 
 /* The largest micro-batches, of a power of 2 of parts, that fit; of a generation the most positions. */
 static void offer_cut(strbuf_t *b, const question_t *q, const plan_need_t *asked) {
-    if (!may_change(asked, "training", "per_device_train_batch_size") || !may_change(asked, "data", "max_length")) return;
+    if (!may_change(asked, "training", "per_device_train_batch_size") || !may_change(asked, "data", "max_length"))
+        return;
     size_t whole = asked->cache ? asked->cache : most(asked->train_tokens, asked->eval_tokens);
     for (size_t parts = 2; parts <= whole; parts *= 2) {
         plan_need_t n = cut_need(asked, parts);
@@ -335,7 +336,8 @@ static int does_not_fit(const question_t *q, err_t *err) {
                  mib(p->total_keep_all), need->train_tokens);
     else
         snprintf(needs, sizeof needs, "the model does not fit: it needs %.1f MiB", mib(p->total_keep_all) + 0.05);
-    if ((need->train_tokens && pages_optimizer(need)) || pages_weights(need))
+    size_t unpaged = need->train_tokens ? p->total_recompute_all : p->total_keep_all;
+    if ((pages_optimizer(need) || pages_weights(need)) && p->total != unpaged)
         snprintf(paged, sizeof paged, ", %.1f MiB with all the paging that the config allows", least);
     snprintf(larger, sizeof larger, "expected a limit of at least %.1f MiB%s", least,
              !need->train_tokens ? " or a smaller model"
