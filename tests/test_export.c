@@ -346,6 +346,43 @@ static void test_not_a_checkpoint(void **state) {
     free(out), free(absent), free(adapter);
 }
 
+/* Keys that do not define the run may be given anew; the limits of the training are no limits of an export. */
+static void test_overrides(void **state) {
+    (void)state;
+    err_t err = {0};
+    const char *work = test_tmpdir(), *model = test_tmpdir();
+    char *out = path_join(work, "out"), *moved = xasprintf("model.path=%s", model);
+    char *other = xasprintf("model.path=%s", plain.model);
+    COPY(tied.model, model, "config.json", "generation_config.json", "model.safetensors");
+    EXPECT_RUN(0, "merged onto the original weights", "export", tied.checkpoint, "--merged", out, moved,
+               "device.threads=2", "device.memory_limit=12MiB");
+    assert_ok(dir_remove(out, &err), err);
+    EXPECT_RUN(2, "not the model that", "export", tied.checkpoint, "--merged", out, other);
+    EXPECT_RUN(2, "not the model that", "export", tied.checkpoint, "--adapter", out, other);
+    EXPECT_RUN(2, "checking the merged model: the model does not fit: it needs ", "export", tied.checkpoint, "--merged",
+               out, "device.memory_limit=64KiB");
+    EXPECT_RUN(2, "command line: lora.r: the run was trained with what the checkpoint says", "export", tied.checkpoint,
+               "--merged", out, "lora.r=4");
+    EXPECT_RUN(2, "lora.rank: unknown key", "export", tied.checkpoint, "--merged", out, "lora.rank=4");
+    EXPECT_RUN(2, "device.backend: got \"auto\"; an export computes on the CPU", "export", tied.checkpoint, "--merged",
+               out, "device.backend=auto");
+    EXPECT_RUN(2, "unexpected argument \"device.threads\"", "export", tied.checkpoint, "--merged", out,
+               "device.threads");
+    assert_names(work, NULL, 0);
+    free(out), free(moved), free(other);
+
+    /* Trained under a limit, and with a spill directory, that are not there any more. */
+    const char *spill = test_tmpdir();
+    char *device = xasprintf(", memory_limit: 9MiB, spill: %s", spill);
+    trained_t limited = trained_on(tied.model, "f32", device);
+    assert_true(same_file(limited.checkpoint, tied.checkpoint, "adapter_model.safetensors"));
+    assert_ok(dir_remove(spill, &err), err);
+    out = path_join(work, "limited");
+    EXPECT_RUN(0, "merged onto", "export", limited.checkpoint, "--merged", out);
+    trained_free(&limited);
+    free(out), free(device);
+}
+
 /* A base that is quantized already has no original weights. */
 static void test_quantized_base(void **state) {
     (void)state;
@@ -426,6 +463,7 @@ int main(void) {
         cmocka_unit_test(test_existing),         cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_not_a_checkpoint), cmocka_unit_test(test_quantized_base),
         cmocka_unit_test(test_sharded_base),     cmocka_unit_test(test_place),
+        cmocka_unit_test(test_overrides),
     };
     return cmocka_run_group_tests(tests, train_both, free_both);
 }
