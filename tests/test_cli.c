@@ -259,6 +259,11 @@ static void damaged_adapters(void **state) {
     char *init = xasprintf("lora.init=%s", dir);
     RUN("eval", config, init);
     assert_int_equal(ran.status, 2);
+    /* The directory above an adapter is not one, but the message says what is. */
+    RUN("eval", config, "--adapter", golden);
+    assert_int_equal(ran.status, 2);
+    assert_non_null(strstr(ran.err, "llama-mha: no adapter (no adapter_config.json); expected "));
+    assert_non_null(strstr(ran.err, "llama-mha/adapter\n"));
     free(init);
     free(config);
     free(adapter);

@@ -96,8 +96,20 @@ static int check_init(const config_t *c, const lora_spec_t *want, err_t *err) {
     return 0;
 }
 
+/* The directory of a run is near enough to name what was meant. */
+static int find_adapter(const char *dir, err_t *err) {
+    char *here = path_join(dir, "adapter_config.json"), *below = path_join(dir, "adapter/adapter_config.json");
+    int rc = 0;
+    if (!path_exists(here) && path_exists(below))
+        rc = err_set(err, ERR_USAGE, "%s: no adapter (no adapter_config.json); expected %s/adapter", dir, dir);
+    free(here);
+    free(below);
+    return rc;
+}
+
 /* A checkpoint tells whether it is as it was written; an adapter from elsewhere has no checksums. */
 static int check_adapter_dir(const char *dir, err_t *err) {
+    if (find_adapter(dir, err)) return err->code;
     char *sums = path_join(dir, "checksums.json");
     int rc = path_exists(sums) ? checkpoint_verify(dir, err) : 0;
     free(sums);
