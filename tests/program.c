@@ -3,10 +3,12 @@
 #include <fcntl.h>
 #include <spawn.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/mem.h"
 #include "testing.h"
 
 extern char **environ;
@@ -19,11 +21,7 @@ static char *slurp(const char *path) {
     return text;
 }
 
-ran_t program_run(const char *const *args) {
-    return program_run_other(TEST_PROGRAM, args);
-}
-
-ran_t program_run_other(const char *program, const char *const *args) {
+static ran_t run(const char *program, const char *out_path, const char *const *args) {
     static const char *dir;
     if (!dir) dir = test_tmpdir();
     char *out = path_join(dir, "out"), *err = path_join(dir, "err"), *argv[32] = {(char *)(uintptr_t)program};
@@ -34,17 +32,39 @@ ran_t program_run_other(const char *program, const char *const *args) {
     posix_spawn_file_actions_t files;
     posix_spawn_file_actions_init(&files);
     posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, out, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, out_path ? out_path : out, O_WRONLY | O_CREAT | O_TRUNC,
+                                     0600);
     posix_spawn_file_actions_addopen(&files, STDERR_FILENO, err, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     pid_t pid;
     int status;
     assert_int_equal(posix_spawn(&pid, program, &files, NULL, argv, environ), 0);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     posix_spawn_file_actions_destroy(&files);
-    ran_t r = {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), slurp(out), slurp(err)};
+    ran_t r = {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
+               out_path ? xstrdup("") : slurp(out), slurp(err)};
     free(out);
     free(err);
     return r;
+}
+
+ran_t program_run(const char *const *args) {
+    return run(TEST_PROGRAM, NULL, args);
+}
+
+ran_t program_run_other(const char *program, const char *const *args) {
+    return run(program, NULL, args);
+}
+
+ran_t program_run_to(const char *out_path, const char *const *args) {
+    return run(TEST_PROGRAM, out_path, args);
+}
+
+void program_expect(int status, const char *text, const char *const *args) {
+    ran_t r = program_run(args);
+    if (r.status != status || !strstr(status ? r.err : r.out, text))
+        fail_msg("%s %s: status %d, expected %d and \"%s\"; got: %s%s", args[0], args[1], r.status, status, text, r.out,
+                 r.err);
+    ran_free(&r);
 }
 
 void ran_free(ran_t *r) {

@@ -192,6 +192,8 @@ static void test_refusals(void **state) {
         {{"smollm2-135m", "--what", "step,gem"}, "--what: got \"step,gem\"; expected some of copy, dequant, gemm"},
         {{"smollm2-135m", "--backend", "gpu"}, "device.backend: got \"gpu\"; expected"},
         {{"smollm2-135m", "--tokens", "100"}, "--tokens: 100 is no whole number of rows of 1024"},
+        {{"--tokens", "2048", "--batch", "2"}, "--tokens and --batch: both say how many rows there are; expected one"},
+        {{"--tokens=2048", "--batch=4"}, "--tokens and --batch: both say"},
         {{"smollm2-135m", "--layers", "31"}, "--layers: got 31; smollm2-135m has 30"},
         {{"smollm2-135m", "--rank", "0"}, "lora.r: got \"0\"; expected"},
         {{"smollm2-135m", "--batchs", "2"}, "unknown option --batchs; did you mean --batch?"},

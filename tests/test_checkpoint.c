@@ -296,18 +296,18 @@ static run_identity_t identity(uint64_t run, uint64_t data) {
 
 static void open_close(const char *dir, uint64_t run, uint64_t data, bool finished) {
     err_t err = {0};
-    output_dir_t o;
+    output_dir_t o = output_dir_at(dir);
     run_identity_t id = identity(run, data);
-    assert_ok(output_dir_open(&o, dir, &id, &err), err);
+    assert_ok(output_dir_open(&o, &id, &err), err);
     assert_int_equal(o.finished, finished);
     output_dir_close(&o);
 }
 
 static void assert_dir_refused(const char *dir, uint64_t run, uint64_t data, const char *text) {
     err_t err = {0};
-    output_dir_t o;
+    output_dir_t o = output_dir_at(dir);
     run_identity_t id = identity(run, data);
-    assert_error(output_dir_open(&o, dir, &id, &err), err, ERR_USAGE, text);
+    assert_error(output_dir_open(&o, &id, &err), err, ERR_USAGE, text);
     output_dir_close(&o);
 }
 
@@ -316,6 +316,10 @@ static void test_one_run(void **state) {
     err_t err = {0};
     const uint64_t run = 0xffffffffffffff01u, data = 0x8000000000000002u;
     char *dir = path_join(test_tmpdir(), "a/run");
+    output_dir_t o = output_dir_at(dir);
+    assert_ok(output_dir_lock(&o, &err), err);
+    assert_false(path_exists(dir));
+    output_dir_close(&o);
     /* Claimed, but nothing came of it: anyone may claim it. */
     open_close(dir, run + 1, data, false);
     open_close(dir, run, data, false);
@@ -324,13 +328,19 @@ static void test_one_run(void **state) {
     assert_dir_refused(dir, run + 1, data, "/a/run holds a run with another configuration: lora.alpha=32 (it was "
                        "lora.alpha=16)");
     assert_dir_refused(dir, run, data ^ (1ull << 63), "/a/run holds a run on other training data");
-    output_dir_t o;
     run_identity_t id = identity(run, data);
+    o = output_dir_at(dir);
+    assert_ok(output_dir_check(&o, &id, &err), err);
+    assert_true(o.begun && o.continued && !o.finished);
+    output_dir_close(&o);
     id.model_id++;
-    assert_error(output_dir_open(&o, dir, &id, &err), err, ERR_USAGE, "other model weights");
+    o = output_dir_at(dir);
+    assert_ok(output_dir_check_config(&o, &id, &err), err);
+    assert_error(output_dir_open(&o, &id, &err), err, ERR_USAGE, "other model weights");
     output_dir_close(&o);
     id.model_id--;
-    assert_ok(output_dir_open(&o, dir, &id, &err), err);
+    o = output_dir_at(dir);
+    assert_ok(output_dir_open(&o, &id, &err), err);
     assert_true(o.continued);
     assert_ok(output_dir_finish(&o, &id, &err), err);
     output_dir_close(&o);
@@ -363,14 +373,18 @@ static void test_one_process(void **state) {
     assert_true(child >= 0);
     if (child == 0) {
         err_t err = {0};
-        output_dir_t o;
+        output_dir_t o = output_dir_at(dir);
         run_identity_t id = identity(1, 2);
-        ready = output_dir_open(&o, dir, &id, &err) == 0 ? 'y' : 'n';
+        ready = output_dir_open(&o, &id, &err) == 0 ? 'y' : 'n';
         if (write(fd[1], &ready, 1) == 1) pause();
         _exit(0);
     }
     assert_int_equal(read(fd[0], &ready, 1), 1);
     assert_int_equal(ready, 'y');
+    err_t err = {0};
+    output_dir_t o = output_dir_at(dir);
+    assert_error(output_dir_lock(&o, &err), err, ERR_USAGE, "another process is working on it");
+    output_dir_close(&o);
     assert_dir_refused(dir, 1, 2, "another process is working on it");
     assert_int_equal(kill(child, SIGKILL), 0);
     assert_int_equal(waitpid(child, NULL, 0), child);

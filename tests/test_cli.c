@@ -1,61 +1,25 @@
 /* The program itself: dispatch, exit status, what goes to which stream. */
-#define _DEFAULT_SOURCE
 #include "tests/testing.h"
 
-#include <fcntl.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/mem.h"
 #include "model/backend.h"
 #include "model/safetensors.h"
+#include "tests/program.h"
 
-extern char **environ;
-
-static struct {
-    int status;
-    char *out, *err;
-} ran;
-
-static char *slurp(const char *path) {
-    char *text;
-    size_t len;
-    err_t err = {0};
-    assert_ok(file_read(path, &text, &len, &err), err);
-    return text;
-}
+static ran_t ran;
 
 /* Runs the program with the arguments up to NULL; the result is in `ran` until the next call. */
-static void run_to(const char *out_path, char *const *args) {
-    static char *out, *err;
-    if (!out) out = path_join(test_tmpdir(), "out");
-    if (!err) err = path_join(test_tmpdir(), "err");
-    char *argv[16] = {TEST_PROGRAM};
-    for (size_t i = 0; args[i]; i++) argv[i + 1] = args[i];
-    posix_spawn_file_actions_t files;
-    posix_spawn_file_actions_init(&files);
-    posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, out_path ? out_path : out, O_WRONLY | O_CREAT | O_TRUNC,
-                                     0600);
-    posix_spawn_file_actions_addopen(&files, STDERR_FILENO, err, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    pid_t pid;
-    int status;
-    assert_int_equal(posix_spawn(&pid, TEST_PROGRAM, &files, NULL, argv, environ), 0);
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    posix_spawn_file_actions_destroy(&files);
-    free(ran.out);
-    free(ran.err);
-    ran.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    ran.out = out_path ? xstrdup("") : slurp(out);
-    ran.err = slurp(err);
+static void run(const char *const *args) {
+    ran_free(&ran);
+    ran = program_run(args);
 }
 
-#define RUN(...) run_to(NULL, (char *[]){__VA_ARGS__, NULL})
+#define RUN(...) run((const char *const[]){__VA_ARGS__, NULL})
 
 /* One line on standard error, with the text; nothing on standard output. */
 static void assert_refused(const char *text) {
@@ -101,7 +65,7 @@ static void help_and_version(void **state) {
 
 static void unknown_commands(void **state) {
     (void)state;
-    run_to(NULL, (char *[]){NULL});
+    run((const char *const[]){NULL});
     assert_refused("command line: nothing to do; expected a config file or a command");
     RUN("quantise");
     assert_refused("command line: unknown command \"quantise\"; did you mean quantize?");
@@ -181,8 +145,9 @@ static void config_errors_have_a_place(void **state) {
 /* What is quantized already keeps its quantization: asking for another is refused, or warned of. */
 static void quantized_already(void **state) {
     (void)state;
-    char *dq = (char *)test_path("golden/tiny/llama-mha/bnb4"), *out = path_join(test_tmpdir(), "out");
-    char *fp4 = (char *)test_path("golden/tiny/llama-gqa-tied-odd/bnb4-fp4");
+    const char *dq = test_path("golden/tiny/llama-mha/bnb4");
+    char *out = path_join(test_tmpdir(), "out");
+    const char *fp4 = test_path("golden/tiny/llama-gqa-tied-odd/bnb4-fp4");
     RUN("quantize", dq, out, "--quant-type", "fp4");
     assert_refused("bnb4: quantized already, as nf4+dq, and stays so; expected no other --quant-type");
     RUN("quantize", dq, out, "--no-double-quant");
@@ -284,16 +249,21 @@ static void damaged_adapters(void **state) {
     char *sums = path_join(dir, "checksums.json");
     copy_filled(adapter, dir, "adapter_config.json", NULL, 0);
     copy_filled(adapter, dir, "adapter_model.safetensors", NULL, 0);
-    RUN("eval", config, "--adapter", (char *)dir);
+    RUN("eval", config, "--adapter", dir);
     assert_int_equal(ran.status, 0);
     static const char other[] = "{\"adapter_config.json\": \"0123456789abcdef\"}";
     assert_ok(file_write(sums, other, strlen(other), &err), err);
-    RUN("eval", config, "--adapter", (char *)dir);
+    RUN("eval", config, "--adapter", dir);
     assert_int_equal(ran.status, 2);
     assert_non_null(strstr(ran.err, "adapter_config.json"));
     char *init = xasprintf("lora.init=%s", dir);
     RUN("eval", config, init);
     assert_int_equal(ran.status, 2);
+    /* The directory above an adapter is not one, but the message says what is. */
+    RUN("eval", config, "--adapter", golden);
+    assert_int_equal(ran.status, 2);
+    assert_non_null(strstr(ran.err, "llama-mha: no adapter (no adapter_config.json); expected "));
+    assert_non_null(strstr(ran.err, "llama-mha/adapter\n"));
     free(init);
     free(config);
     free(adapter);
@@ -302,19 +272,19 @@ static void damaged_adapters(void **state) {
 
 static void inspecting(void **state) {
     (void)state;
-    RUN("inspect", (char *)test_path("golden/tiny/llama-gqa-tied-odd"));
+    RUN("inspect", test_path("golden/tiny/llama-gqa-tied-odd"));
     assert_answered("sizes       2 layers, hidden 96, FFN 200, heads 6/2 of 16, vocabulary 320");
     assert_answered("parameters  195552: linear 164352, embedding 30720, head 0, norm 480\n");
     assert_answered("  linear     BF16        14 tensors         164352 values");
-    RUN("inspect", (char *)test_path("golden/tiny/llama-mha/bnb4"));
+    RUN("inspect", test_path("golden/tiny/llama-mha/bnb4"));
     assert_answered("  linear     nf4+dq      14 tensors         327680 values");
-    RUN("inspect", (char *)test_path("golden/tiny/llama-mha/adapter"));
+    RUN("inspect", test_path("golden/tiny/llama-mha/adapter"));
     assert_answered("lora        r 4, alpha 8, dropout 0, F32\n"
                     "targets     q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj\n"
                     "tensors     28, 17408 values\n");
-    RUN("inspect", (char *)test_path("testing.c"));
+    RUN("inspect", test_path("testing.c"));
     assert_refused("testing.c: a file of an unknown kind; expected .gguf, .jsonl, .json or .txt");
-    RUN("inspect", (char *)test_path("golden"));
+    RUN("inspect", test_path("golden"));
     assert_refused("golden: no model, adapter or checkpoint");
 }
 
@@ -345,15 +315,15 @@ static void inspecting_data(void **state) {
 /* An answer that is lost is a failure, not a success. */
 static void full_disk(void **state) {
     (void)state;
-    run_to("/dev/full", (char *[]){"--help", NULL});
+    ran_free(&ran);
+    ran = program_run_to("/dev/full", (const char *const[]){"--help", NULL});
     assert_int_equal(ran.status, 1);
     assert_string_equal(ran.err, "standard output: cannot write\n");
 }
 
 static int teardown(void **state) {
     (void)state;
-    free(ran.out);
-    free(ran.err);
+    ran_free(&ran);
     return 0;
 }
 

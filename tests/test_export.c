@@ -11,77 +11,15 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "base/rng.h"
-#include "model/adapter.h"
-#include "model/source.h"
 #include "program.h"
-#include "trainer/merge.h"
-
-#define STEPS "4"
-
-/* A finished run: its directory, and the checkpoint of its last step. */
-typedef struct {
-    const char *model;
-    char *dir, *checkpoint;
-} trained_t;
+#include "trained.h"
 
 static trained_t tied, plain; /* fp32 adapters on the tied model, BF16 ones on the other */
 
-/* ---- running -------------------------------------------------------------------------------------------- */
-
-/* Runs the program; fails unless it ends with `status`, with `text` in what it wrote. */
-static void run(int status, const char *text, const char *const *args) {
-    ran_t r = program_run(args);
-    if (r.status != status || !strstr(status ? r.err : r.out, text))
-        fail_msg("%s %s: status %d, expected %d and \"%s\"; got: %s%s", args[0], args[1], r.status, status, text, r.out,
-                 r.err);
-    ran_free(&r);
-}
-
-#define RUN(status, text, ...) run(status, text, (const char *const[]){__VA_ARGS__, NULL})
-
-/* Rows in which each token follows from the one before. */
-static void write_rows(const char *path) {
-    err_t err = {0};
-    strbuf_t s = {0};
-    for (uint64_t row = 0; row < 24; row++) {
-        size_t n = 12 + rng_fold(1, row) % 20, id = rng_fold(2, row) % 317;
-        strbuf_adds(&s, "{\"input_ids\": [");
-        for (size_t t = 0; t < n; t++, id = (id * 3 + 7) % 317) strbuf_addf(&s, "%s%zu", t ? ", " : "", id + 3);
-        strbuf_adds(&s, "]}\n");
-    }
-    assert_ok(file_write(path, s.p, s.len, &err), err);
-    free(s.p);
-}
-
-/* With so small a learning rate that most of the changes are below half a BF16 step of the weight. */
-static trained_t train(const char *model, const char *dtype) {
-    err_t err = {0};
-    const char *work = test_tmpdir();
-    char *config = path_join(work, "c.yaml"), *data = path_join(work, "train.jsonl");
-    trained_t t = {model, path_join(work, "run"), path_join(work, "run/checkpoint-" STEPS)};
-    write_rows(data);
-    char *yaml = xasprintf("model: {path: %s}\nlora: {r: 4, lora_alpha: 8, lora_dropout: 0.1, dtype: %s}\n"
-                           "data: {train: train.jsonl, format: tokens, max_length: 64}\n"
-                           "training: {output_dir: run, max_steps: " STEPS ", learning_rate: 2e-5}\n"
-                           "device: {backend: cpu, threads: 1}\n", model, dtype);
-    assert_ok(file_write(config, yaml, strlen(yaml), &err), err);
-    RUN(0, "done: the adapter is in", config);
-    free(yaml);
-    free(config);
-    free(data);
-    return t;
-}
-
-static void trained_free(trained_t *t) {
-    free(t->dir);
-    free(t->checkpoint);
-}
-
 static int train_both(void **state) {
     (void)state;
-    tied = train(test_path("golden/tiny/llama-gqa-tied-odd"), "f32");
-    plain = train(test_path("golden/tiny/llama-mha"), "bf16");
+    tied = trained_on(test_path("golden/tiny/llama-gqa-tied-odd"), "f32", NULL);
+    plain = trained_on(test_path("golden/tiny/llama-mha"), "bf16", NULL);
     return 0;
 }
 
@@ -121,31 +59,14 @@ static bool same_file(const char *a_dir, const char *b_dir, const char *name) {
     return same;
 }
 
-static model_source_t *open_source(const char *path) {
-    err_t err = {0};
-    model_source_t *src = NULL;
-    assert_ok(model_source_open(path, &src, &err), err);
-    return src;
-}
-
 /* ---- adapter -------------------------------------------------------------------------------------------- */
-
-static float *read_adapter(const char *dir, const model_config_t *c, lora_t *lora) {
-    err_t err = {0};
-    lora_spec_t spec;
-    assert_ok(adapter_read_spec(dir, &spec, &err), err);
-    lora_init(lora, c, &spec);
-    float *values = xmalloc(lora->count * sizeof *values);
-    assert_ok(adapter_read(dir, lora, values, &err), err);
-    return values;
-}
 
 /* The exported values are the masters of the checkpoint, which are fp32 whatever the adapter's type. */
 static void check_adapter(const trained_t *t, bool f32) {
     err_t err = {0};
     const char *work = test_tmpdir();
     char *out = path_join(work, "adapter"), *optimizer = path_join(t->checkpoint, "optimizer.safetensors");
-    RUN(0, "read back and equal", "export", t->checkpoint, "--adapter", out);
+    EXPECT_RUN(0, "read back and equal", "export", t->checkpoint, "--adapter", out);
     NAMES(work, "adapter");
     NAMES(out, "adapter_config.json", "adapter_model.safetensors");
     model_source_t *src = open_source(t->model);
@@ -184,16 +105,6 @@ static void test_adapter(void **state) {
 }
 
 /* ---- merged model --------------------------------------------------------------------------------------- */
-
-static bf16_t *read_bf16(const model_source_t *src, const char *name, size_t *n) {
-    err_t err = {0};
-    const source_tensor_t *t = model_source_find(src, name);
-    assert_non_null(t);
-    *n = t->rows * t->cols;
-    bf16_t *v = xmalloc(*n * sizeof *v);
-    assert_ok(source_read_bf16(src, t, 0, *n, v, &err), err);
-    return v;
-}
 
 /* What the quantized model has in place of W, by the reference codec. */
 static void quantize_and_back(const bf16_t *w, size_t n, float *out) {
@@ -311,8 +222,8 @@ static void check_merged(const trained_t *t, const char *which) {
     const char *work = test_tmpdir();
     char *out = path_join(work, "merged");
     bool dequantized = !strcmp(which, "dequantized");
-    RUN(0, dequantized ? "merged onto the dequantized weights" : "merged onto the original weights", "export",
-        t->checkpoint, "--merged", out, "--base", which);
+    EXPECT_RUN(0, dequantized ? "merged onto the dequantized weights" : "merged onto the original weights", "export",
+               t->checkpoint, "--merged", out, "--base", which);
     NAMES(work, "merged");
     NAMES(out, "config.json", "generation_config.json", "model.safetensors");
     merge_stats_t s = check_weights(t, out, dequantized);
@@ -334,140 +245,6 @@ static void test_merged(void **state) {
     check_merged(&plain, "dequantized");
 }
 
-/* ---- the check of a merge ------------------------------------------------------------------------------- */
-
-/* What a merge that rounds to nearest would have written, in place of the adapted weights of layer 0: it loses small
- * changes, though each value is a neighbour of the one that it should be. */
-static void round_to_nearest(const char *dir, const merge_t *m) {
-    err_t err = {0};
-    char *path = path_join(dir, "model.safetensors"), *data, name[96];
-    size_t size, r = m->lora->spec.r, n;
-    safetensors_t *st = NULL;
-    assert_ok(file_read(path, &data, &size, &err) || safetensors_open(path, &st, &err), err);
-    for (linear_kind_t k = 0; k < LIN_COUNT; k++) {
-        const float *A = NULL, *B = NULL;
-        size_t cols = 0;
-        for (size_t i = 0; i < m->lora->n_tensors; i++) {
-            const lora_tensor_t *x = &m->lora->tensors[i];
-            if (x->layer != 0 || x->kind != k) continue;
-            *(x->is_b ? &B : &A) = m->master + x->offset;
-            if (!x->is_b) cols = x->cols;
-        }
-        snprintf(name, sizeof name, "model.layers.0.%s.weight", linear_info[k].path);
-        bf16_t *w = read_bf16(m->src, name, &n);
-        for (size_t e = 0; e < n; e++) {
-            double d = 0;
-            for (size_t i = 0; i < r; i++) d += (double)m->lora->scale * B[e / cols * r + i] * A[i * cols + e % cols];
-            w[e] = bf16_from_f32((float)(bf16_to_f32(w[e]) + d));
-        }
-        memcpy(data + (safetensors_find(st, name)->data - st->map.data), w, n * sizeof *w);
-        free(w);
-    }
-    safetensors_close(st);
-    assert_ok(file_write(path, data, size, &err), err);
-    free(data);
-    free(path);
-}
-
-/* Merges with the adapters in `written`, checks against `master`; both of them on the original weights. */
-static int merge_and_check(const trained_t *t, lora_t *lora, const float *written, const float *master, bool nearest,
-                           merge_report_t *report, err_t *err) {
-    char *dir = path_join(test_tmpdir(), "merged");
-    model_source_t *src = open_source(t->model);
-    merge_t m = {src, lora, written, NULL, NULL};
-    assert_ok(dir_make(dir, err), *err);
-    assert_ok(backend_open_cpu(DT_F32, 2, false, &m.cpu, err), *err);
-    assert_ok(merge_write(dir, &m, err), *err);
-    m.master = master;
-    if (nearest) round_to_nearest(dir, &m);
-    int rc = merge_check(dir, &m, report, err);
-    m.cpu->close(m.cpu);
-    model_source_close(src);
-    free(dir);
-    return rc;
-}
-
-#define ALL_LAYERS SIZE_MAX
-
-/* A copy of the masters, with B of (layer, kind) times `factor`; kind LIN_COUNT: of each. */
-static float *with_b(const lora_t *lora, const float *master, size_t layer, linear_kind_t kind, float factor) {
-    float *copy = xmalloc(lora->count * sizeof *copy);
-    memcpy(copy, master, lora->count * sizeof *copy);
-    for (size_t i = 0; i < lora->n_tensors; i++) {
-        const lora_tensor_t *x = &lora->tensors[i];
-        if (!x->is_b || (layer != ALL_LAYERS && x->layer != layer) || (kind != LIN_COUNT && x->kind != kind)) continue;
-        for (size_t k = 0; k < x->rows * x->cols; k++) copy[x->offset + k] *= factor;
-    }
-    return copy;
-}
-
-static void assert_found(const trained_t *t, lora_t *lora, const float *master, size_t layer, linear_kind_t kind,
-                         float factor, const char *text) {
-    err_t err = {0};
-    merge_report_t report;
-    float *wrong = with_b(lora, master, layer, kind, factor);
-    assert_error(merge_and_check(t, lora, wrong, master, false, &report, &err), err, ERR_FAILED, text);
-    free(wrong);
-}
-
-/* A merge is refused that lost the adapter of a layer or of one weight, or has it with a wrong sign or scale. */
-static void test_lost_adapter(void **state) {
-    (void)state;
-    err_t err = {0};
-    merge_report_t report;
-    model_source_t *src = open_source(tied.model);
-    lora_t lora;
-    float *trained = read_adapter(tied.checkpoint, model_source_config(src), &lora);
-    float *master = with_b(&lora, trained, ALL_LAYERS, LIN_COUNT, 8);
-    free(trained);
-    assert_ok(merge_and_check(&tied, &lora, master, master, false, &report, &err), err);
-    assert_int_equal(report.changed, lora.layers * LIN_COUNT);
-    assert_int_equal(report.judged, report.changed);
-    print_message("all %.4f +- %.4f, worst %s %.4f +- %.4f\n", report.ratio, report.tolerance, report.worst_name,
-                  report.worst, report.worst_tolerance);
-    assert_true(fabs(report.ratio - 1) < 0.02 && fabs(report.worst - 1) < 0.2);
-    assert_found(&tied, &lora, master, 1, LIN_COUNT, 0, "model.layers.1.");
-    for (linear_kind_t k = 0; k < LIN_COUNT; k++) {
-        char name[96];
-        snprintf(name, sizeof name, "model.layers.0.%s.weight", linear_info[k].path);
-        assert_found(&tied, &lora, master, 0, k, 0, name);
-        assert_found(&tied, &lora, master, 0, k, -1, name);
-        assert_found(&tied, &lora, master, 0, k, 2, name);
-    }
-    lora_free(&lora);
-    free(master);
-    model_source_close(src);
-}
-
-/* Small changes, of which some weights' are lost in their rounding: it must be without bias. */
-static void test_small_adapter(void **state) {
-    (void)state;
-    err_t err = {0};
-    merge_report_t report;
-    model_source_t *src = open_source(tied.model);
-    lora_t lora;
-    float *trained = read_adapter(tied.checkpoint, model_source_config(src), &lora);
-    float *master = with_b(&lora, trained, ALL_LAYERS, LIN_COUNT, 0.25f);
-    free(trained);
-    assert_ok(merge_and_check(&tied, &lora, master, master, false, &report, &err), err);
-    print_message("%zu of %zu judged alone, all %.4f +- %.4f\n", report.judged, report.changed, report.ratio,
-                  report.tolerance);
-    assert_true(report.judged < report.changed && report.tolerance < 0.5);
-    assert_error(merge_and_check(&tied, &lora, master, master, true, &report, &err), err, ERR_FAILED,
-                 "of the adapter's change arrived");
-    /* Nothing to merge is nothing to miss; but a change where none belongs is found. */
-    float *none = xcalloc(lora.count, sizeof *none);
-    err = (err_t){0};
-    assert_ok(merge_and_check(&tied, &lora, none, none, false, &report, &err), err);
-    assert_int_equal(report.changed, 0);
-    assert_error(merge_and_check(&tied, &lora, master, none, false, &report, &err), err, ERR_FAILED,
-                 "a BF16 neighbour of");
-    free(none);
-    lora_free(&lora);
-    free(master);
-    model_source_close(src);
-}
-
 /* ---- what is refused ------------------------------------------------------------------------------------ */
 
 static void test_existing(void **state) {
@@ -478,13 +255,13 @@ static void test_existing(void **state) {
     assert_ok(dir_make(out, &err), err);
     assert_ok(file_write(file, "x", 1, &err), err);
     for (size_t i = 0; i < 2; i++) {
-        RUN(2, "/mine: exists already", "export", tied.checkpoint, options[i], out);
+        EXPECT_RUN(2, "/mine: exists already", "export", tied.checkpoint, options[i], out);
         NAMES(out, "notes.txt");
         NAMES(work, "mine");
     }
-    for (size_t i = 0; i < 2; i++) RUN(2, "is empty", "export", tied.checkpoint, options[i], "");
+    for (size_t i = 0; i < 2; i++) EXPECT_RUN(2, "is empty", "export", tied.checkpoint, options[i], "");
     char *both = path_join(work, "both");
-    RUN(2, "expected two directories", "export", tied.checkpoint, "--adapter", both, "--merged", both);
+    EXPECT_RUN(2, "expected two directories", "export", tied.checkpoint, "--adapter", both, "--merged", both);
     NAMES(work, "mine");
     free(both);
     free(out);
@@ -503,8 +280,8 @@ static void test_place(void **state) {
     assert_ok(dir_make(beside, &err), err);
     assert_ok(file_write(file, "x", 1, &err), err);
     mode_t before = umask(027);
-    RUN(0, "read back and equal", "export", tied.checkpoint, "--adapter", out);
-    RUN(0, "read back and equal", "export", tied.checkpoint, "--adapter", fresh);
+    EXPECT_RUN(0, "read back and equal", "export", tied.checkpoint, "--adapter", out);
+    EXPECT_RUN(0, "read back and equal", "export", tied.checkpoint, "--adapter", fresh);
     umask(before);
     NAMES(parent, "out", "out.qlora-tmp");
     NAMES(beside, "notes.txt");
@@ -514,18 +291,19 @@ static void test_place(void **state) {
     free(beside), free(file), free(out), free(parent), free(fresh);
 }
 
-static void copy_checkpoint(const char *from, const char *to) {
-    static const char *const files[] = {"adapter_config.json", "adapter_model.safetensors", "optimizer.safetensors",
-                                        "trainer_state.json",  "config.yaml",               "checksums.json"};
+static void copy_files(const char *from, const char *to, const char *const *names, size_t n) {
     err_t err = {0};
     assert_ok(dir_make(to, &err), err);
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        char *a = path_join(from, files[i]), *b = path_join(to, files[i]);
+    for (size_t i = 0; i < n; i++) {
+        char *a = path_join(from, names[i]), *b = path_join(to, names[i]);
         assert_ok(file_copy(a, b, &err), err);
         free(a);
         free(b);
     }
 }
+
+#define COPY(from, to, ...)                                          \
+    copy_files(from, to, (const char *const[]){__VA_ARGS__}, sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *))
 
 static void test_damaged(void **state) {
     (void)state;
@@ -536,12 +314,13 @@ static void test_damaged(void **state) {
         char *copy = path_join(work, "checkpoint-4"), *file = path_join(copy, damaged[i]), *data;
         char *out = path_join(work, "out"), *text = xasprintf("%s: the checksum does not hold", damaged[i]);
         size_t n;
-        copy_checkpoint(tied.checkpoint, copy);
+        COPY(tied.checkpoint, copy, "adapter_config.json", "adapter_model.safetensors", "optimizer.safetensors",
+             "trainer_state.json", "config.yaml", "checksums.json");
         assert_ok(file_read(file, &data, &n, &err), err);
         data[n / 2] ^= 1;
         assert_ok(file_write(file, data, n, &err), err);
-        RUN(2, text, "export", copy, "--adapter", out);
-        RUN(2, text, "export", copy, "--merged", out);
+        EXPECT_RUN(2, text, "export", copy, "--adapter", out);
+        EXPECT_RUN(2, text, "export", copy, "--merged", out);
         NAMES(work, "checkpoint-4");
         free(copy), free(file), free(data), free(out), free(text);
     }
@@ -553,18 +332,55 @@ static void test_not_a_checkpoint(void **state) {
     char *out = path_join(work, "out"), *absent = path_join(work, "absent"), *adapter = path_join(tied.dir, "adapter");
     const char *const wrong[] = {work, absent, tied.dir, adapter, tied.model};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
-        RUN(2, "not a checkpoint (no config.yaml)", "export", wrong[i], "--merged", out);
+        EXPECT_RUN(2, "not a checkpoint (no config.yaml)", "export", wrong[i], "--merged", out);
     /* Near a run the message names what was meant. */
     char *hint = xasprintf("expected %s", tied.checkpoint), *gone = path_join(tied.dir, "checkpoint-9/");
     const char *const near[] = {tied.dir, adapter, gone};
-    for (size_t i = 0; i < sizeof near / sizeof *near; i++) RUN(2, hint, "export", near[i], "--merged", out);
-    RUN(2, "expected a directory output_dir/checkpoint-N", "export", absent, "--merged", out);
+    for (size_t i = 0; i < sizeof near / sizeof *near; i++) EXPECT_RUN(2, hint, "export", near[i], "--merged", out);
+    EXPECT_RUN(2, "expected a directory output_dir/checkpoint-N", "export", absent, "--merged", out);
     free(hint), free(gone);
-    RUN(2, "expected CHECKPOINT_DIR", "export", tied.checkpoint);
-    RUN(2, "--base: nearest; expected original or dequantized", "export", tied.checkpoint, "--merged", out, "--base",
-        "nearest");
+    EXPECT_RUN(2, "expected CHECKPOINT_DIR", "export", tied.checkpoint);
+    EXPECT_RUN(2, "--base: nearest; expected original or dequantized", "export", tied.checkpoint, "--merged", out,
+               "--base", "nearest");
     assert_false(path_exists(out));
     free(out), free(absent), free(adapter);
+}
+
+/* Keys that do not define the run may be given anew; the limits of the training are no limits of an export. */
+static void test_overrides(void **state) {
+    (void)state;
+    err_t err = {0};
+    const char *work = test_tmpdir(), *model = test_tmpdir();
+    char *out = path_join(work, "out"), *moved = xasprintf("model.path=%s", model);
+    char *other = xasprintf("model.path=%s", plain.model);
+    COPY(tied.model, model, "config.json", "generation_config.json", "model.safetensors");
+    EXPECT_RUN(0, "merged onto the original weights", "export", tied.checkpoint, "--merged", out, moved,
+               "device.threads=2", "device.memory_limit=12MiB");
+    assert_ok(dir_remove(out, &err), err);
+    EXPECT_RUN(2, "not the model that", "export", tied.checkpoint, "--merged", out, other);
+    EXPECT_RUN(2, "not the model that", "export", tied.checkpoint, "--adapter", out, other);
+    EXPECT_RUN(2, "checking the merged model: the model does not fit: it needs ", "export", tied.checkpoint, "--merged",
+               out, "device.memory_limit=64KiB");
+    EXPECT_RUN(2, "command line: lora.r: the run was trained with what the checkpoint says", "export", tied.checkpoint,
+               "--merged", out, "lora.r=4");
+    EXPECT_RUN(2, "lora.rank: unknown key", "export", tied.checkpoint, "--merged", out, "lora.rank=4");
+    EXPECT_RUN(2, "device.backend: got \"auto\"; an export computes on the CPU", "export", tied.checkpoint, "--merged",
+               out, "device.backend=auto");
+    EXPECT_RUN(2, "unexpected argument \"device.threads\"", "export", tied.checkpoint, "--merged", out,
+               "device.threads");
+    assert_names(work, NULL, 0);
+    free(out), free(moved), free(other);
+
+    /* Trained under a limit, and with a spill directory, that are not there any more. */
+    const char *spill = test_tmpdir();
+    char *device = xasprintf(", memory_limit: 9MiB, spill: %s", spill);
+    trained_t limited = trained_on(tied.model, "f32", device);
+    assert_true(same_file(limited.checkpoint, tied.checkpoint, "adapter_model.safetensors"));
+    assert_ok(dir_remove(spill, &err), err);
+    out = path_join(work, "limited");
+    EXPECT_RUN(0, "merged onto", "export", limited.checkpoint, "--merged", out);
+    trained_free(&limited);
+    free(out), free(device);
 }
 
 /* A base that is quantized already has no original weights. */
@@ -572,13 +388,14 @@ static void test_quantized_base(void **state) {
     (void)state;
     const char *work = test_tmpdir();
     char *out = path_join(work, "merged");
-    trained_t t = train(test_path("golden/tiny/llama-mha/bnb4"), "bf16");
-    RUN(2, "expected --base dequantized", "export", t.checkpoint, "--merged", out);
+    trained_t t = trained_on(test_path("golden/tiny/llama-mha/bnb4"), "bf16", NULL);
+    EXPECT_RUN(2, "expected --base dequantized", "export", t.checkpoint, "--merged", out);
     assert_names(work, NULL, 0);
-    RUN(0, "merged onto the dequantized weights", "export", t.checkpoint, "--merged", out, "--base", "dequantized");
+    EXPECT_RUN(0, "merged onto the dequantized weights", "export", t.checkpoint, "--merged", out, "--base",
+               "dequantized");
     /* The same weights, quantized beforehand or while loading: the same merged bits. */
     char *other = path_join(work, "other");
-    RUN(0, "merged onto", "export", plain.checkpoint, "--merged", other, "--base", "dequantized");
+    EXPECT_RUN(0, "merged onto", "export", plain.checkpoint, "--merged", other, "--base", "dequantized");
     assert_true(same_file(t.checkpoint, plain.checkpoint, "adapter_model.safetensors"));
     assert_true(same_file(out, other, "model.safetensors"));
     trained_free(&t);
@@ -619,13 +436,7 @@ static void write_shards(const char *dir, const char *model) {
     json_decref(index);
     free(path);
     safetensors_close(st);
-    static const char *const others[] = {"config.json", "generation_config.json"};
-    for (size_t i = 0; i < 2; i++) {
-        char *from = path_join(model, others[i]), *to = path_join(dir, others[i]);
-        assert_ok(file_copy(from, to, &err), err);
-        free(from);
-        free(to);
-    }
+    COPY(model, dir, "config.json", "generation_config.json");
 }
 
 static void test_sharded_base(void **state) {
@@ -633,11 +444,11 @@ static void test_sharded_base(void **state) {
     const char *dir = test_tmpdir(), *work = test_tmpdir();
     char *a = path_join(work, "a"), *b = path_join(work, "b");
     write_shards(dir, tied.model);
-    trained_t t = train(dir, "f32");
+    trained_t t = trained_on(dir, "f32", NULL);
     assert_true(same_file(t.checkpoint, tied.checkpoint, "adapter_model.safetensors"));
     assert_true(same_file(t.checkpoint, tied.checkpoint, "optimizer.safetensors"));
-    RUN(0, "merged onto", "export", t.checkpoint, "--merged", a);
-    RUN(0, "merged onto", "export", tied.checkpoint, "--merged", b);
+    EXPECT_RUN(0, "merged onto", "export", t.checkpoint, "--merged", a);
+    EXPECT_RUN(0, "merged onto", "export", tied.checkpoint, "--merged", b);
     NAMES(a, "config.json", "generation_config.json", "model.safetensors");
     assert_true(same_file(a, b, "model.safetensors"));
     assert_true(same_file(a, b, "config.json"));
@@ -652,7 +463,7 @@ int main(void) {
         cmocka_unit_test(test_existing),         cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_not_a_checkpoint), cmocka_unit_test(test_quantized_base),
         cmocka_unit_test(test_sharded_base),     cmocka_unit_test(test_place),
-        cmocka_unit_test(test_lost_adapter),     cmocka_unit_test(test_small_adapter),
+        cmocka_unit_test(test_overrides),
     };
     return cmocka_run_group_tests(tests, train_both, free_both);
 }

@@ -226,6 +226,83 @@ static void test_checkpointing(void **state) {
     run_close(&run);
 }
 
+/* ---- what would make it fit ------------------------------------------------------------------------------ */
+
+static int plan_in(run_t *run, size_t limit, err_t *err) {
+    return plan_make(&run->plan, &run->model, &run->lora, &run->need, limit, err);
+}
+
+static void assert_advice(run_t *run, size_t limit, const char *text, const char *not_text) {
+    err_t err = {0};
+    assert_error(plan_in(run, limit, &err), err, ERR_USAGE, text);
+    if (not_text && strstr(err.msg, not_text)) fail_msg("%s", err.msg);
+}
+
+/* The plan names a limit; with it the plan stands, and with less it does not. */
+static void assert_limit_named(run_t *run) {
+    static const char before[] = "expected a limit of at least ";
+    err_t err = {0};
+    assert_int_equal(plan_in(run, 4096, &err), ERR_USAGE);
+    const char *at = strstr(err.msg, before);
+    if (!at) fail_msg("%s", err.msg);
+    double mib = strtod(at + strlen(before), NULL);
+    err = (err_t){0};
+    assert_ok(plan_in(run, (size_t)(mib * (1 << 20)), &err), err);
+    assert_int_equal(plan_in(run, (size_t)((mib - 0.1) * (1 << 20)), &err), ERR_USAGE);
+}
+
+static size_t unpaged_total(run_t *run) {
+    err_t err = {0};
+    assert_ok(plan_in(run, SIZE_MAX, &err), err);
+    return run->plan.total;
+}
+
+/* Each kind of run is told what helps it: keys that it reads, and of one that has begun only those that may change. */
+static void test_advice(void **state) {
+    (void)state;
+    static const combination_t k = {256, 64, 0, 0, 0, 0, COMPUTE_F32, QUANT_NONE, true, true};
+    err_t err = {0};
+    run_t run;
+    run_start(&run, &k);
+    run.config.device.memory_limit = SIZE_MAX;
+    assert_ok(run_plan(&run, &err), err);
+
+    run.need = (plan_need_t){.eval_tokens = 64, .eval_seg = 32};
+    size_t all = unpaged_total(&run);
+    assert_advice(&run, all - 1, "the model does not fit: it needs ", "training.optim");
+    assert_advice(&run, all - 1, "it would fit with device.page_weights auto, or batches of at most 32 tokens",
+                  "paging");
+    run.need.page_weights = run.need.no_room = true;
+    assert_advice(&run, all - 1, "it would fit with device.spill to a directory, or batches of at most 32 tokens",
+                  "paging");
+    run.need.page_weights = false;
+    run.need.eval_tokens = run.need.eval_seg = 1;
+    assert_advice(&run, unpaged_total(&run) - 1,
+                  "it would fit with device.page_weights auto and device.spill to a directory", "limit of");
+    run.need = (plan_need_t){.eval_tokens = 64, .eval_seg = 32, .page_weights = true};
+    assert_limit_named(&run);
+    assert_advice(&run, 4096, "MiB with all the paging that the config allows, and", "training.");
+
+    run.need = (plan_need_t){.eval_tokens = 64, .eval_seg = 4000, .cache = 4000, .page_weights = true};
+    assert_advice(&run, all, "it would fit with at most ", "batch");
+    assert_advice(&run, all, " positions (a shorter prompt or a lower --max-new-tokens)", "optim");
+
+    run.need = (plan_need_t){.train_tokens = 256, .train_seg = 64, .micro_batches = 1, .checkpointing = TRI_FALSE};
+    all = unpaged_total(&run);
+    assert_advice(&run, all - 1, "it would fit with training.gradient_checkpointing auto, or a paged training.optim, "
+                  "or an 8-bit training.optim, or device.page_weights auto, or micro-batches of at most 128 tokens "
+                  "(lower training.per_device_train_batch_size or data.max_length)", NULL);
+    run.need.resumes = true;
+    assert_advice(&run, all - 1, "it would fit with training.gradient_checkpointing auto, or device.page_weights auto",
+                  "training.optim");
+    assert_advice(&run, all - 1, "device.page_weights auto", "micro-batches of at most");
+    run.need.checkpointing = TRI_AUTO;
+    run.need.page_weights = true;
+    assert_limit_named(&run);
+    assert_advice(&run, 4096, "MiB: the other keys that would help define this run", "lora.r");
+    run_close(&run);
+}
+
 /* ---- steps ---------------------------------------------------------------------------------------------- */
 
 enum { ROWS = 10 };
@@ -364,6 +441,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_planned_and_measured),
         cmocka_unit_test(test_checkpointing),
+        cmocka_unit_test(test_advice),
         cmocka_unit_test(test_steps),
         cmocka_unit_test(test_extents), cmocka_unit_test(test_endless),
     };

@@ -125,6 +125,20 @@ static int read_parts(bench_t *b, const char *text, err_t *err) {
     return 0;
 }
 
+/* --batch and --tokens both say how many rows there are. */
+static int check_rows(const bench_t *b, const char *const values[], err_t *err) {
+    if (!b->tokens) return 0;
+    for (size_t i = 0; i < N_CONFIG_OPTIONS; i++)
+        if (!strcmp(config_options[i].option, "batch") && values[i] != config_options[i].value)
+            return err_set(err, ERR_USAGE, "command line: --tokens and --batch: both say how many rows there are; "
+                           "expected one of them");
+    for (size_t i = 0; i < b->n_lengths; i++)
+        if (b->tokens % b->lengths[i])
+            return err_set(err, ERR_USAGE, "command line: --tokens: %zu is no whole number of rows of %zu; expected a "
+                           "multiple of --length", b->tokens, b->lengths[i]);
+    return 0;
+}
+
 static int parse(int argc, char **argv, bench_t *b, bool *want_help, err_t *err) {
     const char *values[N_CONFIG_OPTIONS], *length = "1024", *steps = "5", *tokens = NULL, *layers = NULL, *what = NULL;
     option_t options[N_CONFIG_OPTIONS + 7] = {
@@ -144,11 +158,7 @@ static int parse(int argc, char **argv, bench_t *b, bool *want_help, err_t *err)
         (tokens && read_count("tokens", tokens, strlen(tokens), 2, (size_t)1 << 24, &b->tokens, err)) ||
         (layers && read_count("layers", layers, strlen(layers), 1, 4096, &b->layers, err)))
         return err->code;
-    for (size_t i = 0; b->tokens && i < b->n_lengths; i++)
-        if (b->tokens % b->lengths[i])
-            return err_set(err, ERR_USAGE, "command line: --tokens: %zu is no whole number of rows of %zu; expected a "
-                           "multiple of --length", b->tokens, b->lengths[i]);
-    return 0;
+    return check_rows(b, values, err);
 }
 
 /* ---- shapes --------------------------------------------------------------------------------------------- */

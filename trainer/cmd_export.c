@@ -12,13 +12,14 @@
 #include "model/adapter.h"
 #include "trainer/checkpoint.h"
 #include "trainer/command.h"
+#include "trainer/config_schema.h"
 #include "trainer/merge.h"
 #include "trainer/model_dir.h"
 #include "trainer/run.h"
 
 static const char help[] =
-    "usage: qlora-train export CHECKPOINT_DIR --adapter DIR\n"
-    "       qlora-train export CHECKPOINT_DIR --merged DIR [--base original|dequantized]\n"
+    "usage: qlora-train export CHECKPOINT_DIR --adapter DIR [section.key=value ...]\n"
+    "       qlora-train export CHECKPOINT_DIR --merged DIR [--base original|dequantized] [section.key=value ...]\n"
     "\n"
     "Writes what was trained for other tools; DIR must not exist.\n"
     "\n"
@@ -28,11 +29,20 @@ static const char help[] =
     "                  adapter was trained against\n"
     "\n"
     "The result is read again: values, and for a merged model its loss, are compared with those of base and\n"
-    "adapter; a difference that rounding cannot explain is an error.\n";
+    "adapter; a difference that rounding cannot explain is an error. For its loss a merged model is loaded, on\n"
+    "the CPU. Where that takes too much memory, device.spill=DIR keeps weights in a file there, and\n"
+    "device.memory_limit=SIZE says how much may be taken; the limits that the run was trained under do not count.\n"
+    "\n"
+    "The checkpoint has the run's config. Keys that do not define the run may be given anew: model.path=PATH where\n"
+    "the model has moved, device.threads=N.\n";
+
+enum { MAX_OVERRIDES = 64 };
 
 typedef struct {
     const char *checkpoint, *adapter, *merged;
     bool dequantized;
+    const char *const *overrides; /* section.key=value */
+    size_t n_overrides;
 } request_t;
 
 /* ---- adapter -------------------------------------------------------------------------------------------- */
@@ -100,26 +110,54 @@ static void check_batch(run_t *run, batch_t *b) {
     free(ids);
 }
 
-/* Mean loss on the batch of the model at `path` under a quantization, with or without an adapter. */
+/* Where an export computes. */
+static void use_device(config_t *c, const config_t *asked) {
+    c->device.backend = xstrdup(asked->device.backend);
+    c->device.memory_limit = asked->device.memory_limit;
+    c->device.page_weights = asked->device.page_weights;
+    c->device.spill = asked->device.spill ? xstrdup(asked->device.spill) : NULL;
+    c->device.threads = asked->device.threads;
+}
+
+/* The model at `path` under a quantization, with or without an adapter, planned for the batch. run_close(r) in any
+ * case. */
+static int plan_loss(run_t *r, const run_t *run, const char *path, quant_type_t quant, const char *adapter,
+                     const batch_t *b, err_t *err) {
+    *r = (run_t){0};
+    r->config.model.path = xstrdup(path);
+    r->config.quantization.quant_type = quant;
+    r->config.quantization.double_quant = run->config.quantization.double_quant;
+    r->config.quantization.compute_dtype = COMPUTE_F32;
+    use_device(&r->config, &run->config);
+    int rc = run_open(r, false, false, false, err);
+    if (rc == 0 && adapter) rc = run_set_lora(r, adapter, err);
+    r->need = (plan_need_t){.eval_tokens = b->T, .eval_seg = b->max_seg, .resumes = true};
+    if (rc == 0 && run_plan(r, err)) rc = err_prefix(err, "checking the merged model");
+    return rc;
+}
+
+/* Its mean loss on the batch. */
 static int loss_of(const run_t *run, const char *path, quant_type_t quant, const char *adapter, const batch_t *b,
                    double *loss, err_t *err) {
-    run_t r = {0};
-    r.config.model.path = xstrdup(path);
-    r.config.quantization.quant_type = quant;
-    r.config.quantization.double_quant = run->config.quantization.double_quant;
-    r.config.quantization.compute_dtype = COMPUTE_F32;
-    r.config.device.backend = xstrdup("cpu");
-    r.config.device.threads = run->config.device.threads;
-    int rc = run_open(&r, false, false, false, err);
-    if (rc == 0 && adapter) rc = run_set_lora(&r, adapter, err);
-    r.need = (plan_need_t){.eval_tokens = b->T, .eval_seg = b->max_seg};
-    if (rc == 0) rc = run_plan(&r, err);
+    run_t r;
+    int rc = plan_loss(&r, run, path, quant, adapter, b, err);
     if (rc == 0) rc = run_load(&r, adapter, err);
     if (rc == 0) {
         double sum;
         model_loss(&r.model, run_acts(&r, PASS_LOSS, b->T), b, &sum, NULL);
         *loss = sum / (double)b->n_labels;
     }
+    run_close(&r);
+    return rc;
+}
+
+/* Whether the largest model of the check fits, before an hour is spent on writing: the base with the adapter, in the 16
+ * bits that the merged model has. (A base that is in 4 bits already cannot be planned so.) */
+static int check_fits(const run_t *run, const request_t *q, const batch_t *b, err_t *err) {
+    run_t r;
+    bool in_4_bits = model_source_quantized(run->src) != NULL;
+    int rc = plan_loss(&r, run, run->config.model.path, in_4_bits ? run->config.quantization.quant_type : QUANT_NONE,
+                       q->checkpoint, b, err);
     run_close(&r);
     return rc;
 }
@@ -137,19 +175,15 @@ static int check_values(const char *merged, const merge_t *merge, err_t *err) {
 }
 
 /* And as the program itself loads and computes it. */
-static int check_loss(run_t *run, const request_t *q, const char *merged, err_t *err) {
-    batch_t b = {0};
+static int check_loss(const run_t *run, const request_t *q, const char *merged, const batch_t *b, err_t *err) {
     double alone = 0, want = 0, got = 0;
     quant_type_t base = q->dequantized ? run->config.quantization.quant_type : QUANT_NONE;
-    check_batch(run, &b);
-    int rc = loss_of(run, run->config.model.path, base, NULL, &b, &alone, err);
-    if (rc == 0) rc = loss_of(run, run->config.model.path, base, q->checkpoint, &b, &want, err);
-    if (rc == 0) rc = loss_of(run, merged, QUANT_NONE, NULL, &b, &got, err);
-    size_t tokens = b.n_labels;
-    batch_free(&b);
-    if (rc) return rc;
-    log_info("loss on %zu tokens: base %.6f, base and adapter %.6f, merged model %.6f (difference %.2g)", tokens, alone,
-             want, got, fabs(got - want));
+    if (loss_of(run, run->config.model.path, base, NULL, b, &alone, err) ||
+        loss_of(run, run->config.model.path, base, q->checkpoint, b, &want, err) ||
+        loss_of(run, merged, QUANT_NONE, NULL, b, &got, err))
+        return err->code;
+    log_info("loss on %zu tokens: base %.6f, base and adapter %.6f, merged model %.6f (difference %.2g)", b->n_labels,
+             alone, want, got, fabs(got - want));
     /* BF16 rounding of the merged weights moves a loss by some parts in a thousand. That the adapter is there is the
      * other check's business: it may change the loss by less. */
     if (!(fabs(got - want) <= 0.02 * want + 0.005))
@@ -161,7 +195,7 @@ static int check_loss(run_t *run, const request_t *q, const char *merged, err_t 
 /* The quantized base on the CPU, for its dequantized values. */
 static int load_quantized(const run_t *run, run_t *base, err_t *err) {
     base->config.model.path = xstrdup(run->config.model.path);
-    base->config.device.backend = xstrdup("cpu");
+    use_device(&base->config, &run->config);
     base->config.quantization = run->config.quantization;
     base->config.quantization.compute_dtype = COMPUTE_F32;
     base->need = (plan_need_t){.eval_tokens = 1, .eval_seg = 1};
@@ -169,24 +203,35 @@ static int load_quantized(const run_t *run, run_t *base, err_t *err) {
     return run_load(base, NULL, err);
 }
 
-static int export_merged(run_t *run, const request_t *q, const lora_t *lora, const float *master, err_t *err) {
+/* Writes the merged model, and compares its values with what they were made from. */
+static int write_merged(const run_t *run, const request_t *q, const lora_t *lora, const float *master, const char *dir,
+                        err_t *err) {
     run_t base = {0};
+    merge_t merge = {run->src, lora, master, q->dequantized ? &base.model : NULL, NULL};
+    int rc = q->dequantized ? load_quantized(run, &base, err) : 0;
+    if (rc == 0) rc = backend_open_cpu(DT_F32, run->config.device.threads, false, &merge.cpu, err);
+    if (rc == 0) rc = merge_write(dir, &merge, err);
+    if (rc == 0) rc = check_values(dir, &merge, err);
+    if (merge.cpu) merge.cpu->close(merge.cpu);
+    run_close(&base);
+    return rc;
+}
+
+static int export_merged(run_t *run, const request_t *q, const lora_t *lora, const float *master, err_t *err) {
     for (size_t i = 0; !q->dequantized && i < model_source_count(run->src); i++)
         if (model_source_at(run->src, i)->quantized)
             return err_set(err, ERR_USAGE, "%s holds 4-bit weights only, there are no original ones to merge onto; "
                            "expected --base dequantized", run->config.model.path);
-    char *tmp;
-    if (model_dir_begin(q->merged, &tmp, err)) return err->code;
-    merge_t merge = {run->src, lora, master, q->dequantized ? &base.model : NULL, NULL};
-    int rc = q->dequantized ? load_quantized(run, &base, err) : 0;
-    if (rc == 0) rc = backend_open_cpu(DT_F32, run->config.device.threads, false, &merge.cpu, err);
-    if (rc == 0) rc = merge_write(tmp, &merge, err);
-    if (rc == 0) rc = check_values(tmp, &merge, err);
-    if (merge.cpu) merge.cpu->close(merge.cpu);
-    run_close(&base);
-    if (rc == 0) rc = check_loss(run, q, tmp, err);
-    rc = model_dir_end(tmp, q->merged, rc, err);
+    batch_t b = {0};
+    char *tmp = NULL;
+    check_batch(run, &b);
+    int rc = check_fits(run, q, &b, err);
+    if (rc == 0) rc = model_dir_begin(q->merged, &tmp, err);
+    if (rc == 0) rc = write_merged(run, q, lora, master, tmp, err);
+    if (rc == 0) rc = check_loss(run, q, tmp, &b, err);
+    if (tmp) rc = model_dir_end(tmp, q->merged, rc, err);
     if (rc == 0) log_info("%s: merged onto the %s weights", q->merged, q->dequantized ? "dequantized" : "original");
+    batch_free(&b);
     return rc;
 }
 
@@ -204,6 +249,46 @@ static int not_a_checkpoint(const char *dir, err_t *err) {
     return err->code;
 }
 
+/* Whether an override changes what was trained, which is no longer to be said. */
+static int check_override(const char *arg, err_t *err) {
+    size_t all = strcspn(arg, "="), section = strcspn(arg, ".=");
+    if (!arg[all]) return err_set(err, ERR_USAGE, "command line: unexpected argument \"%s\"; see --help", arg);
+    char *s = xstrndup(arg, section), *name = xstrndup(arg + section, all - section);
+    const config_key_t *key = config_key_find(s, name[0] ? name + 1 : name);
+    free(s);
+    free(name);
+    if (!key || !key->defines_run) return 0; /* what is no key at all is config_load()'s to say */
+    return err_set(err, ERR_USAGE, "command line: %s.%s: the run was trained with what the checkpoint says; expected "
+                   "keys that do not define it, such as model.path or device.memory_limit", key->section, key->name);
+}
+
+/* The checkpoint's config. An export computes on the CPU, on whatever machine: of the device that the run was trained
+ * on only the number of threads counts, and what the command line says. */
+static int load_config(const request_t *q, const char *path, config_t *c, err_t *err) {
+    static const char *const neutral[] = {"device.backend=cpu", "device.memory_limit=auto", "device.page_weights=auto",
+                                          "device.spill=none"};
+    enum { NEUTRAL = sizeof neutral / sizeof *neutral };
+    char *overrides[NEUTRAL + MAX_OVERRIDES];
+    for (size_t i = 0; i < NEUTRAL; i++) overrides[i] = (char *)(uintptr_t)neutral[i];
+    for (size_t i = 0; i < q->n_overrides; i++) {
+        if (check_override(q->overrides[i], err)) return err->code;
+        overrides[NEUTRAL + i] = (char *)(uintptr_t)q->overrides[i];
+    }
+    if (config_load(path, overrides, NEUTRAL + q->n_overrides, CONFIG_GENERATE, c, err)) return err->code;
+    if (strcmp(c->device.backend, "cpu") != 0)
+        return err_set(err, ERR_USAGE, "command line: device.backend: got \"%s\"; an export computes on the CPU; "
+                       "expected cpu", c->device.backend);
+    return 0;
+}
+
+static int check_model(const request_t *q, const run_t *run, err_t *err) {
+    train_state_t state;
+    if (checkpoint_read_state(q->checkpoint, &state, err)) return err->code;
+    if (state.model_id == model_source_fingerprint(run->src)) return 0;
+    return err_set(err, ERR_USAGE, "%s: not the model that %s was trained on: its weights differ; expected that model",
+                   run->config.model.path, q->checkpoint);
+}
+
 static int export(const request_t *q, err_t *err) {
     run_t run = {0};
     lora_t lora = {0};
@@ -216,8 +301,9 @@ static int export(const request_t *q, err_t *err) {
         rc = err_set(err, ERR_USAGE, "--adapter and --merged: both %s; expected two directories", q->merged);
     if (rc == 0 && !path_exists(config)) rc = not_a_checkpoint(q->checkpoint, err);
     if (rc == 0) rc = checkpoint_verify(q->checkpoint, err);
-    if (rc == 0) rc = config_load(config, NULL, 0, CONFIG_GENERATE, &run.config, err);
+    if (rc == 0) rc = load_config(q, config, &run.config, err);
     if (rc == 0) rc = run_open(&run, false, false, false, err);
+    if (rc == 0) rc = check_model(q, &run, err);
     if (rc == 0) rc = read_adapter(q->checkpoint, model_source_config(run.src), &lora, &master, err);
     if (rc == 0 && q->adapter) rc = export_adapter(&run, q, &lora, master, err);
     if (rc == 0 && q->merged) rc = export_merged(&run, q, &lora, master, err);
@@ -229,24 +315,26 @@ static int export(const request_t *q, err_t *err) {
 }
 
 int command_export(int argc, char **argv) {
-    const char *pos[1], *base = "original";
+    const char *pos[1 + MAX_OVERRIDES], *base = "original";
     bool want_help = false;
     size_t n;
     err_t err = {0};
     request_t q = {0};
     option_t opts[] = {{"adapter", &q.adapter, NULL}, {"merged", &q.merged, NULL}, {"base", &base, NULL},
                        {"help", NULL, &want_help}};
-    int rc = options_parse(argc, argv, opts, sizeof opts / sizeof *opts, pos, 1, &n, &err);
+    int rc = options_parse(argc, argv, opts, sizeof opts / sizeof *opts, pos, 1 + MAX_OVERRIDES, &n, &err);
     if (rc == 0 && want_help) {
         fputs(help, stdout);
         return 0;
     }
-    if (rc == 0 && (n != 1 || (!q.adapter && !q.merged)))
+    if (rc == 0 && (n == 0 || (!q.adapter && !q.merged)))
         rc = err_set(&err, ERR_USAGE, "export: expected CHECKPOINT_DIR and --adapter DIR or --merged DIR (see --help)");
     q.dequantized = !strcmp(base, "dequantized");
     if (rc == 0 && !q.dequantized && strcmp(base, "original") != 0)
         rc = err_set(&err, ERR_USAGE, "--base: %s; expected original or dequantized", base);
     q.checkpoint = n ? pos[0] : NULL;
+    q.overrides = pos + 1;
+    q.n_overrides = n ? n - 1 : 0;
     if (rc == 0) rc = export(&q, &err);
     if (rc) log_error("%s", err.msg);
     return rc;

@@ -7,7 +7,6 @@
 #include "model/outline.h"
 #include "trainer/command.h"
 #include "trainer/estimate.h"
-#include "trainer/output_dir.h"
 #include "trainer/prepare.h"
 #include "trainer/progress.h"
 
@@ -20,22 +19,14 @@ static const char help[] =
 
 /* ---- with weights ---------------------------------------------------------------------------------------- */
 
-static int check_output_dir(const run_t *run, err_t *err) {
-    const config_t *c = &run->config;
-    char *text = config_run_text(c);
-    run_identity_t id = {.run_id = config_run_id(c), .data_id = run->train.fingerprint,
-                         .model_id = model_source_fingerprint(run->src), .config = text, .start = c->training.resume};
-    int rc = output_dir_check(c->training.output_dir, &id, err);
-    free(text);
-    return rc;
-}
-
 static int plan_here(run_t *run, err_t *err) {
+    output_dir_t out = output_dir_at(run->config.training.output_dir);
+    run_identity_t id = {0};
     steps_t steps = {0};
     estimate_t e;
     char time[16];
-    int rc = prepare_run(run, &steps, err);
-    if (rc == 0) rc = check_output_dir(run, err);
+    int rc = prepare_open(run, &out, &id, err);
+    if (rc == 0) rc = prepare_plan(run, &steps, out.begun, err);
     if (rc == 0) rc = estimate_run(run, &steps, &e, err);
     if (rc == 0) {
         format_duration(e.seconds, time);
@@ -46,7 +37,10 @@ static int plan_here(run_t *run, err_t *err) {
                      e.link_bytes_per_second / 1e9, e.step_seconds);
         log_info("the run fits");
     }
+    if (out.finished) log_info("%s: this run is finished; training has nothing to do", out.dir);
     steps_free(&steps);
+    output_dir_close(&out);
+    free(id.config);
     return rc;
 }
 
@@ -90,7 +84,7 @@ static void outline_open(outline_t *o, const config_t *c, const model_config_t *
     o->need = (plan_need_t){.train_tokens = tokens, .train_seg = c->data.max_length,
                             .micro_batches = c->training.accumulation,
                             .optimizer = prepare_optimizer_kind(c->training.optim),
-                            .may_page = true, .page_optimizer = config_pages_optimizer(c),
+                            .page_optimizer = config_pages_optimizer(c),
                             .page_weights = c->device.page_weights, .cache_weights = c->device.cache_weights,
                             .checkpointing = c->training.gradient_checkpointing};
     if (c->data.eval && c->training.eval_steps) {

@@ -9,7 +9,6 @@
 #include "base/mem.h"
 #include "model/adapter.h"
 #include "trainer/command.h"
-#include "trainer/output_dir.h"
 #include "trainer/prepare.h"
 #include "trainer/progress.h"
 #include "trainer/train.h"
@@ -40,7 +39,8 @@ static int find_start(const config_t *c, bool continued, char **dir, err_t *err)
     return checkpoint_verify(from, err);
 }
 
-static int resume(run_t *run, const char *dir, train_state_t *state, err_t *err) {
+/* The state of the checkpoint to start from, which must be this run's. */
+static int read_start(const char *dir, train_state_t *state, err_t *err) {
     train_state_t saved;
     if (checkpoint_read_state(dir, &saved, err)) return err->code;
     const char *other = saved.run_id != state->run_id       ? "configuration"
@@ -49,6 +49,10 @@ static int resume(run_t *run, const char *dir, train_state_t *state, err_t *err)
                                                             : NULL;
     if (other) return err_set(err, ERR_USAGE, "%s is a checkpoint of another run (its %s differs)", dir, other);
     *state = saved;
+    return 0;
+}
+
+static int resume(run_t *run, const char *dir, const train_state_t *state, err_t *err) {
     if (checkpoint_load(dir, state, &run->lora, &run->opt, run->be, err)) return err->code;
     log_info("resuming from %s (step %zu)", dir, state->step);
     return 0;
@@ -79,6 +83,7 @@ static int train_in(run_t *run, const steps_t *steps, output_dir_t *out, const r
     log_info("config:\n%s", yaml);
     free(yaml);
     int rc = find_start(c, out->continued, &start, err);
+    if (rc == 0 && start) rc = read_start(start, &state, err);
     double begin = clock_seconds();
     if (rc == 0) rc = run_load(run, NULL, err);
     if (rc == 0) log_info("weights   loaded and quantized in %.2f s", clock_seconds() - begin);
@@ -94,24 +99,26 @@ static int train_in(run_t *run, const steps_t *steps, output_dir_t *out, const r
     return rc ? rc : output_dir_finish(out, id, err);
 }
 
-static int train(run_t *run, err_t *err) {
-    const config_t *c = &run->config;
+/* A run that is not finished yet. */
+static int go_on(run_t *run, output_dir_t *out, const run_identity_t *id, err_t *err) {
     steps_t steps = {0};
-    output_dir_t out = {.lock = -1};
-    train_catch_signals();
-    int rc = prepare_run(run, &steps, err);
-    char *text = config_run_text(c);
-    run_identity_t id = {.run_id = config_run_id(c), .data_id = run->train.fingerprint, .config = text,
-                         .start = c->training.resume};
-    if (rc == 0) id.model_id = model_source_fingerprint(run->src);
-    if (rc == 0) rc = output_dir_open(&out, c->training.output_dir, &id, err);
-    if (rc == 0 && out.finished)
-        log_info("%s: this run is finished; nothing to do", c->training.output_dir);
-    else if (rc == 0)
-        rc = train_in(run, &steps, &out, &id, err);
-    output_dir_close(&out);
+    int rc = prepare_plan(run, &steps, out->begun, err);
+    if (rc == 0) rc = output_dir_open(out, id, err);
+    if (rc == 0 && !out->finished) rc = train_in(run, &steps, out, id, err);
     steps_free(&steps);
-    free(text);
+    return rc;
+}
+
+static int train(run_t *run, err_t *err) {
+    output_dir_t out = output_dir_at(run->config.training.output_dir);
+    run_identity_t id = {0};
+    train_catch_signals();
+    int rc = output_dir_lock(&out, err);
+    if (rc == 0) rc = prepare_open(run, &out, &id, err);
+    if (rc == 0 && out.finished) log_info("%s: this run is finished; nothing to do", out.dir);
+    else if (rc == 0) rc = go_on(run, &out, &id, err);
+    output_dir_close(&out);
+    free(id.config);
     return rc;
 }
 

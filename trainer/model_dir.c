@@ -2,6 +2,9 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,22 +56,79 @@ static int make_unique(const char *dir, char **tmp, err_t *err) {
     return err->code;
 }
 
+/* ---- stopped by a signal -------------------------------------------------------------------------------- */
+
+/* The directory that is being written. A signal that ends the program removes it first: the handler, in which little is
+ * allowed, wakes a thread that does it. Whoever holds the lock makes, renames or removes the directory, so a stopped
+ * command leaves the whole result or nothing. */
+static struct {
+    pthread_mutex_t lock;
+    const char *dir; /* NULL: none */
+    sem_t stopped;
+    volatile sig_atomic_t signal;
+} unfinished = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void on_signal(int sig) {
+    unfinished.signal = sig;
+    sem_post(&unfinished.stopped);
+}
+
+/* Then ends as if the signal had not been caught, which is what a shell and its scripts look for. */
+static void *remove_unfinished(void *unused) {
+    while (sem_wait(&unfinished.stopped) != 0) {}
+    pthread_mutex_lock(&unfinished.lock);
+    /* The writer goes on meanwhile: what it makes after the directory was listed is removed in the next round. */
+    for (int i = 0; i < 100 && unfinished.dir; i++) {
+        err_t again = {0};
+        if (dir_remove(unfinished.dir, &again) == 0) unfinished.dir = NULL;
+    }
+    signal(unfinished.signal, SIG_DFL);
+    raise(unfinished.signal);
+    return unused;
+}
+
+/* Once, before the first directory. What the program was started to ignore (nohup) it goes on ignoring. */
+static void watch_signals(void) {
+    static const int ending[] = {SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM};
+    pthread_t thread;
+    CHECK(sem_init(&unfinished.stopped, 0, 0) == 0);
+    /* Without a thread to be had signals end the program as they always do. */
+    if (pthread_create(&thread, NULL, remove_unfinished, NULL) != 0) return;
+    pthread_detach(thread);
+    struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, before;
+    sigemptyset(&act.sa_mask);
+    for (size_t i = 0; i < sizeof ending / sizeof *ending; i++)
+        if (sigaction(ending[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN) sigaction(ending[i], &act, NULL);
+}
+
+/* ---- the directory -------------------------------------------------------------------------------------- */
+
 int model_dir_begin(const char *dir, char **tmp, err_t *err) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     *tmp = NULL;
     if (model_dir_absent(dir, err)) return err->code;
     char *parent = path_dirname(dir);
     int rc = dir_make(parent, err);
     free(parent);
-    return rc ? rc : make_unique(dir, tmp, err);
+    if (rc) return rc;
+    pthread_once(&once, watch_signals);
+    pthread_mutex_lock(&unfinished.lock);
+    rc = make_unique(dir, tmp, err);
+    unfinished.dir = *tmp;
+    pthread_mutex_unlock(&unfinished.lock);
+    return rc;
 }
 
 int model_dir_end(char *tmp, const char *dir, int rc, err_t *err) {
     if (rc == 0) rc = dir_sync(tmp, err);
+    pthread_mutex_lock(&unfinished.lock);
     if (rc == 0) rc = file_rename(tmp, dir, err);
     if (rc) {
         err_t ignored = {0};
         dir_remove(tmp, &ignored);
     }
+    unfinished.dir = NULL;
+    pthread_mutex_unlock(&unfinished.lock);
     free(tmp);
     return rc;
 }

@@ -15,16 +15,25 @@
 #include "base/mem.h"
 #include "trainer/checkpoint.h"
 
-static int take_lock(output_dir_t *o, err_t *err) {
+output_dir_t output_dir_at(const char *dir) {
+    return (output_dir_t){.dir = xstrdup(dir), .lock = -1};
+}
+
+static int take_lock(output_dir_t *o, bool make, err_t *err) {
+    if (o->lock >= 0) return 0;
     char *path = path_join(o->dir, ".lock");
-    o->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    o->lock = open(path, O_RDWR | (make ? O_CREAT : 0) | O_CLOEXEC, 0666);
     int rc = 0;
     if (o->lock < 0)
-        rc = err_set(err, ERR_FAILED, "%s: cannot create: %s", path, strerror(errno));
+        rc = !make && (errno == ENOENT || errno == ENOTDIR) ? 0 : err_set(err, ERR_FAILED, "%s: cannot open: %s", path, strerror(errno));
     else if (flock(o->lock, LOCK_EX | LOCK_NB) != 0)
         rc = err_set(err, ERR_USAGE, "training.output_dir: %s: another process is working on it", o->dir);
     free(path);
     return rc;
+}
+
+int output_dir_lock(output_dir_t *o, err_t *err) {
+    return take_lock(o, false, err);
 }
 
 static json_t *id_json(uint64_t id) {
@@ -77,20 +86,26 @@ static int another_run(const output_dir_t *o, const json_t *j, const run_identit
     return err->code;
 }
 
-static int check_run(output_dir_t *o, const json_t *j, const char *path, const run_identity_t *id, err_t *err) {
+static int check_run(output_dir_t *o, const json_t *j, const char *path, const run_identity_t *id, bool config_only,
+                     err_t *err) {
     const char *run = "", *data = "", *model = "", *start = "";
+    bool finished = false;
     if (json_need_string(j, "run_id", path, &run, err) || json_need_string(j, "data_id", path, &data, err) ||
         json_need_string(j, "model_id", path, &model, err) || json_need_string(j, "start", path, &start, err) ||
-        json_opt_bool(j, "finished", path, &o->finished, err))
+        json_opt_bool(j, "finished", path, &finished, err))
         return err->code;
-    o->continued = strcmp(start, id->start) == 0;
     if (strtoull(run, NULL, 16) != id->run_id) return another_run(o, j, id, err);
+    if (config_only) return 0;
     const char *other = strtoull(data, NULL, 16) != id->data_id     ? "training data"
                         : strtoull(model, NULL, 16) != id->model_id ? "model weights"
                                                                     : NULL;
-    if (!other) return 0;
-    return err_set(err, ERR_USAGE, "training.output_dir: %s holds a run on other %s; expected an empty directory, or "
-                   "what it was started with", o->dir, other);
+    if (other)
+        return err_set(err, ERR_USAGE, "training.output_dir: %s holds a run on other %s; expected an empty directory, "
+                       "or what it was started with", o->dir, other);
+    o->begun = true;
+    o->finished = finished;
+    o->continued = strcmp(start, id->start) == 0;
+    return 0;
 }
 
 static bool has_rows(const char *metrics) {
@@ -109,14 +124,15 @@ static bool is_occupied(const char *dir) {
     return occupied;
 }
 
-/* Whether what occupies the directory is this run. */
-static int check_occupant(output_dir_t *o, const run_identity_t *id, err_t *err) {
+/* Whether what occupies the directory, if anything, is this run. */
+static int check(output_dir_t *o, const run_identity_t *id, bool config_only, err_t *err) {
+    if (!is_occupied(o->dir)) return 0;
     char *path = path_join(o->dir, "run.json");
     json_t *j = NULL;
     int rc = 0;
     if (path_exists(path)) {
         rc = json_file(path, &j, err);
-        if (rc == 0) rc = check_run(o, j, path, id, err);
+        if (rc == 0) rc = check_run(o, j, path, id, config_only, err);
     } else {
         rc = err_set(err, ERR_USAGE, "training.output_dir: %s holds another run (there is no run.json that says "
                      "which); expected an empty directory", o->dir);
@@ -126,21 +142,17 @@ static int check_occupant(output_dir_t *o, const run_identity_t *id, err_t *err)
     return rc;
 }
 
-static int claim(output_dir_t *o, const run_identity_t *id, err_t *err) {
-    return is_occupied(o->dir) ? check_occupant(o, id, err) : write_run(o, id, err);
+int output_dir_check_config(output_dir_t *o, const run_identity_t *id, err_t *err) {
+    return check(o, id, true, err);
 }
 
-int output_dir_check(const char *dir, const run_identity_t *id, err_t *err) {
-    output_dir_t o = {.dir = xstrdup(dir), .lock = -1};
-    int rc = is_occupied(dir) ? check_occupant(&o, id, err) : 0;
-    free(o.dir);
-    return rc;
+int output_dir_check(output_dir_t *o, const run_identity_t *id, err_t *err) {
+    return check(o, id, false, err);
 }
 
-int output_dir_open(output_dir_t *o, const char *dir, const run_identity_t *id, err_t *err) {
-    *o = (output_dir_t){.dir = xstrdup(dir), .lock = -1};
-    if (dir_make(dir, err) || take_lock(o, err) || claim(o, id, err)) return err->code;
-    return 0;
+int output_dir_open(output_dir_t *o, const run_identity_t *id, err_t *err) {
+    if (dir_make(o->dir, err) || take_lock(o, true, err) || output_dir_check(o, id, err)) return err->code;
+    return o->begun ? 0 : write_run(o, id, err);
 }
 
 int output_dir_finish(output_dir_t *o, const run_identity_t *id, err_t *err) {

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "trainer/config_schema.h"
 
 /* Logits are the widest activation by far: a chunk of rows takes about this much. */
 #define LOGITS_BYTES ((size_t)64 << 20)
@@ -39,6 +40,14 @@ void plan_place_fixed(pool_t *pool, model_t *m, lora_t *lora, optimizer_t *opt, 
     pool_mark_t mark = pool_mark(pool);
     if (opt) pager_place_slots(&opt->pager, pool, POOL_OPTIMIZER);
     pool_reset(pool, &mark);
+}
+
+static bool pages_optimizer(const plan_need_t *need) {
+    return need->page_optimizer && !need->no_room;
+}
+
+static bool pages_weights(const plan_need_t *need) {
+    return need->page_weights && !need->no_room;
 }
 
 /* ---- bytes of a layout ---------------------------------------------------------------------------------- */
@@ -133,7 +142,7 @@ static bool fits(const question_t *q, layout_t *layout, size_t limit) {
     size_t top = top_of(&t), all = top + t.homes;
     q->p->total = all;
     if (all <= limit) return true;
-    if (!q->need->page_optimizer || !t.homes || top > limit) return false;
+    if (!pages_optimizer(q->need) || !t.homes || top > limit) return false;
     if (t.update > limit) {
         layout->n_homes = choose_homes(q, layout, limit);
         if (layout->n_homes == SIZE_MAX) return false;
@@ -156,7 +165,7 @@ static bool choose_kept(const question_t *q, layout_t *layout, size_t limit) {
 /* The fewest paged layers that are enough. */
 static bool choose_paged(const question_t *q, layout_t *layout, size_t limit) {
     size_t L = q->m->config.layers;
-    if (!q->need->page_weights || L <= PAGER_SLOTS) return false;
+    if (!pages_weights(q->need) || L <= PAGER_SLOTS) return false;
     layout->n_kept = q->need->checkpointing == TRI_FALSE ? L : 0;
     for (layout->n_paged = PAGER_SLOTS + 1; layout->n_paged <= L; layout->n_paged++)
         if (fits(q, layout, limit)) return true;
@@ -218,22 +227,40 @@ static bool would_fit(const question_t *q, const plan_need_t *need) {
     return choose_kept(&other, &layout, q->p->limit) || choose_paged(&other, &layout, q->p->limit);
 }
 
-/* The need with micro-batches cut in `parts`. */
+/* Whether advice may name a key: a run that has begun would be another with other keys that define it. */
+static bool may_change(const plan_need_t *asked, const char *section, const char *name) {
+    return !asked->resumes || !config_key_find(section, name)->defines_run;
+}
+
+static size_t least_of(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+
+/* The need with its micro-batches, or of a generation its positions, cut in `parts`. */
 static plan_need_t cut_need(const plan_need_t *asked, size_t parts) {
     plan_need_t n = *asked;
+    n.cache = (asked->cache + parts - 1) / parts;
     n.train_tokens = (asked->train_tokens + parts - 1) / parts;
-    n.train_seg = most(1, asked->train_seg < n.train_tokens ? asked->train_seg : n.train_tokens);
-    n.eval_tokens = (asked->eval_tokens + parts - 1) / parts;
+    n.eval_tokens = asked->cache ? least_of(asked->eval_tokens, n.cache) : (asked->eval_tokens + parts - 1) / parts;
+    n.train_seg = least_of(asked->train_seg, n.train_tokens);
+    n.eval_seg = least_of(asked->eval_seg, asked->cache ? n.cache : n.eval_tokens);
     return n;
 }
 
-/* The largest micro-batches, of a power of 2 of parts, that fit. */
+/* The largest micro-batches, of a power of 2 of parts, that fit; of a generation the most positions. */
 static void offer_cut(strbuf_t *b, const question_t *q, const plan_need_t *asked) {
-    for (size_t parts = 2; parts <= asked->train_tokens; parts *= 2) {
+    if (!may_change(asked, "training", "per_device_train_batch_size") || !may_change(asked, "data", "max_length"))
+        return;
+    size_t whole = asked->cache ? asked->cache : most(asked->train_tokens, asked->eval_tokens);
+    for (size_t parts = 2; parts <= whole; parts *= 2) {
         plan_need_t n = cut_need(asked, parts);
         if (!would_fit(q, &n)) continue;
-        strbuf_addf(b, "%smicro-batches of at most %zu tokens (lower training.per_device_train_batch_size or "
-                    "data.max_length)", b->len ? ", or " : "", n.train_tokens);
+        if (b->len) strbuf_adds(b, ", or ");
+        if (asked->cache)
+            strbuf_addf(b, "at most %zu positions (a shorter prompt or a lower --max-new-tokens)", n.cache);
+        else
+            strbuf_addf(b, "%s of at most %zu tokens (lower training.per_device_train_batch_size or data.max_length)",
+                        asked->train_tokens ? "micro-batches" : "batches", most(n.train_tokens, n.eval_tokens));
         return;
     }
 }
@@ -254,18 +281,17 @@ static plan_need_t *add_change(changes_t *c, const plan_need_t *asked, const cha
 
 static changes_t changes_of(const plan_need_t *asked) {
     changes_t c = {.all = *asked};
-    if (asked->checkpointing == TRI_FALSE)
+    bool training = asked->train_tokens != 0, optim = training && may_change(asked, "training", "optim");
+    if (training && asked->checkpointing == TRI_FALSE && may_change(asked, "training", "gradient_checkpointing"))
         add_change(&c, asked, "training.gradient_checkpointing auto")->checkpointing = c.all.checkpointing = TRI_AUTO;
-    if (asked->may_page && !asked->page_optimizer)
+    if (optim && !asked->page_optimizer)
         add_change(&c, asked, "a paged training.optim")->page_optimizer = c.all.page_optimizer = true;
-    if (asked->optimizer == OPTIMIZER_32BIT)
+    if (optim && asked->optimizer == OPTIMIZER_32BIT)
         add_change(&c, asked, "an 8-bit training.optim")->optimizer = c.all.optimizer = OPTIMIZER_8BIT;
-    if (asked->may_page && !asked->page_weights)
+    if (!asked->page_weights && may_change(asked, "device", "page_weights"))
         add_change(&c, asked, "device.page_weights auto")->page_weights = c.all.page_weights = true;
-    if (!asked->may_page) {
-        plan_need_t *n = add_change(&c, asked, "device.spill to a directory");
-        n->page_optimizer = n->page_weights = c.all.page_optimizer = c.all.page_weights = true;
-    }
+    if (asked->no_room && may_change(asked, "device", "spill"))
+        add_change(&c, asked, "device.spill to a directory")->no_room = c.all.no_room = false;
     return c;
 }
 
@@ -277,7 +303,7 @@ static char *advice(const question_t *q) {
     for (size_t i = 0; i < c.n; i++)
         if (would_fit(q, &c.need[i])) strbuf_addf(&b, "%s%s", b.len ? ", or " : "", c.words[i]);
     offer_cut(&b, q, q->need);
-    if (b.len || c.n < 2) return b.p ? b.p : xstrdup("");
+    if (b.len || c.n == 0) return b.p ? b.p : xstrdup("");
     strbuf_t all = {0};
     if (!would_fit(q, &c.all)) offer_cut(&all, q, &c.all);
     if (all.len || would_fit(q, &c.all)) {
@@ -292,7 +318,7 @@ static char *advice(const question_t *q) {
 static size_t least_limit(const question_t *q, layout_t *layout) {
     layout->n_homes = SIZE_MAX;
     taken_t all = take(q, layout);
-    if (!q->need->page_optimizer) return top_of(&all) + all.homes;
+    if (!pages_optimizer(q->need)) return top_of(&all) + all.homes;
     layout->n_homes = 0;
     taken_t none = take(q, layout);
     if (all.update < none.update) layout->n_homes = SIZE_MAX;
@@ -301,18 +327,24 @@ static size_t least_limit(const question_t *q, layout_t *layout) {
 
 static int does_not_fit(const question_t *q, err_t *err) {
     const plan_t *p = q->p;
-    if (!q->need->train_tokens)
-        return err_set(err, ERR_USAGE, "the model does not fit: it needs %.1f MiB and device.memory_limit leaves %.1f "
-                       "MiB", mib(p->total), mib(p->limit));
-    char *fitting = advice(q), paged[80] = "";
-    if (q->need->page_optimizer || q->need->page_weights) /* rounded up: whoever sets it gets what fits */
-        snprintf(paged, sizeof paged, ", %.1f MiB with all the paging that the config allows", mib(p->total) + 0.05);
-    err_set(err, ERR_USAGE, "the run does not fit: it needs %.1f MiB with every block recomputed (%.1f MiB with none) "
-            "for micro-batches of up to %zu tokens%s, and device.memory_limit leaves %.1f MiB; %s%s",
-            mib(p->total_recompute_all), mib(p->total_keep_all), q->need->train_tokens, paged, mib(p->limit),
-            *fitting ? "it would fit with "
-                     : "expected a larger limit, a lower lora.r or a smaller model: smaller micro-batches are not enough",
-            fitting);
+    const plan_need_t *need = q->need;
+    double least = mib(p->total) + 0.05; /* rounded up: whoever sets it gets what fits */
+    char *fitting = advice(q), needs[160], paged[80] = "", larger[160];
+    if (need->train_tokens)
+        snprintf(needs, sizeof needs, "the run does not fit: it needs %.1f MiB with every block recomputed (%.1f MiB "
+                 "with none) for micro-batches of up to %zu tokens", mib(p->total_recompute_all),
+                 mib(p->total_keep_all), need->train_tokens);
+    else
+        snprintf(needs, sizeof needs, "the model does not fit: it needs %.1f MiB", mib(p->total_keep_all) + 0.05);
+    size_t unpaged = need->train_tokens ? p->total_recompute_all : p->total_keep_all;
+    if ((pages_optimizer(need) || pages_weights(need)) && p->total != unpaged)
+        snprintf(paged, sizeof paged, ", %.1f MiB with all the paging that the config allows", least);
+    snprintf(larger, sizeof larger, "expected a limit of at least %.1f MiB%s", least,
+             !need->train_tokens ? " or a smaller model"
+             : need->resumes     ? ": the other keys that would help define this run"
+                                 : ", a lower lora.r or a smaller model: smaller micro-batches are not enough");
+    err_set(err, ERR_USAGE, "%s%s, and device.memory_limit leaves %.1f MiB; %s%s", needs, paged, mib(p->limit),
+            *fitting ? "it would fit with " : larger, fitting);
     free(fitting);
     return err->code;
 }
@@ -326,7 +358,7 @@ int plan_make(plan_t *p, model_t *m, lora_t *lora, const plan_need_t *need, size
     bool training = need->train_tokens != 0;
     p->total_recompute_all = training ? total_unpaged(&q, &layout) : 0;
     layout.n_kept = m->config.layers;
-    p->total_keep_all = training ? total_unpaged(&q, &layout) : 0;
+    p->total_keep_all = total_unpaged(&q, &layout);
     bool ok = training ? choose_kept(&q, &layout, limit) : fits(&q, &layout, limit);
     if (!ok) ok = choose_paged(&q, &layout, limit);
     if (ok && training) choose_cached(&q, &layout, limit);

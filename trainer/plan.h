@@ -16,11 +16,12 @@ typedef struct {
     size_t cache;                   /* positions of a key/value cache; 0: no generation */
     size_t micro_batches;           /* of an optimizer step */
     optimizer_kind_t optimizer;     /* of the training */
-    bool may_page;                  /* what leaves the device makes room; only the advice asks */
+    bool no_room;                   /* what leaves the device makes no room, so nothing does */
     bool page_optimizer;            /* optimizer state may leave the device */
     bool page_weights;              /* frozen weights may be kept in host memory */
     bool cache_weights;             /* dequantized weights may be kept, where there is room for all else */
     tristate_t checkpointing;       /* of the training */
+    bool resumes;                   /* a run that has begun: advice keeps to keys that do not define it */
 } plan_need_t;
 
 /* What a plan chooses. */
@@ -38,7 +39,8 @@ typedef struct {
     size_t total;                 /* of the pool: what is allocated */
     size_t shared;                /* bytes that have two uses: activations reach over optimizer pages */
     size_t top;                   /* where the activations of the largest pass end */
-    size_t total_keep_all, total_recompute_all; /* with nothing paged: what gradient_checkpointing chooses between */
+    size_t total_keep_all, total_recompute_all; /* with nothing paged: what gradient_checkpointing chooses between; the
+                                                 * second of a training only */
     size_t host_optimizer, host_weights; /* host memory for what leaves the device */
     size_t optimizer_step_bytes;  /* moved for the optimizer in a step of the largest micro-batches, both ways */
     size_t weights_step_bytes;    /* moved for the weights in a step */

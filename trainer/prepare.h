@@ -3,11 +3,18 @@
 #ifndef TRAINER_PREPARE_H
 #define TRAINER_PREPARE_H
 
+#include "trainer/output_dir.h"
 #include "trainer/run.h"
 #include "trainer/steps.h"
 
-/* Opens the run, plans steps and memory, and prints both; the table also when the run does not fit. */
-int prepare_run(run_t *run, steps_t *steps, err_t *err);
+/* Opens the run, and tells of the directory `out`, which was named before, whether it is free, holds this run or has
+ * finished it; one that holds another configuration's is refused before data are read. id->config is the caller's to
+ * free. */
+int prepare_open(run_t *run, output_dir_t *out, run_identity_t *id, err_t *err);
+
+/* Plans steps and memory of the open run, and prints both; the table also when the run does not fit. `begun`: advice is
+ * for a run that goes on. */
+int prepare_plan(run_t *run, steps_t *steps, bool begun, err_t *err);
 
 /* The kind that training.optim names. */
 optimizer_kind_t prepare_optimizer_kind(optim_t optim);

@@ -96,8 +96,20 @@ static int check_init(const config_t *c, const lora_spec_t *want, err_t *err) {
     return 0;
 }
 
+/* The directory of a run is near enough to name what was meant. */
+static int find_adapter(const char *dir, err_t *err) {
+    char *here = path_join(dir, "adapter_config.json"), *below = path_join(dir, "adapter/adapter_config.json");
+    int rc = 0;
+    if (!path_exists(here) && path_exists(below))
+        rc = err_set(err, ERR_USAGE, "%s: no adapter (no adapter_config.json); expected %s/adapter", dir, dir);
+    free(here);
+    free(below);
+    return rc;
+}
+
 /* A checkpoint tells whether it is as it was written; an adapter from elsewhere has no checksums. */
 static int check_adapter_dir(const char *dir, err_t *err) {
+    if (find_adapter(dir, err)) return err->code;
     char *sums = path_join(dir, "checksums.json");
     int rc = path_exists(sums) ? checkpoint_verify(dir, err) : 0;
     free(sums);
@@ -145,7 +157,7 @@ static void warn_of_quantization(const run_t *run) {
 }
 
 /* On a device that shares the host's memory paging makes room only under a limit that somebody set, or into a file. */
-static bool may_page(const run_t *run) {
+static bool makes_room(const run_t *run) {
     return !run->be->unified || run->config.device.memory_limit || run->config.device.spill;
 }
 
@@ -161,9 +173,9 @@ int run_plan(run_t *run, err_t *err) {
     plan_need_t *need = &run->need;
     need->checkpointing = c->training.gradient_checkpointing;
     need->micro_batches = c->training.accumulation;
-    need->may_page = may_page(run);
-    need->page_optimizer = may_page(run) && config_pages_optimizer(c);
-    need->page_weights = may_page(run) && c->device.page_weights;
+    need->no_room = !makes_room(run);
+    need->page_optimizer = config_pages_optimizer(c);
+    need->page_weights = c->device.page_weights;
     /* Where memory is the host's, others have a use for it; and a CPU dequantizes in no time beside its products. */
     need->cache_weights = !run->be->unified && c->device.cache_weights;
     return plan_make(&run->plan, &run->model, lora_of(run), need, run_memory_limit(&run->config, run->be), err);

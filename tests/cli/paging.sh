@@ -56,6 +56,14 @@ expect 2 "$QLORA_TRAIN" config.yaml device.memory_limit=$((all - state)) device.
     training.gradient_checkpointing=false training.output_dir="$PWD/nowhere"
 [ ! -e nowhere ] || fail "a run without a place to spill to wrote something"
 
+# A model that does not fit an evaluation or an answer: the limit that would do, and what else.
+expect 2 "$QLORA_TRAIN" eval config.yaml device.memory_limit=64KiB
+limit=$(sed -nE 's/.*a limit of at least ([0-9.]+) MiB.*/\1/p' err.txt)
+[ -n "$limit" ] || { cat err.txt; fail "no limit is named"; }
+expect 0 "$QLORA_TRAIN" eval config.yaml device.memory_limit="${limit}MiB"
+expect 2 "$QLORA_TRAIN" eval config.yaml device.memory_limit="$(awk "BEGIN { print $limit - 0.2 }")MiB"
+grep -q "it would fit with batches of at most" err.txt || { cat err.txt; fail "smaller batches are not named"; }
+
 # A plan refuses what the run would: here a directory that has another run.
 expect 2 "$QLORA_TRAIN" plan config.yaml training.output_dir="$PWD/share50" training.learning_rate=1e-4
 grep -q "training.learning_rate" err.txt || { cat err.txt; fail "the plan does not say what differs"; }
@@ -69,6 +77,14 @@ pid=$!
 wait_for_steps $pid killed $((7 + RANDOM % 10)) || { cat err.txt; fail "the run ended by itself"; }
 kill -KILL $pid
 wait $pid 2>/dev/null || true
+# Where it does not fit any more, only keys are named that do not make it another run.
+expect 2 "$QLORA_TRAIN" config.yaml training.output_dir="$PWD/killed" training.gradient_checkpointing=false \
+    device.memory_limit=$((all - state - 1024))
+grep -q "it would fit with training.gradient_checkpointing auto" err.txt || { cat err.txt; fail "the way out is not named"; }
+expect 2 "$QLORA_TRAIN" config.yaml training.output_dir="$PWD/killed" device.memory_limit=64KiB
+! grep -Eq "training\.|data\.|lora\." err.txt || { cat err.txt; fail "keys are named that would make another run"; }
+limit=$(sed -nE 's/.*a limit of at least ([0-9.]+) MiB.*/\1/p' err.txt)
+expect 0 "$QLORA_TRAIN" plan config.yaml training.output_dir="$PWD/killed" device.memory_limit="${limit}MiB"
 expect 0 "$QLORA_TRAIN" config.yaml training.output_dir="$PWD/killed" $short
 grep -q "resuming from" out.txt || fail "the killed run did not resume"
 same_run share50 killed

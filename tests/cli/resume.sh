@@ -32,8 +32,24 @@ before=$(find killed -type f -exec sha256sum {} + | sort)
 expect 0 "$QLORA_TRAIN" killed.yaml
 [ "$before" = "$(find killed -type f -exec sha256sum {} + | sort)" ] || fail "a finished run was changed"
 
-# Another run's directory is refused.
+# Also where it would not fit any more: there is nothing left to fit.
+expect 0 "$QLORA_TRAIN" killed.yaml device.memory_limit=1MiB
+grep -q "this run is finished" out.txt || fail "the run is not said to be finished"
+[ "$before" = "$(find killed -type f -exec sha256sum {} + | sort)" ] || fail "a finished run was changed"
+expect 0 "$QLORA_TRAIN" plan killed.yaml
+grep -q "this run is finished" out.txt || fail "the plan does not say that the run is finished"
+
+# Another run's directory is refused, before its data are read.
 expect 2 "$QLORA_TRAIN" killed.yaml lora.r=8
+grep -q "lora.r=8 (it was lora.r=16)" err.txt || fail "the key that differs is not named"
+echo '{"input_ids": "none"}' >broken.jsonl
+expect 2 "$QLORA_TRAIN" killed.yaml data.train=broken.jsonl
+grep -q "broken.jsonl:1" err.txt || fail "the broken row is not named"
+expect 2 "$QLORA_TRAIN" killed.yaml lora.r=8 data.train=broken.jsonl device.memory_limit=1MiB
+grep -q "lora.r=8 (it was lora.r=16)" err.txt || fail "data were read for a run that is refused"
+token_rows 4 20 30 9 >other.jsonl
+expect 2 "$QLORA_TRAIN" killed.yaml data.train=other.jsonl device.memory_limit=1MiB
+grep -q "other training data" err.txt || fail "memory was planned for a run that is refused"
 [ "$before" = "$(find killed -type f -exec sha256sum {} + | sort)" ] || fail "another run's directory was changed"
 
 # At most save_total_limit checkpoints are kept.

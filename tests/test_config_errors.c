@@ -1,0 +1,312 @@
+/* Configs that are refused: each with the place and the whole message. */
+#include "config_rig.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/rng.h"
+
+#define REST MINIMAL /* after the lines that are tested */
+
+#define WHOLE(min, max) "expected a whole number from " #min " to " #max
+#define LINEARS "all-linear or a list of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj and down_proj"
+
+static const struct {
+    const char *yaml, *message;
+} bad[] = {
+    /* names */
+    {"lora: {rank: 4}\n" REST, "c.yaml:1:8: lora.rank: unknown key; expected one of r, lora_alpha, lora_dropout, "
+                               "target_modules, use_rslora, dtype, init"},
+    {"lora:\n  r: 4\n  lora_apha: 8\n" REST, "c.yaml:3:3: lora.lora_apha: unknown key; did you mean lora_alpha?"},
+    {"lora:\n  alpha: 8\n" REST, "c.yaml:2:3: lora.alpha: unknown key; did you mean lora_alpha?"},
+    {"lora: {learning_rate: 1}\n" REST,
+     "c.yaml:1:8: lora.learning_rate: unknown key; did you mean training.learning_rate?"},
+    {"model: {path: model}\ntraining: {epochs: 1}\n",
+     "c.yaml:2:12: training.epochs: unknown key; did you mean num_train_epochs?"},
+    {"traning: {seed: 1}\n" REST, "c.yaml:1:1: traning: unknown section; expected model, quantization, lora, data, "
+                                  "training or device; did you mean training?"},
+    {"learning_rate: 1e-4\n" REST,
+     "c.yaml:1:1: learning_rate: a key outside of its section; did you mean training.learning_rate?"},
+    {"zzz: 1\n" REST,
+     "c.yaml:1:1: zzz: unknown section; expected model, quantization, lora, data, training or device"},
+    {"lora: {r: 4, r: 5}\n" REST, "c.yaml:1:14: lora.r: the key is there twice, first in line 1; expected once"},
+    {"lora: {r: 4}\nlora: {dtype: f32}\n" REST,
+     "c.yaml:2:1: lora: the section is there twice, first in line 1; expected once"},
+    {"lora: {}\nlora: {}\n" REST, "c.yaml:2:1: lora: the section is there twice, first in line 1; expected once"},
+    {"lora: 4\n" REST, "c.yaml:1:7: lora: not a mapping; expected keys (r, lora_alpha, lora_dropout, target_modules, "
+                       "use_rslora, dtype, init)"},
+    {"lora: [r]\n" REST, "c.yaml:1:7: lora: not a mapping; expected keys (r, lora_alpha, lora_dropout, "
+                         "target_modules, use_rslora, dtype, init)"},
+    /* whole numbers */
+    {"lora:\n  r: sixteen\n" REST, "c.yaml:2:6: lora.r: got \"sixteen\"; " WHOLE(1, 1024)},
+    {"lora: {r: 0}\n" REST, "c.yaml:1:11: lora.r: got \"0\"; " WHOLE(1, 1024)},
+    {"lora: {r: 1025}\n" REST, "c.yaml:1:11: lora.r: got \"1025\"; " WHOLE(1, 1024)},
+    {"lora: {r: -1}\n" REST, "c.yaml:1:11: lora.r: got \"-1\"; " WHOLE(1, 1024)},
+    {"lora: {r: 16.0}\n" REST, "c.yaml:1:11: lora.r: got \"16.0\"; " WHOLE(1, 1024)},
+    {"lora: {r: 0x10}\n" REST, "c.yaml:1:11: lora.r: got \"0x10\"; " WHOLE(1, 1024)},
+    {"lora: {r: 010}\n" REST, "c.yaml:1:11: lora.r: got \"010\"; " WHOLE(1, 1024)},
+    {"lora: {r: '16'}\n" REST, "c.yaml:1:11: lora.r: got the string \"16\"; " WHOLE(1, 1024)},
+    {"lora: {r: 99999999999999999999999}\n" REST,
+     "c.yaml:1:11: lora.r: got \"99999999999999999999999\"; " WHOLE(1, 1024)},
+    {"lora: {r: }\n" REST, "c.yaml:1:11: lora.r: no value; " WHOLE(1, 1024)},
+    {"lora: {r: null}\n" REST, "c.yaml:1:11: lora.r: no value; " WHOLE(1, 1024)},
+    {"lora: {r: {a: {b: [c]}}}\n" REST, "c.yaml:1:11: lora.r: a mapping; " WHOLE(1, 1024)},
+    {"lora: {r: [1]}\n" REST, "c.yaml:1:11: lora.r: a list; " WHOLE(1, 1024)},
+    {"device: {threads: 0}\n" REST,
+     "c.yaml:1:19: device.threads: got \"0\"; expected auto or a whole number from 1 to 1024"},
+    {"data: {train: train.jsonl, max_length: 1}\n", "c.yaml:1:40: data.max_length: got \"1\"; " WHOLE(2, 1048576)},
+    {"training: {output_dir: o, max_steps: 0}\n",
+     "c.yaml:1:38: training.max_steps: got \"0\"; expected -1 (all epochs) or "
+                                                  "a whole number from 1 to 1000000000"},
+    {"training: {output_dir: o, seed: 9007199254740992}\n", "c.yaml:1:33: training.seed: got \"9007199254740992\"; "
+                                                            "expected a whole number from 0 to 9007199254740991"},
+    /* real numbers */
+    {"lora: {lora_dropout: 1}\n" REST,
+     "c.yaml:1:22: lora.lora_dropout: got \"1\"; expected a number of at least 0 and below 1"},
+    {"lora: {lora_dropout: .nan}\n" REST,
+     "c.yaml:1:22: lora.lora_dropout: got \".nan\"; expected a number of at least 0 and below 1"},
+    {"lora: {lora_alpha: .inf}\n" REST,
+     "c.yaml:1:20: lora.lora_alpha: got \".inf\"; expected a number above 0 and at most 1000000"},
+    {"lora: {lora_alpha: inf}\n" REST,
+     "c.yaml:1:20: lora.lora_alpha: got \"inf\"; expected a number above 0 and at most 1000000"},
+    {"lora: {lora_alpha: 1e999}\n" REST,
+     "c.yaml:1:20: lora.lora_alpha: got \"1e999\"; expected a number above 0 and at most 1000000"},
+    {"training: {output_dir: o, adam_epsilon: 1e-999}\n",
+     "c.yaml:1:41: training.adam_epsilon: got \"1e-999\"; expected a number above 0 and at most 1"},
+    {"training: {output_dir: o, learning_rate: 2e}\n",
+     "c.yaml:1:42: training.learning_rate: got \"2e\"; expected a number from 0 to 10"},
+    {"training: {output_dir: o, warmup_ratio: 3%}\n",
+     "c.yaml:1:41: training.warmup_ratio: got \"3%\"; expected a number from 0 to 1"},
+    {"training: {output_dir: o, num_train_epochs: 0}\n",
+     "c.yaml:1:45: training.num_train_epochs: got \"0\"; expected a number above 0 and at most 1000000"},
+    /* words */
+    {"quantization: {quant_type: nf5}\n" REST, "c.yaml:1:28: quantization.quant_type: got \"nf5\"; expected nf4, fp4, "
+                                               "int4, int8 or none; did you mean nf4?"},
+    {"quantization: {double_quant: yes}\n" REST,
+     "c.yaml:1:30: quantization.double_quant: got \"yes\"; expected true or false"},
+    {"quantization: {double_quant: 'true'}\n" REST,
+     "c.yaml:1:30: quantization.double_quant: got the string \"true\"; expected true or false"},
+    {"quantization: {compute_dtype: f16}\n" REST,
+     "c.yaml:1:31: quantization.compute_dtype: got \"f16\"; expected auto, bf16 or f32; did you mean bf16?"},
+    {"lora: {dtype: fp32}\n" REST, "c.yaml:1:15: lora.dtype: got \"fp32\"; expected bf16 or f32; did you mean f32?"},
+    {"device: {backend: gpu}\n" REST,
+     "c.yaml:1:19: device.backend: got \"gpu\"; expected auto, cpu or cuda; did you mean cpu?"},
+    {"device: {page_weights: true}\n" REST, "c.yaml:1:24: device.page_weights: got \"true\"; expected never or auto"},
+    {"training: {output_dir: o, gradient_checkpointing: on}\n",
+     "c.yaml:1:51: training.gradient_checkpointing: got \"on\"; expected auto, true or false"},
+    {"training: {output_dir: o, optim: adamw_torch}\n",
+     "c.yaml:1:34: training.optim: got \"adamw_torch\"; expected paged_adamw_32bit, adamw_32bit, "
+     "paged_adamw_8bit or adamw_8bit"},
+    {"training: {output_dir: o, optim: paged_adam_32bit}\n",
+     "c.yaml:1:34: training.optim: got \"paged_adam_32bit\"; expected paged_adamw_32bit, adamw_32bit, "
+     "paged_adamw_8bit or adamw_8bit; did you mean paged_adamw_32bit?"},
+    /* sizes */
+    {"device: {memory_limit: 4GB}\n" REST,
+     "c.yaml:1:24: device.memory_limit: got \"4GB\"; expected auto or a size of at "
+                                           "least 4096 bytes such as 512MiB or 4GiB; did you mean 4GiB?"},
+    {"device: {memory_limit: 0}\n" REST,
+     "c.yaml:1:24: device.memory_limit: got \"0\"; expected auto or a size of at least "
+                                         "4096 bytes such as 512MiB or 4GiB"},
+    {"device: {memory_limit: 99999999TiB}\n" REST,
+     "c.yaml:1:24: device.memory_limit: got \"99999999TiB\"; expected auto or "
+                                                   "a size of at least 4096 bytes such as 512MiB or 4GiB"},
+    /* lists */
+    {"lora: {target_modules: []}\n" REST, "c.yaml:1:24: lora.target_modules: an empty list; expected " LINEARS},
+    {"lora:\n  target_modules:\n  - q_proj\n  - qproj\n" REST,
+     "c.yaml:4:5: lora.target_modules: got \"qproj\"; expected " LINEARS "; did you mean q_proj?"},
+    {"lora: {target_modules: q_proj}\n" REST, "c.yaml:1:24: lora.target_modules: got \"q_proj\"; expected " LINEARS},
+    {"lora: {target_modules: all_linear}\n" REST,
+     "c.yaml:1:24: lora.target_modules: got \"all_linear\"; expected " LINEARS "; did you mean all-linear?"},
+    {"lora: {target_modules: [[q_proj]]}\n" REST,
+     "c.yaml:1:25: lora.target_modules: not a single value; expected " LINEARS},
+    {"data: {train: []}\n", "c.yaml:1:15: data.train: an empty list; expected a file or a list of files"},
+    {"data: {train: [train.jsonl, {a: b}]}\n",
+     "c.yaml:1:29: data.train: not a single value; expected a file or a list of files"},
+    {"data: {train: ''}\n", "c.yaml:1:15: data.train: no value; expected a file or a list of files"},
+    /* YAML */
+    {"", "c.yaml:1:1: the config is empty; expected sections (model, data, ...)"},
+    {"# nothing yet\n", "c.yaml:1:1: the config is empty; expected sections (model, data, ...)"},
+    {"---\n", "c.yaml:1:1: the config is empty; expected sections (model, data, ...)"},
+    {"- a\n", "c.yaml:1:1: not a mapping; expected sections (model, data, ...)"},
+    {"model\n", "c.yaml:1:1: not a mapping; expected sections (model, data, ...)"},
+    {"lora:\n\tr: 4\n", "c.yaml:2:1: not valid YAML: a tab in front; expected spaces"},
+    {"lora: {r: 4\n", "c.yaml:2:1: not valid YAML: did not find expected ',' or '}'"},
+    {"lora: &a {r: 4}\n", "c.yaml:1:7: anchors (&) and aliases (*) are not supported; expected plain values"},
+    {"lora: {r: *a}\n", "c.yaml:1:11: anchors (&) and aliases (*) are not supported; expected plain values"},
+    {"lora: {r: !!int 4}\n", "c.yaml:1:11: tags (!) are not supported; expected plain values"},
+    {"lora: {r: 4}\n---\nlora: {r: 5}\n", "c.yaml:2:1: a second document; expected one"},
+    {"{[a]: b}\n", "c.yaml:1:2: a key that is no name; expected a name"},
+    {"lora: {dtype: \"a\\0b\"}\n", "c.yaml:1:15: a NUL character in a value; expected text"},
+    {"lora: {dtype: \xff}\n", "c.yaml:1:15: not valid YAML: invalid leading UTF-8 octet"},
+    /* the whole */
+    {"data: {train: train.jsonl}\n", "c.yaml:1:1: model.path: missing; expected a model directory or a GGUF file"},
+    {"\nmodel:\ndata: {train: train.jsonl}\n",
+     "c.yaml:2:1: model.path: missing; expected a model directory or a GGUF file"},
+    {"model: {path: model}\ntraining: {output_dir: out}\n",
+     "c.yaml:1:1: data.train: missing; expected a file or a list of files"},
+    {"model: {path: model}\ndata: {train: train.jsonl}\n",
+     "c.yaml:1:1: training.output_dir: missing; expected a directory for the run"},
+    {"training: {output_dir: out, eval_steps: 5}\nmodel: {path: model}\ndata: {train: train.jsonl}\n",
+     "c.yaml:1:41: training.eval_steps: evaluation without data; expected a file in data.eval, or 0"},
+};
+
+static void bad_configs(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        config_t c;
+        err_t err = {0};
+        int rc = load_text(bad[i].yaml, &c, &err);
+        if (rc != ERR_USAGE || strcmp(err.msg, bad[i].message) != 0)
+            fail_msg("case %zu\n%s\nstatus %d\ngot      %s\nexpected %s", i, bad[i].yaml, rc, err.msg, bad[i].message);
+        assert_null(c.path);
+    }
+}
+
+static void paths_must_exist(void **state) {
+    (void)state;
+    static const struct {
+        const char *yaml, *place, *what;
+    } cases[] = {
+        {"model: {path: modle}\ndata: {train: train.jsonl}\ntraining: {output_dir: out}\n",
+         "c.yaml:1:15: model.path: ", "/modle: No such file or directory; expected an existing path"},
+        {"model: {path: model}\ndata:\n  train: [train.jsonl, t.jsonl]\ntraining: {output_dir: out}\n",
+         "c.yaml:3:10: data.train: ", "/t.jsonl: No such file or directory; expected an existing path"},
+        {"model: {path: model}\ndata:\n  train: model\ntraining: {output_dir: out}\n",
+         "c.yaml:3:10: data.train: ", "/model: a directory; expected a file"},
+        {MINIMAL "lora: {init: nowhere}\n", "c.yaml:4:14: lora.init: ", "/nowhere: No such file"},
+        {MINIMAL "lora: {init: train.jsonl}\n", "c.yaml:4:14: lora.init: ", "/train.jsonl: not a directory"},
+        {"model: {path: model}\ndata: {train: train.jsonl, eval: e}\ntraining: {output_dir: out}\n",
+         "c.yaml:2:34: data.eval: ", "/e: No such file"},
+        {"model: {path: model}\ndata: {train: train.jsonl}\ntraining: {output_dir: train.jsonl}\n",
+         "c.yaml:3:24: training.output_dir: ", "/train.jsonl: not a directory"},
+        {"model: {path: model}\ndata: {train: train.jsonl}\ntraining: {output_dir: o, resume_from_checkpoint: x}\n",
+         "c.yaml:3:51: training.resume_from_checkpoint: ", "/x: No such file"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        config_t c;
+        err_t err = {0};
+        assert_error(load_text(cases[i].yaml, &c, &err), err, ERR_USAGE, cases[i].what);
+        if (strncmp(err.msg, cases[i].place, strlen(cases[i].place)) != 0)
+            fail_msg("expected %s..., got %s", cases[i].place, err.msg);
+    }
+    config_t c;
+    err_t err = {0};
+    assert_error(config_load("no.yaml", NULL, 0, CONFIG_TRAIN, &c, &err), err, ERR_USAGE,
+        "no.yaml: cannot open: No such file");
+    assert_error(config_load("nodir/no.yaml", NULL, 0, CONFIG_TRAIN, &c, &err), err, ERR_USAGE,
+        "nodir/no.yaml: cannot open");
+    assert_error(config_load("model", NULL, 0, CONFIG_TRAIN, &c, &err), err, ERR_USAGE, "model: not a regular file");
+}
+
+/* A directory may have any bytes in its name; what is written to JSON may not. */
+static void paths_are_utf8(void **state) {
+    (void)state;
+    config_t c;
+    err_t err = {0};
+    assert_int_equal(mkdir("latin1-\xe9", 0700), 0);
+    assert_ok(file_write("latin1-\xe9/c.yaml", MINIMAL, strlen(MINIMAL), &err), err);
+    assert_error(config_load("latin1-\xe9/c.yaml", NULL, 0, CONFIG_TRAIN, &c, &err), err, ERR_USAGE,
+        "c.yaml:1:15: model.path: ");
+    assert_error(err.code, err, ERR_USAGE, "/model; expected a path in UTF-8");
+}
+
+static void bad_overrides(void **state) {
+    (void)state;
+    static const struct {
+        char *arg;
+        const char *message;
+    } cases[] = {
+        {"lora.r", "command line: \"lora.r\" is no override; expected section.key=value"},
+        {"r=4", "command line: \"r=4\" is no override; expected section.key=value"},
+        {"lora.=4", "command line: \"lora.=4\" is no override; expected section.key=value"},
+        {".r=4", "command line: \".r=4\" is no override; expected section.key=value"},
+        {"lora.r=x", "command line: lora.r: got \"x\"; " WHOLE(1, 1024)},
+        {"lora.r=", "command line: lora.r: no value; " WHOLE(1, 1024)},
+        {"lora.r={a: b}", "command line: lora.r: a mapping; " WHOLE(1, 1024)},
+        {"lora.r=[1", "command line: lora.r: not valid YAML: did not find expected ',' or ']'"},
+        {"lora.r=&a 4", "command line: lora.r: anchors (&) and aliases (*) are not supported; expected plain values"},
+        {"lora.lora_apha=4", "command line: lora.lora_apha: unknown key; did you mean lora_alpha?"},
+        {"lroa.r=4", "command line: lroa: unknown section; expected model, quantization, lora, data, "
+                     "training or device; did you mean lora?"},
+        {"training.eval_steps=3",
+         "command line: training.eval_steps: evaluation without data; expected a file in data.eval, or 0"},
+        {"data.train=[train.jsonl, '']", "command line: data.train: no value; expected a file or a list of files"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        config_t c;
+        err_t err = {0};
+        char *const overrides[] = {cases[i].arg};
+        assert_message(load_bytes(MINIMAL, strlen(MINIMAL), overrides, 1, CONFIG_TRAIN, &c, &err), err,
+            cases[i].message);
+    }
+}
+
+static void large_files_are_refused(void **state) {
+    (void)state;
+    config_t c;
+    err_t err = {0};
+    size_t n = (1 << 18) + 1;
+    char *big = xmalloc(n);
+    memset(big, '[', n);
+    assert_message(load_bytes(big, n, NULL, 0, CONFIG_TRAIN, &c, &err), err,
+                   "c.yaml: 262145 bytes; expected a YAML config of at most 256 KiB");
+    assert_error(load_bytes(big, n - 1, NULL, 0, CONFIG_TRAIN, &c, &err), err, ERR_USAGE,
+                 "c.yaml:1:65: brackets nested too deep");
+    memcpy(big, "lora: {r: ", 10);
+    assert_error(load_bytes(big, n - 1, NULL, 0, CONFIG_TRAIN, &c, &err), err, ERR_USAGE,
+                 "c.yaml:1:74: brackets nested too deep");
+    for (size_t i = 0; i < n; i++) big[i] = i % 2 ? ' ' : '-'; /* a list in a list in a list ... */
+    assert_error(load_bytes(big, n - 1, NULL, 0, CONFIG_TRAIN, &c, &err), err, ERR_USAGE, "c.yaml:1:1: not a mapping");
+    free(big);
+}
+
+/* A damaged config is refused or read; nothing else happens (the sanitizers watch). */
+static void mutations(void **state) {
+    (void)state;
+    static const char inserts[] = "{}[]:,-#&*!|>'\"%@`\t\n 0\\~";
+    size_t refused = 0, len = strlen(config_everything);
+    char *text = xmalloc(len + 64);
+    for (uint64_t round = 0; round < 2000; round++) {
+        size_t n = len, edits = 1 + rng_fold(round, 0) % 4;
+        memcpy(text, config_everything, n);
+        for (size_t e = 1; e <= edits; e++) {
+            uint64_t r = rng_fold(round, e);
+            size_t at = (size_t)(r >> 8) % n, span = 1 + (size_t)(r >> 40) % 16;
+            if (span > n - at) span = n - at;
+            switch (r % 4) {
+            case 0: text[at] = (char)(r >> 32); break;
+            case 1: text[at] = inserts[(r >> 32) % (sizeof inserts - 1)]; break;
+            case 2: /* cut a piece out */
+                memmove(text + at, text + at + span, n - at - span);
+                n -= span;
+                break;
+            default: /* repeat a piece */
+                memmove(text + at + span, text + at, n - at);
+                n += span;
+                break;
+            }
+        }
+        config_t c;
+        err_t err = {0};
+        int rc = load_bytes(text, n, NULL, 0, CONFIG_TRAIN, &c, &err);
+        if (rc != 0 && rc != ERR_USAGE) fail_msg("round %d: status %d: %s", (int)round, rc, err.msg);
+        if (rc && (strncmp(err.msg, "c.yaml:", 7) != 0 || strchr(err.msg, '\n')))
+            fail_msg("round %d: message %s", (int)round, err.msg);
+        refused += rc != 0;
+        if (rc == 0) config_free(&c);
+    }
+    free(text);
+    assert_in_range(refused, 500, 1999);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bad_configs),    cmocka_unit_test(paths_must_exist),
+        cmocka_unit_test(paths_are_utf8), cmocka_unit_test(bad_overrides),
+        cmocka_unit_test(mutations),      cmocka_unit_test(large_files_are_refused),
+    };
+    return cmocka_run_group_tests(tests, config_setup, config_teardown);
+}
