@@ -7,15 +7,6 @@ namespace {
 enum { STATS_THREADS = 256, STATS_LANES = 8 };
 const unsigned STATS_BLOCKS = 2048; /* each takes rows until there are none left */
 
-template <typename T, int N> struct alignas(sizeof(T) * N) pack_t { T x[N]; };
-
-__device__ __forceinline__ float to_f32(float x) {
-    return x;
-}
-__device__ __forceinline__ float to_f32(bf16_t x) {
-    return bf16_to_f32(x);
-}
-
 /* Eight lanes to a query row and head, N elements at a time; D is a multiple of N. */
 template <typename T, int N>
 __global__ void __launch_bounds__(STATS_THREADS)
@@ -31,9 +22,10 @@ __global__ void __launch_bounds__(STATS_THREADS)
         const T *o_row = o + head_at(token, d.ld_o, head, d), *dout_row = dout + head_at(token, d.ld_dout, head, d);
         float sum = 0;
         for (int c = lane * N; c < d.D && row < rows; c += STATS_LANES * N) {
-            pack_t<T, N> a = *(const pack_t<T, N> *)(o_row + c);
-            pack_t<T, N> b = *(const pack_t<T, N> *)(dout_row + c);
-            for (int i = 0; i < N; i++) sum = fmaf(to_f32(a.x[i]), to_f32(b.x[i]), sum);
+            float a[N], b[N];
+            vec_load(a, o_row + c);
+            vec_load(b, dout_row + c);
+            for (int i = 0; i < N; i++) sum = fmaf(a[i], b[i], sum);
         }
         for (int i = 1; i < STATS_LANES; i *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, i);
         if (lane == 0 && row < rows) stats[head * tokens + token] = {lse[row] * LOG2E, sum};

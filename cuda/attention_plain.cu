@@ -2,33 +2,12 @@
  * do not take. The same sums in the same structure, but a warp owns ROWS rows and meets 32 others at a time, one to a
  * lane; head sizes are bounded by shared memory only. */
 #include "cuda/attention.h"
+#include "cuda/reduce.h"
+#include "cuda/vec.h"
 
 namespace {
 
 enum { WARPS = 8, THREADS = 32 * WARPS, ROWS = 2, BLOCK_ROWS = WARPS * ROWS, CHUNK = 32, TILE_STRIDE = CHUNK + 1 };
-
-__device__ __forceinline__ float to_f32(float x) {
-    return x;
-}
-__device__ __forceinline__ float to_f32(bf16_t x) {
-    return bf16_to_f32(x);
-}
-__device__ __forceinline__ void from_f32(float *p, float x) {
-    *p = x;
-}
-__device__ __forceinline__ void from_f32(bf16_t *p, float x) {
-    *p = bf16_from_f32(x);
-}
-
-__device__ __forceinline__ float warp_max(float x) {
-    for (int i = 16; i; i /= 2) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, i));
-    return x;
-}
-
-__device__ __forceinline__ float warp_sum(float x) {
-    for (int i = 16; i; i /= 2) x += __shfl_xor_sync(0xffffffffu, x, i);
-    return x;
-}
 
 /* n rows of D values, `stride` apart, of one head and segment. A row past the end stands for the last: masks take it
  * out. */
@@ -64,7 +43,7 @@ struct shared_t {
 
 template <typename T> __device__ __forceinline__ void load_own(float *own, const rows_t<T> &src, int first) {
     for (int r = 0; r < ROWS; r++)
-        for (int c = threadIdx.x % 32; c < src.D; c += 32) own[r * src.D + c] = to_f32(src.row(first + r)[c]);
+        for (int c = threadIdx.x % 32; c < src.D; c += 32) own[r * src.D + c] = element_load(&src.row(first + r)[c]);
     __syncwarp();
 }
 
@@ -78,7 +57,7 @@ __device__ __forceinline__ void dots(float (&dot)[ROWS], const float *own, float
         __syncthreads(); /* all have read the last piece */
         if (lane < width)
             for (int i = (int)threadIdx.x / 32; i < 32; i += WARPS)
-                piece[i * TILE_STRIDE + lane] = to_f32(src.row(first + i)[c0 + lane]);
+                piece[i * TILE_STRIDE + lane] = element_load(&src.row(first + i)[c0 + lane]);
         __syncthreads();
         for (int c = 0; c < width; c++) {
             float x = piece[lane * TILE_STRIDE + c];
@@ -99,7 +78,7 @@ __device__ __forceinline__ void accumulate(float *acc, const float (&shrink)[ROW
         float sum[ROWS];
         for (int r = 0; r < ROWS; r++) sum[r] = shrink[r] * acc[r * src.D + c];
         for (int i = 0; i < 32; i++) {
-            float x = to_f32(src.row(first + i)[c]);
+            float x = element_load(&src.row(first + i)[c]);
             for (int r = 0; r < ROWS; r++) sum[r] = fmaf(weights[r * 32 + i], x, sum[r]);
         }
         for (int r = 0; r < ROWS; r++) acc[r * src.D + c] = sum[r];
@@ -117,7 +96,7 @@ __device__ __forceinline__ void store_own(T *dst, const float *acc, const float 
                                           int stride, int D) {
     for (int r = 0; r < ROWS && first + r < n; r++)
         for (int c = threadIdx.x % 32; c < D; c += 32)
-            from_f32(dst + (int64_t)(first + r) * stride + c, acc[r * D + c] * factor[r]);
+            element_store(dst + (int64_t)(first + r) * stride + c, acc[r * D + c] * factor[r]);
 }
 
 /* What all three kernels find out first: their head, segment and rows. */

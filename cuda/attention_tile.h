@@ -10,19 +10,13 @@
 #define CUDA_ATTENTION_TILE_H
 
 #include "cuda/attention.h"
+#include "cuda/vec.h"
 
 enum { ATTN_WARPS = 4, ATTN_THREADS = 32 * ATTN_WARPS };
 
 template <int DP> constexpr int tile_stride = DP + 8;
 template <int DP> constexpr size_t tile_bytes(int rows) {
     return (size_t)rows * tile_stride<DP> * sizeof(bf16_t);
-}
-
-static __device__ __forceinline__ uint32_t bf16_pair(float low, float high) {
-    __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-    uint32_t bits;
-    memcpy(&bits, &pair, sizeof bits);
-    return bits;
 }
 
 /* Over the four lanes that hold a row of a fragment. */

@@ -102,6 +102,10 @@ void *compute_scratch(const backend_t *be, size_t bytes);
 /* Where augmented weight i (0, 1) lies; CHECKs that `bytes` are there. */
 void *weight_scratch(const backend_t *be, size_t i, size_t bytes);
 
+static inline size_t min_size(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+
 /* Blocks of a grid that covers n with `each` per block; at least one. */
 static inline unsigned grid_for(size_t n, size_t each) {
     size_t blocks = n ? (n + each - 1) / each : 1;

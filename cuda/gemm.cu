@@ -2,6 +2,7 @@
  * activations are fp32 and the other is not: the BF16 operand is widened to F32, a piece of the scratch at a time, and
  * a BF16 result is rounded from F32 sums. */
 #include "cuda/gemm.h"
+#include "cuda/vec.h"
 
 /* The scratch beyond cuBLAS's own holds a piece of the widened operand, and sums in F32. */
 static const size_t WIDE_FLOATS = CUDA_MIXED_BYTES / 2 / sizeof(float); /* of each */
@@ -22,19 +23,6 @@ static __global__ void __launch_bounds__(THREADS) widen_kernel(float *out, const
     for (size_t r = blockIdx.y; r < rows; r += gridDim.y) out[r * cols + c] = bf16_to_f32(x[r * ld + c]);
 }
 
-static __device__ float load(const float *p) {
-    return *p;
-}
-static __device__ float load(const bf16_t *p) {
-    return bf16_to_f32(*p);
-}
-static __device__ void store(float *p, float x) {
-    *p = x;
-}
-static __device__ void store(bf16_t *p, float x) {
-    *p = bf16_from_f32(x);
-}
-
 /* C = sums + beta * C; without sums, which are dense, C = beta * C. */
 template <typename T>
 static __global__ void __launch_bounds__(THREADS) finish_kernel(T *C, size_t ldc, size_t rows, size_t cols,
@@ -43,8 +31,8 @@ static __global__ void __launch_bounds__(THREADS) finish_kernel(T *C, size_t ldc
     if (c >= cols) return;
     for (size_t r = blockIdx.y; r < rows; r += gridDim.y) {
         float sum = sums ? sums[r * cols + c] : 0;
-        if (beta != 0) sum += beta * load(&C[r * ldc + c]);
-        store(&C[r * ldc + c], sum);
+        if (beta != 0) sum += beta * element_load(&C[r * ldc + c]);
+        element_store(&C[r * ldc + c], sum);
     }
 }
 
@@ -63,10 +51,6 @@ static size_t rows_that_fit(size_t cols) {
     size_t n = WIDE_FLOATS / cols;
     CHECK(n > 0);
     return n < 64 ? n : n / 64 * 64;
-}
-
-static size_t min_size(size_t a, size_t b) {
-    return a < b ? a : b;
 }
 
 /* C = alpha * a b + beta * C in fp32, where at most one of a and b is BF16. It is widened by rows as stored: pieces of

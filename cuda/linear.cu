@@ -9,19 +9,6 @@ enum { THREADS = 256 };
 
 /* ---- adapters in an augmented weight: kernels ------------------------------------------------------------ */
 
-static __device__ __forceinline__ float load(const float *p) {
-    return *p;
-}
-static __device__ __forceinline__ float load(const bf16_t *p) {
-    return bf16_to_f32(*p);
-}
-static __device__ __forceinline__ void store(float *p, float x) {
-    *p = x;
-}
-static __device__ __forceinline__ void store(bf16_t *p, float x) {
-    *p = bf16_from_f32(x);
-}
-
 /* The columns behind the frozen weights: layer i has the rows up to `end`, B in the columns from `first` on. */
 typedef struct {
     uint32_t r, columns;
@@ -40,14 +27,14 @@ static __global__ void __launch_bounds__(THREADS)
     while (row >= c.layer[layer].end) begin = c.layer[layer++].end;
     const S *b = (const S *)c.layer[layer].b;
     uint32_t k = col - c.layer[layer].first; /* wraps where col is less */
-    store(out + row * ld + col, b && k < c.r ? load(b + (size_t)(row - begin) * c.r + k) : 0.0f);
+    element_store(out + row * ld + col, b && k < c.r ? element_load(b + (size_t)(row - begin) * c.r + k) : 0.0f);
 }
 
 /* A row of A for each block of the second index. */
 template <typename T, typename S>
 static __global__ void __launch_bounds__(THREADS) a_kernel(T *out, size_t ld, const S *a, size_t cols) {
     size_t c = (size_t)blockIdx.x * THREADS + threadIdx.x;
-    if (c < cols) store(out + blockIdx.y * ld + c, load(a + blockIdx.y * cols + c));
+    if (c < cols) element_store(out + blockIdx.y * ld + c, element_load(a + blockIdx.y * cols + c));
 }
 
 /* ---- adapters in an augmented weight: launchers ----------------------------------------------------------- */
@@ -157,8 +144,8 @@ static void weight_read(backend_t *be, const weight_t &w) {
     if (w.slot) CUDA_CHECK(cudaEventRecord(w.slot->read, compute_stream(be)));
 }
 
-/* The next layers of the site, as many as fit in a place. The same ones where the augmented weight is kept: a sum of two
- * products is rounded in between, and keeping weights must not change a bit. */
+/* The next layers of the site, as many as fit in a place. The same ones where the augmented weight is kept: a sum of
+ * two products is rounded in between, and keeping weights must not change a bit. */
 static bool next_group(const backend_t *be, const linear_t *l, group_t *g) {
     if (g->end == l->n) return false;
     size_t row_bytes = linear_ld(l->w[0]->cols, l->width) * dtype_size(be->act);
@@ -198,10 +185,6 @@ static size_t dropped_rows(const backend_t *be, size_t cols) {
     size_t n = CUDA_DROPPED_BYTES / (cols * dtype_size(be->act));
     CHECK(n > 0);
     return n;
-}
-
-static size_t min_size(size_t a, size_t b) {
-    return a < b ? a : b;
 }
 
 /* dx = drop(du A) */

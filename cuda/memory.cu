@@ -4,10 +4,6 @@
 
 static const size_t STAGING_BYTES = 3 * STAGING_PIECE, LANDING_PIECE = STAGING_PIECE / 8;
 
-static size_t min_size(size_t a, size_t b) {
-    return a < b ? a : b;
-}
-
 /* ---- staging ----------------------------------------------------------------------------------------- */
 
 static void free_oldest(staging_t *s) {

@@ -1,6 +1,7 @@
 /* Quantized weights on the device: the same codes, constants and values as the host codec's, to the bit. Where a
  * product and a sum are two roundings there, they are here (__fmul_rn, __fadd_rn: never fused). */
 #include "cuda/quant.h"
+#include "cuda/vec.h"
 
 enum { THREADS = 256, WARP = 32 };
 static const unsigned FULL_WARP = 0xffffffffu;
@@ -60,18 +61,6 @@ static __device__ __forceinline__ float run_value(const code_run_t<BYTES> &run, 
     }
 }
 
-static __device__ __forceinline__ uint4 pack(const float (&x)[8]) {
-    uint32_t u[4];
-    for (int i = 0; i < 4; i++) {
-        __nv_bfloat162 h = __floats2bfloat162_rn(x[2 * i], x[2 * i + 1]);
-        memcpy(&u[i], &h, 4);
-    }
-    return make_uint4(u[0], u[1], u[2], u[3]);
-}
-static __device__ __forceinline__ uint4 pack(const float (&x)[4]) {
-    return make_uint4(f32_to_bits(x[0]), f32_to_bits(x[1]), f32_to_bits(x[2]), f32_to_bits(x[3]));
-}
-
 /* What is decoded: rows of `cols` elements of the flat weight, from element `first` on, to rows that lie ld apart. */
 typedef struct {
     uint32_t first, rows, cols;
@@ -114,15 +103,8 @@ static __global__ void __launch_bounds__(THREADS)
         float x[VALUES];
 #pragma unroll
         for (int j = 0; j < (int)VALUES; j++) x[j] = run_value<BITS>(run[k], j, table) * scale[k];
-        *reinterpret_cast<uint4 *>(out + col) = pack(x);
+        vec_store(out + col, x);
     }
-}
-
-static __device__ __forceinline__ void store(float *p, float x) {
-    *p = x;
-}
-static __device__ __forceinline__ void store(bf16_t *p, float x) {
-    *p = bf16_from_f32(x);
 }
 
 /* The same for any range and address, an element a thread. */
@@ -137,7 +119,8 @@ static __global__ void __launch_bounds__(THREADS)
     code_run_t<BITS == 16 ? 2 : 1> run;
     for (int k = 0; k < (int)sizeof run; k++) run.byte[k] = w.codes[(size_t)i * BITS / 8 + k];
     float x = run_value<BITS>(run, BITS == 4 ? (int)(i % 2) : 0, table);
-    store(out + n / range.cols * range.ld + n % range.cols, x * block_absmax<LEVELS>(w, i / (uint32_t)QUANT_BLOCK));
+    x *= block_absmax<LEVELS>(w, i / (uint32_t)QUANT_BLOCK);
+    element_store(out + n / range.cols * range.ld + n % range.cols, x);
 }
 
 /* ---- dequantization: launchers ---------------------------------------------------------------------------- */

@@ -18,6 +18,20 @@ static __device__ __forceinline__ uint32_t bf16_pair(float low, float high) {
     return u;
 }
 
+/* One element. */
+static __device__ __forceinline__ float element_load(const float *p) {
+    return *p;
+}
+static __device__ __forceinline__ float element_load(const bf16_t *p) {
+    return bf16_to_f32(*p);
+}
+static __device__ __forceinline__ void element_store(float *p, float x) {
+    *p = x;
+}
+static __device__ __forceinline__ void element_store(bf16_t *p, float x) {
+    *p = __bfloat16_as_ushort(__float2bfloat16_rn(x));
+}
+
 /* What a store and a load as A would leave of v. */
 template <typename A, int N> static __device__ __forceinline__ void vec_round(float (&v)[N]) {
     if constexpr (sizeof(A) == sizeof(bf16_t)) {
@@ -45,7 +59,7 @@ template <int N> static __device__ __forceinline__ void vec_load(float (&v)[N], 
 template <int N> static __device__ __forceinline__ void vec_load(float (&v)[N], const bf16_t *p) {
     static_assert(N == 1 || N % 8 == 0, "whole 16-byte accesses");
     if constexpr (N == 1) {
-        v[0] = bf16_to_f32(*p);
+        v[0] = element_load(p);
     } else {
         #pragma unroll
         for (int i = 0; i < N; i += 8) {
@@ -74,7 +88,7 @@ template <int N> static __device__ __forceinline__ void vec_store(float *p, cons
 template <int N> static __device__ __forceinline__ void vec_store(bf16_t *p, const float (&v)[N]) {
     static_assert(N == 1 || N % 8 == 0, "whole 16-byte accesses");
     if constexpr (N == 1) {
-        *p = __bfloat16_as_ushort(__float2bfloat16_rn(v[0]));
+        element_store(p, v[0]);
     } else {
         #pragma unroll
         for (int i = 0; i < N; i += 8) {

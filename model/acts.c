@@ -48,7 +48,7 @@ static void place_block(const placer_t *p, const model_t *m, bool training, bloc
     b->gate_up = mat_of(p, 2 * c->ffn, training ? adapter_width(m, SITE_GATE_UP) : 0);
     for (int s = 0; s < SITE_COUNT; s++) {
         size_t width = training ? adapter_width(m, (site_t)s) : 0;
-        if (width && s == SITE_O) b->u[s] = (mat_t){(unsigned char *)b->attn.p + q * p->elem, b->attn.ld};
+        if (width && s == SITE_O) b->u[s] = (mat_t){mat_column(m->be, b->attn, q), b->attn.ld};
         else b->u[s] = (mat_t){width ? acts_of(p, width) : NULL, width};
     }
 }

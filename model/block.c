@@ -15,15 +15,12 @@ typedef struct {
     attn_shape_t shape;
 } attn_inputs_t;
 
-static void *column(const block_ctx_t *ctx, mat_t m, size_t i) {
-    return (unsigned char *)m.p + i * dtype_size(ctx->m->be->act);
-}
-
 static attn_inputs_t attn_inputs(const block_ctx_t *ctx, const block_acts_t *acts) {
     const model_config_t *c = &ctx->m->config;
+    const backend_t *be = ctx->m->be;
     size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
     return (attn_inputs_t){
-        acts->qkv.p, column(ctx, acts->qkv, q), column(ctx, acts->qkv, q + kv),
+        acts->qkv.p, mat_column(be, acts->qkv, q), mat_column(be, acts->qkv, q + kv),
         {.Hq = c->heads, .Hkv = c->kv_heads, .D = c->head_dim, .scale = 1.0f / sqrtf((float)c->head_dim),
          .ld_q = acts->qkv.ld, .ld_kv = acts->qkv.ld, .ld_o = acts->attn.ld, .ld_dout = q,
          .ld_dqkv = ctx->a->dqkv.ld}};
@@ -93,7 +90,7 @@ void block_bwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts) {
 
     site_bwd(ctx, layer, SITE_O, acts->attn, acts->u[SITE_O], a->dx, (mat_t){a->dattn, q});
     attn_inputs_t in = attn_inputs(ctx, acts);
-    be->attn_bwd(be, a->dqkv.p, column(ctx, a->dqkv, q), column(ctx, a->dqkv, q + kv), a->dattn, in.q, in.k, in.v,
+    be->attn_bwd(be, a->dqkv.p, mat_column(be, a->dqkv, q), mat_column(be, a->dqkv, q + kv), a->dattn, in.q, in.k, in.v,
                  acts->attn.p, acts->lse, &in.shape, &ctx->seg);
     be->rope(be, a->dqkv.p, a->dqkv.ld, m->rope, a->pos, T, c->heads + c->kv_heads, D, -1);
     block_enter(ctx, layer, acts);

@@ -9,10 +9,6 @@
  * may compute y and dx as one product each, which writes every element once (linear_t in model/backend.h). */
 #include "model/model.h"
 
-static void *column(const block_ctx_t *ctx, mat_t m, size_t i) {
-    return (unsigned char *)m.p + i * dtype_size(ctx->m->be->act);
-}
-
 /* NULL in a plan, where nothing has a place. */
 static const void *compute_at(const lora_t *lora, size_t offset) {
     if (!lora->compute) return NULL;
@@ -61,7 +57,7 @@ void site_fwd(const block_ctx_t *ctx, size_t layer, site_t site, mat_t x, mat_t 
     linear_t l = site_linear(ctx->m, layer, site);
     if (l.width) {
         dropout_t key;
-        void *behind = column(ctx, x, l.w[0]->cols);
+        void *behind = mat_column(be, x, l.w[0]->cols);
         be->adapter_fwd(be, ctx->T, x.p, x.ld, &l, ctx->m->lora->scale, site_dropout(ctx, layer, site, &key), behind,
                         x.ld);
         if (u.p && u.p != behind) be->copy_rows(be, u.p, u.ld, behind, x.ld, ctx->T, l.width);
@@ -75,14 +71,14 @@ static void adapters_bwd(const block_ctx_t *ctx, const lora_site_t *ls, const li
     const lora_t *lora = ctx->m->lora;
     backend_t *be = ctx->m->be;
     size_t r = l->r, first = 0, j = 0, rows = linear_rows_of(l);
-    void *du = column(ctx, dy, rows);
+    void *du = mat_column(be, dy, rows);
     for (size_t i = 0; i < l->n; first += l->w[i++]->rows) {
         if (!l->b[i]) continue;
         size_t out = l->w[i]->rows;
-        const void *dy_i = column(ctx, dy, first);
+        const void *dy_i = mat_column(be, dy, first);
         be->gemm(be, false, false, ctx->T, r, out, lora->scale, dy_i, be->act, dy.ld, l->b[i], l->ab_type, r, 0.0f,
-                 column(ctx, dy, rows + j * r), be->act, dy.ld);
-        be->gemm(be, true, false, out, r, ctx->T, 1.0f, dy_i, be->act, dy.ld, column(ctx, u, j * r), be->act, u.ld,
+                 mat_column(be, dy, rows + j * r), be->act, dy.ld);
+        be->gemm(be, true, false, out, r, ctx->T, 1.0f, dy_i, be->act, dy.ld, mat_column(be, u, j * r), be->act, u.ld,
                  1.0f, lora->grad + ls->b[j], DT_F32, r);
         j++;
     }

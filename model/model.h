@@ -65,6 +65,11 @@ typedef struct {
     size_t ld;
 } mat_t;
 
+/* Its columns from i on. */
+static inline void *mat_column(const backend_t *be, mat_t m, size_t i) {
+    return (unsigned char *)m.p + i * dtype_size(be->act);
+}
+
 /* What a block's forward leaves for its backward. w: columns of a site's adapters. */
 typedef struct {
     void *x;                 /* [T,C] the block's input (residual stream) */

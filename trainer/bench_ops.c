@@ -313,10 +313,6 @@ static void print_sites(const json_t *rows, size_t rank) {
 
 /* ---- attention ------------------------------------------------------------------------------------------ */
 
-static void *column(const rig_t *r, mat_t m, size_t i) {
-    return (unsigned char *)m.p + i * dtype_size(r->be->act);
-}
-
 static void call_attention(void *ctx, size_t i) {
     (void)i;
     rig_t *r = ctx;
@@ -331,9 +327,9 @@ static void call_attention(void *ctx, size_t i) {
                           .ld_o = b->attn.ld, .ld_dout = q, .ld_dqkv = a->dqkv.ld};
     attn_segments_t seg = {.n = batch->n_seg, .q_off = a->seg_off, .kv_off = a->seg_off, .kv_len = a->seg_len,
                            .max_q = batch->max_seg, .max_kv = batch->max_seg};
-    const void *k = column(r, b->qkv, q), *v = column(r, b->qkv, kv);
+    const void *k = mat_column(be, b->qkv, q), *v = mat_column(be, b->qkv, kv);
     if (r->forward) be->attn_fwd(be, b->attn.p, b->lse, b->qkv.p, k, v, &shape, &seg);
-    else be->attn_bwd(be, a->dqkv.p, column(r, a->dqkv, q), column(r, a->dqkv, kv), a->dattn, b->qkv.p, k, v,
+    else be->attn_bwd(be, a->dqkv.p, mat_column(be, a->dqkv, q), mat_column(be, a->dqkv, kv), a->dattn, b->qkv.p, k, v,
                       b->attn.p, b->lse, &shape, &seg);
 }
 
