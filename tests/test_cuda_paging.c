@@ -82,12 +82,31 @@ static void test_weights(void **state) {
     free(want.master);
 }
 
+/* Weights that are kept dequantized, with the adapters of each step beside them, change nothing: also where there is
+ * room for only some, and where gate and up are multiplied one after the other. */
+static void test_kept_weights(void **state) {
+    (void)state;
+    enum { LAYERS = 4 };
+    size_t bytes;
+    paged_run_t a = {.backend = "cuda", .optim = OPTIM_PAGED_ADAMW_32BIT, .bf16 = true, .checkpointing = TRI_FALSE,
+                     .layers = LAYERS, .tokens = 35};
+    paged_end_t want = run_free(&a, &bytes);
+    assert_int_equal(want.plan.layout.n_cached, 0);
+    a.cache_weights = true;
+    paged_end_t all = same_as(&want, &a, bytes);
+    assert_int_equal(all.plan.layout.n_cached, LAYERS);
+    a.limit = want.plan.total + all.plan.bytes[POOL_CACHE] * 5 / 8;
+    assert_int_equal(same_as(&want, &a, bytes).plan.layout.n_cached, 2);
+    free(want.master);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pressure_32bit),
         cmocka_unit_test(test_pressure_8bit),
         cmocka_unit_test(test_streaming),
         cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_kept_weights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
