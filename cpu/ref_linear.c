@@ -29,7 +29,8 @@ static void linear_fwd(backend_t *be, size_t T, const void *x, size_t ldx, const
                 for (size_t c = 0; c < cols; c++)
                     sum += (double)act_get(x, be->act, t * ldx + c) * weight_at(be, l->w[i], o, c);
                 for (size_t k = 0; l->b[i] && k < l->r; k++)
-                    sum += (double)act_get(x, be->act, t * ldx + u + k) * act_get(l->b[i], l->ab_type, o * l->r + k);
+                    sum += (double)act_get(x, be->act, t * ldx + u + k) *
+                           act_get(l->b[i], l->ab_type, o * l->r + k);
                 act_set(y, be->act, t * ldy + first + o, (float)sum);
             }
         }
@@ -64,7 +65,8 @@ static void adapter_fwd(backend_t *be, size_t T, const void *x, size_t ldx, cons
         for (size_t k = 0; k < l->width; k++) {
             double sum = 0;
             for (size_t c = 0; c < cols; c++)
-                sum += (double)act_get(x, be->act, t * ldx + c) * mask_at(drop, key, c) * act_get(l->a, l->ab_type, k * cols + c);
+                sum += (double)act_get(x, be->act, t * ldx + c) * mask_at(drop, key, c) *
+                       act_get(l->a, l->ab_type, k * cols + c);
             act_set(u, be->act, t * ldu + k, (float)(scale * sum));
         }
     }
@@ -84,7 +86,7 @@ static void adapter_grad(backend_t *be, size_t T, const void *du, size_t lddu, c
     }
 }
 
-static void linear_keep(backend_t *be, const linear_t *l, bool frozen) {
+static void linear_cache(backend_t *be, const linear_t *l, bool frozen) {
     size_t cols = l->w[0]->cols, ld = linear_ld(cols, l->width), row = 0, first = cols;
     for (size_t i = 0; i < l->n; i++) {
         for (size_t o = 0; o < l->w[i]->rows; o++, row++) {
@@ -108,5 +110,5 @@ void ref_linear_ops(backend_t *be) {
     be->linear_bwd = linear_bwd;
     be->adapter_fwd = adapter_fwd;
     be->adapter_grad = adapter_grad;
-    be->linear_keep = linear_keep;
+    be->linear_cache = linear_cache;
 }

@@ -39,7 +39,8 @@ static void blas_check(cublasStatus_t status, const char *what, int line) {
     _Exit(ERR_FAILED);
 }
 
-/* Up to 64 bytes, which all memory has: an operand's place in the pool does not change the choice, so nor the bits. */
+/* Up to 64 bytes, which all memory has, and rows of multiples of 32 elements: an operand's place then changes neither
+ * the choice nor the bits. */
 static uint8_t alignment(const void *p) {
     uint8_t n = 0;
     while (n < 6 && ((uintptr_t)p >> n & 1) == 0) n++;

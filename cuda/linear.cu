@@ -120,15 +120,15 @@ typedef struct {
 
 /* Weights that are not quantized are multiplied where they are, if nothing has to stand beside them. */
 static bool as_it_is(const linear_t *l, size_t i) {
-    return !l->augmented && l->width == 0 && l->w[i]->type == QUANT_NONE;
+    return l->width == 0 && l->w[i]->type == QUANT_NONE;
 }
 
 static weight_t weight_of(backend_t *be, const linear_t *l, const group_t *g, int parts) {
     cuda_impl_t *impl = cuda_impl(be);
     const qweight_t *w = l->w[g->first];
     size_t ld = linear_ld(w->cols, l->width), i = impl->slot_next;
-    if (l->augmented) return {at(be, l->augmented, g->row * ld), be->act, ld, NULL};
     if (as_it_is(l, g->first)) return {w->codes, DT_BF16, w->cols, NULL};
+    if (l->augmented) return {at(be, l->augmented, g->row * ld), be->act, ld, NULL};
     weight_slot_t *slot = &impl->slot[i];
     void *place = weight_scratch(be, i, (g->rows + l->width) * ld * dtype_size(be->act));
     impl->slot_next = 1 - i;
@@ -144,8 +144,8 @@ static void weight_read(backend_t *be, const weight_t &w) {
     if (w.slot) CUDA_CHECK(cudaEventRecord(w.slot->read, compute_stream(be)));
 }
 
-/* The next layers of the site, as many as fit in a place. The same ones where the augmented weight is kept: a sum of
- * two products is rounded in between, and keeping weights must not change a bit. */
+/* The next layers of the site, as many as fit in a place. The same ones where the augmented weight is cached: a sum of
+ * two products is rounded in between, and a cache must not change a bit. */
 static bool next_group(const backend_t *be, const linear_t *l, group_t *g) {
     if (g->end == l->n) return false;
     size_t row_bytes = linear_ld(l->w[0]->cols, l->width) * dtype_size(be->act);
@@ -220,7 +220,7 @@ static void linear_bwd(backend_t *be, size_t T, const void *dy, size_t lddy, con
     }
 }
 
-static void linear_keep(backend_t *be, const linear_t *l, bool frozen) {
+static void linear_cache(backend_t *be, const linear_t *l, bool frozen) {
     const group_t all = {0, l->n, 0, linear_rows_of(l), l->width};
     CHECK(l->augmented);
     fill(be, compute_stream(be), l, &all, (frozen ? FROZEN : 0) | COLUMNS_B | ROWS_A, l->augmented);
@@ -266,7 +266,7 @@ static void adapter_grad(backend_t *be, size_t T, const void *du, size_t lddu, c
 void cuda_linear_ops(backend_t *be) {
     be->linear_fwd = linear_fwd;
     be->linear_bwd = linear_bwd;
-    be->linear_keep = linear_keep;
+    be->linear_cache = linear_cache;
     be->adapter_fwd = adapter_fwd;
     be->adapter_grad = adapter_grad;
 }

@@ -129,21 +129,18 @@ static size_t largest_augmented(const model_t *m) {
         for (int s = 0; s < SITE_COUNT; s++) {
             linear_t l = site_linear(m, layer, (site_t)s);
             size_t rows = 0;
-            bool needed = l.width > 0; /* what is not quantized is multiplied where it is */
-            for (size_t i = 0; i < l.n; i++) {
-                needed |= l.w[i]->type != QUANT_NONE;
+            for (size_t i = 0; i < l.n; i++)
                 if (l.w[i]->rows > rows) rows = l.w[i]->rows;
-            }
             if (s == SITE_QKV) rows = linear_rows_of(&l);
             size_t n = (rows + l.width) * linear_ld(l.w[0]->cols, l.width);
-            if (needed && n > most) most = n;
+            if (linear_is_augmented(&l) && n > most) most = n;
         }
     return most;
 }
 
-workspace_need_t model_workspace_need(const model_t *m, size_t max_tokens, size_t max_seg, size_t chunk) {
+workspace_need_t model_workspace_need(const model_t *m, size_t max_tokens, size_t max_seg) {
     const model_config_t *c = &m->config;
-    workspace_need_t n = {.max_tokens = max_tokens, .max_kv = max_seg, .logit_rows = chunk, .vocab = c->vocab};
+    workspace_need_t n = {.max_tokens = max_tokens, .max_kv = max_seg};
     n.attn = (attn_shape_t){.Hq = c->heads, .Hkv = c->kv_heads, .D = c->head_dim};
     n.max_weight = c->vocab * c->hidden;
     n.max_augmented = largest_augmented(m);

@@ -69,13 +69,20 @@ typedef struct {
     const void *a;                  /* [width, cols]: the A of those layers, one after another */
     const void *b[LINEAR_MAX];      /* [rows_i, r]; NULL: layer i has no adapter */
     dtype_t ab_type;                /* F32 where act is F32, or BF16 */
-    void *augmented;                /* the augmented weight in act, kept by linear_keep(); NULL: made for each use */
+    void *augmented;                /* the augmented weight in act, by linear_cache(); NULL: made for each use */
 } linear_t;
 
 static inline size_t linear_rows_of(const linear_t *l) {
     size_t rows = 0;
     for (size_t i = 0; i < l->n; i++) rows += l->w[i]->rows;
     return rows;
+}
+
+/* Whether products need an augmented weight: what is not quantized and has no adapters is multiplied where it is. */
+static inline bool linear_is_augmented(const linear_t *l) {
+    bool quantized = false;
+    for (size_t i = 0; i < l->n; i++) quantized |= l->w[i]->type != QUANT_NONE;
+    return quantized || l->width > 0;
 }
 
 /* Elements between two rows of a matrix with `extra` columns behind its own: if rows of `cols` elements begin at
@@ -129,8 +136,6 @@ typedef struct {
                               * layer and the A of all its site; with room for more layers, these are taken together */
     size_t max_width;        /* columns of the widest activation matrix, vocabulary aside */
     size_t max_kv;           /* keys of the longest segment */
-    size_t logit_rows;       /* rows of a logits chunk */
-    size_t vocab;
     attn_shape_t attn;
 } workspace_need_t;
 
@@ -210,7 +215,7 @@ struct backend {
     void (*adapter_grad)(backend_t *be, size_t T, const void *du, size_t lddu, const void *x, size_t ldx,
                          const linear_t *l, const dropout_t *drop, float *dA);
     /* l->augmented from the weights and adapters; frozen false: from the adapters alone, which have changed. */
-    void (*linear_keep)(backend_t *be, const linear_t *l, bool frozen);
+    void (*linear_cache)(backend_t *be, const linear_t *l, bool frozen);
 
     /* ---- element-wise and row ops ---------------------------------------------------------------- */
     /* y[T,C] = E[ids[t], :]; E is BF16 (QUANT_NONE) [V,C]. */

@@ -45,32 +45,45 @@ void block_enter(const block_ctx_t *ctx, size_t layer, block_acts_t *acts) {
                        m->config.hidden, m->config.norm_eps);
 }
 
-void block_fwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts, block_acts_t *next) {
+/* a->h, the normalised input -> a->ff, what Down takes. */
+static void up_to_down(const block_ctx_t *ctx, size_t layer, block_acts_t *acts) {
     model_t *m = ctx->m;
     backend_t *be = m->be;
     const model_config_t *c = &m->config;
-    const layer_t *w = &m->layers[layer];
     acts_t *a = ctx->a;
-    size_t T = ctx->T, C = c->hidden;
-    mat_t t = {a->t, C};
+    size_t T = ctx->T;
 
     site_fwd(ctx, layer, SITE_QKV, a->h, acts->u[SITE_QKV], acts->qkv);
     be->rope(be, acts->qkv.p, acts->qkv.ld, m->rope, a->pos, T, c->heads + c->kv_heads, c->head_dim, 1);
     attn_inputs_t in = attn_inputs(ctx, acts);
     if (ctx->cache) cache_append(ctx, layer, &in);
     be->attn_fwd(be, acts->attn.p, acts->lse, in.q, in.k, in.v, &in.shape, &ctx->seg);
-    site_fwd(ctx, layer, SITE_O, acts->attn, acts->u[SITE_O], t);
+    site_fwd(ctx, layer, SITE_O, acts->attn, acts->u[SITE_O], (mat_t){a->t, c->hidden});
 
-    be->add_rmsnorm_fwd(be, acts->x_mid, a->h.p, a->h.ld, acts->rstd_ffn, acts->x, a->t, w->ffn_norm, T, C,
-                        c->norm_eps);
+    be->add_rmsnorm_fwd(be, acts->x_mid, a->h.p, a->h.ld, acts->rstd_ffn, acts->x, a->t, m->layers[layer].ffn_norm, T,
+                        c->hidden, c->norm_eps);
     site_fwd(ctx, layer, SITE_GATE_UP, a->h, acts->u[SITE_GATE_UP], acts->gate_up);
     be->swiglu_fwd(be, a->ff.p, a->ff.ld, acts->gate_up.p, acts->gate_up.ld, T, c->ffn);
-    site_fwd(ctx, layer, SITE_DOWN, a->ff, acts->u[SITE_DOWN], t);
+}
+
+void block_fwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts, block_acts_t *next) {
+    model_t *m = ctx->m;
+    backend_t *be = m->be;
+    acts_t *a = ctx->a;
+    size_t T = ctx->T, C = m->config.hidden;
+    up_to_down(ctx, layer, acts);
+    site_fwd(ctx, layer, SITE_DOWN, a->ff, acts->u[SITE_DOWN], (mat_t){a->t, C});
     if (next)
         be->add_rmsnorm_fwd(be, next->x, a->h.p, a->h.ld, next->rstd_attn, acts->x_mid, a->t,
-                            m->layers[layer + 1].attn_norm, T, C, c->norm_eps);
+                            m->layers[layer + 1].attn_norm, T, C, m->config.norm_eps);
     else
         be->add(be, a->x_out, acts->x_mid, a->t, T * C);
+}
+
+void block_refwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts) {
+    block_enter(ctx, layer, acts);
+    up_to_down(ctx, layer, acts);
+    site_adapters_fwd(ctx, layer, SITE_DOWN, ctx->a->ff, acts->u[SITE_DOWN]);
 }
 
 void block_bwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts) {

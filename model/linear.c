@@ -31,16 +31,16 @@ linear_t site_linear(const model_t *m, size_t layer, site_t site) {
     return l;
 }
 
-void model_keep_augmented(model_t *m) {
+void model_cache_augmented(model_t *m) {
     uint64_t now = 1 + (m->lora ? m->lora->changes : 0);
-    if (m->kept == now) return;
+    if (m->cached == now) return;
     for (size_t layer = 0; layer < m->n_cached; layer++) {
         for (int s = 0; s < SITE_COUNT; s++) {
             linear_t l = site_linear(m, layer, (site_t)s);
-            m->be->linear_keep(m->be, &l, m->kept == 0);
+            if (l.augmented) m->be->linear_cache(m->be, &l, m->cached == 0);
         }
     }
-    m->kept = now;
+    m->cached = now;
 }
 
 /* The dropout of a site's adapters; NULL: none. */
@@ -52,16 +52,21 @@ static const dropout_t *site_dropout(const block_ctx_t *ctx, size_t layer, site_
     return key;
 }
 
+void site_adapters_fwd(const block_ctx_t *ctx, size_t layer, site_t site, mat_t x, mat_t u) {
+    backend_t *be = ctx->m->be;
+    linear_t l = site_linear(ctx->m, layer, site);
+    if (l.width == 0) return;
+    dropout_t key;
+    void *behind = mat_column(be, x, l.w[0]->cols);
+    be->adapter_fwd(be, ctx->T, x.p, x.ld, &l, ctx->m->lora->scale, site_dropout(ctx, layer, site, &key), behind,
+                    x.ld);
+    if (u.p && u.p != behind) be->copy_rows(be, u.p, u.ld, behind, x.ld, ctx->T, l.width);
+}
+
 void site_fwd(const block_ctx_t *ctx, size_t layer, site_t site, mat_t x, mat_t u, mat_t y) {
     backend_t *be = ctx->m->be;
     linear_t l = site_linear(ctx->m, layer, site);
-    if (l.width) {
-        dropout_t key;
-        void *behind = mat_column(be, x, l.w[0]->cols);
-        be->adapter_fwd(be, ctx->T, x.p, x.ld, &l, ctx->m->lora->scale, site_dropout(ctx, layer, site, &key), behind,
-                        x.ld);
-        if (u.p && u.p != behind) be->copy_rows(be, u.p, u.ld, behind, x.ld, ctx->T, l.width);
-    }
+    site_adapters_fwd(ctx, layer, site, x, u);
     be->linear_fwd(be, ctx->T, x.p, x.ld, &l, y.p, y.ld);
 }
 

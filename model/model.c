@@ -27,7 +27,7 @@ static attn_segments_t upload_batch(model_t *m, acts_t *a, const batch_t *b) {
 static void forward(const block_ctx_t *ctx) {
     model_t *m = ctx->m;
     acts_t *a = ctx->a;
-    model_keep_augmented(m);
+    model_cache_augmented(m);
     m->be->embed(m->be, a->blocks[0].x, &m->embed, a->ids, ctx->T);
     block_enter(ctx, 0, &a->blocks[0]);
     for (size_t l = 0; l < m->config.layers; l++) {
@@ -44,10 +44,7 @@ static void backward(const block_ctx_t *ctx) {
     for (size_t l = m->config.layers; l-- > 0;) {
         model_acquire_layer(m, l, -1);
         /* The forward left the last recomputed block's values in the shared place. */
-        if (l + 1 < recomputed) {
-            block_enter(ctx, l, &a->blocks[l]);
-            block_fwd(ctx, l, &a->blocks[l], NULL);
-        }
+        if (l + 1 < recomputed) block_refwd(ctx, l, &a->blocks[l]);
         block_bwd(ctx, l, &a->blocks[l]);
         model_release_layer(m, l);
     }

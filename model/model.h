@@ -30,7 +30,7 @@ typedef struct {
     size_t n_paged;         /* layers whose quantized weights stay in host memory, spread evenly; */
     pager_t pager;          /* a page each: codes and constants */
     size_t n_cached;        /* the first layers keep their augmented weights, dequantized once; */
-    uint64_t kept;          /* 0: not yet; else lora->changes + 1 of the adapters in them */
+    uint64_t cached;        /* 0: not yet; else lora->changes + 1 of the adapters in them */
     lora_t *lora;           /* NULL: the base model alone. Not owned. */
 } model_t;
 
@@ -117,7 +117,7 @@ typedef struct {
 /* Takes everything that a pass needs from the pool. a->blocks is the caller's array of m->config.layers. */
 void acts_place(acts_t *a, const model_t *m, const acts_spec_t *spec, pool_t *pool);
 /* What bounds the scratch of the backend's ops for such passes; max_seg: longest segment or cache. */
-workspace_need_t model_workspace_need(const model_t *m, size_t max_tokens, size_t max_seg, size_t chunk);
+workspace_need_t model_workspace_need(const model_t *m, size_t max_tokens, size_t max_seg);
 
 /* ---- passes (model.c) ---- */
 typedef struct {
@@ -157,16 +157,19 @@ typedef struct {
 void block_enter(const block_ctx_t *ctx, size_t layer, block_acts_t *acts);
 /* acts->x and a->h -> next->x and a->h, entering the next block; or -> a->x_out where next is NULL. */
 void block_fwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts, block_acts_t *next);
+/* acts->x -> everything else in acts that block_bwd() reads, once more: all of the forward but the last product. */
+void block_refwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts);
 /* a->dx: gradient of the block's output -> of its input (not computed for layer 0, which has none to pass it
  * to). Overwrites acts->gate_up. */
 void block_bwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts);
 
 /* The linear layers of a site, with their adapters if the model has any. */
 linear_t site_linear(const model_t *m, size_t layer, site_t site);
-/* Brings the augmented weights that are kept up to date; before a forward. */
-void model_keep_augmented(model_t *m);
-/* x [T, in | w] -> y [T, out]: all linear layers of the site side by side. Leaves u behind x and, where it is wanted
- * for a backward (u.p not NULL), in u. */
+/* Brings the augmented weights of the n_cached layers up to date; before a forward. */
+void model_cache_augmented(model_t *m);
+/* x [T, in | w]: leaves u behind x and, where it is wanted for a backward (u.p not NULL), in u. */
+void site_adapters_fwd(const block_ctx_t *ctx, size_t layer, site_t site, mat_t x, mat_t u);
+/* The same, and x -> y [T, out]: all linear layers of the site side by side. */
 void site_fwd(const block_ctx_t *ctx, size_t layer, site_t site, mat_t x, mat_t u, mat_t y);
 /* dy [T, out | w] -> dx [T, in] (overwritten; dx.p NULL: not wanted) and the gradients of A and B (added). x and u as
  * in the forward. Leaves du behind dy. */

@@ -40,8 +40,10 @@ const source_tensor_t *model_source_find(const model_source_t *src, const char *
 /* The first tensor that the file has in 4 bits; NULL: there is none. */
 const source_tensor_t *model_source_quantized(const model_source_t *src);
 
+/* Values of the longest block of any format that is read: a multiple of the others, and of QUANT_BLOCK. */
+#define SOURCE_BLOCK ((size_t)256)
 /* Values [first, first+n) of the tensor, row after row, as BF16 (rounded to nearest even from what the file holds).
- * Both are whole rows or multiples of 64, or the range ends with the tensor. Not for a quantized tensor. */
+ * Both are whole rows or multiples of SOURCE_BLOCK, or the range ends with the tensor. Not for a quantized tensor. */
 int source_read_bf16(const model_source_t *src, const source_tensor_t *t, size_t first, size_t n, bf16_t *out,
                      err_t *err);
 /* The same in fp32, rounded to BF16 and widened: base weights are BF16 whatever the file's type. Norms. */

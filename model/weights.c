@@ -36,8 +36,10 @@ void model_keep_quantized(model_t *m, const model_source_t *src) {
             m->layers[l].w[k].type = t->quant;
             m->layers[l].w[k].double_quant = t->double_quant;
         }
-    m->quant = m->layers[0].w[0].type;
-    m->double_quant = m->layers[0].w[0].double_quant;
+    const source_tensor_t *first = model_source_quantized(src);
+    if (!first) return;
+    m->quant = first->quant;
+    m->double_quant = first->double_quant;
 }
 
 void model_free(model_t *m) {
@@ -89,8 +91,8 @@ static void place_pages(model_t *m, pool_t *pool) {
 static void place_augmented(model_t *m, size_t layer, pool_t *pool) {
     for (int s = 0; s < SITE_COUNT; s++) {
         linear_t l = site_linear(m, layer, (site_t)s);
-        size_t n = (linear_rows_of(&l) + l.width) * linear_ld(l.w[0]->cols, l.width);
-        m->layers[layer].augmented[s] = pool_take(pool, POOL_CACHE, n * dtype_size(m->be->act));
+        size_t n = linear_is_augmented(&l) ? (linear_rows_of(&l) + l.width) * linear_ld(l.w[0]->cols, l.width) : 0;
+        m->layers[layer].augmented[s] = n ? pool_take(pool, POOL_CACHE, n * dtype_size(m->be->act)) : NULL;
     }
 }
 
@@ -100,7 +102,7 @@ void model_place(model_t *m, size_t n_paged, size_t n_cached, pool_t *pool) {
     pager_close(&m->pager);
     m->n_paged = n_paged;
     m->n_cached = n_cached;
-    m->kept = 0;
+    m->cached = 0;
     for (size_t l = 0; l < c->layers; l++) {
         layer_t *w = &m->layers[l];
         if (!is_paged(m, l)) place_linears(w, pool);
@@ -138,7 +140,7 @@ void model_release_layer(model_t *m, size_t layer) {
 
 /* Where part i of `parts` begins among n values: at a block. */
 static size_t part_begin(size_t n, size_t i, size_t parts) {
-    return i < parts ? n / QUANT_BLOCK * i / parts * QUANT_BLOCK : n;
+    return i < parts ? n / SOURCE_BLOCK * i / parts * SOURCE_BLOCK : n;
 }
 
 /* Reads values [first, first+n) with all threads, each a range of its own. */
@@ -246,8 +248,8 @@ static int load_embeddings(model_t *m, const model_source_t *src, float *host, e
 /* The most blocks of any weight whose constants pass through fp32 on their way to a second level. */
 static size_t staging_blocks(const model_t *m) {
     size_t most = 0;
-    for (int k = 0; k < LIN_COUNT; k++) {
-        const qweight_t *w = &m->layers[0].w[k];
+    for (size_t i = 0; i < m->config.layers * LIN_COUNT; i++) {
+        const qweight_t *w = &m->layers[i / LIN_COUNT].w[i % LIN_COUNT];
         if (w->double_quant && quant_blocks(qweight_count(w)) > most) most = quant_blocks(qweight_count(w));
     }
     return most;
@@ -256,6 +258,7 @@ static size_t staging_blocks(const model_t *m) {
 int model_load(model_t *m, const model_source_t *src, err_t *err) {
     backend_t *be = m->be;
     size_t blocks = staging_blocks(m);
+    m->cached = 0;
     float *host = xmalloc(m->config.hidden * sizeof *host);
     float *absmax = blocks ? be->alloc(be, blocks * sizeof(float), MEM_DEVICE) : NULL;
     int rc = blocks && !absmax ? err_set(err, ERR_FAILED, "%s: no memory for loading", be->device) : 0;

@@ -87,7 +87,7 @@ static attn_shape_t attention_shape(void) {
 static void open_rig(rig_t *r, backend_t *be) {
     const workspace_need_t need = {.max_tokens = T, .max_weight = (size_t)V * C,
                                    .max_augmented = (2 * F + 2 * RANK) * linear_ld(C, 2 * RANK),
-                                   .max_width = linear_ld(2 * F, 2 * RANK), .max_kv = T, .logit_rows = 512, .vocab = V,
+                                   .max_width = linear_ld(2 * F, 2 * RANK), .max_kv = T,
                                    .attn = attention_shape()};
     rig_init(r, be, 1);
     rig_workspace(r, &need);

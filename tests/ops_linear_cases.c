@@ -196,10 +196,10 @@ static void site_open(rig_t *r, const params_t *p, site_t *s) {
     site_workspace(r, s, p->flags);
     if (!(p->flags & (KEPT | RENEWED))) return;
     s->l.augmented = rig_alloc(r, (s->rows + s->l.width) * s->augmented_ld * dtype_size(r->be->act));
-    r->be->linear_keep(r->be, &s->l, true);
+    r->be->linear_cache(r->be, &s->l, true);
     if (!(p->flags & RENEWED)) return;
     renew_adapters(r, &s->l);
-    r->be->linear_keep(r->be, &s->l, false);
+    r->be->linear_cache(r->be, &s->l, false);
 }
 
 /* Columns of a matrix of act values whose own are `cols` and `extra` ones behind them, and more by the case's padding,
@@ -303,7 +303,7 @@ static unsigned char *augmented_of(rig_t *r, const site_t *s) {
     return want;
 }
 
-static void run_linear_keep(rig_t *r, const params_t *p) {
+static void run_linear_cache(rig_t *r, const params_t *p) {
     site_t s;
     site_open(r, p, &s);
     size_t size = dtype_size(r->be->act), ld = s.augmented_ld, n = (s.rows + s.l.width) * ld;
@@ -313,7 +313,7 @@ static void run_linear_keep(rig_t *r, const params_t *p) {
     if (p->flags & RENEWED) renew_adapters(r, &s.l);
     unsigned char *want = augmented_of(r, &s), *got = xmalloc(n * size);
     for (size_t i = 0; p->flags & RENEWED && i < s.l.n; i++) forget_codes(r, &s.w[i]);
-    if (p->flags & RENEWED) r->be->linear_keep(r->be, &s.l, false);
+    if (p->flags & RENEWED) r->be->linear_cache(r->be, &s.l, false);
     r->be->download(r->be, got, s.l.augmented, n * size);
     for (size_t row = 0; row < s.rows + s.l.width; row++)
         CHECK(memcmp(got + row * ld * size, want + row * ld * size,
@@ -435,6 +435,6 @@ const op_t linear_ops[] = {
     {"adapter_fwd", run_adapter_fwd, CASES(adapter_cases), BY_SGEMM},
     {"adapter_grad", run_adapter_grad, CASES(adapter_cases), BY_SGEMM},
     {"dropout", run_dropout, CASES(dropout_cases), SAME_BITS},
-    {"linear_keep", run_linear_keep, CASES(keep_cases), SAME_BITS},
+    {"linear_cache", run_linear_cache, CASES(keep_cases), SAME_BITS},
 };
 const size_t n_linear_ops = sizeof linear_ops / sizeof *linear_ops;

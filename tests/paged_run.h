@@ -15,6 +15,7 @@ typedef struct {
     const char *spill;
     tristate_t checkpointing;
     quant_type_t quant;
+    bool some_targets;        /* adapters on v_proj and down_proj alone */
     size_t layers;            /* 0: PAGED_RUN_LAYERS */
     size_t micro_batches;     /* a step; 0: one */
     size_t rank, tokens;      /* 0: 4, 160. Every second step's micro-batches have a seventh of the tokens */

@@ -210,7 +210,8 @@ static void test_refusals(void **state) {
     }
 }
 
-/* The figures of docs on limits: 34.0 GFLOP a token for Llama-3-8B at 4096, rank 16, and 49.1 with all recomputed. */
+/* Llama-3-8B at 4096, rank 16: 34.0 GFLOP a token, and 49.1 with a whole second forward, of which the 2 x 4096 x 14336 of
+ * each block's last product are spared. */
 static void test_flops(void **state) {
     (void)state;
     model_config_t c = {.vocab = 128256, .hidden = 4096, .ffn = 14336, .layers = 32, .heads = 32, .kv_heads = 8,
@@ -218,7 +219,7 @@ static void test_flops(void **state) {
     flops_work_t w = {.tokens = 1, .labels = 1, .keys = 2048, .lora = 41943040, .recomputed = 32};
     flops_t f = flops_of(&c, &w);
     assert_true(fabs(f.needed / 34.0e9 - 1) < 0.01);
-    assert_true(fabs((f.needed + f.recomputed) / 49.1e9 - 1) < 0.01);
+    assert_true(fabs((f.needed + f.recomputed + 32 * 2.0 * 4096 * 14336) / 49.1e9 - 1) < 0.01);
     w.recomputed = 8;
     assert_true(fabs(flops_of(&c, &w).recomputed / f.recomputed - 0.25) < 1e-9);
 }

@@ -325,7 +325,7 @@ static void chain_layer(chain_t *c, size_t layer) {
     backend_t *be = c->be;
     float *x = c->x[layer % 2], *y = c->x[(layer + 1) % 2];
     chain_change(c, layer);
-    if (c->l.augmented) be->linear_keep(be, &c->l, layer % c->every == 0);
+    if (c->l.augmented) be->linear_cache(be, &c->l, layer % c->every == 0);
     if (layer % 3 == 1) {
         be->linear_bwd(be, TOKENS, x, c->ld, &c->l, NULL, y, c->ld); /* u of the layer before as du */
     } else {

@@ -58,7 +58,7 @@ static struct {
 
 static size_t set_need(backend_t *be) {
     const workspace_need_t need = {.max_tokens = 600, .max_weight = (size_t)1 << 21, .max_augmented = (size_t)1 << 21,
-                                   .max_width = 2560, .max_kv = 333, .logit_rows = 16, .vocab = 50000,
+                                   .max_width = 2560, .max_kv = 333,
                                    .attn = {.Hq = 8, .Hkv = 8, .D = 256, .scale = 1}};
     return be->workspace_bytes(be, &need);
 }

@@ -83,13 +83,13 @@ static void test_weights(void **state) {
 }
 
 /* Weights that are kept dequantized, with the adapters of each step beside them, change nothing: also where there is
- * room for only some, and where gate and up are multiplied one after the other. */
-static void test_kept_weights(void **state) {
-    (void)state;
+ * room for only some, where gate and up are multiplied one after the other, and where some are multiplied where they
+ * are, being neither quantized nor adapted. */
+static void check_kept_weights(quant_type_t quant, bool some_targets, size_t rank) {
     enum { LAYERS = 4 };
     size_t bytes;
     paged_run_t a = {.backend = "cuda", .optim = OPTIM_PAGED_ADAMW_32BIT, .bf16 = true, .checkpointing = TRI_FALSE,
-                     .layers = LAYERS, .tokens = 35};
+                     .layers = LAYERS, .tokens = 35, .quant = quant, .some_targets = some_targets, .rank = rank};
     paged_end_t want = run_free(&a, &bytes);
     assert_int_equal(want.plan.layout.n_cached, 0);
     a.cache_weights = true;
@@ -98,6 +98,14 @@ static void test_kept_weights(void **state) {
     a.limit = want.plan.total + all.plan.bytes[POOL_CACHE] * 5 / 8;
     assert_int_equal(same_as(&want, &a, bytes).plan.layout.n_cached, 2);
     free(want.master);
+}
+
+static void test_kept_weights(void **state) {
+    (void)state;
+    check_kept_weights(QUANT_NF4, false, 4);
+    check_kept_weights(QUANT_NF4, true, 16);
+    check_kept_weights(QUANT_NONE, true, 4);
+    check_kept_weights(QUANT_NONE, true, 128);
 }
 
 int main(void) {

@@ -249,7 +249,7 @@ static backend_t *open_cpu(bool reference) {
 static void rig_open(rig_t *r, backend_t *be) {
     const workspace_need_t need = {.max_tokens = TOKENS, .max_weight = ROWS_0 * COLS,
                                    .max_augmented = (OUT + WIDTH) * linear_ld(COLS, WIDTH), .max_width = 64,
-                                   .max_kv = TOKENS, .logit_rows = ROWS, .vocab = VOCAB, .attn = attention_shape(0)};
+                                   .max_kv = TOKENS, .attn = attention_shape(0)};
     rig_init(r, be, 1);
     rig_workspace(r, &need);
 }

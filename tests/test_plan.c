@@ -57,10 +57,12 @@ static size_t total_of(run_t *run, size_t n_kept) {
     plan_place_fixed(&pool, &run->model, &run->lora, &opt, NULL, &run->need, &layout);
     optimizer_free(&opt);
     pool_mark_t mark = pool_mark(&pool);
-    acts_place(&acts, &run->model, &(acts_spec_t){PASS_TRAIN, run->need.train_tokens, n_kept, run->plan.layout.chunk}, &pool);
+    acts_place(&acts, &run->model,
+               &(acts_spec_t){PASS_TRAIN, run->need.train_tokens, n_kept, run->plan.layout.chunk}, &pool);
     pool_reset(&pool, &mark);
     if (run->need.eval_tokens)
-        acts_place(&acts, &run->model, &(acts_spec_t){PASS_LOSS, run->need.eval_tokens, 0, run->plan.layout.chunk}, &pool);
+        acts_place(&acts, &run->model,
+                   &(acts_spec_t){PASS_LOSS, run->need.eval_tokens, 0, run->plan.layout.chunk}, &pool);
     free(acts.blocks);
     return pool.peak;
 }
@@ -142,7 +144,8 @@ static void check_combination(const combination_t *k) {
     model_free(&run.model);
     assert_ok(run_plan(&run, &err), err);
     /* An evaluation that is larger than the step may leave room for more. */
-    assert_true(run.plan.layout.n_kept == k->n_kept || (k->eval_tokens > k->train_tokens && run.plan.layout.n_kept > k->n_kept));
+    assert_true(run.plan.layout.n_kept == k->n_kept ||
+                (k->eval_tokens > k->train_tokens && run.plan.layout.n_kept > k->n_kept));
 
     assert_ok(run_load(&run, NULL, &err), err);
     for (int c = 0; c < POOL_ACTIVATIONS; c++) assert_int_equal(run.pool.bytes[c], run.plan.bytes[c]);

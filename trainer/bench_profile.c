@@ -89,10 +89,10 @@ static void linear_bwd(backend_t *be, size_t T, const void *dy, size_t lddy, con
     end(be, family_of(be, l), t);
 }
 
-static void linear_keep(backend_t *be, const linear_t *l, bool frozen) {
+static void linear_cache(backend_t *be, const linear_t *l, bool frozen) {
     double t;
     backend_t *real = begin(be, &t);
-    real->linear_keep(real, l, frozen);
+    real->linear_cache(real, l, frozen);
     end(be, FAMILY_LINEAR, t);
 }
 
@@ -254,7 +254,7 @@ bench_step_t bench_profile_step(bench_model_t *b, size_t step, double seconds[])
     p.be.gemm = gemm;
     p.be.linear_fwd = linear_fwd;
     p.be.linear_bwd = linear_bwd;
-    p.be.linear_keep = linear_keep;
+    p.be.linear_cache = linear_cache;
     p.be.adapter_fwd = adapter_fwd;
     p.be.adapter_grad = adapter_grad;
     p.be.embed = embed;

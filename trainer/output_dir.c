@@ -25,7 +25,9 @@ static int take_lock(output_dir_t *o, bool make, err_t *err) {
     o->lock = open(path, O_RDWR | (make ? O_CREAT : 0) | O_CLOEXEC, 0666);
     int rc = 0;
     if (o->lock < 0)
-        rc = !make && (errno == ENOENT || errno == ENOTDIR) ? 0 : err_set(err, ERR_FAILED, "%s: cannot open: %s", path, strerror(errno));
+        rc = !make && (errno == ENOENT || errno == ENOTDIR)
+                 ? 0
+                 : err_set(err, ERR_FAILED, "%s: cannot open: %s", path, strerror(errno));
     else if (flock(o->lock, LOCK_EX | LOCK_NB) != 0)
         rc = err_set(err, ERR_USAGE, "training.output_dir: %s: another process is working on it", o->dir);
     free(path);

@@ -32,7 +32,7 @@ void plan_place_fixed(pool_t *pool, model_t *m, lora_t *lora, optimizer_t *opt, 
     if (opt) optimizer_place(opt, need->optimizer, lora, layout->n_homes, pool);
     if (cache) kv_cache_place(cache, m, need->cache, pool);
     workspace_need_t w = model_workspace_need(m, most(need->train_tokens, need->eval_tokens),
-                                              most(need->train_seg, need->eval_seg), layout->chunk);
+                                              most(need->train_seg, need->eval_seg));
     size_t bytes = m->be->workspace_bytes(m->be, &w);
     m->be->workspace = pool_take(pool, POOL_WORKSPACE, bytes);
     m->be->workspace_size = bytes;
