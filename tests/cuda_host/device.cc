@@ -10,7 +10,9 @@
 
 namespace cuda_host {
 
-enum { RUNTIME_VERSION = 13000, SHARED_DEFAULT = 48 << 10, SHARED_OPTIN = 227 << 10, MAX_THREADS = 1024 };
+/* Shared memory: what a block may have on the supported cards with the least of it (8.6, 8.9), so that whatever is
+ * launched here can be launched on all. */
+enum { RUNTIME_VERSION = 13000, SHARED_DEFAULT = 48 << 10, SHARED_OPTIN = 99 << 10, MAX_THREADS = 1024 };
 
 static int n_devices = 1, capability[2] = {9, 0}, driver_version = RUNTIME_VERSION;
 static cudaError_t last_error = cudaSuccess;

@@ -216,10 +216,10 @@ bool large_shared() {
 /* What a device offers when it is asked for. */
 bool large_dynamic() {
     buffer_t x = buffer_of(4);
-    if (cudaFuncSetAttribute(empty_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 227 << 10)) return false;
-    LAUNCH(empty_kernel, 1, 32, 227 << 10, nullptr, x.device);
+    if (cudaFuncSetAttribute(empty_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 99 << 10)) return false;
+    LAUNCH(empty_kernel, 1, 32, 99 << 10, nullptr, x.device);
     cudaDeviceSynchronize();
-    return cudaFuncSetAttribute(empty_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 228 << 10) != cudaSuccess;
+    return cudaFuncSetAttribute(empty_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 100 << 10) != cudaSuccess;
 }
 
 /* ---- between blocks: only ThreadSanitizer sees it ------------------------------------------------------------------ */
