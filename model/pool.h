@@ -15,7 +15,7 @@
 typedef enum {
     POOL_WEIGHTS,     /* codes of the quantized linear layers */
     POOL_CONSTANTS,   /* their block constants */
-    POOL_CACHE,       /* BF16 copies of some of these layers, dequantized once */
+    POOL_CACHE,       /* augmented weights of some of these layers, dequantized once */
     POOL_EMBEDDINGS,  /* embedding, head, norms, RoPE table */
     POOL_ADAPTERS,    /* LoRA masters and compute copies */
     POOL_GRADIENTS,

@@ -108,7 +108,7 @@ heading "Command line tests"
 cli_tests "$root/build/qlora-train"
 
 heading "Command line tests, AddressSanitizer"
-cli_tests "$root/build-asan/qlora-train" accumulation bad_input configs damaged_checkpoint resume
+cli_tests "$root/build-asan/qlora-train" accumulation bad_input configs damaged_checkpoint resume stopped_export
 
 heading "Command line tests, emulated GPU"
 cli_tests "$root/build/tests/qlora-train-cudahost" cuda no_cublas
