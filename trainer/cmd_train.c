@@ -109,13 +109,22 @@ static int go_on(run_t *run, output_dir_t *out, const run_identity_t *id, err_t 
     return rc;
 }
 
+/* A finished run is left as it is; what somebody has taken away from it is named. */
+static void say_finished(const output_dir_t *out) {
+    char *adapter = path_join(out->dir, "adapter/adapter_model.safetensors");
+    log_info("%s: this run is finished; nothing to do", out->dir);
+    if (!path_exists(adapter))
+        log_warn("%s is gone; `qlora-train export` writes the adapter of a checkpoint again", adapter);
+    free(adapter);
+}
+
 static int train(run_t *run, err_t *err) {
     output_dir_t out = output_dir_at(run->config.training.output_dir);
     run_identity_t id = {0};
     train_catch_signals();
     int rc = output_dir_lock(&out, err);
     if (rc == 0) rc = prepare_open(run, &out, &id, err);
-    if (rc == 0 && out.finished) log_info("%s: this run is finished; nothing to do", out.dir);
+    if (rc == 0 && out.finished) say_finished(&out);
     else if (rc == 0) rc = go_on(run, &out, &id, err);
     output_dir_close(&out);
     free(id.config);

@@ -36,6 +36,10 @@ expect 0 "$QLORA_TRAIN" killed.yaml
 expect 0 "$QLORA_TRAIN" killed.yaml device.memory_limit=1MiB
 grep -q "this run is finished" out.txt || fail "the run is not said to be finished"
 [ "$before" = "$(find killed -type f -exec sha256sum {} + | sort)" ] || fail "a finished run was changed"
+mv killed/adapter adapter.aside
+expect 0 "$QLORA_TRAIN" killed.yaml
+grep -q "adapter_model.safetensors is gone" err.txt || { cat err.txt; fail "a missing adapter is not named"; }
+mv adapter.aside killed/adapter
 expect 0 "$QLORA_TRAIN" plan killed.yaml
 grep -q "this run is finished" out.txt || fail "the plan does not say that the run is finished"
 
