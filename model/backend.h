@@ -145,7 +145,7 @@ struct backend {
     char no_gpu[160];    /* where "auto" took the CPU although the build knows GPUs: why; else empty */
     dtype_t act;
     int threads;         /* host threads in use */
-    size_t stage_bytes;  /* the most that stage() gives at a time; a multiple of 128 */
+    size_t stage_bytes;  /* the most that stage() gives at a time; a multiple of 512 */
     bool unified;        /* the device's memory is the host's: what leaves it for the host makes no room */
     void *workspace;     /* set by the owner of the memory; workspace_bytes() says how much it must be */
     size_t workspace_size;

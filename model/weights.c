@@ -176,7 +176,7 @@ static int load_weight(backend_t *be, const model_source_t *src, const source_te
                        float *absmax, err_t *err) {
     size_t count = qweight_count(w), step = be->stage_bytes / sizeof(bf16_t);
     float *constants = w->double_quant ? absmax : w->absmax;
-    CHECK(step > 0 && step % QUANT_BLOCK == 0);
+    CHECK(step > 0 && step % SOURCE_BLOCK == 0);
     for (size_t first = 0; first < count; first += step) {
         size_t n = count - first < step ? count - first : step;
         bf16_t *piece = be->stage(be, n * sizeof *piece);

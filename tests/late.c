@@ -216,7 +216,7 @@ static void late_adapter_grad(backend_t *be, size_t T, const void *du, size_t ld
     late.real.adapter_grad(be, T, du, lddu, x, ldx, l, drop, dA);
 }
 
-static void late_linear_keep(backend_t *be, const linear_t *l, bool frozen) {
+static void late_linear_cache(backend_t *be, const linear_t *l, bool frozen) {
     if (frozen) note_codes(l);
     late.real.linear_cache(be, l, frozen);
 }
@@ -274,7 +274,7 @@ void late_take_over(backend_t *be, bool late_compute, uint64_t seed) {
     be->linear_bwd = late_linear_bwd;
     be->adapter_fwd = late_adapter_fwd;
     be->adapter_grad = late_adapter_grad;
-    be->linear_cache = late_linear_keep;
+    be->linear_cache = late_linear_cache;
     be->adamw = late_adamw;
     be->adamw_8bit = late_adamw_8bit;
     be->stalled = late_stalled;

@@ -8,7 +8,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "model/model.h"
-#include "model/safetensors.h"
+#include "tensors.h"
 
 #define GOLDEN "golden/tiny/llama-gqa-tied-odd"
 
@@ -38,14 +38,7 @@ static const char *mixed_dir(const char *bnb, const char *name) {
     list[n++] = *safetensors_find(plain, name);
     char *path = path_join(dir, "model.safetensors"), *from = path_join(test_path(bnb), "config.json");
     char *to = path_join(dir, "config.json");
-    st_writer_t *w = st_writer_new();
-    for (size_t i = 0; i < n; i++) st_writer_declare(w, list[i].name, list[i].dtype, list[i].n_dims, list[i].shape);
-    assert_ok(st_writer_begin(w, path, &err), err);
-    for (size_t i = 0; i < n; i++) {
-        const st_tensor_t *t = &list[st_writer_order(w, i)];
-        assert_ok(st_writer_data(w, t->data, t->bytes, &err), err);
-    }
-    assert_ok(st_writer_finish(w, &err), err);
+    tensors_write(path, list, n);
     assert_ok(file_copy(from, to, &err), err);
     free(path);
     free(from);

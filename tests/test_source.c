@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "model/source.h"
+#include "tensors.h"
 
 #define Q0 "model.layers.0.self_attn.q_proj.weight"
 #define DOWN1 "model.layers.1.mlp.down_proj.weight"
@@ -172,7 +173,6 @@ typedef struct {
 } change_t;
 
 static void write_copy(const char *golden, const char *path, const change_t *ch) {
-    err_t err = {0};
     safetensors_t *st = open_st(golden);
     st_tensor_t *list = xmalloc(st->n_tensors * sizeof *list);
     size_t n = 0;
@@ -188,14 +188,7 @@ static void write_copy(const char *golden, const char *path, const change_t *ch)
         }
         list[n++] = t;
     }
-    st_writer_t *w = st_writer_new();
-    for (size_t i = 0; i < n; i++) st_writer_declare(w, list[i].name, list[i].dtype, list[i].n_dims, list[i].shape);
-    assert_ok(st_writer_begin(w, path, &err), err);
-    for (size_t i = 0; i < n; i++) {
-        const st_tensor_t *t = &list[st_writer_order(w, i)];
-        assert_ok(st_writer_data(w, t->data, t->bytes, &err), err);
-    }
-    assert_ok(st_writer_finish(w, &err), err);
+    tensors_write(path, list, n);
     free(list);
     safetensors_close(st);
 }
