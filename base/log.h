@@ -1,5 +1,5 @@
 /* Messages to the user. Everything a command answers goes to standard output; errors and warnings go to
- * standard error. A warning never stops anything. While a progress bar is drawn (trainer/progress.h) both
+ * standard error. A warning never stops anything. While a progress bar is drawn (trainer/run/progress.h) both
  * clear its line first, which is why output goes through here. */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H

@@ -1,6 +1,6 @@
 /* Host memory for small and medium objects: allocation that cannot return NULL (the process ends with
  * status 1 and one line when the machine has none left), and a growable array. Device memory and the
- * buffers of a training step do not come from here: see model/pool.h. */
+ * buffers of a training step do not come from here: see model/backend/pool.h. */
 #ifndef BASE_MEM_H
 #define BASE_MEM_H
 

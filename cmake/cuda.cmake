@@ -54,7 +54,7 @@ function(add_cuda_backend target)
     list(APPEND options -Werror=all-warnings -Xcompiler=-Werror)
   endif()
   target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:${options}>")
-  set_property(SOURCE ${CMAKE_SOURCE_DIR}/model/backend.c APPEND PROPERTY COMPILE_DEFINITIONS QLORA_CUDA)
+  set_property(SOURCE ${CMAKE_SOURCE_DIR}/trainer/run/backend_open.c APPEND PROPERTY COMPILE_DEFINITIONS QLORA_CUDA)
   set_property(SOURCE ${CMAKE_SOURCE_DIR}/cuda/gemm_cublas.cu ${CMAKE_SOURCE_DIR}/cuda/cublas.cu APPEND PROPERTY
     INCLUDE_DIRECTORIES ${CUBLASLT_INCLUDE_DIR})
   if(CUBLASLT_LIBRARY)

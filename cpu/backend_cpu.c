@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/mem.h"
 #include "base/host.h"
+#include "base/mem.h"
 #include "cpu/ops.h"
 #include "cpu/ref.h"
 

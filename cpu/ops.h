@@ -6,7 +6,7 @@
 #define CPU_OPS_H
 
 #include "cpu/kernels/kernels.h"
-#include "model/backend.h"
+#include "model/backend/backend.h"
 
 /* be->impl of a CPU backend. */
 typedef struct {

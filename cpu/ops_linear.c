@@ -2,7 +2,7 @@
  * panel of decoded rows at a time. */
 #include "cpu/act.h"
 #include "cpu/ops.h"
-#include "model/element.h"
+#include "model/backend/element.h"
 
 enum {
     PANEL_FLOATS = 1024 * 1024,  /* of W, decoded for one call of sgemm: a share of the last-level cache */

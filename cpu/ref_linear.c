@@ -1,7 +1,7 @@
-/* Linear layers with adapters by their definition, an output at a time; see linear_t in model/backend.h. */
+/* Linear layers with adapters by their definition, an output at a time; see linear_t in model/backend/backend.h. */
 #include "cpu/act.h"
 #include "cpu/ref.h"
-#include "model/element.h"
+#include "model/backend/element.h"
 
 /* The value of W[o, i] that enters a product. */
 static float weight_at(const backend_t *be, const qweight_t *w, size_t o, size_t i) {

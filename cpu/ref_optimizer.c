@@ -1,5 +1,5 @@
 #include "cpu/ref.h"
-#include "model/element.h"
+#include "model/backend/element.h"
 
 static void sumsq(backend_t *be, double *out, const float *x, size_t n) {
     (void)be;

@@ -2,7 +2,7 @@
 
 #include "cpu/act.h"
 #include "cpu/ref.h"
-#include "model/element.h"
+#include "model/backend/element.h"
 
 static void embed(backend_t *be, void *y, const qweight_t *E, const int32_t *ids, size_t T) {
     CHECK(E->type == QUANT_NONE);

@@ -14,8 +14,8 @@ extern "C" {
 #include "base/error.h"
 #include "base/mem.h"
 #include "cuda/workspace.h"
-#include "model/backend.h"
-#include "model/element.h"
+#include "model/backend/backend.h"
+#include "model/backend/element.h"
 }
 
 /* An error of a call, or of work that ran before it: nothing in flight can be saved, so the process ends with status

@@ -1,5 +1,5 @@
 /* The one header through which kernel files reach the device. Under nvcc: CUDA and a little inline PTX. Under a host
- * compiler: the emulator of tests/cuda_host, which runs the same kernels thread by thread for the tests.
+ * compiler: the emulator of tests/cuda/host, which runs the same kernels thread by thread for the tests.
  *
  * Kernels use these wrappers instead of the language extensions that only nvcc parses:
  *   LAUNCH((kernel<64, 8>), grid, block, smem, stream, args...)   a launch; a configuration the device refuses aborts

@@ -1,7 +1,7 @@
 /* Gradient norm and AdamW over flat fp32 arrays.
  *
  * Compiled with -fmad=false (cmake/cuda.cmake): a product and a sum are two roundings, as on the CPU, where
- * model/element.h does not say fmaf(). So both give the same bits, and a run may move between them. */
+ * model/backend/element.h does not say fmaf(). So both give the same bits, and a run may move between them. */
 #include "cuda/cuda_impl.h"
 #include "cuda/reduce.h"
 #include "cuda/vec.h"

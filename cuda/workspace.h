@@ -7,7 +7,7 @@
 #ifndef CUDA_WORKSPACE_H
 #define CUDA_WORKSPACE_H
 
-#include "model/backend.h"
+#include "model/backend/backend.h"
 
 /* The tests that run on the host define less: then even small operands take several pieces. */
 #ifndef CUDA_BLAS_BYTES

@@ -3,7 +3,7 @@
 #ifndef DATA_DATASET_H
 #define DATA_DATASET_H
 
-#include "data/chat.h"
+#include "data/chat/chat.h"
 
 typedef enum { DATA_MESSAGES, DATA_SHAREGPT, DATA_ALPACA, DATA_PROMPT_COMPLETION, DATA_TEXT, DATA_TOKENS,
                DATA_AUTO } data_format_t;

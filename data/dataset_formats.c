@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "data/chat_text.h"
+#include "data/chat/chat_text.h"
 
 int row_text(const json_t *row, const char *key, bool optional, const char **s, size_t *n, err_t *err) {
     const json_t *v = json_object_get(row, key);

@@ -8,7 +8,7 @@
 #include <stddef.h>
 
 #include "base/error.h"
-#include "model/gguf.h"
+#include "model/formats/gguf.h"
 
 typedef struct {
     const char *model_type;   /* config.json "model_type" */

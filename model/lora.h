@@ -9,7 +9,7 @@
 #include <stdbool.h>
 
 #include "model/arch.h"
-#include "model/pool.h"
+#include "model/backend/pool.h"
 
 typedef enum { SITE_QKV, SITE_O, SITE_GATE_UP, SITE_DOWN, SITE_COUNT } site_t;
 

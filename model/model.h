@@ -6,9 +6,9 @@
 #ifndef MODEL_MODEL_H
 #define MODEL_MODEL_H
 
+#include "model/backend/pager.h"
 #include "model/batch.h"
 #include "model/lora.h"
-#include "model/pager.h"
 #include "model/source.h"
 
 typedef struct {

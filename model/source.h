@@ -7,8 +7,8 @@
 #define MODEL_SOURCE_H
 
 #include "model/arch.h"
-#include "model/quant.h"
-#include "model/safetensors.h"
+#include "model/formats/quant.h"
+#include "model/formats/safetensors.h"
 
 typedef struct model_source model_source_t;
 

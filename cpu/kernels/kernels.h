@@ -3,12 +3,12 @@
  *
  * "type" is DT_F32 or DT_BF16. Those marked exact give the same bits as the reference ops for every
  * instruction set; the others may use fused multiply-add and sum in lanes. */
-#ifndef CPU_KERNELS_H
-#define CPU_KERNELS_H
+#ifndef CPU_KERNELS_KERNELS_H
+#define CPU_KERNELS_KERNELS_H
 
 #include <stdbool.h>
 
-#include "model/backend.h"
+#include "model/backend/backend.h"
 
 typedef struct {
     const char *isa; /* for reports */

@@ -1,7 +1,7 @@
 /* Kernels that give the bits of the reference: no multiply-add is fused here but where the reference has fmaf()
  * (see cpu/CMakeLists.txt). */
 #include "cpu/kernels/isa.h"
-#include "model/element.h"
+#include "model/backend/element.h"
 
 /* ---- dequantization ---------------------------------------------------------------------------------- */
 

@@ -1,0 +1,163 @@
+#include "data/tokenizer/bpe.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void bpe_init(bpe_t *b, vocab_t *vocab) {
+    *b = (bpe_t){.vocab = vocab, .unk = -1};
+    strbuf_t buf = {0};
+    for (size_t id = 0; id < vocab->n; id++) {
+        size_t len;
+        const char *text = vocab_text(vocab, (int32_t)id, &len);
+        buf.len = 0;
+        if (len && bytelevel_decode(text, len, &buf)) vocab_set_bytes(vocab, (int32_t)id, buf.p, buf.len);
+    }
+    for (int i = 0; i < 256; i++) {
+        buf.len = 0;
+        bytelevel_encode(&(char){(char)i}, 1, &buf);
+        b->byte_id[i] = vocab_find(vocab, buf.p, buf.len);
+    }
+    free(buf.p);
+}
+
+int bpe_add_merge(bpe_t *b, const char *left, size_t left_len, const char *right, size_t right_len,
+                  const char *where, err_t *err) {
+    strbuf_t both = {0};
+    quoted_t q;
+    strbuf_add(&both, left, left_len);
+    strbuf_add(&both, right, right_len);
+    struct {
+        const char *text;
+        size_t len;
+        int32_t id;
+    } part[3] = {{left, left_len, -1}, {right, right_len, -1}, {both.p, both.len, -1}};
+    int rc = 0;
+    for (int i = 0; i < 3 && rc == 0; i++) {
+        part[i].id = vocab_find(b->vocab, part[i].text, part[i].len);
+        if (part[i].id < 0)
+            rc = err_set(err, ERR_USAGE, "%s: merge %zu: %s %s is not in the vocabulary", where, b->n_merges,
+                         i < 2 ? "the token" : "its result", token_quote(q, part[i].text, part[i].len));
+    }
+    free(both.p);
+    if (rc) return rc;
+    uint64_t pair = pair_key((uint32_t)part[0].id, (uint32_t)part[1].id);
+    uint32_t before = pairmap_put(&b->by_pair, pair, (uint32_t)b->n_merges);
+    if (before != PAIRMAP_NONE)
+        return err_set(err, ERR_USAGE, "%s: merge %zu repeats merge %u", where, b->n_merges, (unsigned)before);
+    VEC_GROW(b->merges, b->n_merges, b->cap);
+    b->merges[b->n_merges++] = (bpe_merge_t){part[0].id, part[1].id, part[2].id};
+    return 0;
+}
+
+int bpe_add_merge_text(bpe_t *b, const char *text, size_t len, const char *where, err_t *err) {
+    const char *space = memchr(text, ' ', len);
+    size_t left = space ? (size_t)(space - text) : 0;
+    if (!space || memchr(space + 1, ' ', len - left - 1)) {
+        quoted_t q;
+        return err_set(err, ERR_USAGE, "%s: merge %zu is %s; expected two tokens with one space between", where,
+                       b->n_merges, token_quote(q, text, len));
+    }
+    return bpe_add_merge(b, text, left, space + 1, len - left - 1, where, err);
+}
+
+/* Symbols form a linked list over the word's bytes; a symbol that was merged into its left neighbour has id
+ * GONE. The heap holds candidates as rank << 32 | index of the left symbol: the smallest is the next merge.
+ * Candidates that a merge made void stay in the heap and are recognised when they come out, as the ids at
+ * their place are no longer those of their merge. So a word of n bytes costs O(n log n). */
+enum { GONE = -2 };
+typedef struct bpe_symbol {
+    int32_t id, prev, next; /* prev, next: -1 at the ends */
+} symbol_t;
+
+static void heap_push(bpe_scratch_t *s, uint64_t x) {
+    VEC_GROW(s->heap, s->heap_len, s->heap_cap);
+    size_t i = s->heap_len++;
+    for (; i > 0 && s->heap[(i - 1) / 2] > x; i = (i - 1) / 2) s->heap[i] = s->heap[(i - 1) / 2];
+    s->heap[i] = x;
+}
+
+static uint64_t heap_pop(bpe_scratch_t *s) {
+    uint64_t *h = s->heap, top = h[0], x = h[--s->heap_len];
+    size_t i = 0, n = s->heap_len;
+    for (size_t child; (child = 2 * i + 1) < n; i = child) {
+        if (child + 1 < n && h[child + 1] < h[child]) child++;
+        if (h[child] >= x) break;
+        h[i] = h[child];
+    }
+    h[i] = x;
+    return top;
+}
+
+static void push_candidate(const bpe_t *b, bpe_scratch_t *s, int32_t at) {
+    int32_t next = at >= 0 ? s->symbols[at].next : -1;
+    if (next < 0) return;
+    uint32_t rank = pairmap_get(&b->by_pair, pair_key((uint32_t)s->symbols[at].id, (uint32_t)s->symbols[next].id));
+    if (rank != PAIRMAP_NONE) heap_push(s, pair_key(rank, (uint32_t)at));
+}
+
+static size_t split_to_symbols(const bpe_t *b, bpe_scratch_t *s, const char *word, size_t len) {
+    if (len > s->symbols_cap) {
+        s->symbols_cap = 2 * len;
+        s->symbols = xrealloc(s->symbols, s->symbols_cap * sizeof *s->symbols);
+    }
+    size_t n = 0;
+    bool after_unk = false;
+    for (size_t i = 0; i < len; i++) {
+        int32_t id = b->byte_id[(uint8_t)word[i]];
+        bool unk = id < 0;
+        if (unk && (b->unk < 0 || (after_unk && b->fuse_unk))) continue;
+        s->symbols[n] = (symbol_t){unk ? b->unk : id, (int32_t)n - 1, (int32_t)n + 1};
+        after_unk = unk;
+        n++;
+    }
+    if (n) s->symbols[n - 1].next = -1;
+    return n;
+}
+
+static void merge_symbols(const bpe_t *b, bpe_scratch_t *s, size_t n) {
+    s->heap_len = 0;
+    for (size_t i = 0; i < n; i++) push_candidate(b, s, (int32_t)i);
+    while (s->heap_len) {
+        uint64_t top = heap_pop(s);
+        const bpe_merge_t *m = &b->merges[top >> 32];
+        int32_t at = (int32_t)(uint32_t)top;
+        symbol_t *left = &s->symbols[at];
+        if (left->id != m->left || left->next < 0 || s->symbols[left->next].id != m->right) continue;
+        symbol_t *right = &s->symbols[left->next];
+        left->id = m->result;
+        left->next = right->next;
+        right->id = GONE;
+        if (left->next >= 0) s->symbols[left->next].prev = at;
+        push_candidate(b, s, left->prev);
+        push_candidate(b, s, at);
+    }
+}
+
+void bpe_encode(const bpe_t *b, bpe_scratch_t *s, const char *word, size_t len, ids_t *out) {
+    CHECK(len < INT32_MAX);
+    if (b->ignore_merges) {
+        s->text.len = 0;
+        bytelevel_encode(word, len, &s->text);
+        int32_t id = vocab_find(b->vocab, s->text.p, s->text.len);
+        if (id >= 0) {
+            ids_add(out, id);
+            return;
+        }
+    }
+    size_t n = split_to_symbols(b, s, word, len);
+    merge_symbols(b, s, n);
+    for (int32_t i = n ? 0 : -1; i >= 0; i = s->symbols[i].next) ids_add(out, s->symbols[i].id);
+}
+
+void bpe_free(bpe_t *b) {
+    free(b->merges);
+    pairmap_free(&b->by_pair);
+    *b = (bpe_t){0};
+}
+
+void bpe_scratch_free(bpe_scratch_t *s) {
+    free(s->symbols);
+    free(s->heap);
+    free(s->text.p);
+    *s = (bpe_scratch_t){0};
+}

@@ -1,0 +1,53 @@
+/* Byte-level byte-pair encoding (Sennrich et al. 2016, on bytes as in GPT-2): a word's bytes are its first
+ * symbols; of all neighbouring pairs that have a merge the one with the lowest rank, leftmost first, becomes
+ * one symbol, until none is left. */
+#ifndef DATA_TOKENIZER_BPE_H
+#define DATA_TOKENIZER_BPE_H
+
+#include "data/tokenizer/pairmap.h"
+#include "data/tokenizer/tokenizer.h"
+#include "data/tokenizer/vocab.h"
+
+typedef struct {
+    int32_t left, right, result;
+} bpe_merge_t;
+
+typedef struct {
+    const vocab_t *vocab;
+    int32_t byte_id[256]; /* the token of a single byte, -1: the vocabulary has none */
+    int32_t unk;          /* stands for a byte without a token; -1: such bytes vanish, as in the `tokenizers` library */
+    bool fuse_unk;        /* a run of such bytes gives one `unk` */
+    bool ignore_merges;   /* a word that is a token is that token, whatever the merges would give */
+    bpe_merge_t *merges;  /* by rank */
+    size_t n_merges, cap;
+    pairmap_t by_pair; /* (left, right) -> rank */
+} bpe_t;
+
+/* Working memory of one thread; grows with the longest word. Zero-initialise. */
+typedef struct {
+    struct bpe_symbol *symbols;
+    size_t symbols_cap;
+    uint64_t *heap;
+    size_t heap_len, heap_cap;
+    strbuf_t text;
+} bpe_scratch_t;
+
+/* `vocab` must outlive the tokenizer and hold all tokens: its byte-level texts get their bytes here. */
+void bpe_init(bpe_t *b, vocab_t *vocab);
+/* The next merge, by the texts of its two tokens. ERR_USAGE when a token or the result is not in the
+ * vocabulary, or the pair has a merge already. */
+int bpe_add_merge(bpe_t *b, const char *left, size_t left_len, const char *right, size_t right_len,
+                  const char *where, err_t *err);
+/* A merge written as "left right". */
+int bpe_add_merge_text(bpe_t *b, const char *text, size_t len, const char *where, err_t *err);
+/* Appends the ids of one word (fewer than 2^31 bytes). */
+void bpe_encode(const bpe_t *b, bpe_scratch_t *s, const char *word, size_t len, ids_t *out);
+void bpe_free(bpe_t *b);
+void bpe_scratch_free(bpe_scratch_t *s);
+
+/* The printable alphabet of byte-level vocabularies: the 188 visible characters of Latin-1 stand for
+ * themselves, the other bytes for U+0100 and up. Decoding is false when a character is not of the alphabet. */
+void bytelevel_encode(const char *bytes, size_t len, strbuf_t *out);
+bool bytelevel_decode(const char *text, size_t len, strbuf_t *out);
+
+#endif

@@ -1,0 +1,57 @@
+/* Tokenizers: byte-level BPE (tokenizer.json, or a GGUF with tokenizer.ggml.model = gpt2) and SentencePiece
+ * (tokenizer.model through the C shim, or a GGUF with tokenizer.ggml.model = llama). */
+#ifndef DATA_TOKENIZER_TOKENIZER_H
+#define DATA_TOKENIZER_TOKENIZER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+typedef struct tokenizer tokenizer_t;
+
+/* path: a model directory (tokenizer.json, else tokenizer.model), a bare tokenizer.json or tokenizer.model by its
+ * suffix, else a GGUF file. A tokenizer.json converted from SentencePiece needs its tokenizer.model beside it, which
+ * is read instead. Special tokens by role come from tokenizer_config.json / special_tokens_map.json /
+ * generation_config.json beside it where there are such files. */
+int tokenizer_open(const char *path, tokenizer_t **tok, err_t *err);
+void tokenizer_close(tokenizer_t *tok); /* NULL is fine */
+
+typedef struct {
+    int32_t *ids;
+    size_t len, cap;
+} ids_t; /* zero-initialise; free .ids */
+void ids_add(ids_t *v, int32_t id);
+
+/* Appends the ids of `text` (UTF-8, `len` bytes). No BOS or EOS is added.
+ * BPE with `specials`: added and special tokens in the text become their ids; without, they are plain text.
+ * SentencePiece: plain encoding either way, as its own library does ("control tokens in text are text").
+ * ERR_USAGE on invalid UTF-8, with the byte offset. */
+int tokenizer_encode(const tokenizer_t *tok, const char *text, size_t len, bool specials, ids_t *out, err_t *err);
+
+/* The bytes of one id as they appear in a running text (may be a part of a UTF-8 character). Special tokens
+ * give an empty string unless `specials`. Returns a pointer valid while the tokenizer lives; *len its length.
+ * SentencePiece: the word-start mark is a space. */
+const char *tokenizer_piece(const tokenizer_t *tok, int32_t id, bool specials, size_t *len);
+/* Decodes a sequence into a new string (SentencePiece: without the space it put before the first word). */
+char *tokenizer_decode(const tokenizer_t *tok, const int32_t *ids, size_t n, bool specials, size_t *len);
+
+size_t tokenizer_vocab(const tokenizer_t *tok);    /* one more than the largest id */
+bool tokenizer_is_spm(const tokenizer_t *tok);
+bool tokenizer_add_bos(const tokenizer_t *tok);    /* whether text starts with BOS by the model's own settings */
+int32_t tokenizer_bos(const tokenizer_t *tok);     /* -1: none */
+int32_t tokenizer_eos(const tokenizer_t *tok);
+int32_t tokenizer_find(const tokenizer_t *tok, const char *token); /* id of an exact token, -1: none */
+bool tokenizer_is_special(const tokenizer_t *tok, int32_t id);
+
+/* The model's own chat template (Jinja text): chat_template.jinja, or the key of tokenizer_config.json, or
+ * tokenizer.chat_template of a GGUF; NULL: none. Used to detect which template to render. */
+const char *tokenizer_chat_template(const tokenizer_t *tok);
+
+/* Writes tokenizer.json and tokenizer_config.json (with the chat template) to a directory, for exports from a
+ * GGUF: the result loads in transformers and gives the same ids. SentencePiece: tokenizer.model as well (from a
+ * GGUF: a new one of its pieces and scores), which is what is read here again. */
+int tokenizer_save(const tokenizer_t *tok, const char *dir, err_t *err);
+
+#endif

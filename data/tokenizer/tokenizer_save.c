@@ -1,0 +1,130 @@
+/* Writing a tokenizer for transformers: tokenizer.json, for SentencePiece a tokenizer.model as well, and
+ * tokenizer_config.json. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "data/tokenizer/tokenizer_parts.h"
+
+json_t *json_of_token(const tokenizer_t *t, int32_t id) {
+    size_t len;
+    const char *text = vocab_text(&t->vocab, id, &len);
+    return json_stringn(text, len);
+}
+
+static json_t *vocab_json(const tokenizer_t *t) {
+    json_t *o = json_object();
+    for (size_t id = 0; id < t->vocab.n; id++) {
+        size_t len;
+        const char *text = vocab_text(&t->vocab, (int32_t)id, &len);
+        if (len) json_object_setn_new(o, text, len, json_integer((json_int_t)id));
+    }
+    return o;
+}
+
+static json_t *merges_json(const tokenizer_t *t) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < t->bpe.n_merges; i++) {
+        const bpe_merge_t *m = &t->bpe.merges[i];
+        json_array_append_new(list, json_pack("[o, o]", json_of_token(t, m->left), json_of_token(t, m->right)));
+    }
+    return list;
+}
+
+json_t *json_of_added(const tokenizer_t *t, const added_token_t *a) {
+    return json_pack("{s:i, s:o, s:b, s:b, s:b, s:b, s:b}", "id", (int)a->id, "content", json_of_token(t, a->id),
+                     "single_word", 0, "lstrip", a->lstrip, "rstrip", a->rstrip, "normalized", a->normalized, "special",
+                     a->special);
+}
+
+static json_t *added_json(const tokenizer_t *t) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < t->added.n; i++) json_array_append_new(list, json_of_added(t, &t->added.v[i]));
+    return list;
+}
+
+/* BOS before every text where the model wants it; otherwise nothing is added. */
+json_t *json_of_post_processor(const tokenizer_t *t) {
+    json_t *single = json_array(), *pair = json_array(), *tokens = json_object();
+    static const char *const sequences[] = {"A", "B"};
+    for (int i = 0; i < 2; i++) {
+        if (t->add_bos) {
+            json_t *bos = json_pack("{s:{s:o, s:i}}", "SpecialToken", "id", json_of_token(t, t->role[ROLE_TOKEN_BOS]),
+                                    "type_id", i);
+            if (i == 0) json_array_append(single, bos);
+            json_array_append_new(pair, bos);
+        }
+        json_t *sequence = json_pack("{s:{s:s, s:i}}", "Sequence", "id", sequences[i], "type_id", i);
+        if (i == 0) json_array_append(single, sequence);
+        json_array_append_new(pair, sequence);
+    }
+    if (t->add_bos) {
+        size_t len;
+        int32_t id = t->role[ROLE_TOKEN_BOS];
+        const char *text = vocab_text(&t->vocab, id, &len);
+        json_object_setn_new(tokens, text, len, json_pack("{s:o, s:[i], s:[o]}", "id", json_of_token(t, id), "ids",
+                                                          (int)id, "tokens", json_of_token(t, id)));
+    }
+    return json_pack("{s:s, s:o, s:o, s:o}", "type", "TemplateProcessing", "single", single, "pair", pair,
+                     "special_tokens", tokens);
+}
+
+static json_t *bpe_json(const tokenizer_t *t) {
+    json_t *model = json_pack("{s:s, s:n, s:o?, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout",
+                              "unk_token", t->bpe.unk < 0 ? json_null() : json_of_token(t, t->bpe.unk),
+                              "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", t->bpe.fuse_unk,
+                              "byte_fallback", 0, "ignore_merges", t->bpe.ignore_merges, "vocab", vocab_json(t),
+                              "merges", merges_json(t));
+    json_t *normalizer = t->nfc ? json_pack("{s:s}", "type", "NFC") : json_null();
+    return json_pack("{s:s, s:n, s:n, s:o, s:o, s:O, s:o, s:{s:s, s:b, s:b, s:b}, s:o}", "version", "1.0",
+                     "truncation", "padding", "added_tokens", added_json(t), "normalizer", normalizer,
+                     "pre_tokenizer", t->pre_desc, "post_processor", json_of_post_processor(t), "decoder", "type",
+                     "ByteLevel", "add_prefix_space", 1, "trim_offsets", 1, "use_regex", 1, "model", model);
+}
+
+static json_t *config_json(const tokenizer_t *t) {
+    static const char *const names[ROLE_TOKEN_COUNT] = {"bos_token", "eos_token", "pad_token"};
+    json_t *o = json_object();
+    json_object_set_new(o, "tokenizer_class", json_string("PreTrainedTokenizerFast"));
+    for (int i = 0; i < ROLE_TOKEN_COUNT; i++) {
+        json_object_set_new(o, names[i], t->role[i] < 0 ? json_null() : json_of_token(t, t->role[i]));
+    }
+    /* For readers of tokenizer.model, which does not say; transformers goes by tokenizer.json. */
+    if (t->spm) json_object_set_new(o, "add_bos_token", json_boolean(t->add_bos));
+    json_object_set_new(o, "clean_up_tokenization_spaces", json_false()); /* decoding gives the text back */
+    if (t->context_length) json_object_set_new(o, "model_max_length", json_integer((json_int_t)t->context_length));
+    if (t->chat_template) json_object_set_new(o, "chat_template", json_string(t->chat_template));
+    return o;
+}
+
+static int write_json(const tokenizer_t *t, const char *dir, err_t *err) {
+    json_t *root = t->spm ? json_of_spm(t) : bpe_json(t);
+    char *path = path_join(dir, "tokenizer.json"), *text = json_dumps(root, JSON_COMPACT);
+    CHECK(text != NULL);
+    int rc = file_write(path, text, strlen(text), err);
+    free(text);
+    free(path);
+    json_decref(root);
+    return rc;
+}
+
+static int write_proto(const tokenizer_t *t, const char *dir, err_t *err) {
+    char *path = path_join(dir, "tokenizer.model");
+    size_t len;
+    const void *proto = spm_model_proto(t->spm, &len);
+    int rc = file_write(path, proto, len, err);
+    free(path);
+    return rc;
+}
+
+int tokenizer_save(const tokenizer_t *t, const char *dir, err_t *err) {
+    if (dir_make(dir, err) || write_json(t, dir, err)) return err->code;
+    if (t->spm && write_proto(t, dir, err)) return err->code;
+    char *path = path_join(dir, "tokenizer_config.json");
+    json_t *config = config_json(t);
+    int rc = json_write(path, config, err);
+    json_decref(config);
+    free(path);
+    return rc;
+}

@@ -1,0 +1,165 @@
+/* The files beside a tokenizer: tokenizer_config.json, special_tokens_map.json, generation_config.json,
+ * added_tokens.json, chat_template.jinja. All are optional. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "data/tokenizer/tokenizer_parts.h"
+#include "data/tokenizer/utf8.h"
+
+/* An object, or NULL when there is no such file. All numbers become doubles: transformers writes a
+ * model_max_length of 10^30, as an integer, into most of these files. */
+static int read_object(const char *dir, const char *name, json_t **root, err_t *err) {
+    char *path = path_join(dir, name), *text = NULL;
+    size_t len;
+    int rc = 0;
+    *root = NULL;
+    if (path_exists(path) && (rc = file_read(path, &text, &len, err)) == 0) {
+        json_error_t e;
+        *root = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &e);
+        if (!*root) rc = err_set(err, ERR_USAGE, "%s:%d:%d: not valid JSON: %s", path, e.line, e.column, e.text);
+        else if (!json_is_object(*root)) rc = err_set(err, ERR_USAGE, "%s: expected a JSON object", path);
+    }
+    if (rc) {
+        json_decref(*root);
+        *root = NULL;
+    }
+    free(text);
+    free(path);
+    return rc;
+}
+
+/* ---- roles ---- */
+
+static const char *const role_names[ROLE_TOKEN_COUNT] = {"bos_token", "eos_token", "pad_token"};
+static const char *const role_id_names[ROLE_TOKEN_COUNT] = {"bos_token_id", "eos_token_id", "pad_token_id"};
+
+/* A role is given as a text, as an object with "content", or as null for none. */
+static int role_by_text(tokenizer_t *t, int role, const json_t *v, const char *where, err_t *err) {
+    if (json_is_object(v)) v = json_object_get(v, "content");
+    if (json_is_null(v)) return 0;
+    if (!json_is_string(v))
+        return err_set(err, ERR_USAGE, "%s: %s: expected a token or null", where, role_names[role]);
+    int32_t id = vocab_find(&t->vocab, json_string_value(v), json_string_length(v));
+    quoted_t q;
+    if (id < 0)
+        return err_set(err, ERR_USAGE, "%s: %s: the tokenizer has no token %s", where, role_names[role],
+                       token_quote(q, json_string_value(v), json_string_length(v)));
+    t->role[role] = id;
+    return 0;
+}
+
+/* A role given as an id, or as a list of which the first counts. */
+static int role_by_id(tokenizer_t *t, int role, const json_t *v, const char *where, err_t *err) {
+    if (json_is_array(v)) v = json_array_get(v, 0);
+    if (!v || json_is_null(v)) return 0;
+    double id = json_number_value(v);
+    if (!json_is_number(v) || id != floor(id) || id < 0 || id > VOCAB_MAX_ID || !vocab_has(&t->vocab, (int64_t)id))
+        return err_set(err, ERR_USAGE, "%s: %s: expected the id of a token", where, role_id_names[role]);
+    t->role[role] = (int32_t)id;
+    return 0;
+}
+
+typedef struct {
+    json_t *config, *map, *generation;
+} files_t;
+
+static int load_role(tokenizer_t *t, int role, const files_t *f, err_t *err) {
+    const json_t *v = json_object_get(f->config, role_names[role]);
+    if (v) return role_by_text(t, role, v, "tokenizer_config.json", err);
+    if ((v = json_object_get(f->map, role_names[role])))
+        return role_by_text(t, role, v, "special_tokens_map.json", err);
+    return role_by_id(t, role, json_object_get(f->generation, role_id_names[role]), "generation_config.json", err);
+}
+
+/* ---- tokens that a SentencePiece model does not have itself ---- */
+
+static int add_extra(tokenizer_t *t, double id, const char *text, bool special, const char *where, err_t *err) {
+    if (id != floor(id) || id < 0 || id > VOCAB_MAX_ID)
+        return err_set(err, ERR_USAGE, "%s: \"%.100s\": expected an id of 0 to %d", where, text, VOCAB_MAX_ID);
+    if (vocab_find(&t->vocab, text, strlen(text)) == (int32_t)id) return 0;
+    if (vocab_has(&t->vocab, (int64_t)id)) return 0; /* another spelling of a piece of the model */
+    if (vocab_add(&t->vocab, (int64_t)id, text, strlen(text), where, err)) return err->code;
+    t->vocab.tokens[(int32_t)id].special = special;
+    return 0;
+}
+
+static int load_extras(tokenizer_t *t, const char *dir, json_t *config, err_t *err) {
+    json_t *added, *v;
+    const char *key;
+    json_object_foreach(json_object_get(config, "added_tokens_decoder"), key, v) {
+        const char *where = "tokenizer_config.json: added_tokens_decoder", *text;
+        char *end;
+        double id = strtod(key, &end);
+        if (*end || !*key) return err_set(err, ERR_USAGE, "%s: the key \"%.100s\" is not an id", where, key);
+        if (json_need_string(v, "content", where, &text, err)) return err->code;
+        if (add_extra(t, id, text, json_is_true(json_object_get(v, "special")), where, err)) return err->code;
+    }
+    if (read_object(dir, "added_tokens.json", &added, err)) return err->code;
+    int rc = 0;
+    json_object_foreach(added, key, v) {
+        rc = add_extra(t, json_is_number(v) ? json_number_value(v) : -1, key, false, "added_tokens.json", err);
+        if (rc) break;
+    }
+    json_decref(added);
+    return rc;
+}
+
+/* ---- chat template ---- */
+
+/* Text, or a list of {name, template} of which "default" counts. */
+static const json_t *template_of(const json_t *config) {
+    const json_t *v = json_object_get(config, "chat_template"), *item;
+    size_t i;
+    json_array_foreach(v, i, item) {
+        const json_t *name = json_object_get(item, "name");
+        if (json_is_string(name) && !strcmp(json_string_value(name), "default"))
+            return json_object_get(item, "template");
+    }
+    return v;
+}
+
+static int load_chat_template(tokenizer_t *t, const char *dir, const json_t *config, err_t *err) {
+    char *path = path_join(dir, "chat_template.jinja");
+    const json_t *v = template_of(config);
+    size_t len;
+    int rc = 0;
+    if (path_exists(path)) {
+        rc = file_read(path, &t->chat_template, &len, err);
+        if (rc == 0 && utf8_valid(t->chat_template, len) != len)
+            rc = err_set(err, ERR_USAGE, "%s: not valid UTF-8", path);
+    } else if (json_is_string(v)) {
+        t->chat_template = xstrdup(json_string_value(v));
+    }
+    free(path);
+    return rc;
+}
+
+/* ---- all ---- */
+
+static int load_all(tokenizer_t *t, const char *dir, const files_t *f, err_t *err) {
+    if (t->spm && load_extras(t, dir, f->config, err)) return err->code;
+    for (int i = 0; i < ROLE_TOKEN_COUNT; i++) {
+        if (load_role(t, i, f, err)) return err_prefix(err, "%s", dir);
+    }
+    if (json_opt_bool(f->config, "add_bos_token", "tokenizer_config.json", &t->add_bos, err))
+        return err_prefix(err, "%s", dir);
+    const json_t *length = json_object_get(f->config, "model_max_length");
+    double n = json_is_number(length) ? json_number_value(length) : 0;
+    if (n >= 1 && n < INT32_MAX) t->context_length = (size_t)n;
+    return load_chat_template(t, dir, f->config, err);
+}
+
+int tokenizer_load_settings(tokenizer_t *t, const char *dir, err_t *err) {
+    files_t f = {0};
+    int rc = read_object(dir, "tokenizer_config.json", &f.config, err);
+    if (rc == 0) rc = read_object(dir, "special_tokens_map.json", &f.map, err);
+    if (rc == 0) rc = read_object(dir, "generation_config.json", &f.generation, err);
+    if (rc == 0) rc = load_all(t, dir, &f, err);
+    json_decref(f.config);
+    json_decref(f.map);
+    json_decref(f.generation);
+    return rc;
+}

@@ -1,0 +1,292 @@
+/* The backend contract: everything that runs on a device, as one flat table of functions. The code above it
+ * (model/, trainer/) is the same for every backend; what a backend owns is parallelism and memory.
+ *
+ * Conventions, for every op unless it says otherwise:
+ * - Pointers are device pointers (on the CPU: host pointers). Matrices are row-major. Where an op takes ld*, that many
+ *   elements lie between the beginnings of two rows, so that a matrix may be some columns of a wider one; what lies
+ *   between its rows is neither read nor written. Else rows are dense.
+ * - "act" is be->act, the dtype of activations: DT_F32 or DT_BF16 (compute_dtype). Sums are in fp32 or
+ *   better, whatever act is. Norm weights, rstd, lse, row losses, LoRA masters and gradients are fp32.
+ * - An output is overwritten, never accumulated into, unless the op says so. Outputs do not alias inputs
+ *   unless the op says they may.
+ * - Ops never allocate: scratch comes from be->workspace, which the owner of the memory pool sets after
+ *   asking workspace_bytes(). Only sync() and download() block; the other ops may return before they ran.
+ * - Ops cannot fail: shapes are CHECKed. Allocation can, and says so.
+ *
+ * Shape letters: T tokens of a micro-batch (all rows one after another, without padding), C hidden size,
+ * F FFN size, Hq/Hkv query and key/value heads, D head size, V vocabulary, R rows in a chunk (loss) or
+ * rank (LoRA, where it says so). */
+#ifndef MODEL_BACKEND_BACKEND_H
+#define MODEL_BACKEND_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/dtype.h"
+#include "base/error.h"
+#include "model/formats/quant.h"
+
+typedef struct backend backend_t;
+
+typedef enum {
+    MEM_DEVICE, /* the device's own memory; on the CPU, host memory that stands for it */
+    MEM_PINNED  /* host memory that copies to and from the device at full speed */
+} mem_kind_t;
+
+/* Which rows of k and v a row of q may see. Segment i holds the queries [q_off[i], q_off[i+1]) and the keys
+ * [kv_off[i], kv_off[i] + kv_len[i]); its queries are the last ones of its keys: query j of n sees keys
+ * 0 .. kv_len - n + j, of these the last `window` if window > 0. In training both ranges are the same tokens;
+ * in generation the keys lie in the cache. The arrays are device pointers. */
+typedef struct {
+    size_t n;              /* segments */
+    const int32_t *q_off;  /* [n+1] */
+    const int32_t *kv_off; /* [n] */
+    const int32_t *kv_len; /* [n] */
+    size_t max_q, max_kv;  /* the longest segment, known on the host */
+} attn_segments_t;
+
+typedef struct {
+    size_t Hq, Hkv, D; /* Hq a multiple of Hkv; head h of q uses head h / (Hq/Hkv) of k and v */
+    size_t window;     /* 0: unlimited */
+    float scale;       /* of the scores, usually 1/sqrt(D) */
+    /* Elements between two rows: of q; of k and v; of o; and in the backward of dout, and of dq, dk and dv. */
+    size_t ld_q, ld_kv, ld_o, ld_dout, ld_dqkv;
+} attn_shape_t;
+
+/* Linear layers with one input (a site of a block: q/k/v, o, gate/up, down): frozen weights, and on them LoRA adapters
+ * of rank r. Their outputs lie side by side, rows = the sum of their rows; the u of those that have an adapter too,
+ * width = r times their number:
+ *   u = s drop(x) A^T,  y_i = x W_i^T + u_i B_i^T;  and back:  du_i = s dy_i B_i,  dx = sum_i dy_i W_i + drop(du A)
+ * u lies right behind x, [x | u], and du behind dy, [dy | du]: each direction is then one product with the *augmented*
+ * weight, [rows + width, cols + width] with linear_ld() elements to a row: rows [W_i 0..0 B_i 0..0] of each layer, then
+ * [A], whose last columns are nobody's. */
+#define LINEAR_MAX 3
+typedef struct {
+    size_t n;
+    const qweight_t *w[LINEAR_MAX]; /* [rows_i, cols] each */
+    size_t r, width;                /* width 0: no adapters */
+    const void *a;                  /* [width, cols]: the A of those layers, one after another */
+    const void *b[LINEAR_MAX];      /* [rows_i, r]; NULL: layer i has no adapter */
+    dtype_t ab_type;                /* F32 where act is F32, or BF16 */
+    void *augmented;                /* the augmented weight in act, by linear_cache(); NULL: made for each use */
+} linear_t;
+
+static inline size_t linear_rows_of(const linear_t *l) {
+    size_t rows = 0;
+    for (size_t i = 0; i < l->n; i++) rows += l->w[i]->rows;
+    return rows;
+}
+
+/* Whether products need an augmented weight: what is not quantized and has no adapters is multiplied where it is. */
+static inline bool linear_is_augmented(const linear_t *l) {
+    bool quantized = false;
+    for (size_t i = 0; i < l->n; i++) quantized |= l->w[i]->type != QUANT_NONE;
+    return quantized || l->width > 0;
+}
+
+/* Elements between two rows of a matrix with `extra` columns behind its own: if rows of `cols` elements begin at
+ * multiples of 64 bytes, so do these. */
+static inline size_t linear_ld(size_t cols, size_t extra) {
+    return cols + (extra + 31) / 32 * 32;
+}
+
+/* Identifies a dropout mask; see dropout_keep() in model/backend/element.h for the exact function. */
+typedef struct {
+    uint64_t seed;
+    uint64_t step;
+    uint32_t layer, site; /* site: 0 q/k/v input, 1 o, 2 gate/up, 3 down */
+    float p;              /* probability of a zero; kept values are scaled by 1/(1-p) */
+    const int32_t *row;   /* [T] the row's index within the optimizer step */
+    const int32_t *pos;   /* [T] the position in that row */
+} dropout_t;
+
+typedef struct {
+    float lr;
+    double beta1, beta2; /* 1 - beta is taken before it is rounded to fp32: 0.1 rather than 0.1 + 2.4e-8 */
+    float eps, weight_decay;
+    float c1, c2;        /* bias corrections 1 - beta^t of the step at hand */
+    float grad_scale;    /* gradients are multiplied by this first (clipping) */
+} adamw_t;
+
+/* The moments of AdamW in 8 bits: value = map.value[code] * absmax of its block, the map of m signed, that of v
+ * unsigned. Blocks have 1 to ADAMW_8BIT_BLOCK elements and begin anew at each tensor, as in bitsandbytes. All
+ * zeros is the state before the first step. Device pointers. */
+#define ADAMW_8BIT_BLOCK ((size_t)256)
+typedef struct {
+    uint8_t *m, *v;             /* [count] codes */
+    float *m_absmax, *v_absmax; /* [blocks] */
+    const size_t *start;        /* [blocks+1] where blocks begin; only the distances from start[0] count */
+} adamw_8bit_state_t;
+
+/* Lanes run side by side, each in its own order: LANE_COMPUTE has every op but the copies of paging, LANE_IN copies
+ * from host memory to the device, LANE_OUT the other way. A ticket stands for all that a lane was given before it
+ * was drawn; a zeroed ticket for nothing. */
+typedef enum { LANE_COMPUTE, LANE_IN, LANE_OUT, LANES } lane_t;
+typedef struct {
+    lane_t lane;
+    uint64_t n; /* counted from 1 in each lane */
+} ticket_t;
+
+/* What bounds the scratch of the ops that will be called. */
+typedef struct {
+    size_t max_tokens;       /* rows of any activation matrix */
+    size_t max_weight;       /* elements of the largest weight in a linear_t */
+    size_t max_augmented;    /* elements of the largest augmented weight that is made for a use: at least of one linear
+                              * layer and the A of all its site; with room for more layers, these are taken together */
+    size_t max_width;        /* columns of the widest activation matrix, vocabulary aside */
+    size_t max_kv;           /* keys of the longest segment */
+    attn_shape_t attn;
+} workspace_need_t;
+
+struct backend {
+    const char *name;    /* "cpu", "cuda" */
+    char device[128];    /* for reports: CPU model and instruction set, GPU name */
+    char no_gpu[160];    /* where "auto" took the CPU although the build knows GPUs: why; else empty */
+    dtype_t act;
+    int threads;         /* host threads in use */
+    size_t stage_bytes;  /* the most that stage() gives at a time; a multiple of 512 */
+    bool unified;        /* the device's memory is the host's: what leaves it for the host makes no room */
+    void *workspace;     /* set by the owner of the memory; workspace_bytes() says how much it must be */
+    size_t workspace_size;
+    void *impl;          /* the backend's own state */
+
+    void (*close)(backend_t *be);
+
+    /* ---- memory ---------------------------------------------------------------------------------- */
+    void *(*alloc)(backend_t *be, size_t bytes, mem_kind_t kind); /* 64-byte aligned; NULL when there is none */
+    void (*free)(backend_t *be, void *p, mem_kind_t kind);
+    /* Host memory, 64-byte aligned, of at most stage_bytes, to prepare the source of a copy in: the next upload() or
+     * quantize(), given this pointer and at most as many bytes, takes them from there without a copy on the host. Until
+     * that call it is the caller's, then the backend's; the next stage(), upload() or quantize() ends it also unused.
+     * May wait for older copies: while one piece is on its way, the caller fills the next. On the CPU always the same
+     * memory. */
+    void *(*stage)(backend_t *be, size_t bytes);
+    /* host_src may be reused at once, unless it is of stage(). */
+    void (*upload)(backend_t *be, void *dst, const void *host_src, size_t bytes);
+    void (*download)(backend_t *be, void *host_dst, const void *src, size_t bytes);
+    void (*copy)(backend_t *be, void *dst, const void *src, size_t bytes); /* device to device, no overlap */
+    void (*zero)(backend_t *be, void *dst, size_t bytes);
+    void (*sync)(backend_t *be); /* until all lanes have done what they were given */
+    void (*mem_info)(backend_t *be, size_t *free_bytes, size_t *total_bytes);
+    /* The workspace that is set then must have the size of the last answer. */
+    size_t (*workspace_bytes)(backend_t *be, const workspace_need_t *need);
+
+    /* ---- paging: copies beside the ops ------------------------------------------------------------ */
+    /* Queued on LANE_IN and LANE_OUT. The host side is best MEM_PINNED (any other memory works, slower) and must stay
+     * as it is until the copy is done. */
+    void (*copy_in)(backend_t *be, void *dst, const void *host_src, size_t bytes);
+    void (*copy_out)(backend_t *be, void *host_dst, const void *src, size_t bytes);
+    ticket_t (*mark)(backend_t *be, lane_t lane);
+    /* What `lane` is given from now on starts when the ticket's work is done. */
+    void (*wait)(backend_t *be, lane_t lane, ticket_t t);
+    /* Seconds that LANE_COMPUTE was held back by copies since the last call; after sync(). */
+    double (*stalled)(backend_t *be);
+
+    /* ---- quantized weights ----------------------------------------------------------------------- */
+    /* Elements [first, first+n) of a weight, from BF16 on the HOST. first and n are multiples of 64, but for
+     * the last piece. NF4/FP4/INT4/INT8: fills w->codes, and the fp32 constants of these blocks in
+     * `absmax` [quant_blocks(count)] (device); NONE: copies. Same bits as quant_encode(). host_x may be reused at
+     * once, unless it is of stage(). */
+    void (*quantize)(backend_t *be, qweight_t *w, const bf16_t *host_x, size_t first, size_t n, float *absmax);
+    /* After the last piece: double quantization of `absmax` into w (nested_offset included; blocks). */
+    void (*quantize_constants)(backend_t *be, qweight_t *w, const float *absmax);
+    /* Elements [first, first+n) as F32 (table * absmax, not rounded) or BF16 (that, rounded). */
+    void (*dequant)(backend_t *be, const qweight_t *w, size_t first, size_t n, void *out, dtype_t out_type);
+
+    /* ---- matrix products ------------------------------------------------------------------------- */
+    /* C[M,N] = alpha * op(A) * op(B) + beta * C; op(A) [M,K], op(B) [K,N]; ta/tb: the stored matrix is the
+     * transpose. ld*: elements between rows as stored. Types F32 or BF16 each. beta = 0 does not read C. */
+    void (*gemm)(backend_t *be, bool ta, bool tb, size_t M, size_t N, size_t K, float alpha, const void *A,
+                 dtype_t a_type, size_t lda, const void *B, dtype_t b_type, size_t ldb, float beta, void *C,
+                 dtype_t c_type, size_t ldc);
+
+    /* ---- linear layers and their adapters, see linear_t -------------------------------------------- */
+    /* y[T, rows] from x [T, cols + width], whose last columns are u. Frozen weights are dequantized on the fly; under
+     * act BF16 each value is rounded to BF16 first. */
+    void (*linear_fwd)(backend_t *be, size_t T, const void *x, size_t ldx, const linear_t *l, void *y, size_t ldy);
+    /* dx[T, cols] from dy [T, rows + width], whose last columns are du. drop NULL: no dropout. */
+    void (*linear_bwd)(backend_t *be, size_t T, const void *dy, size_t lddy, const linear_t *l, const dropout_t *drop,
+                       void *dx, size_t lddx);
+    /* u[T, width] = scale * drop(x) A^T for x [T, cols]; u may be columns behind those of x. */
+    void (*adapter_fwd)(backend_t *be, size_t T, const void *x, size_t ldx, const linear_t *l, float scale,
+                        const dropout_t *drop, void *u, size_t ldu);
+    /* dA[width, cols] (fp32, dense) += du^T drop(x) for du [T, width], x [T, cols]. */
+    void (*adapter_grad)(backend_t *be, size_t T, const void *du, size_t lddu, const void *x, size_t ldx,
+                         const linear_t *l, const dropout_t *drop, float *dA);
+    /* l->augmented from the weights and adapters; frozen false: from the adapters alone, which have changed. */
+    void (*linear_cache)(backend_t *be, const linear_t *l, bool frozen);
+
+    /* ---- element-wise and row ops ---------------------------------------------------------------- */
+    /* y[T,C] = E[ids[t], :]; E is BF16 (QUANT_NONE) [V,C]. */
+    void (*embed)(backend_t *be, void *y, const qweight_t *E, const int32_t *ids, size_t T);
+    /* y = a + b, n elements of act; y may be a or b. */
+    void (*add)(backend_t *be, void *y, const void *a, const void *b, size_t n);
+    /* F32 <-> BF16, round to nearest even; same type copies. */
+    void (*cast)(backend_t *be, void *dst, dtype_t dst_type, const void *src, dtype_t src_type, size_t n);
+    /* y[i,:] = x[idx[i],:], i < n; and y[idx[i],:] = x[i,:] (other rows of y stay). Rows of C act values. */
+    void (*gather_rows)(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, const int32_t *idx, size_t n,
+                        size_t C);
+    void (*scatter_rows)(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, const int32_t *idx, size_t n,
+                         size_t C);
+    /* y[t,:] = x[t,:], t < T. */
+    void (*copy_rows)(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, size_t T, size_t C);
+
+    /* y = x * rstd * w, rstd[t] = 1/sqrt(mean(x^2) + eps) (fp32 [T], stored). w fp32 [C]. */
+    void (*rmsnorm_fwd)(backend_t *be, void *y, size_t ldy, float *rstd, const void *x, const float *w, size_t T,
+                        size_t C, float eps);
+    /* sum = a + b and the norm of that: add() and rmsnorm_fwd(), to the bit, with less traffic. Nothing aliases. */
+    void (*add_rmsnorm_fwd)(backend_t *be, void *sum, void *y, size_t ldy, float *rstd, const void *a, const void *b,
+                            const float *w, size_t T, size_t C, float eps);
+    /* dx += gradient through the norm; dx may not alias dy. x, w, rstd as in the forward. */
+    void (*rmsnorm_bwd)(backend_t *be, void *dx, size_t lddx, const void *dy, const void *x, const float *w,
+                        const float *rstd, size_t T, size_t C);
+    /* In place on x[T,H,D]: pairs (i, i + D/2) of each head rotated by sign * angle(pos[t], i).
+     * table fp32 [positions, D/2, 2]: cosine, sine. sign -1 is the backward. */
+    void (*rope)(backend_t *be, void *x, size_t ldx, const float *table, const int32_t *pos, size_t T, size_t H,
+                 size_t D, int sign);
+    /* y[T,F] = silu(gate) * up; gate_up [T, 2F] has them side by side. */
+    void (*swiglu_fwd)(backend_t *be, void *y, size_t ldy, const void *gate_up, size_t ld, size_t T, size_t F);
+    /* Their gradients in their place, from dy [T,F]. */
+    void (*swiglu_bwd)(backend_t *be, void *gate_up, size_t ld, const void *dy, size_t T, size_t F);
+
+    /* ---- attention ------------------------------------------------------------------------------- */
+    /* o[Tq,Hq,D] = softmax(scale * q k^T, causal in each segment) v; lse fp32 [Tq,Hq] natural log of the sum of
+     * exponentials of the scaled scores, or NULL when no backward follows. Rows lie ld_* of the shape apart. */
+    void (*attn_fwd)(backend_t *be, void *o, float *lse, const void *q, const void *k, const void *v,
+                     const attn_shape_t *shape, const attn_segments_t *seg);
+    /* Training segments only (queries and keys are the same T tokens). dq may alias nothing. */
+    void (*attn_bwd)(backend_t *be, void *dq, void *dk, void *dv, const void *dout, const void *q, const void *k,
+                     const void *v, const void *o, const float *lse, const attn_shape_t *shape,
+                     const attn_segments_t *seg);
+
+    /* ---- loss ------------------------------------------------------------------------------------ */
+    /* For each of R rows of logits [R,V] (act) with a label in [0,V): row_loss[r] = -log softmax(l)[label].
+     * With want_grad the logits are overwritten by grad_scale * (softmax - onehot). */
+    void (*ce_loss)(backend_t *be, void *logits, float *row_loss, const int32_t *labels, size_t R, size_t V,
+                    bool want_grad, float grad_scale);
+
+    /* ---- optimizer (fp32, flat) ------------------------------------------------------------------ */
+    /* *out (device, double) = sum of squares; NaN or infinite when any element is. */
+    void (*sumsq)(backend_t *be, double *out, const float *x, size_t n);
+    /* Decoupled AdamW as PyTorch's, element by element: adamw_element() in model/backend/element.h. */
+    void (*adamw)(backend_t *be, float *p, const float *g, float *m, float *v, size_t n, const adamw_t *h);
+    /* The same with 8-bit moments, for n_blocks blocks; p[0], g[0] and m[0] are of the first block's first element. The
+     * update uses the new moments as they are before they are quantized. Per element:
+     * adamw_8bit_moments(), adamw_step() and dynamic_code() in model/backend/element.h. */
+    void (*adamw_8bit)(backend_t *be, float *p, const float *g, const adamw_8bit_state_t *s, size_t n_blocks,
+                       const adamw_t *h);
+};
+
+/* Opens the CPU backend. threads 0: one per core that the process may use. reference: only the plain-C ops,
+ * the oracle, for tests. */
+int backend_open_cpu(dtype_t act, int threads, bool reference, backend_t **be, err_t *err);
+
+/* Opens the CUDA backend on the current device; only in builds that have it. ERR_USAGE, with what is missing, where no
+ * GPU is usable: none there, a driver that is too old, a GPU older than sm_80. */
+int backend_open_cuda(dtype_t act, backend_t **be, err_t *err);
+
+/* A CUDA backend that nothing runs on: what a plan asks of one (act, workspace_bytes), on any machine. */
+backend_t backend_outline_cuda(dtype_t act);
+
+#endif

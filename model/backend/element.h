@@ -1,0 +1,71 @@
+/* Per-element mathematics, shared by every backend (host and device), so that kernels own only parallelism:
+ * what is rounded, in which order, and what a random mask looks like, is decided here once. */
+#ifndef MODEL_BACKEND_ELEMENT_H
+#define MODEL_BACKEND_ELEMENT_H
+
+#include <math.h>
+
+#include "base/dtype.h"
+#include "base/rng.h"
+#include "model/backend/backend.h"
+
+HOSTDEV float sigmoid(float x) {
+    return 1.0f / (1.0f + expf(-x));
+}
+
+/* silu and its derivative share the sigmoid, so that a kernel that needs both computes one. */
+HOSTDEV float silu(float x) {
+    return x * sigmoid(x);
+}
+
+HOSTDEV float silu_grad(float x) {
+    float s = sigmoid(x);
+    return s * (1.0f + x * (1.0f - s));
+}
+
+/* The key of one row of a mask: everything but the channel. */
+HOSTDEV uint64_t dropout_row_key(uint64_t seed, uint64_t step, int32_t row, int32_t pos, uint32_t layer,
+                                 uint32_t site) {
+    uint64_t k = rng_mix(seed ^ 0x64726f706f7574u); /* "dropout" */
+    k = rng_fold(k, step);
+    k = rng_fold(k, (uint64_t)(uint32_t)row << 32 | (uint32_t)pos);
+    return rng_fold(k, (uint64_t)layer << 32 | site);
+}
+
+/* Whether channel c of that row is kept. p is compared in 24 bits, as rng_uniform gives them. */
+HOSTDEV int dropout_keep(uint64_t row_key, size_t c, float p) {
+    return rng_uniform(row_key, c) >= p;
+}
+
+/* The step of one AdamW element from its new moments, PyTorch's order: decay, then the step. */
+HOSTDEV void adamw_step(float *p, float m, float v, const adamw_t *h) {
+    float denom = sqrtf(v) / sqrtf(h->c2) + h->eps;
+    *p = *p * (1.0f - h->lr * h->weight_decay) - h->lr / h->c1 * (m / denom);
+}
+
+/* One AdamW element, its moments as PyTorch computes them. */
+HOSTDEV void adamw_element(float *p, float g, float *m, float *v, const adamw_t *h) {
+    g *= h->grad_scale;
+    *m = *m + (float)(1.0 - h->beta1) * (g - *m);
+    *v = (float)h->beta2 * *v + (float)(1.0 - h->beta2) * g * g;
+    adamw_step(p, *m, *v, h);
+}
+
+/* The moments as bitsandbytes computes them, fused: to the bit, since a code depends on where rounding falls. */
+HOSTDEV void adamw_8bit_moments(float g, float *m, float *v, const adamw_t *h) {
+    g *= h->grad_scale;
+    *m = fmaf(g, (float)(1.0 - h->beta1), (float)h->beta1 * *m);
+    *v = fmaf((float)(1.0 - h->beta2) * g, g, (float)h->beta2 * *v);
+}
+
+/* Where in the table `nearest` of a dynamic map the code of x stands; x is cut off at -1 and 1. */
+HOSTDEV int dynamic_place(float x) {
+    x = x > -1.0f ? (x < 1.0f ? x : 1.0f) : -1.0f;
+    return (int)fmaf((x + 1.0f) * 0.5f, 65535.0f, 0.5f);
+}
+
+HOSTDEV uint8_t dynamic_code(const uint8_t *nearest, float x) {
+    return nearest[dynamic_place(x)];
+}
+
+#endif

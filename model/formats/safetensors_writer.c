@@ -1,0 +1,160 @@
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "model/formats/safetensors.h"
+
+#define WRITE_BUFFER ((size_t)1 << 20)
+
+typedef struct {
+    char *name;
+    dtype_t dtype;
+    int n_dims;
+    size_t shape[TENSOR_MAX_DIMS], bytes;
+    size_t declared; /* its number in the order of declaration */
+} slot_t;
+
+struct st_writer {
+    slot_t *slots; /* begin() puts them in file order */
+    size_t n, cap;
+    size_t total, written; /* bytes of data */
+    char *path;
+    FILE *file; /* NULL: not begun, or failed */
+    bool failed;
+};
+
+/* The reference writer's order of element types: from the widest, so that each tensor is aligned. */
+static const int dtype_rank[DT_COUNT] = {
+    [DT_I64] = 0, [DT_F64] = 1, [DT_F32] = 2, [DT_I32] = 3, [DT_BF16] = 4,
+    [DT_F16] = 5, [DT_I16] = 6, [DT_I8] = 7,  [DT_U8] = 8,  [DT_BOOL] = 9,
+};
+
+st_writer_t *st_writer_new(void) {
+    return xcalloc(1, sizeof(st_writer_t));
+}
+
+void st_writer_declare(st_writer_t *w, const char *name, dtype_t dtype, int n_dims, const size_t *shape) {
+    CHECK(!w->path && n_dims >= 0 && n_dims <= TENSOR_MAX_DIMS);
+    VEC_GROW(w->slots, w->n, w->cap);
+    slot_t *s = &w->slots[w->n];
+    *s = (slot_t){.name = xstrdup(name), .dtype = dtype, .n_dims = n_dims, .bytes = dtype_size(dtype)};
+    s->declared = w->n;
+    for (int i = 0; i < n_dims; i++) {
+        s->shape[i] = shape[i];
+        s->bytes *= shape[i];
+    }
+    w->total += s->bytes;
+    w->n++;
+}
+
+static int by_file_order(const void *a, const void *b) {
+    const slot_t *x = a, *y = b;
+    int d = dtype_rank[x->dtype] - dtype_rank[y->dtype];
+    return d ? d : strcmp(x->name, y->name);
+}
+
+static json_t *slot_json(const slot_t *s, size_t at) {
+    json_t *shape = json_array();
+    for (int i = 0; i < s->n_dims; i++) json_array_append_new(shape, json_integer((json_int_t)s->shape[i]));
+    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", dtype_name(s->dtype), "shape", shape, "data_offsets",
+                     (json_int_t)at, (json_int_t)(at + s->bytes));
+}
+
+/* The JSON header, padded with spaces so that the data starts at a multiple of 8. Caller frees. */
+static char *make_header(const st_writer_t *w, size_t *len) {
+    json_t *root = json_pack("{s:{s:s}}", "__metadata__", "format", "pt");
+    size_t at = 0;
+    for (size_t i = 0; i < w->n; i++) {
+        CHECK(json_object_get(root, w->slots[i].name) == NULL);
+        CHECK(json_object_set_new(root, w->slots[i].name, slot_json(&w->slots[i], at)) == 0);
+        at += w->slots[i].bytes;
+    }
+    char *s = json_dumps(root, JSON_COMPACT);
+    CHECK(s != NULL);
+    json_decref(root);
+    size_t n = strlen(s), padded = (n + 7) / 8 * 8;
+    s = xrealloc(s, padded + 1);
+    memset(s + n, ' ', padded - n);
+    *len = padded;
+    return s;
+}
+
+/* Records the failure and removes the file: nothing half-written is left behind. */
+static int fail(st_writer_t *w, const char *what, err_t *err) {
+    int why = errno;
+    w->failed = true;
+    if (w->file) {
+        fclose(w->file);
+        w->file = NULL;
+        file_discard(w->path);
+    }
+    return err_set(err, ERR_FAILED, "%s: cannot %s: %s", w->path, what, strerror(why));
+}
+
+int st_writer_begin(st_writer_t *w, const char *path, err_t *err) {
+    CHECK(!w->path);
+    w->path = xstrdup(path);
+    if (w->n) qsort(w->slots, w->n, sizeof *w->slots, by_file_order);
+    w->file = fopen(path, "wb");
+    if (!w->file) return fail(w, "create", err);
+    setvbuf(w->file, NULL, _IOFBF, WRITE_BUFFER);
+    size_t n;
+    char *header = make_header(w, &n);
+    uint8_t length[8];
+    for (int i = 0; i < 8; i++) length[i] = (uint8_t)(n >> 8 * i);
+    bool ok = fwrite(length, 1, 8, w->file) == 8 && fwrite(header, 1, n, w->file) == n;
+    free(header);
+    return ok ? 0 : fail(w, "write", err);
+}
+
+size_t st_writer_order(const st_writer_t *w, size_t i) {
+    CHECK(w->path && i < w->n);
+    return w->slots[i].declared;
+}
+
+size_t st_writer_total(const st_writer_t *w) {
+    return w->total;
+}
+
+int st_writer_data(st_writer_t *w, const void *data, size_t bytes, err_t *err) {
+    CHECK(w->path && !w->failed && bytes <= w->total - w->written);
+    if (bytes && fwrite(data, 1, bytes, w->file) != bytes) return fail(w, "write", err);
+    w->written += bytes;
+    return 0;
+}
+
+static void writer_free(st_writer_t *w) {
+    for (size_t i = 0; i < w->n; i++) free(w->slots[i].name);
+    free(w->slots);
+    free(w->path);
+    free(w);
+}
+
+int st_writer_finish(st_writer_t *w, err_t *err) {
+    int rc = w->failed ? err->code : 0;
+    if (!w->failed) {
+        CHECK(w->file && w->written == w->total);
+        if (fflush(w->file) != 0 || fsync(fileno(w->file)) != 0) rc = fail(w, "write", err);
+    }
+    if (w->file && fclose(w->file) != 0) {
+        w->file = NULL;
+        rc = fail(w, "write", err);
+        file_discard(w->path);
+    }
+    writer_free(w);
+    return rc;
+}
+
+void st_writer_abort(st_writer_t *w) {
+    if (!w) return;
+    if (w->file) {
+        fclose(w->file);
+        file_discard(w->path);
+    }
+    writer_free(w);
+}

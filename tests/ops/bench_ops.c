@@ -1,0 +1,419 @@
+/* Times the CPU ops on the shapes of SmolLM2-135M, the tuned ones next to the reference and to bare sgemm.
+ *
+ *   bench_ops [--reference] [repetitions]      (target bench_ops; not a test)
+ *
+ * A line: op, shape, best and median milliseconds, GFLOP/s or GB/s at best, and what the op adds up to, at best,
+ * in a training step of 1024 tokens (4 rows of 256; 30 layers). On a machine that others use too the best is
+ * what can be reproduced; on a quiet one both are the same. */
+#include <cblas.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/mem.h"
+#include "cpu/ops.h"
+#include "ops_rig.h"
+
+enum { T = 1024, C = 576, F = 1536, HQ = 9, HKV = 3, D = 64, V = 49152, LAYERS = 30, ROWS = 256, RANK = 16 };
+enum { MAX_REPETITIONS = 101 };
+
+static int repetitions = 15;
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* What is timed: an op with its arguments bound. */
+typedef struct {
+    rig_t *r;
+    const void *p[9];
+    qweight_t w[LINEAR_MAX];
+    linear_t l;
+    dropout_t key;
+    const dropout_t *drop;
+    size_t n[4];
+    bool flag;
+    attn_shape_t shape;
+    attn_segments_t seg;
+} call_t;
+
+typedef struct {
+    double best, median; /* seconds */
+} timing_t;
+
+static timing_t measure(void (*f)(const call_t *), const call_t *c) {
+    double t[MAX_REPETITIONS];
+    f(c);
+    for (int i = 0; i < repetitions; i++) {
+        double start = now();
+        f(c);
+        t[i] = now() - start;
+    }
+    qsort(t, (size_t)repetitions, sizeof *t, by_value);
+    return (timing_t){t[0], t[repetitions / 2]};
+}
+
+/* work: FLOP (unit "GFLOP/s") or bytes ("GB/s") of one call. per_step: calls in a training step. */
+static void report(const char *name, const char *shape, timing_t t, double work, const char *unit, int per_step) {
+    printf("%-18s %-22s %9.3f %9.3f ms %8.1f %-8s", name, shape, 1e3 * t.best, 1e3 * t.median,
+           1e-9 * work / t.best, unit);
+    if (per_step) printf(" %7.1f ms a step", 1e3 * t.best * per_step);
+    printf("\n");
+    fflush(stdout);
+}
+
+static void time_op(const char *name, const char *shape, void (*f)(const call_t *), const call_t *c, double work,
+                    const char *unit, int per_step) {
+    report(name, shape, measure(f, c), work, unit, per_step);
+}
+
+/* q, k and v are columns of one matrix, and so are their gradients. */
+enum { LD_QKV = (HQ + 2 * HKV) * D };
+
+static attn_shape_t attention_shape(void) {
+    return (attn_shape_t){.Hq = HQ, .Hkv = HKV, .D = D, .scale = 0.125f, .ld_q = LD_QKV, .ld_kv = LD_QKV,
+                          .ld_o = HQ * D, .ld_dout = HQ * D, .ld_dqkv = LD_QKV};
+}
+
+static void open_rig(rig_t *r, backend_t *be) {
+    const workspace_need_t need = {.max_tokens = T, .max_weight = (size_t)V * C,
+                                   .max_augmented = (2 * F + 2 * RANK) * linear_ld(C, 2 * RANK),
+                                   .max_width = linear_ld(2 * F, 2 * RANK), .max_kv = T,
+                                   .attn = attention_shape()};
+    rig_init(r, be, 1);
+    rig_workspace(r, &need);
+}
+
+/* ---- weights ----------------------------------------------------------------------------------------- */
+
+static void call_weight(const call_t *c) {
+    backend_t *be = c->r->be;
+    if (c->flag) be->linear_fwd(be, c->n[0], c->p[0], c->w[0].cols, &c->l, (void *)c->p[1], c->w[0].rows);
+    else be->linear_bwd(be, c->n[0], c->p[0], c->w[0].rows, &c->l, NULL, (void *)c->p[1], c->w[0].cols);
+}
+
+static void call_sgemm(const call_t *c) {
+    int rows = (int)c->w[0].rows, cols = (int)c->w[0].cols, in = c->flag ? cols : rows, out = c->flag ? rows : cols;
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, c->flag ? CblasTrans : CblasNoTrans, (int)c->n[0], out, in, 1, c->p[0], in,
+                c->p[2], cols, 0, (void *)c->p[1], out);
+}
+
+static void call_dequant(const call_t *c) {
+    backend_t *be = c->r->be;
+    be->dequant(be, &c->w[0], 0, qweight_count(&c->w[0]), (void *)c->p[2], DT_F32);
+}
+
+static void bench_weight(backend_t *be, quant_type_t type, size_t rows, size_t cols, size_t tokens, int per_step) {
+    char shape[64];
+    rig_t r;
+    open_rig(&r, be);
+    size_t widest = rows > cols ? rows : cols, n = rows * cols;
+    call_t c = {.r = &r, .n = {tokens}, .w = {rig_weight(&r, type, true, rows, cols)}};
+    c.l = (linear_t){.n = 1, .w = {&c.w[0]}};
+    c.p[0] = rig_random(&r, DT_F32, tokens * widest, 1);
+    c.p[1] = rig_random(&r, DT_F32, tokens * widest, 1);
+    c.p[2] = rig_random(&r, DT_F32, n, 1);
+    snprintf(shape, sizeof shape, "[%zu,%zu] T=%zu", rows, cols, tokens);
+    for (int transpose = 1; transpose >= (tokens > 8 ? 0 : 1); transpose--) {
+        c.flag = transpose;
+        timing_t with = measure(call_weight, &c), bare = measure(call_sgemm, &c);
+        char name[64];
+        snprintf(name, sizeof name, "%s %s %+.0f%%", quant_type_name(type), transpose ? "fwd" : "bwd",
+                 100 * (with.best / bare.best - 1));
+        report("  sgemm", shape, bare, 2.0 * (double)(n * tokens), "GFLOP/s", 0);
+        report(name, shape, with, 2.0 * (double)(n * tokens), "GFLOP/s", per_step);
+    }
+    if (tokens == T) time_op("  dequant", shape, call_dequant, &c, 4.0 * (double)n, "GB/s", 0);
+    rig_free(&r);
+}
+
+/* ---- sites with adapters ------------------------------------------------------------------------------- */
+
+/* p: [x | u], [dy | du], the gradients of A and of one B after another, dx. */
+static size_t ld_x(const call_t *c) {
+    return linear_ld(c->w[0].cols, c->l.width);
+}
+static size_t ld_dy(const call_t *c) {
+    return linear_ld(linear_rows_of(&c->l), c->l.width);
+}
+static void *u_of(const call_t *c) {
+    return rig_act_at(c->r, c->p[0], c->w[0].cols);
+}
+static void *du_of(const call_t *c) {
+    return rig_act_at(c->r, c->p[1], linear_rows_of(&c->l));
+}
+
+static void call_adapter_fwd(const call_t *c) {
+    c->r->be->adapter_fwd(c->r->be, T, c->p[0], ld_x(c), &c->l, 1, c->drop, u_of(c), ld_x(c));
+}
+static void call_linear_fwd(const call_t *c) {
+    c->r->be->linear_fwd(c->r->be, T, c->p[0], ld_x(c), &c->l, (void *)c->p[1], ld_dy(c));
+}
+static void call_linear_bwd(const call_t *c) {
+    c->r->be->linear_bwd(c->r->be, T, c->p[1], ld_dy(c), &c->l, c->drop, (void *)c->p[4], c->w[0].cols);
+}
+static void call_adapter_grad(const call_t *c) {
+    c->r->be->adapter_grad(c->r->be, T, du_of(c), ld_dy(c), c->p[0], ld_x(c), &c->l, c->drop, (void *)c->p[2]);
+}
+
+/* Each layer's du = dy B (grad false) or dB += dy^T u, as model/site.c asks for them. */
+static void of_layers(const call_t *c, bool grad) {
+    backend_t *be = c->r->be;
+    float *dB = (void *)c->p[3];
+    for (size_t i = 0, first = 0; i < c->l.n; first += c->w[i++].rows) {
+        const void *dy = rig_act_at(c->r, c->p[1], first);
+        size_t rows = c->w[i].rows, k = i * RANK;
+        if (grad)
+            be->gemm(be, true, false, rows, RANK, T, 1, dy, be->act, ld_dy(c), rig_act_at(c->r, u_of(c), k), be->act,
+                     ld_x(c), 1, dB + first * RANK, DT_F32, RANK);
+        else
+            be->gemm(be, false, false, T, RANK, rows, 1, dy, be->act, ld_dy(c), c->l.b[i], c->l.ab_type, RANK, 0,
+                     rig_act_at(c->r, du_of(c), k), be->act, ld_dy(c));
+    }
+}
+
+static void call_du(const call_t *c) {
+    of_layers(c, false);
+}
+static void call_grad_b(const call_t *c) {
+    of_layers(c, true);
+}
+
+/* All that a training step does with the n layers of a site, NF4 and LoRA of rank 16 on each; per_step: sites. */
+static void bench_site(backend_t *be, size_t n, const size_t *rows, size_t cols, int per_step) {
+    rig_t r;
+    open_rig(&r, be);
+    call_t c = {.r = &r, .l = {.n = n, .r = RANK, .width = n * RANK, .ab_type = DT_BF16}};
+    for (size_t i = 0; i < n; i++) {
+        c.w[i] = rig_weight(&r, QUANT_NF4, true, rows[i], cols);
+        c.l.w[i] = &c.w[i];
+        c.l.b[i] = rig_random(&r, DT_BF16, rows[i] * RANK, 0.1f);
+    }
+    size_t width = c.l.width, out = linear_rows_of(&c.l);
+    c.l.a = rig_random(&r, DT_BF16, width * cols, 0.1f);
+    c.p[0] = rig_random(&r, DT_F32, T * ld_x(&c), 1);
+    c.p[1] = rig_random(&r, DT_F32, T * ld_dy(&c), 1);
+    c.p[2] = rig_random(&r, DT_F32, width * cols, 1);
+    c.p[3] = rig_random(&r, DT_F32, out * RANK, 1);
+    c.p[4] = rig_random(&r, DT_F32, T * cols, 1);
+    c.key = (dropout_t){.seed = 1, .p = 0.1f, .row = rig_indices(&r, T, T), .pos = rig_indices(&r, T, T)};
+    /* K: what each output sums; du and dB are of all layers. */
+    const struct {
+        const char *name;
+        void (*f)(const call_t *);
+        size_t M, N, K;
+        bool drop;
+        int calls; /* in a step, of each site: the forward runs twice */
+    } ops[] = {
+        {"adapter_fwd", call_adapter_fwd, T, width, cols, false, 2},
+        {"  with dropout", call_adapter_fwd, T, width, cols, true, 0},
+        {"linear_fwd", call_linear_fwd, T, out, cols + RANK, false, 2},
+        {"lora dy B", call_du, T, RANK, out, false, 1},
+        {"lora dB = dy^T u", call_grad_b, out, RANK, T, false, 1},
+        {"adapter_grad", call_adapter_grad, width, cols, T, false, 1},
+        {"  with dropout", call_adapter_grad, width, cols, T, true, 0},
+        {"linear_bwd", call_linear_bwd, T, cols, out + width, false, 1},
+        {"  with dropout", call_linear_bwd, T, cols, out + width, true, 0},
+    };
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
+        char shape[64];
+        c.drop = ops[i].drop ? &c.key : NULL;
+        snprintf(shape, sizeof shape, "[%zu,%zu] K=%zu", ops[i].M, ops[i].N, ops[i].K);
+        time_op(ops[i].name, shape, ops[i].f, &c, 2.0 * (double)(ops[i].M * ops[i].N * ops[i].K), "GFLOP/s",
+                ops[i].calls * per_step);
+    }
+    rig_free(&r);
+}
+
+/* ---- attention --------------------------------------------------------------------------------------- */
+
+static void call_attn_fwd(const call_t *c) {
+    backend_t *be = c->r->be;
+    be->attn_fwd(be, (void *)c->p[3], (void *)c->p[4], c->p[0], c->p[1], c->p[2], &c->shape, &c->seg);
+}
+
+static void call_attn_bwd(const call_t *c) {
+    backend_t *be = c->r->be;
+    be->attn_bwd(be, (void *)c->p[5], (void *)c->p[6], (void *)c->p[7], c->p[8], c->p[0], c->p[1], c->p[2], c->p[3],
+                 c->p[4], &c->shape, &c->seg);
+}
+
+static void bench_attention(backend_t *be, int32_t length, int per_step) {
+    rig_t r;
+    open_rig(&r, be);
+    int32_t lengths[T / 128];
+    size_t n = (size_t)(T / length);
+    for (size_t i = 0; i < n; i++) lengths[i] = length;
+    call_t c = {.r = &r, .shape = attention_shape(), .seg = rig_segments(&r, n, lengths, lengths)};
+    static const size_t sizes[] = {T * LD_QKV, 0, 0, T * HQ * D, T * HQ, T * LD_QKV, 0, 0, T * HQ * D};
+    for (int i = 0; i < 9; i++)
+        if (sizes[i]) c.p[i] = rig_random(&r, DT_F32, sizes[i], 1);
+    for (int i = 0; i < 6; i += 5) { /* q, k, v; dq, dk, dv */
+        c.p[i + 1] = rig_act_at(&r, c.p[i], HQ * D);
+        c.p[i + 2] = rig_act_at(&r, c.p[i + 1], HKV * D);
+    }
+    char shape[64];
+    snprintf(shape, sizeof shape, "%zu x %d, %d/%d heads", n, length, HQ, HKV);
+    double flop = 2.0 * T * length * HQ * D; /* two products, half of them masked */
+    time_op("attn_fwd", shape, call_attn_fwd, &c, flop, "GFLOP/s", per_step);
+    time_op("attn_bwd", shape, call_attn_bwd, &c, 2.5 * flop, "GFLOP/s", per_step);
+    rig_free(&r);
+}
+
+/* ---- rows and elements ------------------------------------------------------------------------------- */
+
+static void call_norm_fwd(const call_t *c) {
+    c->r->be->rmsnorm_fwd(c->r->be, (void *)c->p[1], C, (void *)c->p[2], c->p[0], c->p[3], T, C, 1e-5f);
+}
+static void call_add_norm(const call_t *c) {
+    c->r->be->add_rmsnorm_fwd(c->r->be, (void *)c->p[1], (void *)c->p[4], C, (void *)c->p[2], c->p[0], c->p[5], c->p[3],
+                              T, C, 1e-5f);
+}
+static void call_norm_bwd(const call_t *c) {
+    c->r->be->rmsnorm_bwd(c->r->be, (void *)c->p[1], C, c->p[4], c->p[0], c->p[3], c->p[2], T, C);
+}
+static void call_swiglu_fwd(const call_t *c) {
+    c->r->be->swiglu_fwd(c->r->be, (void *)c->p[1], F, c->p[0], 2 * F, T, F);
+}
+static void call_swiglu_bwd(const call_t *c) {
+    c->r->be->swiglu_bwd(c->r->be, (void *)c->p[0], 2 * F, c->p[1], T, F);
+}
+static void call_rope(const call_t *c) {
+    c->r->be->rope(c->r->be, (void *)c->p[0], (HQ + HKV) * D, c->p[1], c->p[2], T, HQ + HKV, D, 1);
+}
+static void call_add(const call_t *c) {
+    c->r->be->add(c->r->be, (void *)c->p[2], c->p[0], c->p[1], T * C);
+}
+static void call_copy_rows(const call_t *c) {
+    c->r->be->copy_rows(c->r->be, (void *)c->p[1], C, c->p[0], LD_QKV, T, C);
+}
+static void call_loss(const call_t *c) {
+    c->r->be->ce_loss(c->r->be, (void *)c->p[0], (void *)c->p[1], c->p[2], ROWS, V, true, 1);
+}
+static void call_adamw(const call_t *c) {
+    const adamw_t h = {1e-4f, 0.9, 0.999, 1e-8f, 0.01f, 0.1f, 0.001f, 1};
+    c->r->be->adamw(c->r->be, (void *)c->p[0], c->p[1], (void *)c->p[2], (void *)c->p[3], c->n[0], &h);
+}
+/* p: parameters, gradient, codes of both moments, their constants, where blocks begin. */
+static void call_adamw_8bit(const call_t *c) {
+    const adamw_t h = {1e-4f, 0.9, 0.999, 1e-8f, 0.01f, 0.1f, 0.001f, 1};
+    uint8_t *codes = (void *)c->p[2];
+    float *absmax = (void *)c->p[3];
+    size_t blocks = c->n[0] / ADAMW_8BIT_BLOCK;
+    const adamw_8bit_state_t s = {codes, codes + c->n[0], absmax, absmax + blocks, c->p[4]};
+    c->r->be->adamw_8bit(c->r->be, (void *)c->p[0], c->p[1], &s, blocks, &h);
+}
+static void call_sumsq(const call_t *c) {
+    double sum;
+    c->r->be->sumsq(c->r->be, &sum, c->p[1], c->n[0]);
+}
+
+static void bench_rows(backend_t *be) {
+    const struct {
+        const char *name, *shape;
+        void (*f)(const call_t *);
+        size_t size[6]; /* of the buffers; 0: indices */
+        double bytes;
+        int per_step;
+    } rows[] = {
+        {"rmsnorm_fwd", "[1024,576]", call_norm_fwd, {T * C, T * C, T, C, 1, 1}, 8.0 * T * C, 2 * LAYERS},
+        {"add_rmsnorm", "[1024,576]", call_add_norm, {T * C, T * C, T, C, T * C, T * C}, 16.0 * T * C, 2 * LAYERS},
+        {"rmsnorm_bwd", "[1024,576]", call_norm_bwd, {T * C, T * C, T, C, T * C, 1}, 16.0 * T * C, 2 * LAYERS},
+        {"swiglu_fwd", "[1024,1536]", call_swiglu_fwd, {2 * T * F, T * F, 1, 1, 1, 1}, 12.0 * T * F, 2 * LAYERS},
+        {"swiglu_bwd", "[1024,1536]", call_swiglu_bwd, {2 * T * F, T * F, 1, 1, 1, 1}, 20.0 * T * F, LAYERS},
+        {"rope", "[1024,9+3,64]", call_rope, {T * (HQ + HKV) * D, T * D, 0, 1, 1, 1}, 8.0 * T * (HQ + HKV) * D,
+         2 * LAYERS},
+        {"add", "[1024,576]", call_add, {T * C, T * C, T * C, 1, 1, 1}, 12.0 * T * C, 0},
+        {"copy_rows", "[1024,576] of 960", call_copy_rows, {T * LD_QKV, T * C, 1, 1, 1, 1}, 8.0 * T * C, 0},
+        {"ce_loss", "[256,49152]", call_loss, {ROWS * V, ROWS, 0, 1, 1, 1}, 8.0 * ROWS * V, T / ROWS},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        rig_t r;
+        open_rig(&r, be);
+        call_t c = {.r = &r};
+        for (int k = 0; k < 6; k++)
+            c.p[k] = rows[i].size[k] ? rig_random(&r, DT_F32, rows[i].size[k], 1) : (void *)rig_indices(&r, T, T);
+        time_op(rows[i].name, rows[i].shape, rows[i].f, &c, rows[i].bytes, "GB/s", rows[i].per_step);
+        rig_free(&r);
+    }
+    rig_t r;
+    open_rig(&r, be);
+    call_t c = {.r = &r, .n = {4884480}}; /* rank 16 on all linear layers */
+    for (int k = 0; k < 4; k++) {
+        c.p[k] = rig_random(&r, DT_F32, c.n[0], 1);
+    }
+    be->zero(be, (void *)c.p[3], c.n[0] * sizeof(float));
+    time_op("adamw", "4.9 M", call_adamw, &c, 28.0 * (double)c.n[0], "GB/s", 1);
+    be->zero(be, (void *)c.p[2], c.n[0] * sizeof(float)); /* fp32 moments are larger than 8-bit ones */
+    size_t blocks = c.n[0] / ADAMW_8BIT_BLOCK, *start = xmalloc((blocks + 1) * sizeof *start);
+    for (size_t i = 0; i <= blocks; i++) start[i] = i * ADAMW_8BIT_BLOCK;
+    c.p[4] = rig_upload(&r, start, (blocks + 1) * sizeof *start);
+    free(start);
+    time_op("adamw_8bit", "4.9 M", call_adamw_8bit, &c, 16.0 * (double)c.n[0], "GB/s", 1);
+    time_op("sumsq", "4.9 M", call_sumsq, &c, 4.0 * (double)c.n[0], "GB/s", 1);
+    rig_free(&r);
+}
+
+static void call_quantize(const call_t *c) {
+    qweight_t w = c->w[0];
+    c->r->be->quantize(c->r->be, &w, c->p[0], 0, qweight_count(&w), (void *)c->p[1]);
+}
+
+static void bench_quantize(backend_t *be) {
+    rig_t r;
+    open_rig(&r, be);
+    size_t n = (size_t)F * C * 4;
+    call_t c = {.r = &r, .w = {rig_weight(&r, QUANT_NF4, false, F * 4, C)}};
+    c.p[0] = rig_random(&r, DT_BF16, n, 1);
+    c.p[1] = rig_alloc(&r, quant_blocks(n) * sizeof(float));
+    time_op("quantize nf4", "3.5 M, values/ns", call_quantize, &c, (double)n, "G/s", 0);
+    rig_free(&r);
+}
+
+int main(int argc, char **argv) {
+    bool reference = false;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--reference") == 0) reference = true;
+        else repetitions = atoi(argv[i]);
+    }
+    if (repetitions < 1 || repetitions > MAX_REPETITIONS) repetitions = MAX_REPETITIONS;
+    backend_t *be;
+    err_t err = {0};
+    if (backend_open_cpu(DT_F32, 0, reference, &be, &err) != 0) {
+        fprintf(stderr, "error: %s\n", err.msg);
+        return err.code;
+    }
+    printf("%s, %d threads, best and median of %d\n", be->device, be->threads, repetitions);
+    bench_rows(be);
+    bench_attention(be, 256, LAYERS);
+    bench_attention(be, 1024, 0);
+    bench_quantize(be);
+    if (!reference) { /* the plain loops take minutes here */
+        static const size_t qkv[] = {HQ * D, HKV * D, HKV * D}, o[] = {C}, gate_up[] = {F, F}, down[] = {C};
+        bench_site(be, 3, qkv, C, LAYERS);
+        bench_site(be, 1, o, HQ * D, LAYERS);
+        bench_site(be, 2, gate_up, C, LAYERS);
+        bench_site(be, 1, down, F, LAYERS);
+        bench_weight(be, QUANT_NF4, C, C, T, 2 * LAYERS);
+        bench_weight(be, QUANT_NF4, HKV * D, C, T, 2 * LAYERS);
+        bench_weight(be, QUANT_NF4, F, C, T, 2 * LAYERS);
+        bench_weight(be, QUANT_NF4, C, F, T, LAYERS);
+        bench_weight(be, QUANT_NONE, V, C, 256, 4);
+        bench_weight(be, QUANT_NONE, V, C, 512, 0);
+        bench_weight(be, QUANT_NF4, F, C, 1, 0);
+        bench_weight(be, QUANT_NF4, F, C, 4, 0);
+        bench_weight(be, QUANT_NF4, F, C, 8, 0);
+        bench_weight(be, QUANT_NONE, V, C, 1, 0);
+    }
+    be->close(be);
+    return 0;
+}

@@ -1,0 +1,385 @@
+/* Every op of every backend against the reference ops, over shapes and types, by normalized mean square error. */
+#include "testing.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "cpu/ops.h"
+#include "model/backend/element.h"
+#include "ops_cases.h"
+#include "trainer/run/backend_open.h"
+
+static workspace_need_t need(void) {
+    return (workspace_need_t){.max_tokens = 600, .max_weight = (size_t)1 << 21, .max_augmented = (size_t)1 << 21,
+                              .max_width = 2560, .max_kv = 333,
+                              .attn = {.Hq = 8, .Hkv = 8, .D = 256, .scale = 1}};
+}
+
+static void run_case(rig_t *r, backend_t *be, const op_t *op, size_t i) {
+    rig_init(r, be, 1000 * (uint64_t)i + 1);
+    workspace_need_t n = need();
+    rig_workspace(r, &n);
+    op->run(r, &op->cases[i]);
+}
+
+/* A column of the table: a backend to compare with the reference. */
+typedef struct {
+    int isa, threads; /* kernels_nth(isa) */
+} column_t;
+
+static backend_t *open_cpu(dtype_t act, const column_t *column) {
+    backend_t *be;
+    err_t err = {0};
+    assert_ok(backend_open_cpu(act, column ? column->threads : 1, column == NULL, &be, &err), err);
+    if (column) ((cpu_impl_t *)be->impl)->kernels = kernels_nth(column->isa);
+    return be;
+}
+
+/* A BF16 value near the middle of two may round either way: a few in a thousand differ, by 2^-8 of themselves;
+ * in attn_bwd the output of the forward, which differs so, is an input.
+ * F32: where the compiler uses no vector lanes (-O1), the 4104 squares under a norm are added one after another in
+ * fp32, and the sum's rounding was 3.2e-6 of it (1.05e-11 as NMSE). */
+static const double tolerance[] = {[DT_F32] = 2e-11, [DT_BF16] = 1e-5};
+
+static double mean_square(const float *x, size_t n) {
+    double s = 0;
+    for (size_t i = 0; i < n; i++) s += (double)x[i] * x[i];
+    return n ? s / (double)n : 0;
+}
+
+/* Where the exact answer is 0 (dq of a query that sees one key) only rounding is left, of inputs of order one. */
+static double error(const float *got, const float *want, size_t n) {
+    const double noise = 1e-12;
+    bool zero = mean_square(want, n) < noise && mean_square(got, n) < noise;
+    return zero ? 0 : nmse(got, want, n);
+}
+
+/* The worst NMSE over the outputs. */
+static double compare(const rig_t *got, const rig_t *want, const op_t *op, size_t i) {
+    double worst = 0;
+    if (got->trodden || want->trodden)
+        fail_msg("%s, case %zu, %s: writes %zu elements that it was not given, the reference %zu", op->name, i,
+                 got->be->device, got->trodden, want->trodden);
+    assert_int_equal(got->n_out, want->n_out);
+    for (size_t o = 0; o < want->n_out; o++) {
+        assert_int_equal(got->out_len[o], want->out_len[o]);
+        double e = error(got->out[o], want->out[o], want->out_len[o]);
+        bool same = memcmp(got->out[o], want->out[o], want->out_len[o] * sizeof(float)) == 0;
+        if ((op->agreement == SAME_BITS && !same) || !(e <= tolerance[want->out_type[o]]))
+            fail_msg("%s, case %zu, output %zu, %s, %d threads: NMSE %.2e", op->name, i, o, got->be->device,
+                     got->be->threads, e);
+        worst = fmax(worst, e);
+    }
+    return worst;
+}
+
+static void test_table(dtype_t act) {
+    static const int threads[] = {1, 2, 3};
+    backend_t *ref = open_cpu(act, NULL);
+    for (size_t k = 0; ops_nth(k); k++) {
+        const op_t *op = ops_nth(k);
+        double worst = 0;
+        size_t runs = 0;
+        for (size_t i = 0; i < op->n_cases; i++) {
+            rig_t want;
+            run_case(&want, ref, op, i);
+            for (int isa = 0; kernels_nth(isa); isa++) {
+                for (size_t t = 0; t < sizeof threads / sizeof *threads; t++, runs++) {
+                    const column_t column = {isa, threads[t]};
+                    backend_t *be = open_cpu(act, &column);
+                    rig_t got;
+                    run_case(&got, be, op, i);
+                    worst = fmax(worst, compare(&got, &want, op, i));
+                    rig_free(&got);
+                    be->close(be);
+                }
+            }
+            rig_free(&want);
+        }
+        print_message("  %-12s %4zu runs of %3zu cases  worst NMSE %.1e%s\n", op->name, runs, op->n_cases, worst,
+                      op->agreement == SAME_BITS ? "  (equal bits)" : "");
+    }
+    ref->close(ref);
+}
+
+static void test_f32(void **state) {
+    (void)state;
+    test_table(DT_F32);
+}
+
+static void test_bf16(void **state) {
+    (void)state;
+    test_table(DT_BF16);
+}
+
+/* Same machine, same thread count: same bytes. And where the split does not depend on the number of threads, any. */
+static void test_repeatable(void **state) {
+    (void)state;
+    int best = 0;
+    while (kernels_nth(best + 1)) best++;
+    const column_t columns[] = {{best, 2}, {best, 1}, {best, 3}};
+    for (size_t k = 0; ops_nth(k); k++) {
+        const op_t *op = ops_nth(k);
+        backend_t *be = open_cpu(DT_F32, &columns[0]);
+        for (size_t i = 0; i < op->n_cases; i++) {
+            rig_t a, b;
+            run_case(&a, be, op, i);
+            run_case(&b, be, op, i);
+            for (size_t o = 0; o < a.n_out; o++)
+                assert_memory_equal(a.out[o], b.out[o], a.out_len[o] * sizeof(float));
+            rig_free(&b);
+            for (size_t t = 1; op->agreement != BY_SGEMM && t < 3; t++) {
+                backend_t *other = open_cpu(DT_F32, &columns[t]);
+                run_case(&b, other, op, i);
+                for (size_t o = 0; o < a.n_out; o++)
+                    assert_memory_equal(a.out[o], b.out[o], a.out_len[o] * sizeof(float));
+                rig_free(&b);
+                other->close(other);
+            }
+            rig_free(&a);
+        }
+        be->close(be);
+    }
+}
+
+/* ---- linear layers ------------------------------------------------------------------------------------- */
+
+enum { MASK_T = 1100, MASK_C = 72 };
+
+/* One layer [1, MASK_C] of zeros with an adapter whose A is the identity, so that every product is one of the values
+ * that go in. row and pos are those of a micro-batch. */
+typedef struct {
+    rig_t r;
+    float zeros[MASK_C];
+    qweight_t w;
+    linear_t l;
+    int32_t row[MASK_T], pos[MASK_T];
+    dropout_t key;
+    float *x; /* [MASK_T, 2 MASK_C] */
+} mask_t;
+
+static void mask_open(mask_t *m, backend_t *be) {
+    memset(m, 0, sizeof *m);
+    const workspace_need_t small = {.max_tokens = MASK_T, .max_weight = MASK_C, .max_width = 2 * MASK_C,
+                                    .max_augmented = (1 + MASK_C) * linear_ld(MASK_C, MASK_C)};
+    rig_init(&m->r, be, 1);
+    rig_workspace(&m->r, &small);
+    m->x = xcalloc(MASK_T * 2 * MASK_C, sizeof *m->x);
+    for (size_t i = 0; i < MASK_C; i++) m->x[i * MASK_C + i] = 1;
+    m->w = (qweight_t){.type = QUANT_NONE, .rows = 1, .cols = MASK_C, .codes = (uint8_t *)m->zeros};
+    m->l = (linear_t){.n = 1, .w = {&m->w}, .r = MASK_C, .width = MASK_C, .ab_type = be->act, .b = {m->zeros}};
+    m->l.a = rig_values(&m->r, be->act, m->x, MASK_C * MASK_C);
+    for (int t = 0; t < MASK_T; t++) m->row[t] = t / 16, m->pos[t] = t % 16;
+    m->key = (dropout_t){.seed = 1, .step = 2, .layer = 3, .site = 1, .p = 0.25f, .row = m->row, .pos = m->pos};
+}
+
+static void mask_close(mask_t *m) {
+    free(m->x);
+    rig_free(&m->r);
+}
+
+/* Kept by the mask of model/backend/element.h. */
+static bool is_kept(const dropout_t *d, size_t t, size_t c) {
+    return dropout_keep(dropout_row_key(d->seed, d->step, d->row[t], d->pos[t], d->layer, d->site), c, d->p);
+}
+
+/* The next output is drop(1). The share of zeros is p. */
+static void mask_expect(mask_t *m, const void *p) {
+    float kept = m->r.be->act == DT_BF16 ? bf16_round(1 / 0.75f) : 1 / 0.75f;
+    rig_output(&m->r, p, m->r.be->act, MASK_T * MASK_C);
+    const float *y = m->r.out[m->r.n_out - 1];
+    size_t zeros = 0;
+    for (size_t i = 0; i < MASK_T * MASK_C; i++) {
+        assert_true(y[i] == (is_kept(&m->key, i / MASK_C, i % MASK_C) ? kept : 0));
+        zeros += y[i] == 0;
+    }
+    /* Standard deviation of the share: sqrt(0.25 * 0.75 / 79200) = 0.0015. */
+    assert_float_equal((double)zeros / (MASK_T * MASK_C), 0.25, 0.006);
+}
+
+/* u = drop(x) A^T, and dx = dy W + drop(du A) behind a dy of zero. */
+static void check_mask(mask_t *m) {
+    backend_t *be = m->r.be;
+    size_t ld = 1 + MASK_C;
+    for (size_t i = 0; i < MASK_T * ld; i++) m->x[i] = i % ld != 0;
+    void *ones = rig_values(&m->r, be->act, m->x, MASK_T * ld), *y = rig_random(&m->r, be->act, MASK_T * MASK_C, 1);
+    be->adapter_fwd(be, MASK_T, rig_act_at(&m->r, ones, 1), ld, &m->l, 1, &m->key, y, MASK_C);
+    mask_expect(m, y);
+    y = rig_random(&m->r, be->act, MASK_T * MASK_C, 1);
+    be->linear_bwd(be, MASK_T, ones, ld, &m->l, &m->key, y, MASK_C);
+    mask_expect(m, y);
+}
+
+/* dA = du^T drop(x): row k of dA sums the rows t = k, k + C, k + 2C ... of x, which hold 1, 2, 4 ...: its bits are
+ * their masks. */
+static void check_mask_of_grad(mask_t *m) {
+    backend_t *be = m->r.be;
+    m->key.p = 0.5f;
+    for (size_t i = 0; i < MASK_T * MASK_C; i++) m->x[i] = (float)(1 << i / MASK_C / MASK_C);
+    void *x = rig_values(&m->r, be->act, m->x, MASK_T * MASK_C);
+    for (size_t i = 0; i < MASK_T * MASK_C; i++) m->x[i] = i / MASK_C % MASK_C == i % MASK_C;
+    void *du = rig_values(&m->r, be->act, m->x, MASK_T * MASK_C);
+    float *dA = rig_alloc(&m->r, MASK_C * MASK_C * sizeof *dA);
+    be->zero(be, dA, MASK_C * MASK_C * sizeof *dA);
+    be->adapter_grad(be, MASK_T, du, MASK_C, x, MASK_C, &m->l, &m->key, dA);
+    for (size_t t = 0; t < MASK_T; t++)
+        for (size_t c = 0; c < MASK_C; c++)
+            assert_int_equal((long)(dA[t % MASK_C * MASK_C + c] / 2) >> t / MASK_C & 1, is_kept(&m->key, t, c));
+}
+
+/* Every row has the mask of model/backend/element.h, in each of the ops that know dropout, however they cut the rows. */
+static void test_dropout_mask(void **state) {
+    (void)state;
+    for (int isa = -1; isa < 0 || kernels_nth(isa); isa++) {
+        for (int act = 0; act < 2; act++) {
+            const column_t column = {isa, 2};
+            backend_t *be = open_cpu(act ? DT_BF16 : DT_F32, isa < 0 ? NULL : &column);
+            mask_t *m = xmalloc(sizeof *m);
+            mask_open(m, be);
+            check_mask(m);
+            check_mask_of_grad(m);
+            mask_close(m);
+            free(m);
+            be->close(be);
+        }
+    }
+}
+
+enum { DEF_T = 9, DEF_COLS = 7, DEF_R = 2, DEF_ROWS = 5 + 4 + 6, DEF_WIDTH = 2 * DEF_R };
+
+/* A site of three layers, the second without an adapter, as the comment of linear_t has it. */
+typedef struct {
+    rig_t r;
+    qweight_t w[3];
+    linear_t l;
+    dropout_t key;
+    float *W, *A, *B; /* B [DEF_ROWS, DEF_R]; not used for the second layer */
+} def_t;
+
+static void def_open(def_t *d, backend_t *be) {
+    static const size_t rows[] = {5, 4, 6};
+    const workspace_need_t small = {.max_tokens = DEF_T, .max_weight = 6 * DEF_COLS, .max_width = 64,
+                                    .max_augmented = (DEF_ROWS + DEF_WIDTH) * linear_ld(DEF_COLS, DEF_WIDTH)};
+    rig_init(&d->r, be, 3);
+    rig_workspace(&d->r, &small);
+    d->W = rig_alloc(&d->r, DEF_ROWS * DEF_COLS * sizeof(float));
+    d->A = rig_random(&d->r, DT_F32, DEF_WIDTH * DEF_COLS, 1);
+    d->B = rig_random(&d->r, DT_F32, DEF_ROWS * DEF_R, 1);
+    d->l = (linear_t){.n = 3, .r = DEF_R, .width = DEF_WIDTH, .a = d->A, .ab_type = DT_F32,
+                      .b = {d->B, NULL, d->B + 9 * DEF_R}};
+    for (size_t i = 0, first = 0; i < 3; first += rows[i++]) {
+        d->w[i] = rig_weight(&d->r, i == 1 ? QUANT_NONE : QUANT_NF4, true, rows[i], DEF_COLS);
+        d->l.w[i] = &d->w[i];
+        be->dequant(be, &d->w[i], 0, rows[i] * DEF_COLS, d->W + first * DEF_COLS, DT_F32);
+    }
+    d->key = (dropout_t){.seed = 5, .p = 0.3f, .row = rig_indices(&d->r, DEF_T, 4),
+                         .pos = rig_indices(&d->r, DEF_T, 100)};
+}
+
+/* B[o, k] of the k-th u of the site: zero if that u is another layer's. */
+static double def_b(const def_t *d, size_t o, size_t k) {
+    bool first = o < 5 && k < DEF_R, third = o >= 9 && k >= DEF_R;
+    return first || third ? d->B[o * DEF_R + k % DEF_R] : 0;
+}
+
+static double def_mask(const def_t *d, size_t t, size_t c) {
+    return is_kept(&d->key, t, c) ? 1 / 0.7 : 0;
+}
+
+/* The reference ops, which all others are compared with, by the formulas. */
+static void test_linear_by_definition(void **state) {
+    (void)state;
+    enum { LDX = DEF_COLS + DEF_WIDTH, LDY = DEF_ROWS + DEF_WIDTH };
+    backend_t *be = open_cpu(DT_F32, NULL);
+    def_t d;
+    def_open(&d, be);
+    float *x = rig_random(&d.r, DT_F32, DEF_T * LDX, 1), *y = rig_random(&d.r, DT_F32, DEF_T * LDY, 1);
+    float *dx = rig_random(&d.r, DT_F32, DEF_T * DEF_COLS, 1), *dA = rig_random(&d.r, DT_F32, DEF_WIDTH * DEF_COLS, 1);
+    float dA_before[DEF_WIDTH * DEF_COLS];
+    memcpy(dA_before, dA, sizeof dA_before);
+    be->linear_bwd(be, DEF_T, y, LDY, &d.l, &d.key, dx, DEF_COLS);
+    be->adapter_grad(be, DEF_T, y + DEF_ROWS, LDY, x, LDX, &d.l, &d.key, dA);
+    for (size_t c = 0; c < DEF_COLS; c++) {
+        double grad[DEF_WIDTH];
+        for (size_t k = 0; k < DEF_WIDTH; k++) grad[k] = dA_before[k * DEF_COLS + c];
+        for (size_t t = 0; t < DEF_T; t++) {
+            const float *dy = y + t * LDY, *du = dy + DEF_ROWS;
+            double sum = 0, m = def_mask(&d, t, c);
+            for (size_t o = 0; o < DEF_ROWS; o++) sum += (double)dy[o] * d.W[o * DEF_COLS + c];
+            for (size_t k = 0; k < DEF_WIDTH; k++) sum += m * du[k] * d.A[k * DEF_COLS + c];
+            for (size_t k = 0; k < DEF_WIDTH; k++) grad[k] += m * du[k] * x[t * LDX + c];
+            assert_float_equal(dx[t * DEF_COLS + c], sum, 1e-5);
+        }
+        for (size_t k = 0; k < DEF_WIDTH; k++) assert_float_equal(dA[k * DEF_COLS + c], grad[k], 1e-5);
+    }
+    be->adapter_fwd(be, DEF_T, x, LDX, &d.l, 0.5f, &d.key, x + DEF_COLS, LDX);
+    be->linear_fwd(be, DEF_T, x, LDX, &d.l, y, LDY);
+    for (size_t t = 0; t < DEF_T; t++) {
+        const float *xt = x + t * LDX;
+        for (size_t k = 0; k < DEF_WIDTH; k++) {
+            double u = 0;
+            for (size_t c = 0; c < DEF_COLS; c++) u += 0.5 * def_mask(&d, t, c) * xt[c] * d.A[k * DEF_COLS + c];
+            assert_float_equal(xt[DEF_COLS + k], u, 1e-5);
+        }
+        for (size_t o = 0; o < DEF_ROWS; o++) {
+            double sum = 0;
+            for (size_t c = 0; c < DEF_COLS; c++) sum += (double)xt[c] * d.W[o * DEF_COLS + c];
+            for (size_t k = 0; k < DEF_WIDTH; k++) sum += xt[DEF_COLS + k] * def_b(&d, o, k);
+            assert_float_equal(y[t * LDY + o], sum, 1e-5);
+        }
+    }
+    rig_free(&d.r);
+    be->close(be);
+}
+
+/* ---- the rest ------------------------------------------------------------------------------------------ */
+
+/* NaN and infinity reach the sum, whatever their place: a step with them must be seen. */
+static void test_sumsq_not_finite(void **state) {
+    (void)state;
+    const column_t column = {0, 2};
+    backend_t *be = open_cpu(DT_F32, &column);
+    float *x = xcalloc(70000, sizeof *x);
+    static const size_t at[] = {0, 1, 35000, 69999};
+    for (size_t i = 0; i < 4; i++) {
+        double sum;
+        x[at[i]] = NAN;
+        be->sumsq(be, &sum, x, 70000);
+        assert_true(isnan(sum));
+        x[at[i]] = INFINITY;
+        be->sumsq(be, &sum, x, 70000);
+        assert_true(isinf(sum));
+        x[at[i]] = 0;
+    }
+    free(x);
+    be->close(be);
+}
+
+static void test_open(void **state) {
+    (void)state;
+    backend_t *be;
+    err_t err = {0};
+    assert_ok(backend_open("auto", DT_COUNT, 0, &be, &err), err);
+    assert_string_equal(be->name, "cpu");
+    assert_int_equal(be->act, DT_F32);
+    assert_true(be->threads >= 1);
+    size_t free_bytes, total;
+    be->mem_info(be, &free_bytes, &total);
+    assert_true(free_bytes > 0 && free_bytes <= total);
+    print_message("%s; %d threads\n", be->device, be->threads);
+    be->close(be);
+    assert_error(backend_open("tpu", DT_COUNT, 0, &be, &err), err, ERR_USAGE, "expected auto, cpu or cuda");
+    assert_error(backend_open("cpu", DT_F16, 0, &be, &err), err, ERR_USAGE, "f32 or bf16");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_open),         cmocka_unit_test(test_f32),
+        cmocka_unit_test(test_bf16),         cmocka_unit_test(test_repeatable),
+        cmocka_unit_test(test_dropout_mask), cmocka_unit_test(test_linear_by_definition),
+        cmocka_unit_test(test_sumsq_not_finite),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

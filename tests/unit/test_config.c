@@ -1,0 +1,247 @@
+/* What is read from configs: defaults, every key, overrides, paths, the identity of the run. */
+#include "config_rig.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "trainer/config/config_schema.h"
+
+static void defaults(void **state) {
+    (void)state;
+    config_t c;
+    err_t err = {0};
+    assert_ok(load_text(MINIMAL, &c, &err), err);
+    assert_int_equal(c.quantization.quant_type, QUANT_NF4);
+    assert_true(c.quantization.double_quant);
+    assert_int_equal(c.quantization.compute_dtype, COMPUTE_AUTO);
+    assert_int_equal(c.lora.r, 16);
+    assert_true(c.lora.alpha == 16 && c.lora.dropout == 0 && !c.lora.use_rslora && !c.lora.f32);
+    for (int i = 0; i < 7; i++) assert_true(c.lora.targets[i]);
+    assert_null(c.lora.init);
+    assert_int_equal(c.data.n_train, 1);
+    assert_null(c.data.eval);
+    assert_int_equal(c.data.format, DATA_AUTO);
+    assert_int_equal(c.data.chat_template, CHAT_AUTO);
+    assert_int_equal(c.data.max_length, 1024);
+    assert_true(!c.data.train_all && c.data.packing && c.data.shuffle && !c.data.group_by_length);
+    assert_true(c.training.num_train_epochs == 1 && c.training.max_steps == -1);
+    assert_true(c.training.batch_size == 4 && c.training.accumulation == 4);
+    assert_true(c.training.learning_rate == 2e-4 && c.training.scheduler == SCHED_CONSTANT);
+    assert_true(c.training.warmup_ratio == 0 && c.training.warmup_steps == 0 && c.training.weight_decay == 0);
+    assert_true(c.training.max_grad_norm == 0.3 && c.training.seed == 42);
+    assert_int_equal(c.training.optim, OPTIM_PAGED_ADAMW_32BIT);
+    assert_true(c.training.adam_beta1 == 0.9 && c.training.adam_beta2 == 0.999 && c.training.adam_epsilon == 1e-8);
+    assert_int_equal(c.training.gradient_checkpointing, TRI_AUTO);
+    assert_true(c.training.logging_steps == 1 && c.training.eval_steps == 0 && c.training.save_steps == 100);
+    assert_int_equal(c.training.save_total_limit, 3);
+    assert_string_equal(c.training.resume, "auto");
+    assert_string_equal(c.device.backend, "auto");
+    assert_true(c.device.memory_limit == 0 && c.device.page_weights && c.device.threads == 0);
+    assert_null(c.device.spill);
+    config_free(&c);
+}
+
+static void every_key(void **state) {
+    (void)state;
+    config_t c;
+    err_t err = {0};
+    assert_ok(load_text(config_everything, &c, &err), err);
+    assert_path(c.model.path, "model");
+    assert_int_equal(c.quantization.quant_type, QUANT_INT8);
+    assert_false(c.quantization.double_quant);
+    assert_int_equal(c.quantization.compute_dtype, COMPUTE_F32);
+    assert_true(c.lora.r == 64 && c.lora.alpha == 0.5 && c.lora.dropout == 0.1 && c.lora.use_rslora && c.lora.f32);
+    for (int i = 0; i < 7; i++) assert_int_equal(c.lora.targets[i], i == 0 || i == 2);
+    assert_path(c.lora.init, "adapter");
+    assert_int_equal(c.data.n_train, 2);
+    assert_path(c.data.train[0], "train.jsonl");
+    assert_path(c.data.train[1], "more.jsonl");
+    assert_path(c.data.eval, "eval.jsonl");
+    assert_int_equal(c.data.format, DATA_PROMPT_COMPLETION);
+    assert_int_equal(c.data.chat_template, CHAT_ZEPHYR);
+    assert_true(c.data.max_length == 512 && c.data.train_all && c.data.group_by_length);
+    assert_true(!c.data.packing && !c.data.shuffle);
+    assert_path(c.training.output_dir, "out");
+    assert_true(c.training.num_train_epochs == 2.5 && c.training.max_steps == 7);
+    assert_true(c.training.batch_size == 2 && c.training.accumulation == 3 && c.training.learning_rate == 1e-4);
+    assert_int_equal(c.training.scheduler, SCHED_CONSTANT_WITH_WARMUP);
+    assert_true(c.training.warmup_ratio == 0.03 && c.training.warmup_steps == 5);
+    assert_true(c.training.weight_decay == 0.01 && c.training.max_grad_norm == 1);
+    assert_true(c.training.seed == 9007199254740991u);
+    assert_int_equal(c.training.optim, OPTIM_ADAMW_8BIT);
+    assert_true(c.training.adam_beta1 == 0.8 && c.training.adam_beta2 == 0.95 && c.training.adam_epsilon == 1e-6);
+    assert_int_equal(c.training.gradient_checkpointing, TRI_FALSE);
+    assert_true(c.training.logging_steps == 10 && c.training.eval_steps == 20 && c.training.save_steps == 30);
+    assert_int_equal(c.training.save_total_limit, 0);
+    assert_path(c.training.resume, "adapter");
+    assert_string_equal(c.device.backend, "cpu");
+    assert_true(c.device.memory_limit == 3ull << 29 && !c.device.page_weights && c.device.threads == 3);
+    assert_path(c.device.spill, "tmp");
+    config_free(&c);
+}
+
+static void round_trip(void **state) {
+    (void)state;
+    static const char *const configs[] = {MINIMAL, config_everything};
+    for (size_t i = 0; i < 2; i++) {
+        config_t c, again;
+        err_t err = {0};
+        assert_ok(load_text(configs[i], &c, &err), err);
+        char *yaml = config_to_yaml(&c);
+        assert_ok(load_text(yaml, &again, &err), err);
+        char *yaml_again = config_to_yaml(&again);
+        assert_string_equal(yaml, yaml_again);
+        assert_true(config_run_id(&c) == config_run_id(&again));
+        /* Written and read values agree as values, not only as text. */
+        assert_true(c.training.learning_rate == again.training.learning_rate);
+        assert_memory_equal(c.lora.targets, again.lora.targets, sizeof c.lora.targets);
+        assert_true(c.device.memory_limit == again.device.memory_limit && c.training.seed == again.training.seed);
+        free(yaml);
+        free(yaml_again);
+        config_free(&c);
+        config_free(&again);
+    }
+}
+
+/* Names that YAML would read otherwise survive the way out and back. */
+static void strange_paths(void **state) {
+    (void)state;
+    config_t c, again;
+    err_t err = {0};
+    static char *const overrides[] = {"training.output_dir=\"a: b # \\\"c\\\\ \\t\xc3\xa9\""};
+    assert_ok(load_bytes(MINIMAL, strlen(MINIMAL), overrides, 1, CONFIG_TRAIN, &c, &err), err);
+    assert_path(c.training.output_dir, "a: b # \"c\\ \t\xc3\xa9");
+    char *yaml = config_to_yaml(&c);
+    assert_ok(load_text(yaml, &again, &err), err);
+    assert_string_equal(c.training.output_dir, again.training.output_dir);
+    free(yaml);
+    config_free(&c);
+    config_free(&again);
+}
+
+static void overrides_win(void **state) {
+    (void)state;
+    config_t c;
+    err_t err = {0};
+    static char *const overrides[] = {"lora.r=8", "data.train=[more.jsonl, train.jsonl]", "training.learning_rate=1e-5",
+                                      "training.learning_rate=3e-5", "data.eval=eval.jsonl", "data.eval=",
+                                      "lora.target_modules=[o_proj]", "device.memory_limit=512MiB"};
+    assert_message(load_bytes(config_everything, strlen(config_everything), overrides, 8, CONFIG_EVAL, &c, &err), err,
+                   "command line: data.eval: missing; expected a file");
+    err.code = 0;
+    assert_ok(load_bytes(config_everything, strlen(config_everything), overrides, 5, CONFIG_TRAIN, &c, &err), err);
+    assert_int_equal(c.lora.r, 8);
+    assert_int_equal(c.data.n_train, 2);
+    assert_path(c.data.train[0], "more.jsonl");
+    assert_true(c.training.learning_rate == 3e-5);
+    config_free(&c);
+    assert_ok(load_bytes(MINIMAL, strlen(MINIMAL), overrides, 8, CONFIG_TRAIN, &c, &err), err);
+    assert_null(c.data.eval);
+    for (int i = 0; i < 7; i++) assert_int_equal(c.lora.targets[i], i == 3);
+    assert_true(c.device.memory_limit == 512u << 20);
+    config_free(&c);
+}
+
+/* File: from the config's directory. Command line: from the working directory. */
+static void relative_paths(void **state) {
+    (void)state;
+    config_t c, other;
+    err_t err = {0};
+    assert_ok(dir_make("sub/deep", &err), err);
+    static const char yaml[] = "model: {path: ../model}\ndata: {train: .././train.jsonl}\ntraining: {output_dir: .}\n";
+    assert_ok(file_write("sub/c.yaml", yaml, strlen(yaml), &err), err);
+    char *const overrides[] = {"data.eval=eval.jsonl", "device.spill=/nowhere/x/"};
+    assert_ok(config_load("sub/deep/../c.yaml", overrides, 2, CONFIG_TRAIN, &c, &err), err);
+    assert_path(c.model.path, "model");
+    assert_path(c.data.train[0], "train.jsonl");
+    assert_path(c.data.eval, "eval.jsonl");
+    assert_path(c.training.output_dir, "sub");
+    assert_string_equal(c.device.spill, "/nowhere/x");
+    assert_int_equal(chdir("sub"), 0);
+    assert_ok(config_load("c.yaml", NULL, 0, CONFIG_TRAIN, &other, &err), err);
+    assert_true(config_run_id(&c) == config_run_id(&other));
+    assert_int_equal(chdir(".."), 0);
+    config_free(&c);
+    config_free(&other);
+}
+
+static void commands_need_their_part(void **state) {
+    (void)state;
+    config_t c;
+    err_t err = {0};
+    static const char model_only[] = "model: {path: model}\n";
+    assert_ok(load_bytes(model_only, strlen(model_only), NULL, 0, CONFIG_GENERATE, &c, &err), err);
+    assert_null(c.training.output_dir);
+    assert_int_equal(c.data.n_train, 0);
+    char *yaml = config_to_yaml(&c);
+    config_free(&c);
+    assert_ok(load_bytes(yaml, strlen(yaml), NULL, 0, CONFIG_GENERATE, &c, &err), err);
+    config_free(&c);
+    free(yaml);
+    assert_message(load_bytes(model_only, strlen(model_only), NULL, 0, CONFIG_EVAL, &c, &err), err,
+                   "c.yaml:1:1: data.eval: missing; expected a file");
+    static const char with_eval[] = "model: {path: model}\ndata: {eval: eval.jsonl}\n";
+    assert_ok(load_bytes(with_eval, strlen(with_eval), NULL, 0, CONFIG_EVAL, &c, &err), err);
+    config_free(&c);
+}
+
+/* The identity of a run: what changes its numbers changes it, what does not does not. */
+static void run_id(void **state) {
+    (void)state;
+    static char *const same[] = {"training.save_steps=7",         "training.logging_steps=3", "device.threads=2",
+                                 "training.output_dir=elsewhere", "data.eval=eval.jsonl",     "device.backend=cpu",
+                                 "lora.r=16",                     "training.max_steps=-1",
+                                        "training.save_total_limit=9", "model.path=adapter", "data.train=more.jsonl"};
+    static char *const other[] = {"training.seed=1",    "lora.r=8",           "training.learning_rate=1e-4",
+                                  "data.packing=false",
+                                  "training.max_steps=5", "lora.dtype=f32",   "quantization.quant_type=fp4"};
+    config_t c;
+    err_t err = {0};
+    assert_ok(load_text(MINIMAL, &c, &err), err);
+    uint64_t id = config_run_id(&c);
+    config_free(&c);
+    enum { SAME = sizeof same / sizeof *same, OTHER = sizeof other / sizeof *other };
+    for (size_t i = 0; i < SAME + OTHER; i++) {
+        char *const overrides[] = {i < SAME ? same[i] : other[i - SAME]};
+        assert_ok(load_bytes(MINIMAL, strlen(MINIMAL), overrides, 1, CONFIG_TRAIN, &c, &err), err);
+        if ((config_run_id(&c) == id) != (i < SAME)) fail_msg("%s", overrides[0]);
+        config_free(&c);
+    }
+}
+
+/* docs/config.md has a row for every key, with its default. */
+static void the_reference_is_complete(void **state) {
+    (void)state;
+    char *docs;
+    size_t len;
+    err_t err = {0};
+    assert_ok(file_read(test_path("../docs/config.md"), &docs, &len, &err), err);
+    for (size_t i = 0; i < config_n_keys; i++) {
+        const config_key_t *k = &config_keys[i];
+        char *head = xasprintf("\n| `%s` |", k->name);
+        const char *row = strstr(docs, head);
+        if (!row) fail_msg("%s.%s is not documented", k->section, k->name);
+        char *line = xstrndup(row + 1, strcspn(row + 1, "\n"));
+        char *value = k->default_text ? xasprintf("| `%s` | %s |", k->default_text, k->defines_run ? "yes" : "no")
+                                      : xstrdup("| required");
+        if (!strstr(line, value)) fail_msg("%s.%s: no %s in %s", k->section, k->name, value, line);
+        free(head);
+        free(line);
+        free(value);
+    }
+    free(docs);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(defaults),       cmocka_unit_test(every_key),
+        cmocka_unit_test(round_trip),     cmocka_unit_test(strange_paths),
+        cmocka_unit_test(overrides_win),  cmocka_unit_test(relative_paths),
+        cmocka_unit_test(run_id),         cmocka_unit_test(commands_need_their_part),
+        cmocka_unit_test(the_reference_is_complete),
+    };
+    return cmocka_run_group_tests(tests, config_setup, config_teardown);
+}

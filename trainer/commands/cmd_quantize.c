@@ -1,0 +1,255 @@
+/* `qlora-train quantize MODEL OUT_DIR`: the model in NF4 (or FP4) as a bitsandbytes 4-bit checkpoint, which
+ * transformers loads without quantizing again, and qlora-train too. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "data/tokenizer/utf8.h"
+#include "model/model.h"
+#include "trainer/commands/command.h"
+#include "trainer/export/model_dir.h"
+#include "trainer/run/backend_open.h"
+
+static const char help[] =
+    "usage: qlora-train quantize MODEL OUT_DIR [--quant-type nf4|fp4] [--no-double-quant]\n"
+    "\n"
+    "Writes the model with its linear layers in 4 bits as a bitsandbytes checkpoint (a Hugging Face\n"
+    "directory that transformers loads as it is, and that model.path accepts).\n"
+    "\n"
+    "  MODEL              a Hugging Face directory or a GGUF file\n"
+    "  OUT_DIR            the directory to make; must not exist\n"
+    "  --quant-type TYPE  nf4 (default) or fp4\n"
+    "  --no-double-quant  keep the block constants in 32 bits (4.5 instead of 4.127 bits a parameter)\n";
+
+/* What is stored for a quantized linear layer, and the rest. */
+enum { PART_CODES, PART_ABSMAX, PART_NESTED_ABSMAX, PART_NESTED_MAP, PART_MAP, PART_STATE, PART_PLAIN };
+
+typedef struct {
+    const model_t *m;
+    const model_source_t *src;
+} context_t;
+
+/* The shortest decimal that reads back as the same double, as Python's repr prints it. */
+static void python_double(char *buf, size_t size, double v) {
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(buf, size, "%.*e", digits - 1, v);
+        if (strtod(buf, NULL) == v) break;
+    }
+    /* repr switches to exponents below 1e-4 and from 1e16 on. */
+    char *e = strchr(buf, 'e');
+    int exponent = atoi(e + 1), digits = (int)(e - buf) - (v < 0) - (strchr(buf, '.') != NULL);
+    if (exponent >= -4 && exponent < 16) {
+        int decimals = digits - 1 - exponent;
+        snprintf(buf, size, "%.*f", decimals > 1 ? decimals : 1, v);
+    }
+}
+
+static char *quant_state_json(const qweight_t *w) {
+    strbuf_t s = {0};
+    char offset[64];
+    strbuf_addf(&s, "{\"quant_type\": \"%s\", \"blocksize\": %zu, \"dtype\": \"bfloat16\", \"shape\": [%zu, %zu]",
+                quant_type_name(w->type), QUANT_BLOCK, w->rows, w->cols);
+    if (w->double_quant) {
+        python_double(offset, sizeof offset, w->nested_offset);
+        strbuf_addf(&s, ", \"nested_blocksize\": %zu, \"nested_dtype\": \"float32\", \"nested_offset\": %s",
+                    QUANT_NESTED_BLOCK, offset);
+    }
+    strbuf_adds(&s, "}");
+    return s.p;
+}
+
+static int emit_device(backend_t *be, const void *data, size_t bytes, st_writer_t *w, err_t *err) {
+    void *host = xmalloc(bytes);
+    be->download(be, host, data, bytes);
+    int rc = st_writer_data(w, host, bytes, err);
+    free(host);
+    return rc;
+}
+
+/* A tensor that stays as it is, in BF16, a piece of rows at a time. */
+static int emit_plain(const model_source_t *src, const char *name, st_writer_t *w, err_t *err) {
+    const source_tensor_t *t = model_source_find(src, name);
+    CHECK(t != NULL);
+    size_t rows = LOAD_PIECE / t->cols + 1;
+    bf16_t *piece = xmalloc((rows < t->rows ? rows : t->rows) * t->cols * sizeof *piece);
+    int rc = 0;
+    for (size_t row = 0; rc == 0 && row < t->rows; row += rows) {
+        size_t n = t->rows - row < rows ? t->rows - row : rows;
+        rc = source_read_bf16(src, t, row * t->cols, n * t->cols, piece, err);
+        if (rc == 0) rc = st_writer_data(w, piece, n * t->cols * sizeof *piece, err);
+    }
+    free(piece);
+    source_release(src, t);
+    return rc;
+}
+
+static int emit(void *ctx, const out_tensor_t *t, st_writer_t *w, err_t *err) {
+    const context_t *c = ctx;
+    backend_t *be = c->m->be;
+    if (t->part == PART_PLAIN) return emit_plain(c->src, t->name, w, err);
+    const qweight_t *q = &c->m->layers[t->layer].w[t->kind];
+    size_t n = qweight_count(q), blocks = quant_blocks(n);
+    switch (t->part) {
+    case PART_CODES: return emit_device(be, q->codes, quant_code_bytes(q->type, n), w, err);
+    case PART_ABSMAX:
+        return q->double_quant ? emit_device(be, q->absmax_q, blocks, w, err)
+                               : emit_device(be, q->absmax, blocks * sizeof(float), w, err);
+    case PART_NESTED_ABSMAX: return emit_device(be, q->nested_absmax, quant_nested_blocks(n) * sizeof(float), w, err);
+    case PART_NESTED_MAP: return st_writer_data(w, quant_dynamic_signed()->value, 256 * sizeof(float), err);
+    case PART_MAP: return st_writer_data(w, quant_table(q->type), 16 * sizeof(float), err);
+    default: break;
+    }
+    char *state = quant_state_json(q);
+    int rc = st_writer_data(w, state, strlen(state), err);
+    free(state);
+    return rc;
+}
+
+static void add(out_list_t *list, int part, size_t layer, linear_kind_t kind, dtype_t dtype, size_t n,
+                const char *prefix, const char *suffix) {
+    out_tensor_t *t = out_list_add(list, dtype, 1, n, 0, "%s%s", prefix, suffix);
+    t->part = part;
+    t->layer = layer;
+    t->kind = kind;
+}
+
+static void add_linear(out_list_t *list, const model_t *m, size_t layer, linear_kind_t kind) {
+    const qweight_t *q = &m->layers[layer].w[kind];
+    size_t n = qweight_count(q);
+    char x[96], suffix[48];
+    snprintf(x, sizeof x, "model.layers.%zu.%s.weight", layer, linear_info[kind].path);
+    out_tensor_t *codes = out_list_add(list, DT_U8, 2, quant_code_bytes(q->type, n), 1, "%s", x);
+    codes->part = PART_CODES;
+    codes->layer = layer;
+    codes->kind = kind;
+    add(list, PART_ABSMAX, layer, kind, q->double_quant ? DT_U8 : DT_F32, quant_blocks(n), x, ".absmax");
+    add(list, PART_MAP, layer, kind, DT_F32, 16, x, ".quant_map");
+    if (q->double_quant) {
+        add(list, PART_NESTED_ABSMAX, layer, kind, DT_F32, quant_nested_blocks(n), x, ".nested_absmax");
+        add(list, PART_NESTED_MAP, layer, kind, DT_F32, 256, x, ".nested_quant_map");
+    }
+    char *state = quant_state_json(q);
+    snprintf(suffix, sizeof suffix, ".quant_state.bitsandbytes__%s", quant_type_name(q->type));
+    add(list, PART_STATE, layer, kind, DT_U8, strlen(state), x, suffix);
+    free(state);
+}
+
+static void list_tensors(out_list_t *list, const model_t *m, const model_source_t *src) {
+    for (size_t l = 0; l < m->config.layers; l++)
+        for (int k = 0; k < LIN_COUNT; k++) add_linear(list, m, l, (linear_kind_t)k);
+    for (size_t i = 0; i < model_source_count(src); i++) {
+        const source_tensor_t *t = model_source_at(src, i);
+        if (t->class == TENSOR_LINEAR) continue;
+        bool vector = t->class == TENSOR_NORM;
+        out_list_add(list, DT_BF16, vector ? 1 : 2, vector ? t->cols : t->rows, t->cols, "%s", t->name)->part =
+            PART_PLAIN;
+    }
+}
+
+static json_t *quantization_config(const model_t *m) {
+    json_t *q = json_pack("{s:b, s:b, s:s, s:s, s:s, s:b, s:b, s:b, s:n, s:f, s:b, s:b, s:s}", "_load_in_4bit", 1,
+                          "_load_in_8bit", 0, "bnb_4bit_compute_dtype", "bfloat16", "bnb_4bit_quant_storage", "uint8",
+                          "bnb_4bit_quant_type", quant_type_name(m->quant), "bnb_4bit_use_double_quant",
+                          m->double_quant, "llm_int8_enable_fp32_cpu_offload", 0, "llm_int8_has_fp16_weight", 0,
+                          "llm_int8_skip_modules", "llm_int8_threshold", 6.0, "load_in_4bit", 1, "load_in_8bit", 0,
+                          "quant_method", "bitsandbytes");
+    CHECK(q != NULL);
+    return q;
+}
+
+static int write_model(const model_t *m, const model_source_t *src, const char *dir, err_t *err) {
+    out_list_t list = {0};
+    list_tensors(&list, m, src);
+    json_t *q = quantization_config(m);
+    int rc = model_dir_tensors(dir, &list, emit, &(context_t){m, src}, err);
+    if (rc == 0) rc = model_dir_companions(dir, src, q, err);
+    json_decref(q);
+    free(list.t);
+    return rc;
+}
+
+static void report(const model_t *m, const char *out_dir) {
+    size_t n = 0, bytes = 0;
+    for (size_t l = 0; l < m->config.layers; l++)
+        for (int k = 0; k < LIN_COUNT; k++) {
+            const qweight_t *w = &m->layers[l].w[k];
+            n += qweight_count(w);
+            bytes += quant_code_bytes(w->type, qweight_count(w));
+            bytes += quant_constant_bytes(w->type, w->double_quant, qweight_count(w));
+        }
+    log_info("%s: %zu linear parameters in %s%s, %zu bytes (%.3f bits a parameter)", out_dir, n,
+             quant_type_name(m->quant), m->double_quant ? " + double quantization" : "", bytes,
+             8.0 * (double)bytes / (double)n);
+}
+
+/* What the options say; a model that is in 4 bits already is copied as it is, so they must not say otherwise. */
+typedef struct {
+    const char *type; /* NULL: not given */
+    bool no_double_quant;
+} asked_t;
+
+static int check_quantized(const model_source_t *src, const asked_t *asked, err_t *err) {
+    const source_tensor_t *t = model_source_quantized(src);
+    if (!t) return 0;
+    bool other = asked->type && strcmp(asked->type, quant_type_name(t->quant)) != 0;
+    if (!other && !(asked->no_double_quant && t->double_quant)) return 0;
+    return err_set(err, ERR_USAGE, "%s: quantized already, as %s, and stays so; expected "
+                   "%s, or the model that it was made from", model_source_path(src), t->file_type,
+                   other ? "no other --quant-type" : "no --no-double-quant");
+}
+
+static int quantize(const char *model, const char *out_dir, const asked_t *asked, err_t *err) {
+    model_source_t *src = NULL;
+    backend_t *be = NULL;
+    model_t m = {0};
+    pool_t pool = {0};
+    char *tmp = NULL;
+    int rc = model_source_open(model, &src, err);
+    if (rc == 0) rc = check_quantized(src, asked, err);
+    if (rc == 0) rc = model_dir_begin(out_dir, &tmp, err);
+    if (rc == 0) rc = backend_open("cpu", DT_COUNT, 0, &be, err);
+    if (rc == 0) {
+        quant_type_t type = asked->type && !strcmp(asked->type, "fp4") ? QUANT_FP4 : QUANT_NF4;
+        model_init(&m, model_source_config(src), be, type, !asked->no_double_quant, 1);
+        pool_t count = pool_counting(be);
+        model_place(&m, 0, 0, &count);
+        rc = pool_open(&pool, be, count.used, err);
+        if (rc == 0) {
+            model_place(&m, 0, 0, &pool);
+            rc = model_load(&m, src, err);
+        }
+        if (rc == 0) rc = write_model(&m, src, tmp, err);
+    }
+    if (tmp) rc = model_dir_end(tmp, out_dir, rc, err);
+    if (rc == 0) report(&m, out_dir);
+    model_free(&m);
+    pool_close(&pool);
+    if (be) be->close(be);
+    model_source_close(src);
+    return rc;
+}
+
+int command_quantize(int argc, char **argv) {
+    const char *pos[2];
+    asked_t asked = {0};
+    bool want_help = false;
+    size_t n;
+    err_t err = {0};
+    option_t opts[] = {{"quant-type", &asked.type, NULL}, {"no-double-quant", NULL, &asked.no_double_quant},
+                       {"help", NULL, &want_help}};
+    int rc = options_parse(argc, argv, opts, sizeof opts / sizeof *opts, pos, 2, &n, &err);
+    if (rc == 0 && want_help) {
+        fputs(help, stdout);
+        return 0;
+    }
+    if (rc == 0 && n != 2) rc = err_set(&err, ERR_USAGE, "quantize: expected MODEL and OUT_DIR (see --help)");
+    if (rc == 0 && utf8_valid(pos[0], strlen(pos[0])) != strlen(pos[0]))
+        rc = err_set(&err, ERR_USAGE, "%s: expected a path in UTF-8", pos[0]);
+    if (rc == 0 && asked.type && strcmp(asked.type, "nf4") != 0 && strcmp(asked.type, "fp4") != 0)
+        rc = err_set(&err, ERR_USAGE, "--quant-type: %s; expected nf4 or fp4", asked.type);
+    if (rc == 0) rc = quantize(pos[0], pos[1], &asked, &err);
+    if (rc) log_error("%s", err.msg);
+    return rc;
+}

@@ -1,0 +1,145 @@
+/* `qlora-train CONFIG.yaml`: trains, or goes on where the run stopped. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "model/adapter.h"
+#include "trainer/commands/command.h"
+#include "trainer/run/prepare.h"
+#include "trainer/run/progress.h"
+#include "trainer/run/train.h"
+
+static const char train_help[] =
+    "usage: qlora-train CONFIG.yaml [section.key=value ...]\n"
+    "\n"
+    "Trains what the config describes, or goes on where the run in training.output_dir stopped. SIGINT,\n"
+    "SIGTERM and SIGUSR1 finish the step, write a checkpoint and exit 75: the same command continues.\n"
+    "docs/config.md explains every key; a value on the command line overrides the file's.\n";
+
+/* ---- train ---------------------------------------------------------------------------------------------- */
+
+/* The checkpoint to go on from; *dir NULL: start at step 0. `none` and a directory say how the run begins: when it
+ * was started so before and stopped, the same command continues it. */
+static int find_start(const config_t *c, bool continued, char **dir, err_t *err) {
+    const char *from = c->training.resume, *out = c->training.output_dir;
+    *dir = NULL;
+    if (!strcmp(from, "auto") || continued) {
+        if (checkpoint_newest(out, dir, err)) return err->code;
+        if (*dir || !strcmp(from, "auto") || !strcmp(from, "none")) return 0;
+    } else if (checkpoint_any(out)) {
+        return err_set(err, ERR_USAGE, "training.resume_from_checkpoint: %s, but %s has checkpoints of this run "
+                       "already; remove them, choose another training.output_dir, or use auto", from, out);
+    }
+    if (!strcmp(from, "none")) return 0;
+    *dir = xstrdup(from);
+    return checkpoint_verify(from, err);
+}
+
+/* The state of the checkpoint to start from, which must be this run's. */
+static int read_start(const char *dir, train_state_t *state, err_t *err) {
+    train_state_t saved;
+    if (checkpoint_read_state(dir, &saved, err)) return err->code;
+    const char *other = saved.run_id != state->run_id       ? "configuration"
+                        : saved.data_id != state->data_id   ? "training data"
+                        : saved.model_id != state->model_id ? "model"
+                                                            : NULL;
+    if (other) return err_set(err, ERR_USAGE, "%s is a checkpoint of another run (its %s differs)", dir, other);
+    *state = saved;
+    return 0;
+}
+
+static int resume(run_t *run, const char *dir, const train_state_t *state, err_t *err) {
+    if (checkpoint_load(dir, state, &run->lora, &run->opt, run->be, err)) return err->code;
+    log_info("resuming from %s (step %zu)", dir, state->step);
+    return 0;
+}
+
+/* The final adapter, under a temporary name first: it is there whole or not at all. */
+static int write_adapter(run_t *run, err_t *err) {
+    const char *out = run->config.training.output_dir;
+    char *tmp = path_join(out, ".tmp-adapter"), *dir = path_join(out, "adapter");
+    float *master = xmalloc(run->lora.count * sizeof *master);
+    run->be->download(run->be, master, run->lora.master, run->lora.count * sizeof *master);
+    int rc = dir_remove(tmp, err);
+    if (rc == 0) rc = dir_make(tmp, err);
+    if (rc == 0) rc = adapter_write(tmp, &run->lora, master, run->config.model.path, err);
+    if (rc == 0) rc = dir_remove(dir, err);
+    if (rc == 0) rc = file_rename(tmp, dir, err);
+    if (rc == 0) log_info("done: the adapter is in %s", dir);
+    free(master);
+    free(tmp);
+    free(dir);
+    return rc;
+}
+
+static int train_in(run_t *run, const steps_t *steps, output_dir_t *out, const run_identity_t *id, err_t *err) {
+    const config_t *c = &run->config;
+    train_state_t state = {.run_id = id->run_id, .data_id = id->data_id, .model_id = id->model_id};
+    char *start = NULL, *yaml = config_to_yaml(c);
+    log_info("config:\n%s", yaml);
+    free(yaml);
+    int rc = find_start(c, out->continued, &start, err);
+    if (rc == 0 && start) rc = read_start(start, &state, err);
+    double begin = clock_seconds();
+    if (rc == 0) rc = run_load(run, NULL, err);
+    if (rc == 0) log_info("weights   loaded and quantized in %.2f s", clock_seconds() - begin);
+    if (rc == 0 && start) rc = resume(run, start, &state, err);
+    /* A checkpoint of another directory is where the run begins, not one that it has. */
+    char *parent = start ? path_dirname(start) : NULL;
+    bool own = parent && !strcmp(parent, out->dir);
+    free(parent);
+    free(start);
+    if (rc == 0) rc = checkpoint_set_aside(out->dir, state.step, err);
+    if (rc == 0) rc = train_loop(run, steps, &state, own, err);
+    if (rc == 0) rc = write_adapter(run, err);
+    return rc ? rc : output_dir_finish(out, id, err);
+}
+
+/* A run that is not finished yet. */
+static int go_on(run_t *run, output_dir_t *out, const run_identity_t *id, err_t *err) {
+    steps_t steps = {0};
+    int rc = prepare_plan(run, &steps, out->begun, err);
+    if (rc == 0) rc = output_dir_open(out, id, err);
+    if (rc == 0 && !out->finished) rc = train_in(run, &steps, out, id, err);
+    steps_free(&steps);
+    return rc;
+}
+
+/* A finished run is left as it is; what somebody has taken away from it is named. */
+static void say_finished(const output_dir_t *out) {
+    char *adapter = path_join(out->dir, "adapter/adapter_model.safetensors");
+    log_info("%s: this run is finished; nothing to do", out->dir);
+    if (!path_exists(adapter))
+        log_warn("%s is gone; `qlora-train export` writes the adapter of a checkpoint again", adapter);
+    free(adapter);
+}
+
+static int train(run_t *run, err_t *err) {
+    output_dir_t out = output_dir_at(run->config.training.output_dir);
+    run_identity_t id = {0};
+    train_catch_signals();
+    int rc = output_dir_lock(&out, err);
+    if (rc == 0) rc = prepare_open(run, &out, &id, err);
+    if (rc == 0 && out.finished) say_finished(&out);
+    else if (rc == 0) rc = go_on(run, &out, &id, err);
+    output_dir_close(&out);
+    free(id.config);
+    return rc;
+}
+
+/* ---- command ------------------------------------------------------------------------------------------- */
+
+int command_train(int argc, char **argv) {
+    run_t run = {0};
+    err_t err = {0};
+    bool helped;
+    int rc = command_config(argc, argv, "train", train_help, NULL, 0, CONFIG_TRAIN, &run.config, &helped, &err);
+    if (rc == 0 && !helped) rc = train(&run, &err);
+    if (rc && rc != EXIT_STOPPED) log_error("%s", err.msg);
+    run_close(&run);
+    return rc;
+}

@@ -1,0 +1,110 @@
+#include <cblas.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "model/backend/backend.h"
+#include "trainer/commands/command.h"
+#include "trainer/run/backend_open.h"
+
+/* OpenMP's threads wait for each other by spinning, by default for milliseconds: as soon as another process wants
+ * one of the cores, an op of 50 microseconds takes 8 milliseconds (docs/speed.md). Waiting asleep costs a quiet
+ * machine little. The OpenMP runtime reads its environment before main(), so the program starts itself again once;
+ * where that cannot be done it goes on as it is. */
+static void wait_asleep(char **argv) {
+    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return;
+    setenv("OMP_WAIT_POLICY", "passive", 1);
+    execv("/proc/self/exe", argv);
+}
+
+typedef struct {
+    const char *name, *arguments, *what;
+    int (*run)(int argc, char **argv);
+} command_t;
+
+/* `train` has its name for --help only: a config alone is what people type. */
+static const command_t commands[] = {
+    {"train", "CONFIG.yaml [section.key=value ...]", "train, or resume where it stopped (\"train\" may be left out)",
+     command_train},
+    {"plan", "CONFIG.yaml [section.key=value ...]", "check config and data, print memory and time, train nothing",
+     command_plan},
+    {"eval", "CONFIG.yaml [--adapter DIR]", "mean loss and perplexity on data.eval", command_eval},
+    {"generate", "CONFIG.yaml [--adapter DIR] --prompt TEXT", "answer a prompt", command_generate},
+    {"export", "CHECKPOINT_DIR (--merged DIR | --adapter DIR) [section.key=value ...]",
+     "write an adapter or a merged model", command_export},
+    {"quantize", "MODEL OUT_DIR", "write the model as a bitsandbytes 4-bit checkpoint", command_quantize},
+    {"inspect", "PATH", "what is in a model, adapter, checkpoint or dataset", command_inspect},
+    {"tokenize", "MODEL [FILE.jsonl]", "JSONL of {\"text\"} in, {\"input_ids\"} out", command_tokenize},
+    {"bench", "[MODEL ...]", "time ops and training steps at a model's shapes; needs no files", command_bench},
+};
+#define N_COMMANDS (sizeof commands / sizeof *commands)
+
+static int print_help(void) {
+    puts("qlora-train: fine-tunes llama-style language models with QLoRA\n\nusage:");
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        printf("  qlora-train %s %s\n      %s\n", commands[i].name, commands[i].arguments, commands[i].what);
+    puts("\n\"qlora-train COMMAND --help\" explains a command, docs/config.md every key of a config.\n"
+         "Exit status: 0 done; 1 failed; 2 bad usage, config or data; 75 stopped by a signal after a good\n"
+         "checkpoint (run again to continue).");
+    return 0;
+}
+
+static int print_version(void) {
+    printf("qlora-train %s (%s; CUDA: %s)\n", QLORA_VERSION, openblas_get_config(),
+           backend_has_cuda() ? "yes" : "no");
+    return 0;
+}
+
+static const command_t *find_command(const char *name) {
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        if (strcmp(commands[i].name, name) == 0) return &commands[i];
+    return NULL;
+}
+
+static int unknown_command(const char *name) {
+    const char *names[N_COMMANDS];
+    for (size_t i = 0; i < N_COMMANDS; i++) names[i] = commands[i].name;
+    const char *near = closest_name(name, names, N_COMMANDS);
+    if (near) log_error("command line: unknown command \"%.200s\"; did you mean %s?", name, near);
+    else log_error("command line: \"%.200s\" is neither a command nor a config file; see qlora-train --help", name);
+    return ERR_USAGE;
+}
+
+static bool is_one_of(const char *arg, const char *a, const char *b, const char *c) {
+    return strcmp(arg, a) == 0 || strcmp(arg, b) == 0 || strcmp(arg, c) == 0;
+}
+
+/* A config by its name, there or not (the error then says that it is not), or by being a file. */
+static bool is_config(const char *arg) {
+    return path_has_suffix(arg, ".yaml") || path_has_suffix(arg, ".yml") || strchr(arg, '/') || path_exists(arg);
+}
+
+static int dispatch(int argc, char **argv) {
+    if (argc < 2) {
+        log_error("command line: nothing to do; expected a config file or a command; see qlora-train --help");
+        return ERR_USAGE;
+    }
+    if (is_one_of(argv[1], "--version", "-V", "version")) return print_version();
+    if (is_one_of(argv[1], "--help", "-h", "help")) {
+        if (argc == 2) return print_help();
+        const command_t *about = find_command(argv[2]);
+        return about ? about->run(1, (char *[]){"--help"}) : unknown_command(argv[2]);
+    }
+    const command_t *command = find_command(argv[1]);
+    if (command) return command->run(argc - 2, argv + 2);
+    if (argv[1][0] != '-' && is_config(argv[1])) return command_train(argc - 1, argv + 1);
+    return unknown_command(argv[1]);
+}
+
+int main(int argc, char **argv) {
+    wait_asleep(argv);
+    int status = dispatch(argc, argv);
+    /* An answer that did not reach a full disk or a closed pipe is no success. */
+    bool written = fflush(stdout) == 0 && !ferror(stdout);
+    if (status != 0 || written) return status;
+    log_error("standard output: cannot write");
+    return ERR_FAILED;
+}

@@ -1,0 +1,331 @@
+#define _XOPEN_SOURCE 700 /* realpath */
+#include "trainer/config/config.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "model/known_models.h"
+#include "model/outline.h"
+#include "trainer/commands/options.h"
+#include "trainer/config/config_schema.h"
+
+/* A config is a page or two; what is larger was given by mistake, a model file say. */
+#define CONFIG_MAX_BYTES ((size_t)1 << 18)
+#define MAX_KEYS 64
+
+typedef struct {
+    config_t *c;
+    err_t *err;
+    char *cwd;
+    place_t set_at[MAX_KEYS];     /* by schema row: where it was set; file NULL: the default holds */
+    place_t section_at[MAX_KEYS]; /* by section: where it stands in the file; line 0: nowhere */
+} loader_t;
+
+/* ---- unknown names ---- */
+
+/* What `name` most likely stands for, as "section.key" in `out`: the same key of another section, a near name in this
+ * section or another, a key that `name` is a part of ("epochs"). `section` may be NULL. */
+static bool suggest_key(const char *section, const char *name, char out[128]) {
+    const char *names[MAX_KEYS] = {0};
+    const config_key_t *found = NULL;
+    CHECK(config_n_keys <= MAX_KEYS);
+    for (size_t i = 0; !found && i < config_n_keys; i++)
+        if (strcmp(config_keys[i].name, name) == 0) found = &config_keys[i];
+    for (int anywhere = 0; !found && anywhere < 2; anywhere++) {
+        for (size_t i = 0; i < config_n_keys; i++)
+            names[i] = anywhere || (section && strcmp(config_keys[i].section, section) == 0) ? config_keys[i].name : "";
+        const char *near = closest_name(name, names, config_n_keys);
+        for (size_t i = 0; near && !found && i < config_n_keys; i++)
+            if (names[i] == near) found = &config_keys[i];
+    }
+    for (size_t i = 0; !found && strlen(name) >= 4 && i < config_n_keys; i++)
+        if (strstr(config_keys[i].name, name)) found = &config_keys[i];
+    if (!found) return false;
+    bool here = section && strcmp(found->section, section) == 0;
+    snprintf(out, 128, "%s%s%s", here ? "" : found->section, here ? "" : ".", found->name);
+    return true;
+}
+
+static char *names_of_section(const char *section) {
+    strbuf_t b = {0};
+    for (size_t i = 0; i < config_n_keys; i++)
+        if (strcmp(config_keys[i].section, section) == 0)
+            strbuf_addf(&b, "%s%s", b.len ? ", " : "", config_keys[i].name);
+    return b.p;
+}
+
+static int unknown_key(const yaml_entry_t *e, err_t *err) {
+    char near[128];
+    if (suggest_key(e->section, e->key, near))
+        return place_error(&e->key_at, err, "%s.%.60s: unknown key; did you mean %s?", e->section, e->key, near);
+    char *names = names_of_section(e->section);
+    int rc = place_error(&e->key_at, err, "%s.%.60s: unknown key; expected one of %s", e->section, e->key, names);
+    free(names);
+    return rc;
+}
+
+static int unknown_section(const yaml_entry_t *e, err_t *err) {
+    static const char expected[] = "expected model, quantization, lora, data, training or device";
+    const char *near = closest_name(e->section, config_sections, config_n_sections);
+    char key[128];
+    if (near)
+        return place_error(&e->section_at, err, "%.60s: unknown section; %s; did you mean %s?", e->section, expected,
+                           near);
+    if (!e->key && suggest_key(NULL, e->section, key))
+        return place_error(&e->section_at, err, "%.60s: a key outside of its section; did you mean %s?", e->section,
+                           key);
+    return place_error(&e->section_at, err, "%.60s: unknown section; %s", e->section, expected);
+}
+
+/* ---- entries to fields ---- */
+
+static int find_section(const char *name) {
+    for (size_t i = 0; i < config_n_sections; i++)
+        if (strcmp(config_sections[i], name) == 0) return (int)i;
+    return -1;
+}
+
+static bool same_place(const place_t *a, const place_t *b) {
+    return a->line == b->line && a->column == b->column;
+}
+
+/* Checks the section an entry is in: known, a mapping, and not opened twice. */
+static int check_section(loader_t *l, const yaml_entry_t *e) {
+    int i = find_section(e->section);
+    if (i < 0) return unknown_section(e, l->err);
+    place_t *first = &l->section_at[i];
+    if (e->section_at.line && first->line && !same_place(first, &e->section_at))
+        return place_error(&e->section_at, l->err, "%s: the section is there twice, first in line %zu; expected once",
+                           e->section, first->line);
+    if (e->section_at.line) *first = e->section_at;
+    bool empty = e->kind == YAML_ITEM_MAPPING ||
+                 (e->kind == YAML_ITEM_SCALAR && !e->items[0].quoted && !e->items[0].text[0]);
+    if (e->key || empty) return 0;
+    char *names = names_of_section(e->section);
+    place_error(&e->value_at, l->err, "%s: not a mapping; expected keys (%s)", e->section, names);
+    free(names);
+    return l->err->code;
+}
+
+static int apply(loader_t *l, const yaml_entry_t *e, const char *base) {
+    if (check_section(l, e)) return l->err->code;
+    if (!e->key) return 0;
+    const config_key_t *key = config_key_find(e->section, e->key);
+    if (!key) return unknown_key(e, l->err);
+    place_t *first = &l->set_at[key - config_keys];
+    if (e->key_at.line && first->file)
+        return place_error(&e->key_at, l->err, "%s.%s: the key is there twice, first in line %zu; expected once",
+                           e->section, e->key, first->line);
+    if (config_value_set(key, e, base, l->c, l->err)) return l->err->code;
+    *first = e->value_at;
+    return 0;
+}
+
+static int load_defaults(loader_t *l) {
+    for (size_t i = 0; i < config_n_keys; i++) {
+        const config_key_t *k = &config_keys[i];
+        if (!k->default_text) continue;
+        yaml_item_t item = {.text = (char *)(uintptr_t)k->default_text};
+        yaml_entry_t e = {.items = &item, .n_items = 1};
+        if (config_value_set(k, &e, "/", l->c, l->err)) CHECK(!"a default fits its own key");
+    }
+    return 0;
+}
+
+static int load_file(loader_t *l) {
+    char *text;
+    size_t len;
+    yaml_doc_t doc;
+    const char *path = l->c->path;
+    if (file_read(path, &text, &len, l->err)) return l->err->code;
+    int rc = len > CONFIG_MAX_BYTES
+                 ? err_set(l->err, ERR_USAGE, "%s: %zu bytes; expected a YAML config of at most 256 KiB", path, len)
+                 : yaml_doc_parse(path, text, len, &doc, l->err);
+    free(text);
+    if (rc) return rc;
+    for (size_t i = 0; rc == 0 && i < doc.n; i++) rc = apply(l, &doc.entries[i], l->c->dir);
+    yaml_doc_free(&doc);
+    return rc;
+}
+
+static int load_override(loader_t *l, const char *arg) {
+    size_t name = strcspn(arg, "="), section = strcspn(arg, ".=");
+    if (!arg[name] || section >= name || section == 0 || name - section == 1)
+        return err_set(l->err, ERR_USAGE, "command line: \"%.200s\" is no override; expected section.key=value", arg);
+    char *s = xstrndup(arg, section), *k = xstrndup(arg + section + 1, name - section - 1);
+    yaml_doc_t doc;
+    int rc = yaml_doc_parse_override(s, k, arg + name + 1, &doc, l->err);
+    if (rc == 0) {
+        rc = apply(l, &doc.entries[0], l->cwd);
+        yaml_doc_free(&doc);
+    }
+    free(s);
+    free(k);
+    return rc;
+}
+
+/* ---- checks of the whole ---- */
+
+/* "file:line:column: section.key: ...", where the key was set; if it was not, its section; else the file's start. */
+static int key_error(const loader_t *l, const char *section, const char *name, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+static int key_error(const loader_t *l, const char *section, const char *name, const char *fmt, ...) {
+    char msg[sizeof l->err->msg];
+    const config_key_t *key = config_key_find(section, name);
+    CHECK(key != NULL);
+    place_t at = l->set_at[key - config_keys];
+    if (!at.file) at = l->section_at[find_section(section)];
+    if (!at.file) at = (place_t){l->c->path, 1, 1};
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(msg, sizeof msg, fmt, ap);
+    va_end(ap);
+    return place_error(&at, l->err, "%s.%s: %s", section, name, msg);
+}
+
+static int need(const loader_t *l, const char *section, const char *name, const char *value, const char *expected) {
+    return value ? 0 : key_error(l, section, name, "missing; expected %s", expected);
+}
+
+static int need_existing(const loader_t *l, const char *section, const char *name, const char *path) {
+    if (!path || access(path, R_OK) == 0) return 0;
+    return key_error(l, section, name, "%.600s: %s; expected an existing path", path, strerror(errno));
+}
+
+static int need_file(const loader_t *l, const char *section, const char *name, const char *path) {
+    if (need_existing(l, section, name, path)) return l->err->code;
+    if (!path || !path_is_dir(path)) return 0;
+    return key_error(l, section, name, "%.600s: a directory; expected a file", path);
+}
+
+static int need_dir(const loader_t *l, const char *section, const char *name, const char *path) {
+    if (need_existing(l, section, name, path)) return l->err->code;
+    if (!path || path_is_dir(path)) return 0;
+    return key_error(l, section, name, "%.600s: not a directory; expected a directory", path);
+}
+
+/* What the command cannot do without. */
+static int check_needed(const loader_t *l, config_use_t use) {
+    const config_t *c = l->c;
+    const char *train = c->data.n_train ? c->data.train[0] : NULL;
+    if (need(l, "model", "path", c->model.path, "a model directory or a GGUF file")) return l->err->code;
+    if (use == CONFIG_EVAL) return need(l, "data", "eval", c->data.eval, "a file");
+    if (use == CONFIG_GENERATE) return 0;
+    if (need(l, "data", "train", train, "a file or a list of files")) return l->err->code;
+    if (need(l, "training", "output_dir", c->training.output_dir, "a directory for the run")) return l->err->code;
+    if (c->training.eval_steps && !c->data.eval)
+        return key_error(l, "training", "eval_steps", "evaluation without data; expected a file in data.eval, or 0");
+    return 0;
+}
+
+static int check_training_paths(const loader_t *l) {
+    const config_t *c = l->c;
+    for (size_t i = 0; i < c->data.n_train; i++)
+        if (need_file(l, "data", "train", c->data.train[i])) return l->err->code;
+    if (path_exists(c->training.output_dir) && need_dir(l, "training", "output_dir", c->training.output_dir))
+        return l->err->code;
+    if (c->training.resume[0] != '/') return 0; /* auto, none */
+    return need_dir(l, "training", "resume_from_checkpoint", c->training.resume);
+}
+
+/* A plan serves without weights too, of what it knows by name. */
+static int unknown_model(const loader_t *l) {
+    char *names = known_model_names();
+    key_error(l, "model", "path", "%.300s: %s; expected an existing path, or for a plan one of %s", l->c->model.path,
+              strerror(ENOENT), names);
+    free(names);
+    return l->err->code;
+}
+
+static int check_paths(const loader_t *l, config_use_t use) {
+    const config_t *c = l->c;
+    if (use == CONFIG_PLAN && outline_only(c->model.path)) return 0;
+    if (use == CONFIG_PLAN && !path_exists(c->model.path)) return unknown_model(l);
+    if (need_existing(l, "model", "path", c->model.path)) return l->err->code;
+    if (need_dir(l, "lora", "init", c->lora.init)) return l->err->code;
+    if (use <= CONFIG_PLAN && check_training_paths(l)) return l->err->code;
+    return use == CONFIG_GENERATE ? 0 : need_file(l, "data", "eval", c->data.eval);
+}
+
+/* ---- public ---- */
+
+/* A directory with one name: absolute, without symbolic links. */
+static char *real_dir(const char *dir, err_t *err) {
+    char *real = realpath(dir, NULL);
+    if (!real) err_set(err, ERR_USAGE, "%s: cannot open: %s", dir, strerror(errno));
+    return real;
+}
+
+static int load(loader_t *l, char *const *overrides, size_t n_overrides, config_use_t use) {
+    char *dir = path_dirname(l->c->path);
+    /* Of a config that is not there, file_read() says so best. */
+    l->c->dir = path_exists(l->c->path) ? real_dir(dir, l->err) : xstrdup(dir);
+    free(dir);
+    if (!l->c->dir || !(l->cwd = real_dir(".", l->err))) return l->err->code;
+    int rc = load_defaults(l);
+    if (rc == 0) rc = load_file(l);
+    for (size_t i = 0; rc == 0 && i < n_overrides; i++) rc = load_override(l, overrides[i]);
+    if (rc || check_needed(l, use)) return l->err->code;
+    return check_paths(l, use);
+}
+
+int config_load(const char *path, char *const *overrides, size_t n_overrides, config_use_t use, config_t *c,
+                err_t *err) {
+    loader_t l = {.c = c, .err = err};
+    *c = (config_t){.path = xstrdup(path)};
+    int rc = load(&l, overrides, n_overrides, use);
+    free(l.cwd);
+    if (rc) config_free(c);
+    return rc;
+}
+
+void config_free(config_t *c) {
+    for (size_t i = 0; i < config_n_keys; i++) config_value_free(&config_keys[i], c);
+    free(c->path);
+    free(c->dir);
+    *c = (config_t){0};
+}
+
+char *config_to_yaml(const config_t *c) {
+    strbuf_t b = {0};
+    const char *section = "";
+    for (size_t i = 0; i < config_n_keys; i++) {
+        const config_key_t *k = &config_keys[i];
+        char *text = config_value_text(k, c);
+        if (!text) continue; /* not given, and not needed by this command */
+        if (strcmp(section, k->section) != 0) strbuf_addf(&b, "%s:\n", section = k->section);
+        strbuf_addf(&b, "  %s: %s\n", k->name, text);
+        free(text);
+    }
+    return b.p;
+}
+
+bool config_pages_optimizer(const config_t *c) {
+    return c->training.optim == OPTIM_PAGED_ADAMW_32BIT || c->training.optim == OPTIM_PAGED_ADAMW_8BIT;
+}
+
+char *config_run_text(const config_t *c) {
+    strbuf_t b = {0};
+    for (size_t i = 0; i < config_n_keys; i++) {
+        const config_key_t *k = &config_keys[i];
+        if (!k->defines_run) continue;
+        char *text = config_value_text(k, c);
+        strbuf_addf(&b, "%s.%s=%s\n", k->section, k->name, text ? text : "");
+        free(text);
+    }
+    return b.p;
+}
+
+uint64_t config_run_id(const config_t *c) {
+    char *text = config_run_text(c);
+    uint64_t id = XXH3_64bits(text, strlen(text));
+    free(text);
+    return id;
+}

@@ -1,0 +1,166 @@
+#include "trainer/config/config_schema.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "model/arch.h"
+
+/* In the order of their enums, so that the index is the value. */
+static const char *const quant_types[] = {
+    [QUANT_NF4] = "nf4", [QUANT_FP4] = "fp4", [QUANT_INT4] = "int4", [QUANT_INT8] = "int8", [QUANT_NONE] = "none",
+    NULL};
+static const char *const compute_types[] = {
+    [COMPUTE_AUTO] = "auto", [COMPUTE_BF16] = "bf16", [COMPUTE_F32] = "f32", NULL};
+static const char *const data_formats[] = {
+    [DATA_MESSAGES] = "messages", [DATA_SHAREGPT] = "sharegpt", [DATA_ALPACA] = "alpaca",
+    [DATA_PROMPT_COMPLETION] = "prompt-completion", [DATA_TEXT] = "text", [DATA_TOKENS] = "tokens",
+    [DATA_AUTO] = "auto", NULL};
+static const char *const chat_templates[] = {
+    [CHAT_CHATML] = "chatml", [CHAT_LLAMA2] = "llama2", [CHAT_LLAMA3] = "llama3", [CHAT_MISTRAL] = "mistral",
+    [CHAT_ZEPHYR] = "zephyr", [CHAT_ALPACA] = "alpaca", [CHAT_NONE] = "none", [CHAT_AUTO] = "auto", NULL};
+static const char *const schedules[] = {
+    [SCHED_CONSTANT] = "constant", [SCHED_LINEAR] = "linear", [SCHED_COSINE] = "cosine",
+    [SCHED_CONSTANT_WITH_WARMUP] = "constant_with_warmup", NULL};
+static const char *const optimizers[] = {
+    [OPTIM_PAGED_ADAMW_32BIT] = "paged_adamw_32bit", [OPTIM_ADAMW_32BIT] = "adamw_32bit",
+    [OPTIM_PAGED_ADAMW_8BIT] = "paged_adamw_8bit", [OPTIM_ADAMW_8BIT] = "adamw_8bit", NULL};
+static const char *const tristates[] = {[TRI_AUTO] = "auto", [TRI_TRUE] = "true", [TRI_FALSE] = "false", NULL};
+static const char *const backends[] = {"auto", "cpu", "cuda", NULL};
+static const char *const resumes[] = {"auto", "none", NULL};
+static const char *const word_default[] = {"default", NULL};
+static const char *const word_none[] = {"none", NULL};
+static const char *const word_null[] = {"null", NULL};
+/* Of two words the second means true. */
+static const char *const lora_dtypes[] = {"bf16", "f32", NULL};
+static const char *const train_on[] = {"completion", "all", NULL};
+static const char *const page_weights[] = {"never", "auto", NULL};
+static const char *const cache_weights[] = {"off", "auto", NULL};
+
+#define AT(field) offsetof(config_t, field)
+#define MANY 1000000000.0 /* the most steps, tokens and the like */
+
+const config_key_t config_keys[] = {
+    {"model", "path", KEY_PATH, AT(model.path), .defines_run = false},
+
+    {"quantization", "quant_type", KEY_CHOICE, AT(quantization.quant_type), "nf4",
+     .words = quant_types, .defines_run = true},
+    {"quantization", "double_quant", KEY_BOOL, AT(quantization.double_quant), "true", .defines_run = true},
+    {"quantization", "compute_dtype", KEY_CHOICE, AT(quantization.compute_dtype), "auto",
+     .words = compute_types, .defines_run = true},
+
+    {"lora", "r", KEY_WHOLE, AT(lora.r), "16", .min = 1, .max = 1024, .defines_run = true},
+    {"lora", "lora_alpha", KEY_REAL, AT(lora.alpha), "16", .min = 0, .max = 1e6, .open = OPEN_MIN, .defines_run = true},
+    {"lora", "lora_dropout", KEY_REAL, AT(lora.dropout), "0", .min = 0, .max = 1, .open = OPEN_MAX,
+     .defines_run = true},
+    {"lora", "target_modules", KEY_TARGETS, AT(lora.targets), "all-linear", .defines_run = true},
+    {"lora", "use_rslora", KEY_BOOL, AT(lora.use_rslora), "false", .defines_run = true},
+    {"lora", "dtype", KEY_FLAG, AT(lora.f32), "bf16", .words = lora_dtypes, .defines_run = true},
+    {"lora", "init", KEY_NONE_PATH, AT(lora.init), "default", .words = word_default, .defines_run = true},
+
+    {"data", "train", KEY_FILES, AT(data.train), .defines_run = false},
+    {"data", "eval", KEY_NONE_PATH, AT(data.eval), "null", .words = word_null},
+    {"data", "format", KEY_CHOICE, AT(data.format), "auto", .words = data_formats, .defines_run = true},
+    {"data", "chat_template", KEY_CHOICE, AT(data.chat_template), "auto", .words = chat_templates, .defines_run = true},
+    {"data", "max_length", KEY_WHOLE, AT(data.max_length), "1024", .min = 2, .max = 1048576, .defines_run = true},
+    {"data", "train_on", KEY_FLAG, AT(data.train_all), "completion", .words = train_on, .defines_run = true},
+    {"data", "packing", KEY_BOOL, AT(data.packing), "true", .defines_run = true},
+    {"data", "shuffle", KEY_BOOL, AT(data.shuffle), "true", .defines_run = true},
+    {"data", "group_by_length", KEY_BOOL, AT(data.group_by_length), "false", .defines_run = true},
+
+    {"training", "output_dir", KEY_PATH, AT(training.output_dir), .default_text = NULL},
+    {"training", "num_train_epochs", KEY_REAL, AT(training.num_train_epochs), "1", .min = 0, .max = 1e6,
+     .open = OPEN_MIN, .defines_run = true},
+    {"training", "max_steps", KEY_STEPS, AT(training.max_steps), "-1", .min = 1, .max = MANY, .defines_run = true},
+    {"training", "per_device_train_batch_size", KEY_WHOLE, AT(training.batch_size), "4", .min = 1, .max = 1048576,
+     .defines_run = true},
+    {"training", "gradient_accumulation_steps", KEY_WHOLE, AT(training.accumulation), "4", .min = 1, .max = 1048576,
+     .defines_run = true},
+    {"training", "learning_rate", KEY_REAL, AT(training.learning_rate), "2e-4", .min = 0, .max = 10,
+     .defines_run = true},
+    {"training", "lr_scheduler_type", KEY_CHOICE, AT(training.scheduler), "constant",
+     .words = schedules, .defines_run = true},
+    {"training", "warmup_ratio", KEY_REAL, AT(training.warmup_ratio), "0", .min = 0, .max = 1, .defines_run = true},
+    {"training", "warmup_steps", KEY_WHOLE, AT(training.warmup_steps), "0", .min = 0, .max = MANY, .defines_run = true},
+    {"training", "weight_decay", KEY_REAL, AT(training.weight_decay), "0", .min = 0, .max = 1, .defines_run = true},
+    {"training", "max_grad_norm", KEY_REAL, AT(training.max_grad_norm), "0.3", .min = 0, .max = 1e9,
+     .defines_run = true},
+    {"training", "seed", KEY_SEED, AT(training.seed), "42", .min = 0, .max = 9007199254740991.0, .defines_run = true},
+    {"training", "optim", KEY_CHOICE, AT(training.optim), "paged_adamw_32bit",
+     .words = optimizers, .defines_run = true},
+    {"training", "adam_beta1", KEY_REAL, AT(training.adam_beta1), "0.9", .min = 0, .max = 1, .open = OPEN_MAX,
+     .defines_run = true},
+    {"training", "adam_beta2", KEY_REAL, AT(training.adam_beta2), "0.999", .min = 0, .max = 1, .open = OPEN_MAX,
+     .defines_run = true},
+    {"training", "adam_epsilon", KEY_REAL, AT(training.adam_epsilon), "1e-8", .min = 0, .max = 1, .open = OPEN_MIN,
+     .defines_run = true},
+    /* Recomputation gives the same bits: it may change on resume. */
+    {"training", "gradient_checkpointing", KEY_CHOICE, AT(training.gradient_checkpointing), "auto", .words = tristates},
+    {"training", "logging_steps", KEY_WHOLE, AT(training.logging_steps), "1", .min = 1, .max = MANY},
+    {"training", "eval_steps", KEY_WHOLE, AT(training.eval_steps), "0", .min = 0, .max = MANY},
+    {"training", "save_steps", KEY_WHOLE, AT(training.save_steps), "100", .min = 0, .max = MANY},
+    {"training", "save_total_limit", KEY_WHOLE, AT(training.save_total_limit), "3", .min = 0, .max = MANY},
+    {"training", "resume_from_checkpoint", KEY_WORD_PATH, AT(training.resume), "auto", .words = resumes},
+
+    {"device", "backend", KEY_WORD, AT(device.backend), "auto", .words = backends},
+    {"device", "memory_limit", KEY_AUTO_BYTES, AT(device.memory_limit), "auto", .min = 4096, .max = 1125899906842624.0},
+    {"device", "page_weights", KEY_FLAG, AT(device.page_weights), "auto", .words = page_weights},
+    {"device", "cache_weights", KEY_FLAG, AT(device.cache_weights), "auto", .words = cache_weights},
+    {"device", "spill", KEY_NONE_PATH, AT(device.spill), "none", .words = word_none},
+    {"device", "threads", KEY_AUTO_WHOLE, AT(device.threads), "auto", .min = 1, .max = 1024},
+};
+const size_t config_n_keys = sizeof config_keys / sizeof *config_keys;
+
+const char *const config_sections[] = {"model", "quantization", "lora", "data", "training", "device"};
+const size_t config_n_sections = sizeof config_sections / sizeof *config_sections;
+
+const config_key_t *config_key_find(const char *section, const char *name) {
+    for (size_t i = 0; i < config_n_keys; i++)
+        if (strcmp(config_keys[i].section, section) == 0 && strcmp(config_keys[i].name, name) == 0)
+            return &config_keys[i];
+    return NULL;
+}
+
+/* "a, b or c" */
+static void add_words(strbuf_t *b, const char *const *words) {
+    for (size_t i = 0; words[i]; i++) {
+        if (i > 0) strbuf_adds(b, words[i + 1] ? ", " : " or ");
+        strbuf_adds(b, words[i]);
+    }
+}
+
+static void add_real_range(strbuf_t *b, const config_key_t *k) {
+    const char *low = k->open & OPEN_MIN ? "above" : k->open & OPEN_MAX ? "of at least" : "from";
+    const char *high = k->open & OPEN_MAX ? "and below" : k->open & OPEN_MIN ? "and at most" : "to";
+    strbuf_addf(b, "a number %s %.15g %s %.15g", low, k->min, high, k->max);
+}
+
+char *config_key_expected(const config_key_t *k) {
+    strbuf_t b = {0};
+    switch (k->kind) {
+    case KEY_WHOLE:
+    case KEY_SEED: strbuf_addf(&b, "a whole number from %.0f to %.0f", k->min, k->max); break;
+    case KEY_STEPS: strbuf_addf(&b, "-1 (all epochs) or a whole number from %.0f to %.0f", k->min, k->max); break;
+    case KEY_REAL: add_real_range(&b, k); break;
+    case KEY_BOOL: strbuf_adds(&b, "true or false"); break;
+    case KEY_CHOICE:
+    case KEY_FLAG:
+    case KEY_WORD: add_words(&b, k->words); break;
+    case KEY_PATH: strbuf_adds(&b, "a path"); break;
+    case KEY_WORD_PATH:
+    case KEY_NONE_PATH:
+        for (size_t i = 0; k->words[i]; i++) strbuf_addf(&b, "%s%s", i ? ", " : "", k->words[i]);
+        strbuf_adds(&b, " or a path");
+        break;
+    case KEY_FILES: strbuf_adds(&b, "a file or a list of files"); break;
+    case KEY_TARGETS:
+        strbuf_adds(&b, "all-linear or a list of ");
+        for (size_t i = 0; i < LIN_COUNT; i++) {
+            if (i) strbuf_adds(&b, i + 1 < LIN_COUNT ? ", " : " and ");
+            strbuf_adds(&b, linear_info[i].name);
+        }
+        break;
+    case KEY_AUTO_BYTES: strbuf_addf(&b, "auto or a size of at least %.0f bytes such as 512MiB or 4GiB", k->min); break;
+    case KEY_AUTO_WHOLE: strbuf_addf(&b, "auto or a whole number from %.0f to %.0f", k->min, k->max); break;
+    }
+    return b.p;
+}

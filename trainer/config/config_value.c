@@ -1,0 +1,405 @@
+/* One value of a config: YAML text to its field in config_t, and back. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "data/tokenizer/utf8.h"
+#include "model/arch.h"
+#include "trainer/commands/options.h"
+#include "trainer/config/config_schema.h"
+
+_Static_assert(sizeof(quant_type_t) == sizeof(int) && sizeof(data_format_t) == sizeof(int) &&
+                   sizeof(chat_format_t) == sizeof(int) && sizeof(schedule_t) == sizeof(int) &&
+                   sizeof(optim_t) == sizeof(int) && sizeof(tristate_t) == sizeof(int) &&
+                   sizeof(compute_t) == sizeof(int),
+               "a KEY_CHOICE field is written as an int");
+
+static void *field(const config_key_t *k, config_t *c) {
+    return (char *)c + k->offset;
+}
+
+static const void *const_field(const config_key_t *k, const config_t *c) {
+    return (const char *)c + k->offset;
+}
+
+/* ---- errors ---- */
+
+/* A value for a message: short, on one line, without control characters. */
+static void printable(const char *text, char out[72]) {
+    size_t n = 0;
+    for (; text[n] && n < 60; n++) out[n] = (unsigned char)text[n] < 0x20 || text[n] == 0x7f ? '?' : text[n];
+    if (text[n]) {
+        while (n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80) n--; /* not in the middle of a character */
+        memcpy(out + n, "...", 3);
+        n += 3;
+    }
+    out[n] = 0;
+}
+
+static int fail(const config_key_t *k, const place_t *at, const char *problem, const char *near, err_t *err) {
+    char *expected = config_key_expected(k);
+    int rc = near ? place_error(at, err, "%s.%s: %s; expected %s; did you mean %s?", k->section, k->name, problem,
+                                expected, near)
+                  : place_error(at, err, "%s.%s: %s; expected %s", k->section, k->name, problem, expected);
+    free(expected);
+    return rc;
+}
+
+static int fail_item(const config_key_t *k, const yaml_item_t *item, const char *near, err_t *err) {
+    char value[72], problem[96];
+    if (item->kind != YAML_ITEM_SCALAR) return fail(k, &item->at, "not a single value", near, err);
+    printable(item->text, value);
+    snprintf(problem, sizeof problem, "got %s\"%s\"", item->quoted ? "the string " : "", value);
+    return fail(k, &item->at, problem, near, err);
+}
+
+/* ---- text ---- */
+
+static bool is_null(const yaml_item_t *item) {
+    static const char *const nulls[] = {"", "~", "null", "Null", "NULL"};
+    for (size_t i = 0; i < sizeof nulls / sizeof *nulls; i++)
+        if (!item->quoted && strcmp(item->text, nulls[i]) == 0) return true;
+    return false;
+}
+
+/* The length of a number at the start of `s`, 0 if there is none: digits, with `real` also a fraction and an
+ * exponent. No hexadecimal, no octal (YAML 1.1 reads 010 as 8, so it is refused), no inf, no nan. */
+static size_t number_length(const char *s, bool real) {
+    static const char digits[] = "0123456789";
+    size_t sign = *s == '-' || *s == '+', whole = strspn(s + sign, digits), n = sign + whole;
+    if (!real) return whole > 1 && s[sign] == '0' ? 0 : whole ? n : 0;
+    size_t fraction = 0;
+    if (s[n] == '.') {
+        fraction = strspn(s + n + 1, digits);
+        n += 1 + fraction;
+    }
+    if (whole + fraction == 0) return 0;
+    if (s[n] == 'e' || s[n] == 'E') {
+        size_t exp_sign = s[n + 1] == '-' || s[n + 1] == '+', exponent = strspn(s + n + 1 + exp_sign, digits);
+        if (exponent) n += 1 + exp_sign + exponent;
+    }
+    return n;
+}
+
+static bool in_range(const config_key_t *k, double v) {
+    bool above = k->open & OPEN_MIN ? v > k->min : v >= k->min;
+    return above && (k->open & OPEN_MAX ? v < k->max : v <= k->max);
+}
+
+/* Whole numbers too are read as doubles: the schema has no bound beyond 2^53, up to which they are exact. */
+static bool read_number(const config_key_t *k, const yaml_item_t *item, bool real, double *v) {
+    size_t n = number_length(item->text, real);
+    if (item->quoted || n == 0 || item->text[n]) return false;
+    *v = strtod(item->text, NULL);
+    return in_range(k, *v);
+}
+
+static bool read_bool(const yaml_item_t *item, bool *v) {
+    static const char *const words[2][3] = {{"false", "False", "FALSE"}, {"true", "True", "TRUE"}};
+    for (int value = 0; value < 2; value++)
+        for (int i = 0; i < 3; i++)
+            if (!item->quoted && strcmp(item->text, words[value][i]) == 0) {
+                *v = value;
+                return true;
+            }
+    return false;
+}
+
+static size_t word_count(const char *const *words) {
+    size_t n = 0;
+    while (words[n]) n++;
+    return n;
+}
+
+/* The index of the item's text among the words, -1: not there. */
+static int find_word(const yaml_item_t *item, const char *const *words) {
+    bool b = false;
+    const char *text = !read_bool(item, &b) ? item->text : b ? "true" : "false"; /* True is a word "true" */
+    for (int i = 0; words[i]; i++)
+        if (strcmp(words[i], text) == 0) return i;
+    return -1;
+}
+
+/* A size in bytes: "4GiB", "1.5 GiB", "4096". On failure *near may be set to what was probably meant. */
+static bool read_bytes(const config_key_t *k, const yaml_item_t *item, double *v, char near[40]) {
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    size_t n = number_length(item->text, true);
+    near[0] = 0;
+    if (n == 0) return false;
+    *v = strtod(item->text, NULL);
+    const char *unit = item->text + n + strspn(item->text + n, " ");
+    if (!*unit) return !item->quoted && *v == floor(*v) && in_range(k, *v);
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        double bytes = floor(ldexp(*v, (int)(10 * i)));
+        if (strcmp(unit, units[i]) == 0) {
+            *v = bytes;
+            return in_range(k, bytes);
+        }
+        /* "4G", "4GB", "4gib": powers of 1000 or 1024? Ask rather than guess. */
+        bool alike = i > 0 && (*unit | 32) == (units[i][0] | 32) && strlen(unit) <= 3 && n < 16;
+        if (alike && in_range(k, bytes)) snprintf(near, 40, "%.*s%s", (int)n, item->text, units[i]);
+    }
+    return false;
+}
+
+/* `base` is an absolute path without symbolic links, so that "./" and "../" in front can be taken off it: one file
+ * has one name whatever the working directory, and so one run has one identity. */
+static char *resolve(const char *base, const char *path) {
+    char *dir = xstrdup(base);
+    while (path[0] == '.' && (path[1] == '/' || !path[1] || (path[1] == '.' && (path[2] == '/' || !path[2])))) {
+        if (path[1] == '.') {
+            char *up = path_dirname(dir);
+            free(dir);
+            dir = up;
+        }
+        path += strcspn(path, "/");
+        path += strspn(path, "/");
+    }
+    char *full = *path ? path_join(dir, path) : xstrdup(dir);
+    free(dir);
+    size_t n = strlen(full);
+    while (n > 1 && full[n - 1] == '/') full[--n] = 0;
+    return full;
+}
+
+static int read_path(const config_key_t *k, const yaml_item_t *item, const char *base, char **path, err_t *err) {
+    if (item->kind != YAML_ITEM_SCALAR) return fail(k, &item->at, "not a single value", NULL, err);
+    if (is_null(item) || !*item->text) return fail(k, &item->at, "no value", NULL, err);
+    char *full = resolve(base, item->text);
+    /* It is written into JSON files later (run.json, adapter_config.json), which hold nothing else. */
+    if (utf8_valid(full, strlen(full)) == strlen(full)) {
+        *path = full;
+        return 0;
+    }
+    place_error(&item->at, err, "%s.%s: %s; expected a path in UTF-8", k->section, k->name, full);
+    free(full);
+    return err->code;
+}
+
+/* ---- setting ---- */
+
+static void set_string(char **slot, char *value) {
+    free(*slot);
+    *slot = value;
+}
+
+static int set_number(const config_key_t *k, const yaml_item_t *item, void *slot, err_t *err) {
+    double v;
+    bool minus_one = k->kind == KEY_STEPS && !item->quoted && strcmp(item->text, "-1") == 0;
+    bool automatic = k->kind == KEY_AUTO_WHOLE && strcmp(item->text, "auto") == 0;
+    if (minus_one) v = -1;
+    else if (automatic) v = 0;
+    else if (!read_number(k, item, k->kind == KEY_REAL, &v)) return fail_item(k, item, NULL, err);
+    switch (k->kind) {
+    case KEY_WHOLE: *(size_t *)slot = (size_t)v; break;
+    case KEY_SEED: *(uint64_t *)slot = (uint64_t)v; break;
+    case KEY_STEPS: *(long *)slot = (long)v; break;
+    case KEY_AUTO_WHOLE: *(int *)slot = (int)v; break;
+    default: *(double *)slot = v + 0.0; break; /* no negative zero */
+    }
+    return 0;
+}
+
+static int set_bytes(const config_key_t *k, const yaml_item_t *item, void *slot, err_t *err) {
+    char near[40];
+    double v = 0;
+    if (strcmp(item->text, "auto") != 0 && !read_bytes(k, item, &v, near))
+        return fail_item(k, item, near[0] ? near : NULL, err);
+    *(size_t *)slot = (size_t)v;
+    return 0;
+}
+
+static int set_bool(const config_key_t *k, const yaml_item_t *item, void *slot, err_t *err) {
+    return read_bool(item, slot) ? 0 : fail_item(k, item, NULL, err);
+}
+
+static int set_word(const config_key_t *k, const yaml_item_t *item, void *slot, err_t *err) {
+    int i = find_word(item, k->words);
+    if (i < 0) return fail_item(k, item, closest_name(item->text, k->words, word_count(k->words)), err);
+    if (k->kind == KEY_CHOICE) memcpy(slot, &i, sizeof i);
+    else if (k->kind == KEY_FLAG) *(bool *)slot = i == 1;
+    else set_string(slot, xstrdup(k->words[i]));
+    return 0;
+}
+
+static int set_path(const config_key_t *k, const yaml_item_t *item, const char *base, void *slot, err_t *err) {
+    char *path = NULL;
+    bool null_word = k->kind == KEY_NONE_PATH && strcmp(k->words[0], "null") == 0;
+    int word = k->kind == KEY_PATH ? -1 : null_word ? (is_null(item) ? 0 : -1) : find_word(item, k->words);
+    if (word >= 0 && k->kind == KEY_WORD_PATH) path = xstrdup(k->words[word]);
+    else if (word < 0 && read_path(k, item, base, &path, err)) return err->code;
+    set_string(slot, path);
+    return 0;
+}
+
+/* The number of a KEY_FILES field's files lies right behind the pointer. */
+_Static_assert(offsetof(config_t, data.n_train) == offsetof(config_t, data.train) + sizeof(char **),
+               "n_train follows train");
+
+static size_t *files_count(void *slot) {
+    return (size_t *)((char ***)slot + 1);
+}
+
+static void free_files(char **files, size_t n) {
+    for (size_t i = 0; i < n; i++) free(files[i]);
+    free(files);
+}
+
+static int set_files(const config_key_t *k, const yaml_entry_t *e, const char *base, void *slot, err_t *err) {
+    if (e->n_items == 0) return fail(k, &e->value_at, "an empty list", NULL, err);
+    char **files = xcalloc(e->n_items, sizeof *files);
+    for (size_t i = 0; i < e->n_items; i++) {
+        if (read_path(k, &e->items[i], base, &files[i], err)) {
+            free_files(files, i);
+            return err->code;
+        }
+    }
+    free_files(*(char ***)slot, *files_count(slot));
+    *(char ***)slot = files;
+    *files_count(slot) = e->n_items;
+    return 0;
+}
+
+static int set_targets(const config_key_t *k, const yaml_entry_t *e, bool *targets, err_t *err) {
+    const char *names[LIN_COUNT + 1] = {"all-linear"};
+    for (size_t i = 0; i < LIN_COUNT; i++) names[i + 1] = linear_info[i].name;
+    bool chosen[LIN_COUNT] = {false}, all = e->kind == YAML_ITEM_SCALAR && strcmp(e->items[0].text, "all-linear") == 0;
+    if (e->n_items == 0) return fail(k, &e->value_at, "an empty list", NULL, err);
+    for (size_t i = 0; !all && i < e->n_items; i++) {
+        const yaml_item_t *item = &e->items[i];
+        size_t kind = 0;
+        while (kind < LIN_COUNT && strcmp(linear_info[kind].name, item->text) != 0) kind++;
+        if (kind == LIN_COUNT || e->kind == YAML_ITEM_SCALAR)
+            return fail_item(k, item, kind == LIN_COUNT ? closest_name(item->text, names, LIN_COUNT + 1) : NULL, err);
+        chosen[kind] = true;
+    }
+    for (size_t i = 0; i < LIN_COUNT; i++) targets[i] = all || chosen[i];
+    return 0;
+}
+
+int config_value_set(const config_key_t *k, const yaml_entry_t *e, const char *base, config_t *c, err_t *err) {
+    void *slot = field(k, c);
+    bool takes_list = k->kind == KEY_FILES || k->kind == KEY_TARGETS;
+    if (e->kind == YAML_ITEM_MAPPING) return fail(k, &e->value_at, "a mapping", NULL, err);
+    if (e->kind == YAML_ITEM_LIST && !takes_list) return fail(k, &e->value_at, "a list", NULL, err);
+    bool null_allowed = k->default_text && strcmp(k->default_text, "null") == 0;
+    if (e->kind == YAML_ITEM_SCALAR && is_null(&e->items[0]) && !null_allowed)
+        return fail(k, &e->value_at, "no value", NULL, err);
+    switch (k->kind) {
+    case KEY_WHOLE:
+    case KEY_SEED:
+    case KEY_STEPS:
+    case KEY_AUTO_WHOLE:
+    case KEY_REAL: return set_number(k, e->items, slot, err);
+    case KEY_AUTO_BYTES: return set_bytes(k, e->items, slot, err);
+    case KEY_BOOL: return set_bool(k, e->items, slot, err);
+    case KEY_CHOICE:
+    case KEY_FLAG:
+    case KEY_WORD: return set_word(k, e->items, slot, err);
+    case KEY_PATH:
+    case KEY_WORD_PATH:
+    case KEY_NONE_PATH: return set_path(k, e->items, base, slot, err);
+    case KEY_FILES: return set_files(k, e, base, slot, err);
+    case KEY_TARGETS: return set_targets(k, e, slot, err);
+    }
+    return 0;
+}
+
+void config_value_free(const config_key_t *k, config_t *c) {
+    void *slot = field(k, c);
+    bool string = k->kind == KEY_WORD || k->kind == KEY_PATH || k->kind == KEY_WORD_PATH || k->kind == KEY_NONE_PATH;
+    if (string) set_string(slot, NULL);
+    if (k->kind == KEY_FILES) free_files(*(char ***)slot, *files_count(slot));
+}
+
+/* ---- printing ---- */
+
+/* The shortest text that reads back as the same double. */
+static void add_real(strbuf_t *b, double v) {
+    char text[40];
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, v);
+        if (strtod(text, NULL) == v) break;
+    }
+    strbuf_adds(b, text);
+}
+
+static void add_quoted(strbuf_t *b, const char *s) {
+    strbuf_adds(b, "\"");
+    for (; *s; s++) {
+        if ((unsigned char)*s < 0x20 || *s == 0x7f) strbuf_addf(b, "\\x%02x", (unsigned)*s);
+        else if (*s == '"' || *s == '\\') strbuf_addf(b, "\\%c", *s);
+        else strbuf_add(b, s, 1);
+    }
+    strbuf_adds(b, "\"");
+}
+
+static void add_list(strbuf_t *b, char *const *files, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        strbuf_adds(b, i ? ", " : "[");
+        add_quoted(b, files[i]);
+    }
+    strbuf_adds(b, "]");
+}
+
+static void add_targets(strbuf_t *b, const bool *targets) {
+    size_t n = 0;
+    for (size_t i = 0; i < LIN_COUNT; i++) n += targets[i];
+    if (n == LIN_COUNT) {
+        strbuf_adds(b, "all-linear");
+        return;
+    }
+    const char *sep = "[";
+    for (size_t i = 0; i < LIN_COUNT; i++) {
+        if (targets[i]) strbuf_addf(b, "%s%s", sep, linear_info[i].name);
+        if (targets[i]) sep = ", ";
+    }
+    strbuf_adds(b, "]");
+}
+
+static void add_string(strbuf_t *b, const config_key_t *k, const char *s) {
+    if (!s) strbuf_adds(b, k->words[0]);
+    else if (s[0] == '/') add_quoted(b, s);
+    else strbuf_adds(b, s); /* one of the words */
+}
+
+static void add_choice(strbuf_t *b, const config_key_t *k, const void *slot) {
+    int i;
+    memcpy(&i, slot, sizeof i);
+    strbuf_adds(b, k->words[i]);
+}
+
+static void add_auto(strbuf_t *b, size_t v) {
+    if (v) strbuf_addf(b, "%zu", v);
+    else strbuf_adds(b, "auto");
+}
+
+char *config_value_text(const config_key_t *k, const config_t *c) {
+    const void *slot = const_field(k, c);
+    strbuf_t b = {0};
+    switch (k->kind) {
+    case KEY_WHOLE: strbuf_addf(&b, "%zu", *(const size_t *)slot); break;
+    case KEY_SEED: strbuf_addf(&b, "%llu", (unsigned long long)*(const uint64_t *)slot); break;
+    case KEY_STEPS: strbuf_addf(&b, "%ld", *(const long *)slot); break;
+    case KEY_REAL: add_real(&b, *(const double *)slot); break;
+    case KEY_BOOL: strbuf_adds(&b, *(const bool *)slot ? "true" : "false"); break;
+    case KEY_CHOICE: add_choice(&b, k, slot); break;
+    case KEY_FLAG: strbuf_adds(&b, k->words[*(const bool *)slot]); break;
+    case KEY_AUTO_BYTES: add_auto(&b, *(const size_t *)slot); break;
+    case KEY_AUTO_WHOLE: add_auto(&b, (size_t) * (const int *)slot); break;
+    case KEY_TARGETS: add_targets(&b, slot); break;
+    case KEY_FILES:
+        if (*(char **const *)slot) add_list(&b, *(char **const *)slot, *files_count((void *)(uintptr_t)slot));
+        break;
+    case KEY_PATH:
+        if (*(char *const *)slot) add_quoted(&b, *(char *const *)slot);
+        break;
+    case KEY_WORD:
+    case KEY_WORD_PATH:
+    case KEY_NONE_PATH: add_string(&b, k, *(char *const *)slot); break;
+    }
+    return b.p;
+}

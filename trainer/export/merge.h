@@ -1,0 +1,35 @@
+/* Merging an adapter into its base model: W + scale * B A in fp32, rounded once to BF16 (without bias: merge.c
+ * says why), a piece of rows at a time. */
+#ifndef TRAINER_EXPORT_MERGE_H
+#define TRAINER_EXPORT_MERGE_H
+
+#include "model/lora.h"
+#include "model/model.h"
+
+typedef struct {
+    const model_source_t *src;
+    const lora_t *lora;
+    const float *master;        /* host masters of lora */
+    model_t *dequantized; /* NULL to merge onto the source's own weights, or the loaded quantized model, to merge
+                                 * onto what was trained against */
+    backend_t *cpu;             /* does the products */
+} merge_t;
+
+/* Writes the merged model in 16 bits into the directory `dir` (of model_dir_begin). The same bytes each time for the
+ * same number of threads. */
+int merge_write(const char *dir, const merge_t *c, err_t *err);
+
+/* How much of the adapter's change (scale * B A, as a vector) is found in the merged weights: 1 but for rounding. */
+typedef struct {
+    size_t changed;         /* weights that the adapter changes at all */
+    size_t judged;          /* of these, weights whose rounding cannot hide that nothing arrived */
+    double ratio, tolerance; /* over all changed weights; 0: there are none */
+    double worst, worst_tolerance; /* of the judged weight farthest from 1 */
+    char worst_name[160];
+} merge_report_t;
+
+/* Reads a merged model back: every value is a BF16 neighbour of W + scale * B A, and in every judged weight and in all
+ * together the change arrived, within six standard deviations and 1%. ERR_FAILED names the tensor that is wrong. */
+int merge_check(const char *dir, const merge_t *c, merge_report_t *report, err_t *err);
+
+#endif

@@ -1,0 +1,251 @@
+#include "trainer/export/model_dir.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "data/tokenizer/tokenizer.h"
+
+out_tensor_t *out_list_add(out_list_t *list, dtype_t dtype, int n_dims, size_t rows, size_t cols, const char *fmt,
+                           ...) {
+    VEC_GROW(list->t, list->n, list->cap);
+    out_tensor_t *t = &list->t[list->n++];
+    *t = (out_tensor_t){.dtype = dtype, .n_dims = n_dims, .shape = {rows, cols}};
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(t->name, sizeof t->name, fmt, ap);
+    va_end(ap);
+    CHECK(n > 0 && (size_t)n < sizeof t->name);
+    return t;
+}
+
+int model_dir_absent(const char *dir, err_t *err) {
+    if (!dir[0]) return err_set(err, ERR_USAGE, "the name of a directory is empty; expected one to be made");
+    if (path_exists(dir)) return err_set(err, ERR_USAGE, "%s: exists already; expected a directory to be made", dir);
+    return 0;
+}
+
+/* Makes `<dir>.XXXXXX`, which nobody else has. Not mkdtemp: its mode is 0700 whatever the umask, and the renamed
+ * directory would keep it. */
+static int make_unique(const char *dir, char **tmp, err_t *err) {
+    size_t n = strlen(dir);
+    while (n > 1 && dir[n - 1] == '/') n--;
+    for (uint64_t i = 0; i < 1000; i++) {
+        uint64_t word = rng_fold((uint64_t)getpid(), i) & 0xffffff;
+        *tmp = xasprintf("%.*s.%06" PRIx64, (int)n, dir, word);
+        if (mkdir(*tmp, 0777) == 0) return 0;
+        if (errno != EEXIST) break;
+        free(*tmp);
+        *tmp = NULL;
+    }
+    err_set(err, ERR_FAILED, "%s: cannot make the directory: %s", *tmp ? *tmp : dir, strerror(errno));
+    free(*tmp);
+    *tmp = NULL;
+    return err->code;
+}
+
+/* ---- stopped by a signal -------------------------------------------------------------------------------- */
+
+/* The directory that is being written. A signal that ends the program removes it first: the handler, in which little is
+ * allowed, wakes a thread that does it. Whoever holds the lock makes, renames or removes the directory, so a stopped
+ * command leaves the whole result or nothing. */
+static struct {
+    pthread_mutex_t lock;
+    const char *dir; /* NULL: none */
+    sem_t stopped;
+    volatile sig_atomic_t signal;
+} unfinished = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void on_signal(int sig) {
+    unfinished.signal = sig;
+    sem_post(&unfinished.stopped);
+}
+
+/* Then ends as if the signal had not been caught, which is what a shell and its scripts look for. */
+static void *remove_unfinished(void *unused) {
+    while (sem_wait(&unfinished.stopped) != 0) {}
+    pthread_mutex_lock(&unfinished.lock);
+    /* The writer goes on meanwhile: what it makes after the directory was listed is removed in the next round. */
+    for (int i = 0; i < 100 && unfinished.dir; i++) {
+        err_t again = {0};
+        if (dir_remove(unfinished.dir, &again) == 0) unfinished.dir = NULL;
+    }
+    signal(unfinished.signal, SIG_DFL);
+    raise(unfinished.signal);
+    return unused;
+}
+
+/* Once, before the first directory. What the program was started to ignore (nohup) it goes on ignoring. */
+static void watch_signals(void) {
+    static const int ending[] = {SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM};
+    pthread_t thread;
+    CHECK(sem_init(&unfinished.stopped, 0, 0) == 0);
+    /* Without a thread to be had signals end the program as they always do. */
+    if (pthread_create(&thread, NULL, remove_unfinished, NULL) != 0) return;
+    pthread_detach(thread);
+    struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, before;
+    sigemptyset(&act.sa_mask);
+    for (size_t i = 0; i < sizeof ending / sizeof *ending; i++)
+        if (sigaction(ending[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN) sigaction(ending[i], &act, NULL);
+}
+
+/* ---- the directory -------------------------------------------------------------------------------------- */
+
+int model_dir_begin(const char *dir, char **tmp, err_t *err) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    *tmp = NULL;
+    if (model_dir_absent(dir, err)) return err->code;
+    char *parent = path_dirname(dir);
+    int rc = dir_make(parent, err);
+    free(parent);
+    if (rc) return rc;
+    pthread_once(&once, watch_signals);
+    pthread_mutex_lock(&unfinished.lock);
+    rc = make_unique(dir, tmp, err);
+    unfinished.dir = *tmp;
+    pthread_mutex_unlock(&unfinished.lock);
+    return rc;
+}
+
+int model_dir_end(char *tmp, const char *dir, int rc, err_t *err) {
+    if (rc == 0) rc = dir_sync(tmp, err);
+    pthread_mutex_lock(&unfinished.lock);
+    if (rc == 0) rc = file_rename(tmp, dir, err);
+    if (rc) {
+        err_t ignored = {0};
+        dir_remove(tmp, &ignored);
+    }
+    unfinished.dir = NULL;
+    pthread_mutex_unlock(&unfinished.lock);
+    free(tmp);
+    return rc;
+}
+
+/* ---- tensors -------------------------------------------------------------------------------------------- */
+
+static size_t tensor_bytes(const out_tensor_t *t) {
+    return t->shape[0] * (t->n_dims > 1 ? t->shape[1] : 1) * dtype_size(t->dtype);
+}
+
+static int write_shard(const char *path, const out_tensor_t *t, size_t n, emit_fn emit, void *ctx, err_t *err) {
+    st_writer_t *w = st_writer_new();
+    for (size_t i = 0; i < n; i++) st_writer_declare(w, t[i].name, t[i].dtype, t[i].n_dims, t[i].shape);
+    int rc = st_writer_begin(w, path, err);
+    for (size_t i = 0; rc == 0 && i < n; i++) rc = emit(ctx, &t[st_writer_order(w, i)], w, err);
+    if (rc == 0) return st_writer_finish(w, err);
+    st_writer_abort(w);
+    return rc;
+}
+
+/* first[i]..first[i+1]: the tensors of shard i. */
+static size_t cut_shards(const out_list_t *list, size_t *first) {
+    size_t n = 0, bytes = 0;
+    for (size_t i = 0; i < list->n; i++) {
+        size_t b = tensor_bytes(&list->t[i]);
+        if (i == 0 || bytes + b > SHARD_BYTES) {
+            first[n++] = i;
+            bytes = 0;
+        }
+        bytes += b;
+    }
+    first[n] = list->n;
+    return n;
+}
+
+static int write_index(const char *tmp, json_t *map, size_t total, err_t *err) {
+    json_t *index = json_pack("{s:{s:I}, s:O}", "metadata", "total_size", (json_int_t)total, "weight_map", map);
+    CHECK(index != NULL);
+    char *path = path_join(tmp, "model.safetensors.index.json");
+    int rc = json_write(path, index, err);
+    free(path);
+    json_decref(index);
+    return rc;
+}
+
+int model_dir_tensors(const char *tmp, const out_list_t *list, emit_fn emit, void *ctx, err_t *err) {
+    size_t *first = xmalloc((list->n + 1) * sizeof *first), total = 0;
+    size_t n = cut_shards(list, first);
+    json_t *map = json_object();
+    int rc = 0;
+    for (size_t s = 0; rc == 0 && s < n; s++) {
+        char *file = n == 1 ? xstrdup("model.safetensors")
+                            : xasprintf("model-%05zu-of-%05zu.safetensors", s + 1, n);
+        char *path = path_join(tmp, file);
+        for (size_t i = first[s]; i < first[s + 1]; i++) {
+            json_object_set_new(map, list->t[i].name, json_string(file));
+            total += tensor_bytes(&list->t[i]);
+        }
+        rc = write_shard(path, list->t + first[s], first[s + 1] - first[s], emit, ctx, err);
+        free(path);
+        free(file);
+    }
+    if (rc == 0 && n > 1) rc = write_index(tmp, map, total, err);
+    json_decref(map);
+    free(first);
+    return rc;
+}
+
+/* ---- the files beside them ------------------------------------------------------------------------------ */
+
+static const char *const companions[] = {
+    "tokenizer.json",  "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json",      "merges.txt",      "chat_template.jinja",   "generation_config.json",
+};
+
+static int copy_companions(const char *tmp, const char *from, err_t *err) {
+    for (size_t i = 0; i < sizeof companions / sizeof *companions; i++) {
+        char *a = path_join(from, companions[i]), *b = path_join(tmp, companions[i]);
+        int rc = path_exists(a) ? file_copy(a, b, err) : 0;
+        free(a);
+        free(b);
+        if (rc) return rc;
+    }
+    return 0;
+}
+
+static int save_gguf_tokenizer(const char *tmp, const model_source_t *src, err_t *err) {
+    tokenizer_t *tok = NULL;
+    int rc = tokenizer_open(model_source_path(src), &tok, err);
+    if (rc == 0) rc = tokenizer_save(tok, tmp, err);
+    tokenizer_close(tok);
+    return rc;
+}
+
+static int base_config(const model_source_t *src, json_t **cfg, err_t *err) {
+    if (model_source_is_gguf(src)) {
+        *cfg = model_config_to_json(model_source_config(src));
+        return 0;
+    }
+    char *path = path_join(model_source_dir(src), "config.json");
+    int rc = json_file(path, cfg, err);
+    free(path);
+    return rc;
+}
+
+int model_dir_companions(const char *tmp, const model_source_t *src, json_t *quantization, err_t *err) {
+    json_t *cfg = NULL;
+    if (base_config(src, &cfg, err)) return err->code;
+    /* The name of the key tells which Transformers wrote the file, and so which will read it. */
+    json_object_set_new(cfg, json_object_get(cfg, "torch_dtype") ? "torch_dtype" : "dtype", json_string("bfloat16"));
+    json_object_del(cfg, "quantization_config");
+    if (quantization) json_object_set(cfg, "quantization_config", quantization);
+    char *path = path_join(tmp, "config.json");
+    int rc = json_write(path, cfg, err);
+    free(path);
+    json_decref(cfg);
+    if (rc) return rc;
+    return model_source_is_gguf(src) ? save_gguf_tokenizer(tmp, src, err)
+                                     : copy_companions(tmp, model_source_dir(src), err);
+}

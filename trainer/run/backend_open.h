@@ -1,0 +1,12 @@
+/* Which backends are built in: the one place that knows. */
+#ifndef TRAINER_RUN_BACKEND_OPEN_H
+#define TRAINER_RUN_BACKEND_OPEN_H
+
+#include "model/backend/backend.h"
+
+/* Opens what a config names: "auto", "cpu" or "cuda" (auto: CUDA where there is a usable GPU, else the CPU).
+ * compute DT_COUNT: the backend's own default. */
+int backend_open(const char *name, dtype_t compute, int threads, backend_t **be, err_t *err);
+bool backend_has_cuda(void);
+
+#endif

@@ -1,0 +1,344 @@
+#include "trainer/run/checkpoint.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "model/adapter.h"
+#include "model/formats/safetensors.h"
+
+#define PREFIX "checkpoint-"
+#define TEMPORARY ".tmp-" PREFIX
+#define CHECKSUMS "checksums.json"
+#define STATE "trainer_state.json"
+#define OPTIMIZER "optimizer.safetensors"
+
+static const char *const checked_files[] = {"adapter_config.json", "adapter_model.safetensors", OPTIMIZER, STATE,
+                                            "config.yaml"};
+#define N_CHECKED (sizeof checked_files / sizeof *checked_files)
+
+/* ---- the list of checkpoints ---------------------------------------------------------------------------- */
+
+static bool parse_step(const char *name, const char *prefix, size_t *step) {
+    size_t n = strlen(prefix);
+    if (strncmp(name, prefix, n) != 0 || !name[n] || strspn(name + n, "0123456789") != strlen(name + n)) return false;
+    *step = (size_t)strtoull(name + n, NULL, 10);
+    return true;
+}
+
+static int by_step(const void *a, const void *b) {
+    size_t x = *(const size_t *)a, y = *(const size_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Steps of the directories named prefix-N, ascending. */
+static size_t *list_steps(const char *output_dir, const char *prefix, size_t *n) {
+    size_t *steps = NULL, cap = 0, step;
+    *n = 0;
+    DIR *d = opendir(output_dir);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        if (!parse_step(e->d_name, prefix, &step)) continue;
+        VEC_GROW(steps, *n, cap);
+        steps[(*n)++] = step;
+    }
+    if (d) closedir(d);
+    if (*n) qsort(steps, *n, sizeof *steps, by_step);
+    return steps;
+}
+
+static char *directory_of(const char *output_dir, const char *prefix, size_t step) {
+    return xasprintf("%s/%s%zu", output_dir, prefix, step);
+}
+
+bool checkpoint_any(const char *output_dir) {
+    size_t n;
+    free(list_steps(output_dir, PREFIX, &n));
+    return n > 0;
+}
+
+int checkpoint_newest(const char *output_dir, char **dir, err_t *err) {
+    size_t n, total;
+    size_t *steps = list_steps(output_dir, PREFIX, &total);
+    *dir = NULL;
+    int rc = 0;
+    for (n = total; rc == 0 && n-- > 0 && !*dir;) {
+        err_t damage = {0};
+        char *path = directory_of(output_dir, PREFIX, steps[n]);
+        if (checkpoint_verify(path, &damage) == 0) {
+            *dir = path;
+            continue;
+        }
+        if (damage.code == ERR_FAILED) {
+            *err = damage;
+            rc = err->code;
+        } else {
+            log_warn("%s is damaged (%s); %s", path, damage.msg,
+                     n ? "the checkpoint before it is used" : "there is none before it: the run starts over");
+        }
+        free(path);
+    }
+    free(steps);
+    return rc;
+}
+
+static int remove_dirs(const char *output_dir, const char *prefix, const size_t *steps, size_t from, size_t to,
+                       err_t *err) {
+    for (size_t i = from; i < to; i++) {
+        char *path = directory_of(output_dir, prefix, steps[i]);
+        int rc = dir_remove(path, err);
+        free(path);
+        if (rc) return rc;
+    }
+    return 0;
+}
+
+static int set_aside(const char *output_dir, size_t step, err_t *err) {
+    char *dir = directory_of(output_dir, PREFIX, step), *aside = xasprintf("%s.damaged", dir);
+    int rc = dir_remove(aside, err);
+    if (rc == 0) rc = file_rename(dir, aside, err);
+    free(dir);
+    free(aside);
+    return rc;
+}
+
+int checkpoint_set_aside(const char *output_dir, size_t step, err_t *err) {
+    size_t n;
+    size_t *steps = list_steps(output_dir, TEMPORARY, &n);
+    int rc = remove_dirs(output_dir, TEMPORARY, steps, 0, n, err);
+    free(steps);
+    steps = list_steps(output_dir, PREFIX, &n);
+    while (rc == 0 && n-- > 0 && steps[n] > step) rc = set_aside(output_dir, steps[n], err);
+    free(steps);
+    return rc;
+}
+
+static int prune(const char *output_dir, size_t keep, err_t *err) {
+    size_t n;
+    size_t *steps = list_steps(output_dir, PREFIX, &n);
+    int rc = keep && n > keep ? remove_dirs(output_dir, PREFIX, steps, 0, n - keep, err) : 0;
+    free(steps);
+    return rc;
+}
+
+/* ---- checksums ------------------------------------------------------------------------------------------ */
+
+static int hash_member(const char *dir, const char *file, char hex[17], err_t *err) {
+    uint64_t h;
+    char *path = path_join(dir, file);
+    int rc = file_hash(path, &h, err);
+    free(path);
+    if (rc == 0) snprintf(hex, 17, "%016" PRIx64, h);
+    return rc;
+}
+
+static int write_checksums(const char *dir, err_t *err) {
+    char hex[17];
+    json_t *sums = json_object();
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < N_CHECKED; i++) {
+        rc = hash_member(dir, checked_files[i], hex, err);
+        if (rc == 0) json_object_set_new(sums, checked_files[i], json_string(hex));
+    }
+    if (rc == 0) {
+        char *path = path_join(dir, CHECKSUMS);
+        rc = json_write(path, sums, err);
+        free(path);
+    }
+    json_decref(sums);
+    return rc;
+}
+
+int checkpoint_verify(const char *dir, err_t *err) {
+    char *path = path_join(dir, CHECKSUMS), hex[17];
+    json_t *sums = NULL;
+    int rc = json_file(path, &sums, err);
+    for (size_t i = 0; rc == 0 && i < N_CHECKED; i++) {
+        const char *want;
+        rc = json_need_string(sums, checked_files[i], path, &want, err);
+        if (rc == 0) rc = hash_member(dir, checked_files[i], hex, err);
+        if (rc == 0 && strcmp(want, hex) != 0)
+            rc = err_set(err, ERR_USAGE, "%s/%s: the checksum does not hold", dir, checked_files[i]);
+    }
+    json_decref(sums);
+    free(path);
+    return rc;
+}
+
+/* ---- state ---------------------------------------------------------------------------------------------- */
+
+/* 64-bit identities go in as hexadecimal strings: JSON numbers are signed, and doubles to many readers. */
+static json_t *id_json(uint64_t id) {
+    char hex[17];
+    snprintf(hex, sizeof hex, "%016" PRIx64, id);
+    return json_string(hex);
+}
+
+static int write_state(const char *dir, const train_state_t *s, err_t *err) {
+    json_t *j = json_pack("{s:I, s:f, s:I, s:I, s:I, s:f, s:o, s:o, s:o}", "step", (json_int_t)s->step, "epoch",
+                          s->epoch, "adam_t", (json_int_t)s->adam_t, "skipped", (json_int_t)s->skipped,
+                          "useless_in_row", (json_int_t)s->useless_in_row, "elapsed_seconds", s->elapsed_seconds,
+                          "run_id", id_json(s->run_id), "data_id", id_json(s->data_id), "model_id",
+                          id_json(s->model_id));
+    CHECK(j != NULL);
+    char *path = path_join(dir, STATE);
+    int rc = json_write(path, j, err);
+    free(path);
+    json_decref(j);
+    return rc;
+}
+
+static int read_id(const json_t *j, const char *key, const char *where, uint64_t *id, err_t *err) {
+    const char *hex;
+    if (json_need_string(j, key, where, &hex, err)) return err->code;
+    *id = strtoull(hex, NULL, 16);
+    return 0;
+}
+
+static int parse_state(const json_t *j, const char *where, train_state_t *s, err_t *err) {
+    size_t adam_t = 0;
+    if (json_need_size(j, "step", where, &s->step, err) || json_need_size(j, "adam_t", where, &adam_t, err) ||
+        json_need_size(j, "skipped", where, &s->skipped, err) ||
+        json_need_size(j, "useless_in_row", where, &s->useless_in_row, err) ||
+        json_opt_number(j, "epoch", where, &s->epoch, err) ||
+        json_opt_number(j, "elapsed_seconds", where, &s->elapsed_seconds, err) ||
+        read_id(j, "run_id", where, &s->run_id, err) || read_id(j, "data_id", where, &s->data_id, err) ||
+        read_id(j, "model_id", where, &s->model_id, err))
+        return err->code;
+    s->adam_t = adam_t;
+    return 0;
+}
+
+int checkpoint_read_state(const char *dir, train_state_t *state, err_t *err) {
+    *state = (train_state_t){0};
+    char *path = path_join(dir, STATE);
+    json_t *j = NULL;
+    int rc = json_file(path, &j, err);
+    if (rc == 0) rc = parse_state(j, path, state, err);
+    json_decref(j);
+    free(path);
+    return rc;
+}
+
+/* ---- tensors -------------------------------------------------------------------------------------------- */
+
+/* What optimizer.safetensors holds: the optimizer's arrays, and then the masters, as one more. */
+#define MAX_ARRAYS (STATE_ARRAYS + 1)
+
+typedef struct {
+    lora_t *lora;
+    optimizer_t *opt;
+    backend_t *be;
+    optimizer_array_t arrays[MAX_ARRAYS];
+    size_t n;
+} tensors_t;
+
+static tensors_t tensors_of(lora_t *lora, optimizer_t *opt, backend_t *be) {
+    tensors_t t = {.lora = lora, .opt = opt, .be = be, .n = opt->n_arrays + 1};
+    memcpy(t.arrays, opt->arrays, opt->n_arrays * sizeof *t.arrays);
+    t.arrays[opt->n_arrays] = (optimizer_array_t){"master", DT_F32, lora->count};
+    return t;
+}
+
+static void read_array(const tensors_t *t, size_t i, size_t first, size_t n, void *host) {
+    if (i == t->opt->n_arrays) t->be->download(t->be, host, t->lora->master + first, n * sizeof(float));
+    else optimizer_read(t->opt, (state_array_t)i, first, n, host);
+}
+
+/* The arrays are longer than host memory should hold twice: they go through a piece of so many values. */
+#define PIECE ((size_t)4 << 20)
+
+static int write_array(st_writer_t *w, const tensors_t *t, size_t i, void *piece, err_t *err) {
+    const optimizer_array_t *a = &t->arrays[i];
+    for (size_t at = 0; at < a->count; at += PIECE) {
+        size_t n = a->count - at < PIECE ? a->count - at : PIECE;
+        read_array(t, i, at, n, piece);
+        if (st_writer_data(w, piece, n * dtype_size(a->dtype), err)) return err->code;
+    }
+    return 0;
+}
+
+static int write_optimizer(const char *dir, lora_t *lora, optimizer_t *opt, backend_t *be, err_t *err) {
+    tensors_t t = tensors_of(lora, opt, be);
+    size_t most = lora->count < PIECE ? lora->count : PIECE; /* no array is longer than the masters, nor its values */
+    void *piece = xmalloc(most * sizeof(float));
+    st_writer_t *w = st_writer_new();
+    for (size_t i = 0; i < t.n; i++) st_writer_declare(w, t.arrays[i].name, t.arrays[i].dtype, 1, &t.arrays[i].count);
+    char *path = path_join(dir, OPTIMIZER);
+    int rc = st_writer_begin(w, path, err);
+    for (size_t i = 0; rc == 0 && i < t.n; i++) rc = write_array(w, &t, st_writer_order(w, i), piece, err);
+    rc = st_writer_finish(w, err);
+    free(path);
+    free(piece);
+    return rc;
+}
+
+static int load_array(const safetensors_t *st, const tensors_t *to, size_t i, err_t *err) {
+    const optimizer_array_t *a = &to->arrays[i];
+    const st_tensor_t *t = safetensors_find(st, a->name);
+    if (!t || t->dtype != a->dtype || t->bytes != a->count * dtype_size(a->dtype))
+        return err_set(err, ERR_USAGE, "%s: %s is missing or not %zu %s values: a checkpoint of another run", st->path,
+                       a->name, a->count, dtype_name(a->dtype));
+    if (i == to->opt->n_arrays) to->be->upload(to->be, to->lora->master, t->data, t->bytes);
+    else optimizer_write(to->opt, (state_array_t)i, 0, a->count, t->data);
+    return 0;
+}
+
+int checkpoint_load(const char *dir, const train_state_t *state, lora_t *lora, optimizer_t *opt, backend_t *be,
+                    err_t *err) {
+    tensors_t t = tensors_of(lora, opt, be);
+    char *path = path_join(dir, OPTIMIZER);
+    safetensors_t *st = NULL;
+    int rc = safetensors_open(path, &st, err);
+    for (size_t i = 0; rc == 0 && i < t.n; i++) rc = load_array(st, &t, i, err);
+    safetensors_close(st);
+    free(path);
+    if (rc) return rc;
+    opt->t = state->adam_t;
+    lora_refresh(lora, be);
+    return 0;
+}
+
+/* ---- saving --------------------------------------------------------------------------------------------- */
+
+static int write_files(const char *dir, const train_state_t *state, lora_t *lora, optimizer_t *opt,
+                       backend_t *be, const char *config_yaml, const char *base_model, err_t *err) {
+    if (dir_make(dir, err)) return err->code;
+    float *master = xmalloc(lora->count * sizeof *master);
+    be->download(be, master, lora->master, lora->count * sizeof *master);
+    int rc = adapter_write(dir, lora, master, base_model, err);
+    free(master);
+    if (rc == 0) rc = write_optimizer(dir, lora, opt, be, err);
+    if (rc == 0) rc = write_state(dir, state, err);
+    if (rc == 0) {
+        char *path = path_join(dir, "config.yaml");
+        rc = file_write(path, config_yaml, strlen(config_yaml), err);
+        free(path);
+    }
+    if (rc == 0) rc = write_checksums(dir, err);
+    return rc ? rc : dir_sync(dir, err);
+}
+
+int checkpoint_save(const char *output_dir, const train_state_t *state, lora_t *lora, optimizer_t *opt,
+                    backend_t *be, const char *config_yaml, const char *base_model, size_t keep, err_t *err) {
+    char *tmp = directory_of(output_dir, TEMPORARY, state->step), *dir = directory_of(output_dir, PREFIX, state->step);
+    int rc = dir_remove(tmp, err);
+    if (rc == 0) rc = write_files(tmp, state, lora, opt, be, config_yaml, base_model, err);
+    /* No good checkpoint has this name: what was damaged was set aside, and no step is saved twice (train.c). */
+    if (rc == 0) rc = dir_remove(dir, err);
+    if (rc == 0) rc = file_rename(tmp, dir, err);
+    if (rc) {
+        err_t ignored = {0};
+        dir_remove(tmp, &ignored);
+    } else {
+        rc = prune(output_dir, keep, err);
+    }
+    free(tmp);
+    free(dir);
+    return rc;
+}

@@ -1,0 +1,44 @@
+/* Checkpoints: output_dir/checkpoint-N/, N the optimizer steps done. A directory has adapter_config.json and
+ * adapter_model.safetensors (PEFT loads it as it is), optimizer.safetensors (fp32 masters, the optimizer's arrays),
+ * trainer_state.json, config.yaml, and checksums.json with the XXH3 of each of the others. It is written under
+ * a temporary name, fsynced and renamed: a checkpoint is there whole or not at all. */
+#ifndef TRAINER_RUN_CHECKPOINT_H
+#define TRAINER_RUN_CHECKPOINT_H
+
+#include "trainer/run/optimizer.h"
+
+/* Everything that a run needs to go on, beside the tensors: data order, masks and schedule follow from `step`. */
+typedef struct {
+    size_t step;            /* optimizer steps done, skipped ones included */
+    double epoch;
+    uint64_t adam_t;        /* updates done */
+    size_t skipped;         /* steps whose gradient was not finite */
+    size_t useless_in_row;  /* the last steps whose gradient was not finite or zero, without a good one between */
+    double elapsed_seconds; /* of training so far */
+    uint64_t run_id;        /* config_run_id */
+    uint64_t model_id;      /* fingerprint of the base model's weights */
+    uint64_t data_id;       /* fingerprint of the training data */
+} train_state_t;
+
+/* Writes checkpoint-<state->step> and removes the oldest beyond `keep` (0: keeps all). */
+int checkpoint_save(const char *output_dir, const train_state_t *state, lora_t *lora, optimizer_t *opt,
+                    backend_t *be, const char *config_yaml, const char *base_model, size_t keep, err_t *err);
+
+/* The newest checkpoint whose checksums hold (the caller frees *dir); NULL: there is none. Each damaged one that is
+ * newer is named in a warning. ERR_FAILED when one could not be read at all, which is no damage. */
+int checkpoint_newest(const char *output_dir, char **dir, err_t *err);
+
+/* Whether every file is there with its checksum: ERR_USAGE naming the first that is not. */
+int checkpoint_verify(const char *dir, err_t *err);
+int checkpoint_read_state(const char *dir, train_state_t *state, err_t *err);
+/* Masters and moments; lora and opt have been placed. */
+int checkpoint_load(const char *dir, const train_state_t *state, lora_t *lora, optimizer_t *opt, backend_t *be,
+                    err_t *err);
+
+/* Renames checkpoints newer than `step` to checkpoint-N.damaged (the run goes on from an earlier one because their
+ * checksums do not hold), and removes temporary directories that an interrupted save left. */
+int checkpoint_set_aside(const char *output_dir, size_t step, err_t *err);
+/* Whether there is any, good or not. */
+bool checkpoint_any(const char *output_dir);
+
+#endif

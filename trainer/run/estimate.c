@@ -1,0 +1,90 @@
+#include "trainer/run/estimate.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "trainer/bench/flops.h"
+
+/* What is not a matrix product (norms, attention, softmax, dequantization, the optimizer) adds about this much:
+ * measured, docs/speed.md. */
+#define OTHER_WORK 1.2
+
+static double total(flops_t f) {
+    return f.needed + f.recomputed;
+}
+
+double estimate_step_flops(const model_t *m, const plan_need_t *need, size_t n_kept) {
+    double tokens = (double)(need->train_tokens * need->micro_batches);
+    return total(flops_of(&m->config, &(flops_work_t){.tokens = tokens, .labels = tokens,
+                                                      .keys = (double)need->train_seg / 2, .lora = m->lora->count,
+                                                      .recomputed = m->config.layers - n_kept}));
+}
+
+/* Without attention: samples are of many lengths, and OTHER_WORK has it. */
+static double run_flops(const run_t *run, const steps_t *steps) {
+    const model_config_t *c = &run->model.config;
+    return steps->epochs * total(flops_of(c, &(flops_work_t){.tokens = (double)run->train.n_tokens,
+                                                             .labels = (double)run->train.label_tokens,
+                                                             .lora = run->lora.count,
+                                                             .recomputed = c->layers - run->plan.layout.n_kept}));
+}
+
+/* The best of some products [512, hidden] x [hidden, ffn], a few at a time so that a queue is never empty. A CPU
+ * multiplies in fp32 whatever act is. */
+static int measure(const run_t *run, double *flops_per_second, err_t *err) {
+    enum { AT_A_TIME = 4 };
+    backend_t *be = run->be;
+    dtype_t type = be->unified ? DT_F32 : be->act;
+    size_t M = 512, K = run->model.config.hidden, N = run->model.config.ffn, size = dtype_size(type);
+    unsigned char *a = be->alloc(be, (M * K + N * K + M * N) * size, MEM_DEVICE);
+    if (!a) return err_set(err, ERR_FAILED, "%s: out of memory", be->device);
+    unsigned char *b = a + M * K * size, *y = b + N * K * size;
+    be->zero(be, a, (M * K + N * K + M * N) * size);
+    *flops_per_second = 0;
+    double begin = clock_seconds();
+    while (clock_seconds() - begin < 0.1) {
+        be->sync(be);
+        double start = clock_seconds();
+        for (int i = 0; i < AT_A_TIME; i++)
+            be->gemm(be, false, true, M, N, K, 1.0f, a, type, K, b, type, K, 0.0f, y, type, N);
+        be->sync(be);
+        double rate = AT_A_TIME * 2.0 * (double)M * (double)N * (double)K / (clock_seconds() - start);
+        if (rate > *flops_per_second) *flops_per_second = rate;
+    }
+    be->free(be, a, MEM_DEVICE);
+    return 0;
+}
+
+/* Bytes a second of a copy of 64 MiB from the host, the best of a few; 0 when there is no memory to try it with. */
+static double measure_link(const run_t *run) {
+    backend_t *be = run->be;
+    size_t bytes = (size_t)64 << 20;
+    void *host = be->alloc(be, bytes, MEM_PINNED), *device = host ? be->alloc(be, bytes, MEM_DEVICE) : NULL;
+    double best = 0;
+    if (device) memset(host, 1, bytes); /* memory that nobody has written may all be one page of zeros */
+    for (int i = 0; device && i < 5; i++) {
+        double start = clock_seconds();
+        be->copy_in(be, device, host, bytes);
+        be->sync(be);
+        double rate = (double)bytes / (clock_seconds() - start);
+        if (rate > best) best = rate;
+    }
+    be->stalled(be);
+    if (device) be->free(be, device, MEM_DEVICE);
+    if (host) be->free(be, host, MEM_PINNED);
+    return best;
+}
+
+int estimate_run(const run_t *run, const steps_t *steps, estimate_t *e, err_t *err) {
+    *e = (estimate_t){0};
+    if (measure(run, &e->flops_per_second, err)) return err->code;
+    e->flops = run_flops(run, steps);
+    e->seconds = OTHER_WORK * e->flops / e->flops_per_second;
+    e->step_seconds = OTHER_WORK * estimate_step_flops(&run->model, &run->need, run->plan.layout.n_kept) /
+                      e->flops_per_second;
+    size_t paged = run->plan.optimizer_step_bytes + run->plan.weights_step_bytes;
+    if (paged == 0) return 0;
+    e->link_bytes_per_second = measure_link(run);
+    if (e->link_bytes_per_second > 0) e->link_seconds = (double)paged / e->link_bytes_per_second;
+    return 0;
+}

@@ -1,0 +1,169 @@
+#define _DEFAULT_SOURCE /* flock */
+#include "trainer/run/output_dir.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "trainer/run/checkpoint.h"
+
+output_dir_t output_dir_at(const char *dir) {
+    return (output_dir_t){.dir = xstrdup(dir), .lock = -1};
+}
+
+static int take_lock(output_dir_t *o, bool make, err_t *err) {
+    if (o->lock >= 0) return 0;
+    char *path = path_join(o->dir, ".lock");
+    o->lock = open(path, O_RDWR | (make ? O_CREAT : 0) | O_CLOEXEC, 0666);
+    int rc = 0;
+    if (o->lock < 0)
+        rc = !make && (errno == ENOENT || errno == ENOTDIR)
+                 ? 0
+                 : err_set(err, ERR_FAILED, "%s: cannot open: %s", path, strerror(errno));
+    else if (flock(o->lock, LOCK_EX | LOCK_NB) != 0)
+        rc = err_set(err, ERR_USAGE, "training.output_dir: %s: another process is working on it", o->dir);
+    free(path);
+    return rc;
+}
+
+int output_dir_lock(output_dir_t *o, err_t *err) {
+    return take_lock(o, false, err);
+}
+
+static json_t *id_json(uint64_t id) {
+    char hex[17];
+    snprintf(hex, sizeof hex, "%016" PRIx64, id);
+    return json_string(hex);
+}
+
+/* The keys that define the run, a string each. */
+static json_t *lines_json(const char *text) {
+    json_t *lines = json_array();
+    for (const char *end; (end = strchr(text, '\n')); text = end + 1)
+        json_array_append_new(lines, json_stringn(text, (size_t)(end - text)));
+    return lines;
+}
+
+static int write_run(const output_dir_t *o, const run_identity_t *id, err_t *err) {
+    json_t *j = json_pack("{s:o, s:o, s:o, s:s, s:b, s:o}", "run_id", id_json(id->run_id), "data_id",
+                          id_json(id->data_id), "model_id", id_json(id->model_id), "start", id->start, "finished",
+                          o->finished, "config", lines_json(id->config));
+    if (!j) return err_set(err, ERR_USAGE, "%s: run.json cannot be written: a path is not UTF-8", o->dir);
+    char *path = path_join(o->dir, "run.json"), *tmp = path_join(o->dir, ".tmp-run.json");
+    int rc = json_write(tmp, j, err);
+    if (rc == 0) rc = file_rename(tmp, path, err);
+    free(path);
+    free(tmp);
+    json_decref(j);
+    return rc;
+}
+
+/* The first key whose value is another than run.json's: "lora.r=8 (it was lora.r=16)"; NULL: none. The caller
+ * frees. */
+static char *first_difference(const json_t *j, const char *config) {
+    json_t *now = lines_json(config);
+    const json_t *then = json_object_get(j, "config");
+    char *found = NULL;
+    for (size_t i = 0; !found && i < json_array_size(now); i++) {
+        const char *a = json_string_value(json_array_get(now, i)), *b = json_string_value(json_array_get(then, i));
+        if (a && b && strcmp(a, b) != 0) found = xasprintf("%s (it was %s)", a, b);
+    }
+    json_decref(now);
+    return found;
+}
+
+static int another_run(const output_dir_t *o, const json_t *j, const run_identity_t *id, err_t *err) {
+    char *key = first_difference(j, id->config);
+    err_set(err, ERR_USAGE, "training.output_dir: %s holds a run with another configuration: %s; expected an empty "
+            "directory, or the configuration it was started with", o->dir, key ? key : "other keys");
+    free(key);
+    return err->code;
+}
+
+static int check_run(output_dir_t *o, const json_t *j, const char *path, const run_identity_t *id, bool config_only,
+                     err_t *err) {
+    const char *run = "", *data = "", *model = "", *start = "";
+    bool finished = false;
+    if (json_need_string(j, "run_id", path, &run, err) || json_need_string(j, "data_id", path, &data, err) ||
+        json_need_string(j, "model_id", path, &model, err) || json_need_string(j, "start", path, &start, err) ||
+        json_opt_bool(j, "finished", path, &finished, err))
+        return err->code;
+    if (strtoull(run, NULL, 16) != id->run_id) return another_run(o, j, id, err);
+    if (config_only) return 0;
+    const char *other = strtoull(data, NULL, 16) != id->data_id     ? "training data"
+                        : strtoull(model, NULL, 16) != id->model_id ? "model weights"
+                                                                    : NULL;
+    if (other)
+        return err_set(err, ERR_USAGE, "training.output_dir: %s holds a run on other %s; expected an empty directory, "
+                       "or what it was started with", o->dir, other);
+    o->begun = true;
+    o->finished = finished;
+    o->continued = strcmp(start, id->start) == 0;
+    return 0;
+}
+
+static bool has_rows(const char *metrics) {
+    char *text;
+    size_t len = 0;
+    err_t err = {0};
+    if (file_read(metrics, &text, &len, &err) == 0) free(text);
+    return len > 0;
+}
+
+/* Whether a run has got anywhere in the directory. */
+static bool is_occupied(const char *dir) {
+    char *metrics = path_join(dir, "metrics.jsonl");
+    bool occupied = checkpoint_any(dir) || has_rows(metrics);
+    free(metrics);
+    return occupied;
+}
+
+/* Whether what occupies the directory, if anything, is this run. */
+static int check(output_dir_t *o, const run_identity_t *id, bool config_only, err_t *err) {
+    if (!is_occupied(o->dir)) return 0;
+    char *path = path_join(o->dir, "run.json");
+    json_t *j = NULL;
+    int rc = 0;
+    if (path_exists(path)) {
+        rc = json_file(path, &j, err);
+        if (rc == 0) rc = check_run(o, j, path, id, config_only, err);
+    } else {
+        rc = err_set(err, ERR_USAGE, "training.output_dir: %s holds another run (there is no run.json that says "
+                     "which); expected an empty directory", o->dir);
+    }
+    json_decref(j);
+    free(path);
+    return rc;
+}
+
+int output_dir_check_config(output_dir_t *o, const run_identity_t *id, err_t *err) {
+    return check(o, id, true, err);
+}
+
+int output_dir_check(output_dir_t *o, const run_identity_t *id, err_t *err) {
+    return check(o, id, false, err);
+}
+
+int output_dir_open(output_dir_t *o, const run_identity_t *id, err_t *err) {
+    if (dir_make(o->dir, err) || take_lock(o, true, err) || output_dir_check(o, id, err)) return err->code;
+    return o->begun ? 0 : write_run(o, id, err);
+}
+
+int output_dir_finish(output_dir_t *o, const run_identity_t *id, err_t *err) {
+    o->finished = true;
+    return write_run(o, id, err);
+}
+
+void output_dir_close(output_dir_t *o) {
+    if (o->lock >= 0) close(o->lock);
+    free(o->dir);
+    *o = (output_dir_t){.lock = -1};
+}

@@ -1,0 +1,331 @@
+#include "trainer/run/backend_open.h"
+#include "trainer/run/run.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "model/adapter.h"
+#include "trainer/run/checkpoint.h"
+
+/* ---- opening -------------------------------------------------------------------------------------------- */
+
+static dtype_t compute_dtype(const config_t *c) {
+    return c->quantization.compute_dtype == COMPUTE_BF16  ? DT_BF16
+           : c->quantization.compute_dtype == COMPUTE_F32 ? DT_F32
+                                                          : DT_COUNT;
+}
+
+static int open_tokenizer(run_t *run, err_t *err) {
+    const config_t *c = &run->config;
+    if (tokenizer_open(c->model.path, &run->tok, err)) return err->code;
+    size_t have = tokenizer_vocab(run->tok), want = model_source_config(run->src)->vocab;
+    if (have > want)
+        return err_set(err, ERR_USAGE, "%s: the tokenizer has %zu tokens and the model's vocabulary only %zu: they do "
+                       "not belong together", c->model.path, have, want);
+    return 0;
+}
+
+static int find_template(run_t *run, err_t *err) {
+    if (run->has_chat) return 0;
+    if (chat_template_resolve(run->tok, run->config.data.chat_template, &run->chat, err)) return err->code;
+    run->has_chat = true;
+    return 0;
+}
+
+/* Opens the tokenizer, and finds the template, if a file's rows need them. */
+static int prepare_for(run_t *run, const char *file, err_t *err) {
+    data_format_t f = run->config.data.format;
+    if (f == DATA_AUTO && dataset_detect(file, &f, err)) return err->code;
+    if (f == DATA_TOKENS) return 0;
+    if (!run->tok && open_tokenizer(run, err)) return err->code;
+    return data_format_is_chat(f) ? find_template(run, err) : 0;
+}
+
+static int load_dataset(run_t *run, const char *const *files, size_t n, dataset_t *ds, err_t *err) {
+    const config_t *c = &run->config;
+    for (size_t i = 0; i < n; i++)
+        if (prepare_for(run, files[i], err)) return err->code;
+    dataset_spec_t spec = {.files = files, .n_files = n, .format = c->data.format, .max_length = c->data.max_length,
+                           .train_all = c->data.train_all, .tok = run->tok,
+                           .chat = run->has_chat ? &run->chat : NULL,
+                           .vocab = model_source_config(run->src)->vocab};
+    return dataset_load(&spec, ds, err);
+}
+
+int run_open_data(run_t *run, bool load_train, bool load_eval, err_t *err) {
+    const config_t *c = &run->config;
+    if (load_train && load_dataset(run, (const char *const *)c->data.train, c->data.n_train, &run->train, err))
+        return err->code;
+    if (load_eval && c->data.eval && load_dataset(run, (const char *const[]){c->data.eval}, 1, &run->eval, err))
+        return err->code;
+    return 0;
+}
+
+int run_open(run_t *run, bool load_train, bool load_eval, bool need_chat, err_t *err) {
+    const config_t *c = &run->config;
+    /* A wrong path is told even where nothing has to be paged yet. */
+    if (c->device.spill && spill_check(c->device.spill, err)) return err->code;
+    if (model_source_open(c->model.path, &run->src, err)) return err->code;
+    if (backend_open(c->device.backend, compute_dtype(c), c->device.threads, &run->be, err)) return err->code;
+    if (need_chat && (open_tokenizer(run, err) || find_template(run, err))) return err->code;
+    return run_open_data(run, load_train, load_eval, err);
+}
+
+lora_spec_t run_lora_spec(const config_t *c) {
+    lora_spec_t s = {.r = c->lora.r, .alpha = c->lora.alpha, .dropout = c->lora.dropout,
+                     .rslora = c->lora.use_rslora, .f32 = c->lora.f32};
+    memcpy(s.targets, c->lora.targets, sizeof s.targets);
+    return s;
+}
+
+/* A warm start goes on with the adapter as it is; another rank, scale or target list would change it. */
+static int check_init(const config_t *c, const lora_spec_t *want, err_t *err) {
+    lora_spec_t have;
+    if (adapter_read_spec(c->lora.init, &have, err)) return err->code;
+    if (have.r != want->r || have.alpha != want->alpha || have.rslora != want->rslora)
+        return err_set(err, ERR_USAGE, "lora.init: the adapter in %s has r %zu, lora_alpha %g, use_rslora %s; the "
+                       "config says r %zu, lora_alpha %g, use_rslora %s; expected the same", c->lora.init, have.r,
+                       have.alpha, have.rslora ? "true" : "false", want->r, want->alpha,
+                       want->rslora ? "true" : "false");
+    if (memcmp(have.targets, want->targets, sizeof have.targets) != 0)
+        return err_set(err, ERR_USAGE, "lora.init: the adapter in %s adapts other layers than lora.target_modules; "
+                       "expected the same", c->lora.init);
+    return 0;
+}
+
+/* The directory of a run is near enough to name what was meant. */
+static int find_adapter(const char *dir, err_t *err) {
+    char *here = path_join(dir, "adapter_config.json"), *below = path_join(dir, "adapter/adapter_config.json");
+    int rc = 0;
+    if (!path_exists(here) && path_exists(below))
+        rc = err_set(err, ERR_USAGE, "%s: no adapter (no adapter_config.json); expected %s/adapter", dir, dir);
+    free(here);
+    free(below);
+    return rc;
+}
+
+/* A checkpoint tells whether it is as it was written; an adapter from elsewhere has no checksums. */
+static int check_adapter_dir(const char *dir, err_t *err) {
+    if (find_adapter(dir, err)) return err->code;
+    char *sums = path_join(dir, "checksums.json");
+    int rc = path_exists(sums) ? checkpoint_verify(dir, err) : 0;
+    free(sums);
+    return rc;
+}
+
+int run_set_lora(run_t *run, const char *adapter_dir, err_t *err) {
+    lora_spec_t spec = run_lora_spec(&run->config);
+    const char *dir = adapter_dir ? adapter_dir : run->config.lora.init;
+    if (dir && check_adapter_dir(dir, err)) return err->code;
+    if (adapter_dir && adapter_read_spec(adapter_dir, &spec, err)) return err->code;
+    if (!adapter_dir && run->config.lora.init && check_init(&run->config, &spec, err)) return err->code;
+    lora_init(&run->lora, model_source_config(run->src), &spec);
+    return 0;
+}
+
+/* ---- memory and weights --------------------------------------------------------------------------------- */
+
+size_t run_memory_limit(const config_t *c, backend_t *be) {
+    size_t free_bytes, total;
+    if (c->device.memory_limit) return c->device.memory_limit;
+    be->mem_info(be, &free_bytes, &total);
+    /* A margin for what is not in the pool: the dataset, BLAS's buffers and the page cache; the driver's own. */
+    size_t margin = be->unified ? free_bytes / 8 : (size_t)512 << 20;
+    return free_bytes > margin ? free_bytes - margin : 0;
+}
+
+static lora_t *lora_of(run_t *run) {
+    return run->lora.layers ? &run->lora : NULL;
+}
+
+static void warn_of_length(const run_t *run, size_t positions) {
+    size_t most = model_source_config(run->src)->max_positions;
+    if (positions > most)
+        log_warn("a sample of %zu tokens is longer than the model's max_position_embeddings, %zu: it has learned "
+                 "nothing about positions beyond (data.max_length cuts)", positions, most);
+}
+
+static void warn_of_quantization(const run_t *run) {
+    const config_t *c = &run->config;
+    const source_tensor_t *t = model_source_quantized(run->src);
+    if (t && (t->quant != c->quantization.quant_type || t->double_quant != c->quantization.double_quant))
+        log_warn("%s is quantized already: its own %s is kept, whatever the config's quantization says",
+                 c->model.path, t->file_type);
+}
+
+/* On a device that shares the host's memory paging makes room only under a limit that somebody set, or into a file. */
+static bool makes_room(const run_t *run) {
+    return !run->be->unified || run->config.device.memory_limit || run->config.device.spill;
+}
+
+int run_plan(run_t *run, err_t *err) {
+    const config_t *c = &run->config;
+    size_t positions = run->need.train_seg > run->need.eval_seg ? run->need.train_seg : run->need.eval_seg;
+    warn_of_length(run, positions);
+    warn_of_quantization(run);
+    model_init(&run->model, model_source_config(run->src), run->be, c->quantization.quant_type,
+               c->quantization.double_quant, positions);
+    model_keep_quantized(&run->model, run->src);
+    run->model.lora = lora_of(run);
+    plan_need_t *need = &run->need;
+    need->checkpointing = c->training.gradient_checkpointing;
+    need->micro_batches = c->training.accumulation;
+    need->no_room = !makes_room(run);
+    need->page_optimizer = config_pages_optimizer(c);
+    need->page_weights = c->device.page_weights;
+    /* Where memory is the host's, others have a use for it; and a CPU dequantizes in no time beside its products. */
+    need->cache_weights = !run->be->unified && c->device.cache_weights;
+    return plan_make(&run->plan, &run->model, lora_of(run), need, run_memory_limit(&run->config, run->be), err);
+}
+
+static int load_adapter(run_t *run, const char *dir, err_t *err) {
+    float *master = xmalloc(run->lora.count * sizeof *master);
+    int rc = adapter_read(dir, &run->lora, master, err);
+    if (rc == 0) lora_upload(&run->lora, run->be, master);
+    free(master);
+    return rc;
+}
+
+/* The pool and everything that stays in it, without contents. */
+static int open_memory(run_t *run, err_t *err) {
+    const plan_t *p = &run->plan;
+    bool training = run->need.train_tokens != 0;
+    const char *spill = run->config.device.spill;
+    if (pool_open(&run->pool, run->be, p->total, err)) return err->code;
+    plan_place_fixed(&run->pool, &run->model, lora_of(run), training ? &run->opt : NULL,
+                     run->need.cache ? &run->cache : NULL, &run->need, &p->layout);
+    run->fixed = pool_mark(&run->pool);
+    run->least_peak = run->pool.peak;
+    run->acts.blocks = xcalloc(run->model.config.layers, sizeof(block_acts_t));
+    if (model_open_pages(&run->model, &run->pool, spill, err)) return err->code;
+    return training ? optimizer_open(&run->opt, &run->lora, &run->pool, p->top, spill, err) : 0;
+}
+
+int run_load(run_t *run, const char *adapter_dir, err_t *err) {
+    if (open_memory(run, err) || model_load(&run->model, run->src, err)) return err->code;
+    if (!lora_of(run)) return 0;
+    if (adapter_dir) return load_adapter(run, adapter_dir, err);
+    if (run->config.lora.init) return load_adapter(run, run->config.lora.init, err);
+    lora_fill(&run->lora, run->be, run->config.training.seed);
+    return 0;
+}
+
+void run_close(run_t *run) {
+    free(run->acts.blocks);
+    kv_cache_free(&run->cache);
+    optimizer_free(&run->opt);
+    model_free(&run->model);
+    pool_close(&run->pool);
+    lora_free(&run->lora);
+    if (run->be) run->be->close(run->be);
+    dataset_free(&run->train);
+    dataset_free(&run->eval);
+    if (run->has_chat) chat_template_free(&run->chat);
+    tokenizer_close(run->tok);
+    model_source_close(run->src);
+    config_free(&run->config);
+}
+
+static acts_spec_t acts_spec(const run_t *run, pass_t pass, size_t T) {
+    return (acts_spec_t){pass, T, pass == PASS_TRAIN ? run->plan.layout.n_kept : 0, run->plan.layout.chunk};
+}
+
+acts_t *run_acts(run_t *run, pass_t pass, size_t T) {
+    acts_spec_t spec = acts_spec(run, pass, T);
+    pool_reset(&run->pool, &run->fixed);
+    acts_place(&run->acts, &run->model, &spec, &run->pool);
+    pager_make_room(&run->opt.pager, run->pool.used);
+    return &run->acts;
+}
+
+size_t run_acts_top(const run_t *run, size_t T) {
+    acts_spec_t spec = acts_spec(run, PASS_TRAIN, T);
+    pool_t pool = pool_counting(run->be);
+    acts_t acts = {.blocks = xcalloc(run->model.config.layers, sizeof(block_acts_t))};
+    acts_place(&acts, &run->model, &spec, &pool);
+    free(acts.blocks);
+    return run->fixed.used + pool.used;
+}
+
+void run_settle(run_t *run) {
+    pager_settle(&run->opt.pager);
+    pager_settle(&run->model.pager);
+}
+
+/* ---- evaluation ----------------------------------------------------------------------------------------- */
+
+static batch_spec_t eval_spec(const run_t *run) {
+    return (batch_spec_t){.batch_size = run->config.training.batch_size, .accumulation = 1,
+                          .max_length = run->config.data.max_length};
+}
+
+bool run_evaluate(run_t *run, const dataset_t *ds, bool (*stop)(void), double *loss, size_t *label_tokens) {
+    batch_spec_t spec = eval_spec(run);
+    epoch_t e;
+    batch_t b = {0};
+    double sum = 0;
+    *label_tokens = 0;
+    epoch_plan(ds, &spec, 0, &e);
+    size_t i = 0;
+    for (; i < e.n_micro && !(stop && stop()); i++) {
+        double part;
+        batch_fill(&e, i, &b);
+        model_loss(&run->model, run_acts(run, PASS_LOSS, b.T), &b, &part, NULL);
+        sum += part;
+        *label_tokens += b.n_labels;
+    }
+    bool whole = i == e.n_micro;
+    batch_free(&b);
+    epoch_free(&e);
+    *loss = *label_tokens ? sum / (double)*label_tokens : 0;
+    return whole;
+}
+
+void run_eval_extent(const run_t *run, const dataset_t *ds, size_t *tokens, size_t *seg) {
+    batch_spec_t spec = eval_spec(run);
+    epoch_t e;
+    epoch_plan(ds, &spec, 0, &e);
+    epoch_extent(&e, tokens, seg);
+    epoch_free(&e);
+}
+
+/* ---- summary -------------------------------------------------------------------------------------------- */
+
+static const char *quant_name(const model_t *m) {
+    static char name[32];
+    snprintf(name, sizeof name, "%s%s", quant_type_name(m->quant), m->double_quant ? " + double quantization" : "");
+    return name;
+}
+
+static void summarise_data(const char *what, const dataset_t *ds) {
+    log_info("%-9s %zu rows (%s), %zu tokens, %zu trained; longest %zu", what, ds->n_samples,
+             data_format_name(ds->format), ds->n_tokens, ds->label_tokens, ds->longest);
+    if (ds->truncated_rows)
+        log_info("          %zu rows cut at max_length (%zu tokens dropped)", ds->truncated_rows,
+                 ds->truncated_tokens);
+    if (ds->unlabelled_rows) log_info("          %zu rows left out: no trained token", ds->unlabelled_rows);
+}
+
+void run_summary(const run_t *run) {
+    const model_config_t *c = &run->model.config;
+    model_params_t p = model_count_params(c);
+    size_t total = p.linear + p.embedding + p.head + p.norm;
+    log_info("model     %s: %s, %.1f M parameters, %zu layers, hidden %zu, heads %zu/%zu, vocabulary %zu%s",
+             run->config.model.path, c->arch->model_type, (double)total / 1e6, c->layers, c->hidden, c->heads,
+             c->kv_heads, c->vocab, c->tied ? " (tied)" : "");
+    log_info("          linear layers in %s, compute in %s", quant_name(&run->model),
+             run->be->act == DT_F32 ? "f32" : "bf16");
+    if (run->lora.layers)
+        log_info("lora      r %zu, alpha %g, dropout %g%s: %.2f M trainable parameters (%.2f%%)", run->lora.spec.r,
+                 run->lora.spec.alpha, run->lora.spec.dropout, run->lora.spec.rslora ? ", rank-stabilised" : "",
+                 (double)run->lora.count / 1e6, 100.0 * (double)run->lora.count / (double)(total + run->lora.count));
+    log_info("device    %s, %d thread%s%s%s", run->be->device, run->be->threads, run->be->threads == 1 ? "" : "s",
+             run->be->no_gpu[0] ? "; no GPU: " : "", run->be->no_gpu);
+    if (run->train.n_samples) summarise_data("train", &run->train);
+    if (run->eval.n_samples) summarise_data("eval", &run->eval);
+    if (run->has_chat) log_info("template  %s", chat_format_name(run->chat.format));
+}

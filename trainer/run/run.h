@@ -1,0 +1,63 @@
+/* What a config names, opened: model source, tokenizer, datasets, backend, and, once the memory plan stands,
+ * the model with its adapters in place. Train, plan, eval, generate and the check of an export all start
+ * here. */
+#ifndef TRAINER_RUN_RUN_H
+#define TRAINER_RUN_RUN_H
+
+#include "trainer/run/plan.h"
+
+typedef struct {
+    config_t config;
+    model_source_t *src;
+    tokenizer_t *tok;       /* NULL: the data is tokens already */
+    bool has_chat;          /* conversations: the template below was found */
+    chat_template_t chat;
+    dataset_t train, eval;  /* n_samples 0: not loaded */
+    backend_t *be;
+    model_t model;
+    lora_t lora;            /* layers 0: none */
+    optimizer_t opt;
+    kv_cache_t cache;       /* generation only: need.cache > 0 */
+    plan_need_t need;
+    plan_t plan;
+    pool_t pool;
+    pool_mark_t fixed;      /* above it: the activations of the pass at hand */
+    size_t least_peak;      /* of the pool in a step whose activations are small */
+    acts_t acts;
+} run_t;
+
+/* Opens everything that is cheap: source (headers), tokenizer, datasets (tokenized), backend. Zero-initialise
+ * the run; run_close also after an error. config was loaded by the caller and becomes the run's. */
+int run_open(run_t *run, bool load_train, bool load_eval, bool need_chat, err_t *err);
+/* Only the datasets (and the tokenizer that they need), of a run that is open. */
+int run_open_data(run_t *run, bool load_train, bool load_eval, err_t *err);
+
+lora_spec_t run_lora_spec(const config_t *c);
+/* device.memory_limit in bytes; auto: what the device has free, less a margin. */
+size_t run_memory_limit(const config_t *c, backend_t *be);
+/* Adapters as the config describes them, or as a directory of adapters says (adapter_dir; NULL: config). */
+int run_set_lora(run_t *run, const char *adapter_dir, err_t *err);
+
+/* Plans the memory for run->need, paging as the config allows; then allocates, loads the weights and the adapters, and
+ * resets the optimizer if there is training. */
+int run_plan(run_t *run, err_t *err);
+int run_load(run_t *run, const char *adapter_dir, err_t *err);
+void run_close(run_t *run);
+
+/* Places activations for a pass over T tokens (over those of the pass before). */
+acts_t *run_acts(run_t *run, pass_t pass, size_t T);
+/* Where those of a training pass would end in the pool. */
+size_t run_acts_top(const run_t *run, size_t T);
+/* Brings pages to where they are between two steps, whatever ran before. */
+void run_settle(run_t *run);
+
+/* Mean loss over a dataset, in file order. Between batches `stop` (may be NULL) is asked whether to give up: then
+ * false. */
+bool run_evaluate(run_t *run, const dataset_t *ds, bool (*stop)(void), double *loss, size_t *label_tokens);
+/* Tokens and longest segment of its largest batch. */
+void run_eval_extent(const run_t *run, const dataset_t *ds, size_t *tokens, size_t *seg);
+
+/* Prints model, parameters, trainable share, data. */
+void run_summary(const run_t *run);
+
+#endif

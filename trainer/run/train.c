@@ -1,0 +1,240 @@
+#include "trainer/run/train.h"
+
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "trainer/run/metrics.h"
+#include "trainer/run/progress.h"
+#include "trainer/run/schedule.h"
+
+/* After this many steps in a row without a gradient to learn from, going on would only burn time. */
+#define MAX_USELESS_IN_ROW 10
+
+/* ---- signals -------------------------------------------------------------------------------------------- */
+
+static volatile sig_atomic_t stop_signal;
+
+static void on_signal(int sig) {
+    stop_signal = sig;
+}
+
+void train_catch_signals(void) {
+    struct sigaction act = {.sa_handler = on_signal};
+    sigemptyset(&act.sa_mask);
+    /* USR1 may be sent again and again by a scheduler; a second INT or TERM is meant. */
+    act.sa_flags = SA_RESTART;
+    sigaction(SIGUSR1, &act, NULL);
+    act.sa_flags = (int)(SA_RESTART | SA_RESETHAND);
+    sigaction(SIGINT, &act, NULL);
+    sigaction(SIGTERM, &act, NULL);
+    /* A terminal that hangs up stops the run like TERM, unless it was started to outlive it (nohup). A reader of the
+     * log that dies (tee, head) is no reason to lose a run. */
+    struct sigaction old;
+    if (sigaction(SIGHUP, NULL, &old) == 0 && old.sa_handler != SIG_IGN) sigaction(SIGHUP, &act, NULL);
+    act.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &act, NULL);
+}
+
+static bool stop_wanted(void) {
+    return stop_signal != 0;
+}
+
+/* ---- one optimizer step --------------------------------------------------------------------------------- */
+
+typedef struct {
+    run_t *run;
+    const steps_t *steps;
+    train_state_t *state;
+    batch_spec_t spec;
+    epoch_t epoch;
+    bool have_epoch;
+    batch_t batch;
+    metrics_t *metrics;
+    char *config_yaml;
+    size_t saved_step;     /* of the newest checkpoint; SIZE_MAX: none */
+    double started;        /* clock_seconds() minus the seconds that the run had before */
+} loop_t;
+
+typedef struct {
+    double loss, grad_norm, lr, seconds;
+    size_t tokens, labels, peak_bytes, paged_bytes;
+    double stalled;        /* seconds that ops waited for pages */
+    bool skipped;
+} step_result_t;
+
+static void enter_epoch(loop_t *l, size_t epoch) {
+    if (l->have_epoch && l->epoch.epoch == epoch) return;
+    if (l->have_epoch) epoch_free(&l->epoch);
+    epoch_plan(&l->run->train, &l->spec, epoch, &l->epoch);
+    l->have_epoch = true;
+}
+
+static optimizer_hyper_t hyper(const config_t *c, double lr) {
+    return (optimizer_hyper_t){.lr = (float)lr, .beta1 = c->training.adam_beta1,
+                               .beta2 = c->training.adam_beta2, .eps = (float)c->training.adam_epsilon,
+                               .weight_decay = (float)c->training.weight_decay,
+                               .max_grad_norm = c->training.max_grad_norm};
+}
+
+/* All micro-batches of a step: the gradient of the mean loss over the step's trained tokens. */
+static double accumulate(loop_t *l, size_t step_in_epoch, step_result_t *r) {
+    run_t *run = l->run;
+    size_t first = step_in_epoch * l->spec.accumulation, n = epoch_step_micros(&l->epoch, step_in_epoch);
+    r->labels = epoch_step_labels(&l->epoch, step_in_epoch);
+    pass_seed_t seed = {run->config.training.seed, l->state->step};
+    double sum = 0;
+    run->be->zero(run->be, run->lora.grad, run->lora.count * sizeof(float));
+    for (size_t m = first; m < first + n; m++) {
+        double part;
+        batch_fill(&l->epoch, m, &l->batch);
+        model_train(&run->model, run_acts(run, PASS_TRAIN, l->batch.T), &l->batch, seed, 1.0f / (float)r->labels,
+                    &part);
+        sum += part;
+        r->tokens += l->batch.T;
+    }
+    return sum / (double)r->labels;
+}
+
+/* Where the activations of a step's first micro-batch end; 0 when the epoch has no such step. */
+static size_t next_top(const loop_t *l, size_t step_in_epoch) {
+    if (step_in_epoch >= l->epoch.n_steps) return 0;
+    return run_acts_top(l->run, epoch_micro_tokens(&l->epoch, step_in_epoch * l->spec.accumulation));
+}
+
+/* A step begins with every page at its place, so that its figures are its own: the same after a resumption, and after
+ * an evaluation. */
+static void start_counting(run_t *run) {
+    run_settle(run);
+    run->be->sync(run->be);
+    run->be->stalled(run->be);
+    run->opt.pager.moved = run->model.pager.moved = 0;
+    run->pool.peak = run->least_peak;
+}
+
+static void train_step(loop_t *l, step_result_t *r) {
+    run_t *run = l->run;
+    const config_t *c = &run->config;
+    double begin = clock_seconds();
+    size_t epoch = steps_epoch(l->steps, l->state->step);
+    *r = (step_result_t){0};
+    start_counting(run);
+    enter_epoch(l, epoch);
+    size_t step_in_epoch = l->state->step - steps_span(l->steps, epoch).first;
+    r->loss = accumulate(l, step_in_epoch, r);
+    r->lr = schedule_lr(c->training.scheduler, c->training.learning_rate,
+                        schedule_warmup(c->training.warmup_ratio, c->training.warmup_steps, l->steps->total),
+                        l->steps->total, l->state->step);
+    optimizer_hyper_t h = hyper(c, r->lr);
+    r->skipped = !optimizer_step(&run->opt, &run->lora, run->be, &h, next_top(l, step_in_epoch + 1), &r->grad_norm);
+    run->be->sync(run->be);
+    r->seconds = clock_seconds() - begin;
+    r->peak_bytes = run->pool.peak;
+    r->paged_bytes = run->opt.pager.moved + run->model.pager.moved;
+    r->stalled = run->be->stalled(run->be);
+
+    l->state->step++;
+    l->state->adam_t = run->opt.t;
+    l->state->epoch = steps_progress(l->steps, l->state->step);
+    l->state->elapsed_seconds = clock_seconds() - l->started;
+    l->state->skipped += r->skipped;
+    /* A gradient of exactly zero is no learning either: activations have overflowed, or the adapter is dead. */
+    bool useless = r->skipped || r->grad_norm == 0;
+    l->state->useless_in_row = useless ? l->state->useless_in_row + 1 : 0;
+}
+
+/* ---- what happens between steps ------------------------------------------------------------------------- */
+
+static int log_step(loop_t *l, const step_result_t *r, err_t *err) {
+    const train_state_t *s = l->state;
+    if (r->skipped)
+        log_warn("step %zu: the gradient is not finite; the step is skipped (%zu so far)", s->step, s->skipped);
+    metrics_step_t row = {.step = s->step, .epoch = s->epoch, .loss = r->loss, .grad_norm = r->grad_norm,
+                          .learning_rate = r->lr, .tokens = r->tokens, .label_tokens = r->labels,
+                          .tokens_per_second = (double)r->tokens / r->seconds, .peak_device_bytes = r->peak_bytes,
+                          .paged_bytes = r->paged_bytes, .paging_stall_seconds = r->stalled,
+                          .elapsed_seconds = s->elapsed_seconds};
+    bool logged = s->step % l->run->config.training.logging_steps == 0 || s->step == l->steps->total;
+    progress_step(&row, logged);
+    return logged ? metrics_step(l->metrics, &row, err) : 0;
+}
+
+static bool evaluation_due(const loop_t *l) {
+    size_t every = l->run->config.training.eval_steps, step = l->state->step;
+    return every && step && (step % every == 0 || step == l->steps->total);
+}
+
+/* Given up when a signal asks to stop: the resumed run does it first. */
+static int evaluate(loop_t *l, err_t *err) {
+    run_t *run = l->run;
+    size_t step = l->state->step, tokens;
+    double loss;
+    progress_note("evaluating");
+    if (!run_evaluate(run, &run->eval, stop_wanted, &loss, &tokens)) return 0;
+    progress_eval(step, loss, exp(loss));
+    return metrics_eval(l->metrics, step, loss, exp(loss), err);
+}
+
+static int save(loop_t *l, err_t *err) {
+    const config_t *c = &l->run->config;
+    if (l->saved_step == l->state->step) return 0;
+    progress_note("saving checkpoint-%zu", l->state->step);
+    l->saved_step = l->state->step;
+    if (metrics_sync(l->metrics, err)) return err->code;
+    return checkpoint_save(c->training.output_dir, l->state, &l->run->lora, &l->run->opt, l->run->be, l->config_yaml,
+                           c->model.path, c->training.save_total_limit, err);
+}
+
+static int stop(loop_t *l, int sig, err_t *err) {
+    if (save(l, err)) return err->code;
+    progress_end();
+    log_info("stopped by %s after step %zu of %zu; checkpoint-%zu is written, run the same command to continue",
+             strsignal(sig), l->state->step, l->steps->total, l->state->step);
+    return EXIT_STOPPED;
+}
+
+static int run_steps(loop_t *l, err_t *err) {
+    size_t save_every = l->run->config.training.save_steps;
+    /* A stop may have come between a checkpoint and the evaluation that was due with it. */
+    if (evaluation_due(l) && !metrics_has_eval(l->metrics, l->state->step) && evaluate(l, err)) return err->code;
+    while (l->state->step < l->steps->total) {
+        if (stop_signal) return stop(l, stop_signal, err);
+        step_result_t r;
+        train_step(l, &r);
+        if (log_step(l, &r, err)) return err->code;
+        size_t step = l->state->step;
+        if (l->state->useless_in_row >= MAX_USELESS_IN_ROW)
+            return err_set(err, ERR_FAILED, "step %zu: %d steps in a row had a gradient that is zero or not finite "
+                           "(loss %g); lower training.learning_rate or check the data", step, MAX_USELESS_IN_ROW,
+                           r.loss);
+        bool last = step == l->steps->total;
+        if ((last || (save_every && step % save_every == 0)) && save(l, err)) return err->code;
+        if (evaluation_due(l) && evaluate(l, err)) return err->code;
+    }
+    /* Stopped in the very last evaluation: the run is not done before it is there. */
+    if (evaluation_due(l) && !metrics_has_eval(l->metrics, l->state->step)) return stop(l, stop_signal, err);
+    return 0;
+}
+
+int train_loop(run_t *run, const steps_t *steps, train_state_t *state, bool resumed, err_t *err) {
+    loop_t l = {.run = run, .steps = steps, .state = state, .spec = steps_batch_spec(&run->config),
+                .saved_step = resumed ? state->step : SIZE_MAX, .started = clock_seconds() - state->elapsed_seconds};
+    char *path = path_join(run->config.training.output_dir, "metrics.jsonl");
+    int rc = metrics_open(path, state->step, &l.metrics, err);
+    free(path);
+    if (rc) return rc;
+    l.config_yaml = config_to_yaml(&run->config);
+    progress_start(steps->total, state->step);
+    rc = run_steps(&l, err);
+    progress_end();
+    metrics_close(l.metrics);
+    if (l.have_epoch) epoch_free(&l.epoch);
+    batch_free(&l.batch);
+    free(l.config_yaml);
+    return rc;
+}
