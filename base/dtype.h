@@ -35,9 +35,7 @@ HOSTDEV uint32_t f32_to_bits(float f) {
     return u;
 }
 
-HOSTDEV float bf16_to_f32(bf16_t h) {
-    return f32_from_bits((uint32_t)h << 16);
-}
+HOSTDEV float bf16_to_f32(bf16_t h) { return f32_from_bits((uint32_t)h << 16); }
 
 /* Round to nearest even; NaN stays NaN (quiet). */
 HOSTDEV bf16_t bf16_from_f32(float f) {
@@ -46,9 +44,7 @@ HOSTDEV bf16_t bf16_from_f32(float f) {
     return (bf16_t)((u & 0x7fffffffu) > 0x7f800000u ? (u >> 16) | 0x40 : rounded);
 }
 
-HOSTDEV float bf16_round(float f) {
-    return bf16_to_f32(bf16_from_f32(f));
-}
+HOSTDEV float bf16_round(float f) { return bf16_to_f32(bf16_from_f32(f)); }
 
 /* IEEE binary16 to binary32, exact, subnormals included. */
 HOSTDEV float f16_to_f32(uint16_t h) {

@@ -10,8 +10,8 @@
 #define BASE_ERROR_H
 
 enum {
-    ERR_FAILED = 1,  /* the machine failed: disk full, out of memory, I/O error. Exit status 1. */
-    ERR_USAGE = 2,   /* the input is at fault: command line, config, model files, data. Exit status 2. */
+    ERR_FAILED = 1,   /* the machine failed: disk full, out of memory, I/O error. Exit status 1. */
+    ERR_USAGE = 2,    /* the input is at fault: command line, config, model files, data. Exit status 2. */
     EXIT_STOPPED = 75 /* not an error: stopped by a signal after a good checkpoint; run again to continue. */
 };
 

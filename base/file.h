@@ -30,9 +30,9 @@ void file_unmap(mapping_t *m);
 void mapping_release(const void *data, size_t len);
 
 /* Write paths; ERR_FAILED with the system's reason (a full disk, say). */
-int dir_make(const char *path, err_t *err);      /* with parents; fine if it exists */
-int dir_sync(const char *path, err_t *err);      /* fsync of the directory: makes a rename in it durable */
-int dir_remove(const char *path, err_t *err);    /* recursively; fine if it does not exist */
+int dir_make(const char *path, err_t *err);   /* with parents; fine if it exists */
+int dir_sync(const char *path, err_t *err);   /* fsync of the directory: makes a rename in it durable */
+int dir_remove(const char *path, err_t *err); /* recursively; fine if it does not exist */
 int file_write(const char *path, const void *data, size_t len, err_t *err); /* create or replace, fsync */
 int file_copy(const char *from, const char *to, err_t *err);                /* with fsync */
 int file_rename(const char *from, const char *to, err_t *err);              /* and fsync of the parent of `to` */

@@ -44,10 +44,14 @@ typedef struct {
 } memory_group_t;
 
 static const memory_group_t memory_groups[] = {
-    {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat",
+    {"/sys/fs/cgroup/memory.max",
+     "/sys/fs/cgroup/memory.current",
+     "/sys/fs/cgroup/memory.stat",
      {"inactive_file", "active_file"}},
-    {"/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-     "/sys/fs/cgroup/memory/memory.stat", {"total_inactive_file", "total_active_file"}},
+    {"/sys/fs/cgroup/memory/memory.limit_in_bytes",
+     "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+     "/sys/fs/cgroup/memory/memory.stat",
+     {"total_inactive_file", "total_active_file"}},
 };
 
 /* What is used counts the page cache: after a model was read that would be most of it, though it makes way. */

@@ -12,18 +12,14 @@ static void *checked(void *p, size_t n) {
     exit(1);
 }
 
-void *xmalloc(size_t n) {
-    return checked(malloc(n ? n : 1), n);
-}
+void *xmalloc(size_t n) { return checked(malloc(n ? n : 1), n); }
 
 void *xcalloc(size_t count, size_t size) {
     if (count && size) return checked(calloc(count, size), count > SIZE_MAX / size ? SIZE_MAX : count * size);
     return checked(calloc(1, 1), 1);
 }
 
-void *xrealloc(void *p, size_t n) {
-    return checked(realloc(p, n ? n : 1), n);
-}
+void *xrealloc(void *p, size_t n) { return checked(realloc(p, n ? n : 1), n); }
 
 char *xstrndup(const char *s, size_t n) {
     char *d = xmalloc(n + 1);
@@ -32,9 +28,7 @@ char *xstrndup(const char *s, size_t n) {
     return d;
 }
 
-char *xstrdup(const char *s) {
-    return xstrndup(s, strlen(s));
-}
+char *xstrdup(const char *s) { return xstrndup(s, strlen(s)); }
 
 static char *vformat(const char *fmt, va_list ap, size_t *len) {
     va_list again;
@@ -66,9 +60,7 @@ void strbuf_add(strbuf_t *b, const char *s, size_t n) {
     b->p[b->len] = 0;
 }
 
-void strbuf_adds(strbuf_t *b, const char *s) {
-    strbuf_add(b, s, strlen(s));
-}
+void strbuf_adds(strbuf_t *b, const char *s) { strbuf_add(b, s, strlen(s)); }
 
 void strbuf_addf(strbuf_t *b, const char *fmt, ...) {
     va_list ap;

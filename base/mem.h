@@ -15,12 +15,12 @@ char *xstrndup(const char *s, size_t n);
 char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* Makes room for at least one more element in the array `*(ptr)` of capacity `*(cap)` holding `len`. */
-#define VEC_GROW(ptr, len, cap)                                                  \
-    do {                                                                         \
-        if ((len) >= (cap)) {                                                    \
-            (cap) = (cap) ? 2 * (cap) : 16;                                      \
-            (ptr) = xrealloc((ptr), (cap) * sizeof *(ptr));                      \
-        }                                                                        \
+#define VEC_GROW(ptr, len, cap) \
+    do { \
+        if ((len) >= (cap)) { \
+            (cap) = (cap) ? 2 * (cap) : 16; \
+            (ptr) = xrealloc((ptr), (cap) * sizeof *(ptr)); \
+        } \
     } while (0)
 
 /* A growable byte string, always NUL-terminated once something was appended. Zero-initialise; free .p. */

@@ -16,9 +16,7 @@ HOSTDEV uint64_t rng_mix(uint64_t z) {
 
 /* A new key from a key and one more coordinate. Keys of different depth do not collide by construction
  * of the callers: each use starts from rng_mix(seed ^ a constant of its own). */
-HOSTDEV uint64_t rng_fold(uint64_t key, uint64_t word) {
-    return rng_mix(key ^ rng_mix(word));
-}
+HOSTDEV uint64_t rng_fold(uint64_t key, uint64_t word) { return rng_mix(key ^ rng_mix(word)); }
 
 /* Uniform in [0, 1), 24 bits. */
 HOSTDEV float rng_uniform(uint64_t key, uint64_t counter) {

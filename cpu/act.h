@@ -16,9 +16,7 @@ static inline void act_set(void *p, dtype_t type, size_t i, float x) {
 }
 
 /* The address of element i. */
-static inline void *act_at(void *p, dtype_t type, size_t i) {
-    return (char *)p + i * dtype_size(type);
-}
+static inline void *act_at(void *p, dtype_t type, size_t i) { return (char *)p + i * dtype_size(type); }
 static inline const void *act_at_const(const void *p, dtype_t type, size_t i) {
     return (const char *)p + i * dtype_size(type);
 }

@@ -45,9 +45,7 @@ static void cpu_zero(backend_t *be, void *dst, size_t bytes) {
     if (bytes) memset(dst, 0, bytes);
 }
 
-static void cpu_sync(backend_t *be) {
-    (void)be;
-}
+static void cpu_sync(backend_t *be) { (void)be; }
 
 /* There is one lane: each copy is done when the call returns, and all of its time is waited for. */
 static void cpu_page(backend_t *be, void *dst, const void *src, size_t bytes) {
@@ -109,8 +107,7 @@ static void tuned_ops(backend_t *be) {
 }
 
 int backend_open_cpu(dtype_t act, int threads, bool reference, backend_t **out, err_t *err) {
-    if (act != DT_F32 && act != DT_BF16)
-        return err_set(err, ERR_USAGE, "the CPU backend computes in f32 or bf16");
+    if (act != DT_F32 && act != DT_BF16) return err_set(err, ERR_USAGE, "the CPU backend computes in f32 or bf16");
     if (threads < 0) return err_set(err, ERR_USAGE, "device.threads: %d; expected 0 (auto) or more", threads);
     backend_t *be = xcalloc(1, sizeof *be);
     *be = (backend_t){

@@ -27,8 +27,8 @@ static void find_sets(void) {
     add_set("SSE2", kernels_exact_base, kernels_rows_base);
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         add_set("AVX2", kernels_exact_avx2, kernels_rows_avx2);
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq"))
         add_set("AVX-512", kernels_exact_avx512, kernels_rows_avx512);
 #else
     add_set("baseline", kernels_exact_base, kernels_rows_base);

@@ -15,14 +15,12 @@ typedef struct {
     void *stage;                  /* what stage() gives; NULL before it is first asked */
 } cpu_impl_t;
 
-static inline const cpu_kernels_t *cpu_kernels(const backend_t *be) {
-    return ((const cpu_impl_t *)be->impl)->kernels;
-}
+static inline const cpu_kernels_t *cpu_kernels(const backend_t *be) { return ((const cpu_impl_t *)be->impl)->kernels; }
 
-void tuned_gemm_ops(backend_t *be);      /* gemm */
-void tuned_weight_ops(backend_t *be);    /* quantize, dequant */
-void tuned_linear_ops(backend_t *be);    /* linear layers and their adapters */
-void tuned_row_ops(backend_t *be);       /* embedding, element-wise, norm, rope, swiglu, loss */
+void tuned_gemm_ops(backend_t *be);   /* gemm */
+void tuned_weight_ops(backend_t *be); /* quantize, dequant */
+void tuned_linear_ops(backend_t *be); /* linear layers and their adapters */
+void tuned_row_ops(backend_t *be);    /* embedding, element-wise, norm, rope, swiglu, loss */
 void tuned_attention_ops(backend_t *be);
 void tuned_optimizer_ops(backend_t *be);
 

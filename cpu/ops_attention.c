@@ -11,18 +11,14 @@
 
 enum {
     TILE_Q = 64,
-    TILE_KV = 256,    /* forward */
+    TILE_KV = 256, /* forward */
     TILE_KV_BWD = 128
 };
 _Static_assert(TILE_KV_BWD % TILE_Q == 0, "a tile of keys starts where a tile of queries does");
 
-static size_t min(size_t a, size_t b) {
-    return a < b ? a : b;
-}
+static size_t min(size_t a, size_t b) { return a < b ? a : b; }
 
-static size_t max(size_t a, size_t b) {
-    return a > b ? a : b;
-}
+static size_t max(size_t a, size_t b) { return a > b ? a : b; }
 
 /* ---- scratch of one thread, in floats ---------------------------------------------------------------- */
 
@@ -37,9 +33,7 @@ static size_t bwd_floats(const backend_t *be, size_t D, size_t tokens) {
 }
 
 /* Rounded to whole cache lines, so that threads do not share one. */
-static size_t per_thread(size_t floats) {
-    return (floats + 15) / 16 * 16;
-}
+static size_t per_thread(size_t floats) { return (floats + 15) / 16 * 16; }
 
 size_t tuned_attention_floats(const backend_t *be, const workspace_need_t *need) {
     size_t fwd = fwd_floats(be, need->attn.D), bwd = bwd_floats(be, need->attn.D, need->max_kv);
@@ -71,8 +65,7 @@ static rows_t rows_load(const backend_t *be, const void *x, size_t first, size_t
 }
 
 /* Rows of an output that starts at zero: in place, or in scratch until rows_store(). */
-static rows_t rows_zero(const backend_t *be, void *x, size_t first, size_t stride, size_t n, size_t D,
-                        float *scratch) {
+static rows_t rows_zero(const backend_t *be, void *x, size_t first, size_t stride, size_t n, size_t D, float *scratch) {
     rows_t r = be->act == DT_F32 ? (rows_t){(float *)x + first, stride} : (rows_t){scratch, D};
     for (size_t i = 0; i < n; i++) memset(r.p + i * r.ld, 0, sizeof(float) * D);
     return r;
@@ -177,10 +170,10 @@ static void attn_fwd(backend_t *be, void *o, float *lse, const void *q, const vo
     const fwd_t f = {o, lse, q, k, v, shape, seg};
     size_t tiles = (seg->max_q + TILE_Q - 1) / TILE_Q, floats = per_thread(fwd_floats(be, shape->D));
     CHECK(be->workspace_size >= sizeof(float) * floats * (size_t)be->threads);
-    #pragma omp parallel num_threads(be->threads)
+#pragma omp parallel num_threads(be->threads)
     {
         float *scratch = (float *)be->workspace + floats * (size_t)omp_get_thread_num();
-        #pragma omp for schedule(dynamic)
+#pragma omp for schedule(dynamic)
         for (size_t task = 0; task < seg->n * tiles * shape->Hq; task++) {
             size_t s = task / (tiles * shape->Hq), tile = task / shape->Hq % tiles, head = task % shape->Hq;
             if ((size_t)(seg->q_off[s + 1] - seg->q_off[s]) > tile * TILE_Q)
@@ -269,8 +262,7 @@ static void bwd_group(const backend_t *be, const bwd_t *b, size_t s, size_t kv_h
         h.dout = rows_load(be, b->dout, head_at(shape, t0, shape->ld_dout, head), shape->ld_dout, n, D,
                            wide + 5 * n * D);
         rows_t o = rows_load(be, b->o, head_at(shape, t0, shape->ld_o, head), shape->ld_o, n, D, wide + 6 * n * D);
-        for (size_t i = 0; i < n; i++)
-            h.delta[i] = cpu_kernels(be)->dot(h.dout.p + i * h.dout.ld, o.p + i * o.ld, D);
+        for (size_t i = 0; i < n; i++) h.delta[i] = cpu_kernels(be)->dot(h.dout.p + i * h.dout.ld, o.p + i * o.ld, D);
         h.dq = rows_zero(be, b->dq, dq, shape->ld_dqkv, n, D, wide + 6 * n * D);
         bwd_head(be, shape, &h, tiles);
         rows_store(be, b->dq, dq, shape->ld_dqkv, n, D, h.dq);
@@ -285,10 +277,10 @@ static void attn_bwd(backend_t *be, void *dq, void *dk, void *dv, const void *do
     const bwd_t b = {dq, dk, dv, dout, q, k, v, o, lse, shape, seg};
     size_t floats = per_thread(bwd_floats(be, shape->D, seg->max_kv));
     CHECK(be->workspace_size >= sizeof(float) * floats * (size_t)be->threads);
-    #pragma omp parallel num_threads(be->threads)
+#pragma omp parallel num_threads(be->threads)
     {
         float *scratch = (float *)be->workspace + floats * (size_t)omp_get_thread_num();
-        #pragma omp for schedule(dynamic)
+#pragma omp for schedule(dynamic)
         for (size_t task = 0; task < seg->n * shape->Hkv; task++)
             bwd_group(be, &b, task / shape->Hkv, task % shape->Hkv, scratch);
     }

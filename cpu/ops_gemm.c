@@ -6,15 +6,13 @@
 #include "cpu/ops.h"
 
 enum {
-    BLOCK_K = 1024,           /* of a product with widened operands */
+    BLOCK_K = 1024,            /* of a product with widened operands */
     BLOCK_FLOATS = 512 * 1024, /* of each widened operand */
     SLAB_ROWS = 32,
     SLAB_MAX_COLS = 32
 };
 
-size_t tuned_gemm_floats(void) {
-    return 3 * BLOCK_FLOATS;
-}
+size_t tuned_gemm_floats(void) { return 3 * BLOCK_FLOATS; }
 
 typedef struct {
     bool ta, tb;
@@ -35,7 +33,7 @@ static void sgemm_threads(const backend_t *be, const sgemm_t *g, size_t M, size_
         sgemm(g, M, N, K, A, B, C);
         return;
     }
-    #pragma omp parallel for schedule(static) num_threads(be->threads)
+#pragma omp parallel for schedule(static) num_threads(be->threads)
     for (size_t i = 0; i < M; i += SLAB_ROWS) {
         size_t rows = M - i < SLAB_ROWS ? M - i : SLAB_ROWS;
         sgemm(g, rows, N, K, g->ta ? A + i : A + i * g->lda, B, C + i * g->ldc);
@@ -46,7 +44,7 @@ static void sgemm_threads(const backend_t *be, const sgemm_t *g, size_t M, size_
 static void convert(const backend_t *be, void *dst, dtype_t dst_type, size_t dst_ld, const void *src, dtype_t src_type,
                     size_t src_ld, size_t rows, size_t cols) {
     const cpu_kernels_t *k = cpu_kernels(be);
-    #pragma omp parallel for schedule(static) num_threads(be->threads) if (rows * cols > 32768)
+#pragma omp parallel for schedule(static) num_threads(be->threads) if (rows * cols > 32768)
     for (size_t r = 0; r < rows; r++)
         k->cast(act_at(dst, dst_type, r * dst_ld), dst_type, act_at_const(src, src_type, r * src_ld), src_type, cols);
 }
@@ -69,9 +67,7 @@ static const float *block(const backend_t *be, const operand_t *x, size_t r, siz
     return x->scratch;
 }
 
-static size_t min(size_t a, size_t b) {
-    return a < b ? a : b;
-}
+static size_t min(size_t a, size_t b) { return a < b ? a : b; }
 
 void tuned_gemm_at(backend_t *be, float *scratch, bool ta, bool tb, size_t M, size_t N, size_t K, float alpha,
                    const void *A, dtype_t a_type, size_t lda, const void *B, dtype_t b_type, size_t ldb, float beta,
@@ -115,6 +111,4 @@ static void gemm(backend_t *be, bool ta, bool tb, size_t M, size_t N, size_t K, 
     tuned_gemm_at(be, be->workspace, ta, tb, M, N, K, alpha, A, a_type, lda, B, b_type, ldb, beta, C, c_type, ldc);
 }
 
-void tuned_gemm_ops(backend_t *be) {
-    be->gemm = gemm;
-}
+void tuned_gemm_ops(backend_t *be) { be->gemm = gemm; }

@@ -5,20 +5,16 @@
 #include "model/backend/element.h"
 
 enum {
-    PANEL_FLOATS = 1024 * 1024,  /* of W, decoded for one call of sgemm: a share of the last-level cache */
-    TOKEN_BLOCK = 512,           /* rows of an fp32 accumulator where activations are BF16 */
-    FEW_TOKENS = 4,              /* up to this many, decode and multiply in one pass over the weight; measured */
-    FUSED_CHUNK = 2048,          /* values decoded at a time there: the first-level cache */
-    DROPPED_ROWS = 256           /* rows of drop(x) at a time: the second-level cache */
+    PANEL_FLOATS = 1024 * 1024, /* of W, decoded for one call of sgemm: a share of the last-level cache */
+    TOKEN_BLOCK = 512,          /* rows of an fp32 accumulator where activations are BF16 */
+    FEW_TOKENS = 4,             /* up to this many, decode and multiply in one pass over the weight; measured */
+    FUSED_CHUNK = 2048,         /* values decoded at a time there: the first-level cache */
+    DROPPED_ROWS = 256          /* rows of drop(x) at a time: the second-level cache */
 };
 
-static size_t min(size_t a, size_t b) {
-    return a < b ? a : b;
-}
+static size_t min(size_t a, size_t b) { return a < b ? a : b; }
 
-static size_t max(size_t a, size_t b) {
-    return a > b ? a : b;
-}
+static size_t max(size_t a, size_t b) { return a > b ? a : b; }
 
 size_t tuned_linear_floats(const backend_t *be, const workspace_need_t *need) {
     /* A panel is at least one row and at most PANEL_FLOATS, unless a row is longer. */
@@ -30,9 +26,7 @@ size_t tuned_linear_floats(const backend_t *be, const workspace_need_t *need) {
 
 /* ---- the frozen weight ---------------------------------------------------------------------------------- */
 
-static size_t panel_rows(const qweight_t *w) {
-    return min(max(PANEL_FLOATS / w->cols, 1), w->rows);
-}
+static size_t panel_rows(const qweight_t *w) { return min(max(PANEL_FLOATS / w->cols, 1), w->rows); }
 
 /* y[T,rows] = x W^T + beta*y for few rows of x, which is what generating text needs: a row of W is decoded into
  * the first-level cache and multiplied there, without a trip through memory. */
@@ -49,7 +43,7 @@ static void few_tokens(backend_t *be, size_t T, const void *x_act, size_t ldx, c
         x = wide;
         ldx = cols;
     }
-    #pragma omp parallel for schedule(static) num_threads(be->threads)
+#pragma omp parallel for schedule(static) num_threads(be->threads)
     for (size_t r = 0; r < w->rows; r++) {
         float chunk[FUSED_CHUNK], sum[FEW_TOKENS] = {0};
         for (size_t c = 0; c < cols; c += FUSED_CHUNK) {
@@ -116,15 +110,13 @@ static void all_frozen_bwd(backend_t *be, size_t T, const void *dy, size_t lddy,
 /* ---- dropout -------------------------------------------------------------------------------------------- */
 
 /* What is kept is scaled by this: the products with it are, so that the values themselves are not rounded again. */
-static float kept_scale(const dropout_t *d) {
-    return d ? 1.0f / (1.0f - d->p) : 1.0f;
-}
+static float kept_scale(const dropout_t *d) { return d ? 1.0f / (1.0f - d->p) : 1.0f; }
 
 /* y = x, or 0 where it is dropped, for T rows, which are rows [first, first+T) of the micro-batch; y may be x. */
 static void drop_rows(const backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, size_t T, size_t C,
                       size_t first, const dropout_t *d) {
     const cpu_kernels_t *k = cpu_kernels(be);
-    #pragma omp parallel for schedule(static) num_threads(be->threads)
+#pragma omp parallel for schedule(static) num_threads(be->threads)
     for (size_t t = 0; t < T; t++) {
         int32_t row = d->row[first + t], pos = d->pos[first + t];
         uint64_t key = dropout_row_key(d->seed, d->step, row, pos, d->layer, d->site);

@@ -71,17 +71,11 @@ typedef struct {
     dtype_t type;
 } bwd_t;
 
-static size_t q_at(const bwd_t *b, size_t t, size_t h) {
-    return t * b->shape->ld_q + h * b->shape->D;
-}
+static size_t q_at(const bwd_t *b, size_t t, size_t h) { return t * b->shape->ld_q + h * b->shape->D; }
 
-static size_t kv_at(const bwd_t *b, size_t j, size_t kv_head) {
-    return j * b->shape->ld_kv + kv_head * b->shape->D;
-}
+static size_t kv_at(const bwd_t *b, size_t j, size_t kv_head) { return j * b->shape->ld_kv + kv_head * b->shape->D; }
 
-static size_t dout_at(const bwd_t *b, size_t t, size_t h) {
-    return t * b->shape->ld_dout + h * b->shape->D;
-}
+static size_t dout_at(const bwd_t *b, size_t t, size_t h) { return t * b->shape->ld_dout + h * b->shape->D; }
 
 static pair_t pair(const bwd_t *b, size_t t, size_t h, size_t j) {
     size_t D = b->shape->D, kj = kv_at(b, j, h / (b->shape->Hq / b->shape->Hkv)), di = dout_at(b, t, h);
@@ -133,8 +127,7 @@ static void attn_bwd(backend_t *be, void *dq, void *dk, void *dv, const void *do
         size_t first = (size_t)seg->q_off[s], end = (size_t)seg->q_off[s + 1];
         CHECK(seg->kv_off[s] == seg->q_off[s] && (size_t)seg->kv_len[s] == end - first);
         for (size_t t = first; t < end; t++) {
-            for (size_t h = 0; h < shape->Hq; h++)
-                query_bwd(be, dq, &b, visible_keys(shape, seg, s, t - first), t, h);
+            for (size_t h = 0; h < shape->Hq; h++) query_bwd(be, dq, &b, visible_keys(shape, seg, s, t - first), t, h);
             for (size_t h = 0; h < shape->Hkv; h++) key_bwd(be, dk, dv, &b, seg, s, t, h);
         }
     }

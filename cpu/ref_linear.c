@@ -29,8 +29,7 @@ static void linear_fwd(backend_t *be, size_t T, const void *x, size_t ldx, const
                 for (size_t c = 0; c < cols; c++)
                     sum += (double)act_get(x, be->act, t * ldx + c) * weight_at(be, l->w[i], o, c);
                 for (size_t k = 0; l->b[i] && k < l->r; k++)
-                    sum += (double)act_get(x, be->act, t * ldx + u + k) *
-                           act_get(l->b[i], l->ab_type, o * l->r + k);
+                    sum += (double)act_get(x, be->act, t * ldx + u + k) * act_get(l->b[i], l->ab_type, o * l->r + k);
                 act_set(y, be->act, t * ldy + first + o, (float)sum);
             }
         }
@@ -79,8 +78,8 @@ static void adapter_grad(backend_t *be, size_t T, const void *du, size_t lddu, c
         for (size_t c = 0; c < cols; c++) {
             double sum = dA[k * cols + c];
             for (size_t t = 0; t < T; t++)
-                sum += (double)act_get(du, be->act, t * lddu + k) *
-                       act_get(x, be->act, t * ldx + c) * mask_at(drop, mask_key(drop, t), c);
+                sum += (double)act_get(du, be->act, t * lddu + k) * act_get(x, be->act, t * ldx + c) *
+                       mask_at(drop, mask_key(drop, t), c);
             dA[k * cols + c] = (float)sum;
         }
     }

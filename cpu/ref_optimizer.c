@@ -22,8 +22,7 @@ static float absmax_of(const float *x, size_t n) {
 /* Codes and constant of one block; a block of zeros has code 0 throughout. */
 static void quantize_block(const float *x, size_t n, const dynamic_map_t *map, uint8_t *codes, float *absmax) {
     *absmax = absmax_of(x, n);
-    for (size_t i = 0; i < n; i++)
-        codes[i] = *absmax > 0 ? dynamic_code(map->nearest, x[i] * (1.0f / *absmax)) : 0;
+    for (size_t i = 0; i < n; i++) codes[i] = *absmax > 0 ? dynamic_code(map->nearest, x[i] * (1.0f / *absmax)) : 0;
 }
 
 static void adamw_8bit(backend_t *be, float *p, const float *g, const adamw_8bit_state_t *s, size_t n_blocks,

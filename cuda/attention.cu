@@ -8,8 +8,7 @@ enum { STATS_THREADS = 256, STATS_LANES = 8 };
 const unsigned STATS_BLOCKS = 2048; /* each takes rows until there are none left */
 
 /* Eight lanes to a query row and head, N elements at a time; D is a multiple of N. */
-template <typename T, int N>
-__global__ void __launch_bounds__(STATS_THREADS)
+template <typename T, int N> __global__ void __launch_bounds__(STATS_THREADS)
     stats_kernel(attn_stats_t *stats, const T *o, const T *dout, const float *lse, attn_dims_t d, uint64_t capacity) {
     const uint64_t tokens = (uint64_t)d.q_off[d.n], rows = tokens * d.Hq; /* token by token */
     const uint64_t step = (uint64_t)gridDim.x * (STATS_THREADS / STATS_LANES);
@@ -32,9 +31,8 @@ __global__ void __launch_bounds__(STATS_THREADS)
     }
 }
 
-template <typename T, int N>
-void launch_stats(backend_t *be, attn_stats_t *stats, const void *o, const void *dout, const float *lse,
-                  const attn_dims_t &d) {
+template <typename T, int N> void launch_stats(backend_t *be, attn_stats_t *stats, const void *o, const void *dout,
+                                               const float *lse, const attn_dims_t &d) {
     size_t most = (size_t)d.n * (size_t)d.max_q * (size_t)d.Hq;
     unsigned grid = grid_for(most, STATS_THREADS / STATS_LANES);
     LAUNCH((stats_kernel<T, N>), grid < STATS_BLOCKS ? grid : STATS_BLOCKS, STATS_THREADS, 0, compute_stream(be), stats,
@@ -85,10 +83,8 @@ void attn_fwd(backend_t *be, void *o, float *lse, const void *q, const void *k, 
     const attn_dims_t d = dims(shape, seg, false);
     const attn_fwd_t a = {q, k, v, o, lse};
     if (!d.n || !d.max_q) return;
-    if (has_mma(be, d, q, k, v, o))
-        attn_fwd_mma(compute_stream(be), a, d);
-    else
-        attn_fwd_plain(compute_stream(be), be->act, a, d);
+    if (has_mma(be, d, q, k, v, o)) attn_fwd_mma(compute_stream(be), a, d);
+    else attn_fwd_plain(compute_stream(be), be->act, a, d);
 }
 
 void attn_bwd(backend_t *be, void *dq, void *dk, void *dv, const void *dout, const void *q, const void *k,
@@ -103,10 +99,8 @@ void attn_bwd(backend_t *be, void *dq, void *dk, void *dv, const void *dout, con
         attn_bwd_mma(compute_stream(be), a, d);
         return;
     }
-    if (be->act == DT_BF16)
-        launch_stats<bf16_t, 1>(be, stats, o, dout, lse, d);
-    else
-        launch_stats<float, 1>(be, stats, o, dout, lse, d);
+    if (be->act == DT_BF16) launch_stats<bf16_t, 1>(be, stats, o, dout, lse, d);
+    else launch_stats<float, 1>(be, stats, o, dout, lse, d);
     attn_bwd_plain(compute_stream(be), be->act, a, d);
 }
 

@@ -130,9 +130,8 @@ template <int DP> struct dkv_tile_t {
 
 /* p in place of the raw scores s and ds = p * (dp - delta) in place of dp, for rows of keys; stats of the columns,
  * which are queries. */
-template <int MT, int NT>
-__device__ __forceinline__ void key_gradients(float (&s)[MT][NT][4], float (&dp)[MT][NT][4], const attn_stats_t *stats,
-                                              float scale2) {
+template <int MT, int NT> __device__ __forceinline__ void key_gradients(float (&s)[MT][NT][4], float (&dp)[MT][NT][4],
+                                                                        const attn_stats_t *stats, float scale2) {
 #pragma unroll
     for (int n = 0; n < NT; n++) {
         const float4 two = *(const float4 *)(stats + n * 8 + threadIdx.x % 4 * 2);

@@ -18,9 +18,7 @@ template <int MT, int CT> struct softmax_t { float max[MT][2], sum[MT][2], o[MT]
 
 /* What exponents are relative to. For a row that has seen no key yet any finite number serves: no infinities are
  * subtracted. */
-__device__ __forceinline__ float base_of(float max) {
-    return max == -INFINITY ? 0 : max;
-}
+__device__ __forceinline__ float base_of(float max) { return max == -INFINITY ? 0 : max; }
 
 /* Scores become probabilities relative to the new maxima; scale2 is the scale times log2(e). */
 template <int MT, int NT, int CT>

@@ -15,9 +15,7 @@ template <typename T> struct rows_t {
     const T *at;
     int n, stride, D;
 
-    __device__ __forceinline__ const T *row(int i) const {
-        return at + (int64_t)min(i, n - 1) * stride;
-    }
+    __device__ __forceinline__ const T *row(int i) const { return at + (int64_t)min(i, n - 1) * stride; }
 };
 
 /* Shared memory: `arrays` of the block's own rows in fp32, a piece of 32 other rows, 32 weights for each own row. */
@@ -30,12 +28,8 @@ struct shared_t {
     float *base;
     int arrays, D;
 
-    __device__ __forceinline__ float *own(int i) const {
-        return base + ((int)threadIdx.x / 32 + i * WARPS) * ROWS * D;
-    }
-    __device__ __forceinline__ float *piece() const {
-        return base + arrays * BLOCK_ROWS * D;
-    }
+    __device__ __forceinline__ float *own(int i) const { return base + ((int)threadIdx.x / 32 + i * WARPS) * ROWS * D; }
+    __device__ __forceinline__ float *piece() const { return base + arrays * BLOCK_ROWS * D; }
     __device__ __forceinline__ float *weights() const {
         return piece() + 32 * TILE_STRIDE + (int)threadIdx.x / 32 * ROWS * 32;
     }
@@ -48,9 +42,8 @@ template <typename T> __device__ __forceinline__ void load_own(float *own, const
 }
 
 /* dot[r] = own row r . row first + lane of src. All threads of the block come along. */
-template <typename T>
-__device__ __forceinline__ void dots(float (&dot)[ROWS], const float *own, float *piece, const rows_t<T> &src,
-                                     int first) {
+template <typename T> __device__ __forceinline__ void dots(float (&dot)[ROWS], const float *own, float *piece,
+                                                           const rows_t<T> &src, int first) {
     for (int r = 0; r < ROWS; r++) dot[r] = 0;
     for (int c0 = 0; c0 < src.D; c0 += CHUNK) {
         const int width = min((int)CHUNK, src.D - c0), lane = threadIdx.x % 32;
@@ -67,9 +60,9 @@ __device__ __forceinline__ void dots(float (&dot)[ROWS], const float *own, float
 }
 
 /* acc[r] = shrink[r] * acc[r] + sum over the 32 rows of weight[r], which is this lane's row's, times that row. */
-template <typename T>
-__device__ __forceinline__ void accumulate(float *acc, const float (&shrink)[ROWS], const float (&weight)[ROWS],
-                                           float *weights, const rows_t<T> &src, int first) {
+template <typename T> __device__ __forceinline__ void accumulate(float *acc, const float (&shrink)[ROWS],
+                                                                 const float (&weight)[ROWS], float *weights,
+                                                                 const rows_t<T> &src, int first) {
     const int lane = threadIdx.x % 32;
     __syncwarp(); /* all have read the last weights */
     for (int r = 0; r < ROWS; r++) weights[r * 32 + lane] = weight[r];
@@ -91,9 +84,8 @@ __device__ __forceinline__ void zero_own(float *own, int D) {
 }
 
 /* Row r of the result is acc[r] * factor[r], for rows below n; each lane its own columns, as accumulate() has them. */
-template <typename T>
-__device__ __forceinline__ void store_own(T *dst, const float *acc, const float (&factor)[ROWS], int first, int n,
-                                          int stride, int D) {
+template <typename T> __device__ __forceinline__ void store_own(T *dst, const float *acc, const float (&factor)[ROWS],
+                                                                int first, int n, int stride, int D) {
     for (int r = 0; r < ROWS && first + r < n; r++)
         for (int c = threadIdx.x % 32; c < D; c += 32)
             element_store(dst + (int64_t)(first + r) * stride + c, acc[r * D + c] * factor[r]);
@@ -246,9 +238,8 @@ template <typename T> __global__ void __launch_bounds__(THREADS, 2) plain_dkv_ke
     store_own((T *)a.dv + at, dv, one, p.row0, n, d.ld_dqkv, d.D);
 }
 
-template <typename Args>
-void launch(void (*kernel)(Args, attn_dims_t), cudaStream_t stream, const Args &a, const attn_dims_t &d, int heads,
-            int arrays) {
+template <typename Args> void launch(void (*kernel)(Args, attn_dims_t), cudaStream_t stream, const Args &a,
+                                     const attn_dims_t &d, int heads, int arrays) {
     const size_t bytes = shared_bytes(arrays, d.D);
     CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
     LAUNCH(kernel, attn_grid(d, heads, (d.max_q + BLOCK_ROWS - 1) / BLOCK_ROWS), THREADS, bytes, stream, a, d);

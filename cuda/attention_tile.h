@@ -15,9 +15,7 @@
 enum { ATTN_WARPS = 4, ATTN_THREADS = 32 * ATTN_WARPS };
 
 template <int DP> constexpr int tile_stride = DP + 8;
-template <int DP> constexpr size_t tile_bytes(int rows) {
-    return (size_t)rows * tile_stride<DP> * sizeof(bf16_t);
-}
+template <int DP> constexpr size_t tile_bytes(int rows) { return (size_t)rows * tile_stride<DP> * sizeof(bf16_t); }
 
 /* Over the four lanes that hold a row of a fragment. */
 static __device__ __forceinline__ float row_max(float x) {
@@ -151,14 +149,14 @@ static __device__ __forceinline__ void tile_store(const float (&acc)[MT][CT][4],
         for (int c = 0; c < CT; c++)
 #pragma unroll
             for (int h = 0; h < 2; h++)
-                *(uint32_t *)(stage + (m * 16 + h * 8 + lane / 4) * tile_stride<DP> + c * 8 + lane % 4 * 2) =
-                    bf16_pair(acc[m][c][2 * h] * factor[m][h], acc[m][c][2 * h + 1] * factor[m][h]);
+                *(uint32_t *)(stage + (m * 16 + h * 8 + lane / 4) * tile_stride<DP> + c * 8 + lane % 4 * 2) = bf16_pair(
+                    acc[m][c][2 * h] * factor[m][h], acc[m][c][2 * h + 1] * factor[m][h]);
     __syncwarp();
     for (int i = lane; i < MT * 16 * CT; i += 32) {
         int row = i / CT, col = i % CT * 8;
         if (first + row < n && col < cols)
-            *(uint4 *)(dst + (int64_t)(first + row) * stride + col) =
-                *(const uint4 *)(stage + row * tile_stride<DP> + col);
+            *(uint4 *)(dst + (int64_t)(first + row) * stride + col) = *(const uint4 *)(stage + row * tile_stride<DP> +
+                                                                                       col);
     }
     __syncwarp(); /* the stage may be written again */
 }

@@ -27,11 +27,9 @@ static int driver_error(err_t *err) {
     (void)cudaRuntimeGetVersion(&runtime);
     (void)cudaGetLastError();
     if (driver == 0)
-        return err_set(err, ERR_USAGE,
-                       "no NVIDIA driver on this machine; expected one for CUDA %d.%d or newer",
+        return err_set(err, ERR_USAGE, "no NVIDIA driver on this machine; expected one for CUDA %d.%d or newer",
                        runtime / 1000, runtime % 1000 / 10);
-    return err_set(err, ERR_USAGE,
-                   "the NVIDIA driver is for CUDA %d.%d; expected one for %d.%d or newer",
+    return err_set(err, ERR_USAGE, "the NVIDIA driver is for CUDA %d.%d; expected one for %d.%d or newer",
                    driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
 }
 
@@ -42,14 +40,12 @@ static int find_device(cudaDeviceProp *p, err_t *err) {
     if (e == cudaErrorInsufficientDriver) return driver_error(err);
     if (e == cudaErrorNoDevice || (e == cudaSuccess && count == 0)) {
         (void)cudaGetLastError();
-        return err_set(err, ERR_USAGE,
-                       "no NVIDIA GPU here, or CUDA_VISIBLE_DEVICES hides it");
+        return err_set(err, ERR_USAGE, "no NVIDIA GPU here, or CUDA_VISIBLE_DEVICES hides it");
     }
     if (CUDA_TRY(e, err) || CUDA_TRY(cudaGetDeviceProperties(p, 0), err)) return err->code;
     if (p->major < MIN_MAJOR)
-        return err_set(err, ERR_USAGE,
-                       "%s has compute capability %d.%d; expected %d.0 or higher", p->name,
-                       p->major, p->minor, MIN_MAJOR);
+        return err_set(err, ERR_USAGE, "%s has compute capability %d.%d; expected %d.0 or higher", p->name, p->major,
+                       p->minor, MIN_MAJOR);
     return CUDA_TRY(cudaSetDevice(0), err);
 }
 
@@ -69,8 +65,7 @@ static int open_parts(cuda_impl_t *impl, err_t *err) {
 
 extern "C" int backend_open_cuda(dtype_t act, backend_t **out, err_t *err) {
     cudaDeviceProp p;
-    if (act != DT_F32 && act != DT_BF16)
-        return err_set(err, ERR_USAGE, "the CUDA backend computes in bf16 or f32");
+    if (act != DT_F32 && act != DT_BF16) return err_set(err, ERR_USAGE, "the CUDA backend computes in bf16 or f32");
     if (find_device(&p, err)) return err->code;
 
     backend_t *be = (backend_t *)xcalloc(1, sizeof *be);

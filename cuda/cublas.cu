@@ -35,7 +35,7 @@ static void *open_library(err_t *err) {
 int cublas_load(cublas_t *lib, err_t *err) {
     void *library = open_library(err);
     if (!library) return err->code;
-#define CUBLAS_RESOLVE(name)                                \
+#define CUBLAS_RESOLVE(name) \
     lib->name = (decltype(lib->name))dlsym(library, #name); \
     if (!lib->name) return cannot_load(err);
     CUBLAS_FUNCTIONS(CUBLAS_RESOLVE)

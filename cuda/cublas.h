@@ -9,16 +9,16 @@
 
 /* The library's own names. The two that end in _internal are behind inline functions of cublasLt.h, which add only the
  * size of what is initialized. */
-#define CUBLAS_FUNCTIONS(F)                 \
-    F(cublasLtCreate)                       \
-    F(cublasLtDestroy)                      \
-    F(cublasLtGetStatusString)              \
-    F(cublasLtMatmul)                       \
-    F(cublasLtMatmulAlgoGetHeuristic)       \
-    F(cublasLtMatmulDescInit_internal)      \
-    F(cublasLtMatmulDescSetAttribute)       \
-    F(cublasLtMatmulPreferenceCreate)       \
-    F(cublasLtMatmulPreferenceDestroy)      \
+#define CUBLAS_FUNCTIONS(F) \
+    F(cublasLtCreate) \
+    F(cublasLtDestroy) \
+    F(cublasLtGetStatusString) \
+    F(cublasLtMatmul) \
+    F(cublasLtMatmulAlgoGetHeuristic) \
+    F(cublasLtMatmulDescInit_internal) \
+    F(cublasLtMatmulDescSetAttribute) \
+    F(cublasLtMatmulPreferenceCreate) \
+    F(cublasLtMatmulPreferenceDestroy) \
     F(cublasLtMatmulPreferenceSetAttribute) \
     F(cublasLtMatrixLayoutInit_internal)
 

@@ -35,7 +35,7 @@ typedef struct {
 enum { STAGING_PIECES = 128 };
 typedef struct {
     unsigned char *host, *device;
-    uint64_t head, tail; /* taken and freed so far; the places are these modulo the size */
+    uint64_t head, tail;  /* taken and freed so far; the places are these modulo the size */
     unsigned char *given; /* by stage(), at the end of what is taken, until the next copy; else NULL */
     size_t given_bytes;
     struct {
@@ -77,7 +77,7 @@ typedef struct {
     cuda_workspace_t layout; /* the answer of the last workspace_bytes(): be->workspace is of that size */
     device_tables_t *tables; /* on the device */
     const dynamic_map_t *signed_map, *unsigned_map; /* in it */
-    void *gemm;              /* gemm_cublas.cu's own */
+    void *gemm;                                     /* gemm_cublas.cu's own */
 
     cudaStream_t dequant; /* runs ahead of LANE_COMPUTE, so that a weight is there when its product begins */
     weight_slot_t slot[2];
@@ -87,14 +87,10 @@ typedef struct {
     cudaEvent_t touched;  /* then the dequant stream waits for this first */
 } cuda_impl_t;
 
-static inline cuda_impl_t *cuda_impl(const backend_t *be) {
-    return (cuda_impl_t *)be->impl;
-}
+static inline cuda_impl_t *cuda_impl(const backend_t *be) { return (cuda_impl_t *)be->impl; }
 
 /* Where all ops run but the copies of paging. */
-static inline cudaStream_t compute_stream(const backend_t *be) {
-    return cuda_impl(be)->lane[LANE_COMPUTE].stream;
-}
+static inline cudaStream_t compute_stream(const backend_t *be) { return cuda_impl(be)->lane[LANE_COMPUTE].stream; }
 
 /* Scratch for the op that is being queued on LANE_COMPUTE, 256-byte aligned, until the next op. CUDA_SCRATCH_MIN is
  * always there; an op that may need more says so in workspace.c. */
@@ -102,9 +98,7 @@ void *compute_scratch(const backend_t *be, size_t bytes);
 /* Where augmented weight i (0, 1) lies; CHECKs that `bytes` are there. */
 void *weight_scratch(const backend_t *be, size_t i, size_t bytes);
 
-static inline size_t min_size(size_t a, size_t b) {
-    return a < b ? a : b;
-}
+static inline size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 
 /* Blocks of a grid that covers n with `each` per block; at least one. */
 static inline unsigned grid_for(size_t n, size_t each) {

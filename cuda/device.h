@@ -26,19 +26,17 @@ static inline void launch_check(cudaError_t e, const char *kernel, const char *f
     abort();
 }
 
-#define LAUNCH(kernel, grid, block, smem, stream, ...)                                                                 \
-    do {                                                                                                               \
-        kernel<<<grid, block, smem, stream>>>(__VA_ARGS__);                                                            \
-        launch_check(cudaGetLastError(), #kernel, __FILE__, __LINE__);                                                 \
+#define LAUNCH(kernel, grid, block, smem, stream, ...) \
+    do { \
+        kernel<<<grid, block, smem, stream>>>(__VA_ARGS__); \
+        launch_check(cudaGetLastError(), #kernel, __FILE__, __LINE__); \
     } while (0)
 #define SHARED(type, name, n) __shared__ __align__(16) type name[n]
-#define DYN_SMEM(type, name)                                                                                           \
-    extern __shared__ __align__(128) unsigned char dyn_smem_bytes[];                                                   \
+#define DYN_SMEM(type, name) \
+    extern __shared__ __align__(128) unsigned char dyn_smem_bytes[]; \
     type *name = reinterpret_cast<type *>(dyn_smem_bytes)
 
-static __device__ __forceinline__ uint32_t smem_address(const void *p) {
-    return (uint32_t)__cvta_generic_to_shared(p);
-}
+static __device__ __forceinline__ uint32_t smem_address(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
 
 /* Of what only the device can see: an id in a list, say. Stops the kernel, and with it the process. */
 static __device__ __forceinline__ void device_check(bool ok) {
@@ -88,9 +86,7 @@ static __device__ __forceinline__ void cp_async16_zfill(void *shared, const void
                  : "memory");
 }
 
-static __device__ __forceinline__ void cp_async_commit() {
-    asm volatile("cp.async.commit_group;\n" ::: "memory");
-}
+static __device__ __forceinline__ void cp_async_commit() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
 
 /* Until all groups that this thread committed, but for the latest `pending` ones, have landed. */
 template <int pending> static __device__ __forceinline__ void cp_async_wait() {

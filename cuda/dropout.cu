@@ -7,7 +7,7 @@
 enum { THREADS = 256, DROPOUT_ROWS = 16 };
 
 template <typename A, int N> __global__ void __launch_bounds__(THREADS)
-dropout_kernel(A *y, size_t ldy, const A *x, size_t ldx, size_t rows, size_t C, dropout_t d) {
+    dropout_kernel(A *y, size_t ldy, const A *x, size_t ldx, size_t rows, size_t C, dropout_t d) {
     SHARED(uint64_t, key, DROPOUT_ROWS);
     size_t first = (size_t)blockIdx.x * DROPOUT_ROWS;
     int n = rows - first < DROPOUT_ROWS ? (int)(rows - first) : DROPOUT_ROWS;
@@ -21,7 +21,7 @@ dropout_kernel(A *y, size_t ldy, const A *x, size_t ldx, size_t rows, size_t C, 
     for (int t = 0; t < n; t++) {
         float v[N];
         vec_load(v, x + (first + t) * ldx + c);
-        #pragma unroll
+#pragma unroll
         for (int j = 0; j < N; j++) v[j] = dropout_keep(key[t], c + j, d.p) ? v[j] : 0.0f;
         vec_store(y + (first + t) * ldy + c, v);
     }

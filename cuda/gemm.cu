@@ -16,17 +16,16 @@ static dim3 grid_over(size_t rows, size_t cols) {
 
 /* ---- kernels ------------------------------------------------------------------------------------------- */
 
-static __global__ void __launch_bounds__(THREADS) widen_kernel(float *out, const bf16_t *x, size_t ld, size_t rows,
-                                                               size_t cols) {
+static __global__ void __launch_bounds__(THREADS)
+    widen_kernel(float *out, const bf16_t *x, size_t ld, size_t rows, size_t cols) {
     size_t c = (size_t)blockIdx.x * THREADS + threadIdx.x;
     if (c >= cols) return;
     for (size_t r = blockIdx.y; r < rows; r += gridDim.y) out[r * cols + c] = bf16_to_f32(x[r * ld + c]);
 }
 
 /* C = sums + beta * C; without sums, which are dense, C = beta * C. */
-template <typename T>
-static __global__ void __launch_bounds__(THREADS) finish_kernel(T *C, size_t ldc, size_t rows, size_t cols,
-                                                                const float *sums, float beta) {
+template <typename T> static __global__ void __launch_bounds__(THREADS)
+    finish_kernel(T *C, size_t ldc, size_t rows, size_t cols, const float *sums, float beta) {
     size_t c = (size_t)blockIdx.x * THREADS + threadIdx.x;
     if (c >= cols) return;
     for (size_t r = blockIdx.y; r < rows; r += gridDim.y) {
@@ -110,6 +109,4 @@ static void gemm(backend_t *be, bool ta, bool tb, size_t M, size_t N, size_t K, 
     else gemm_mixed(be, M, N, K, alpha, a, b, beta, C, c_type, ldc);
 }
 
-void cuda_gemm_ops(backend_t *be) {
-    be->gemm = gemm;
-}
+void cuda_gemm_ops(backend_t *be) { be->gemm = gemm; }

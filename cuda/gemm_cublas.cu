@@ -54,9 +54,7 @@ static size_t hash(const shape_t *s) {
     return h % CHOICES;
 }
 
-static cudaDataType_t data_type(uint8_t type) {
-    return type == DT_BF16 ? CUDA_R_16BF : CUDA_R_32F;
-}
+static cudaDataType_t data_type(uint8_t type) { return type == DT_BF16 ? CUDA_R_16BF : CUDA_R_32F; }
 
 static void init_layout(cublasLtMatrixLayoutOpaque_t *m, uint8_t type, uint64_t rows, uint64_t cols, uint64_t ld) {
     BLAS_CHECK(lib.cublasLtMatrixLayoutInit_internal(m, sizeof *m, data_type(type), rows, cols, (int64_t)ld));

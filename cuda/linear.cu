@@ -18,8 +18,7 @@ typedef struct {
     } layer[LINEAR_MAX];
 } b_columns_t;
 
-template <typename T, typename S>
-static __global__ void __launch_bounds__(THREADS)
+template <typename T, typename S> static __global__ void __launch_bounds__(THREADS)
     b_kernel(T *out, size_t ld, uint32_t n, const __grid_constant__ b_columns_t c) {
     uint32_t i = blockIdx.x * THREADS + threadIdx.x;
     if (i >= n) return;
@@ -31,8 +30,8 @@ static __global__ void __launch_bounds__(THREADS)
 }
 
 /* A row of A for each block of the second index. */
-template <typename T, typename S>
-static __global__ void __launch_bounds__(THREADS) a_kernel(T *out, size_t ld, const S *a, size_t cols) {
+template <typename T, typename S> static __global__ void __launch_bounds__(THREADS)
+    a_kernel(T *out, size_t ld, const S *a, size_t cols) {
     size_t c = (size_t)blockIdx.x * THREADS + threadIdx.x;
     if (c < cols) element_store(out + blockIdx.y * ld + c, element_load(a + blockIdx.y * cols + c));
 }
@@ -76,9 +75,7 @@ template <typename F> static void by_types(const backend_t *be, const linear_t *
     else f(float(), float());
 }
 
-static void *at(const backend_t *be, const void *p, size_t i) {
-    return (unsigned char *)p + i * dtype_size(be->act);
-}
+static void *at(const backend_t *be, const void *p, size_t i) { return (unsigned char *)p + i * dtype_size(be->act); }
 
 typedef enum { FROZEN = 1, COLUMNS_B = 2, ROWS_A = 4 } part_t;
 
@@ -119,9 +116,7 @@ typedef struct {
 } weight_t;
 
 /* Weights that are not quantized are multiplied where they are, if nothing has to stand beside them. */
-static bool as_it_is(const linear_t *l, size_t i) {
-    return l->width == 0 && l->w[i]->type == QUANT_NONE;
-}
+static bool as_it_is(const linear_t *l, size_t i) { return l->width == 0 && l->w[i]->type == QUANT_NONE; }
 
 static weight_t weight_of(backend_t *be, const linear_t *l, const group_t *g, int parts) {
     cuda_impl_t *impl = cuda_impl(be);
@@ -176,9 +171,7 @@ static void linear_fwd(backend_t *be, size_t T, const void *x, size_t ldx, const
 }
 
 /* What dropout keeps is scaled by this, in the products with it. */
-static float kept_scale(const dropout_t *d) {
-    return d ? 1.0f / (1.0f - d->p) : 1.0f;
-}
+static float kept_scale(const dropout_t *d) { return d ? 1.0f / (1.0f - d->p) : 1.0f; }
 
 /* Rows of `cols` elements that are masked at a time: they come back from the cache. */
 static size_t dropped_rows(const backend_t *be, size_t cols) {
@@ -229,9 +222,8 @@ static void linear_cache(backend_t *be, const linear_t *l, bool frozen) {
 /* ---- the low-rank side -------------------------------------------------------------------------------------- */
 
 /* f(x, ldx, t, n): rows [t, t + n) of what dropout leaves of x, one piece after another; without it x itself. */
-template <typename F>
-static void by_dropped_rows(backend_t *be, size_t T, const void *x, size_t ldx, size_t cols, const dropout_t *drop,
-                            F f) {
+template <typename F> static void by_dropped_rows(backend_t *be, size_t T, const void *x, size_t ldx, size_t cols,
+                                                  const dropout_t *drop, F f) {
     if (!drop) {
         f(x, ldx, (size_t)0, T);
         return;

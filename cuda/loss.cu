@@ -19,9 +19,9 @@ typedef struct {
 
 template <int N> static __device__ __forceinline__ void softmax_see(softmax_t &s, const float (&v)[N]) {
     float max = s.max, sum = 0;
-    #pragma unroll
+#pragma unroll
     for (int j = 0; j < N; j++) max = fmaxf(max, v[j]);
-    #pragma unroll
+#pragma unroll
     for (int j = 0; j < N; j++) sum += __expf(v[j] - max);
     s.sum = s.sum * __expf(s.max - max) + sum;
     s.max = max;
@@ -50,19 +50,18 @@ template <typename A, int N> struct row_cut_t {
     }
 };
 
-template <int N>
-static __device__ __forceinline__ void gradient(float (&v)[N], float max, float factor, float scale, size_t at,
-                                                size_t label) {
-    #pragma unroll
+template <int N> static __device__ __forceinline__ void gradient(float (&v)[N], float max, float factor, float scale,
+                                                                 size_t at, size_t label) {
+#pragma unroll
     for (int j = 0; j < N; j++) v[j] = factor * __expf(v[j] - max);
     if (label - at >= N) return; /* also when label < at: the difference is unsigned */
-    #pragma unroll
+#pragma unroll
     for (int j = 0; j < N; j++)
         if (label - at == (size_t)j) v[j] -= scale;
 }
 
 template <typename A, int N> __global__ void __launch_bounds__(THREADS)
-ce_loss_kernel(A *logits, float *row_loss, const int32_t *labels, size_t V, bool want_grad, float scale) {
+    ce_loss_kernel(A *logits, float *row_loss, const int32_t *labels, size_t V, bool want_grad, float scale) {
     SHARED(softmax_t, scratch, BLOCK_WARPS);
     device_check(labels[blockIdx.x] >= 0 && (size_t)labels[blockIdx.x] < V);
     size_t label = (size_t)labels[blockIdx.x];
@@ -112,6 +111,4 @@ static void ce_loss(backend_t *be, void *logits, float *row_loss, const int32_t 
     });
 }
 
-void cuda_loss_ops(backend_t *be) {
-    be->ce_loss = ce_loss;
-}
+void cuda_loss_ops(backend_t *be) { be->ce_loss = ce_loss; }

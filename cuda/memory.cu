@@ -176,8 +176,8 @@ static void upload_tables(cuda_impl_t *impl) {
     host->signed_map = *quant_dynamic_signed();
     host->unsigned_map = *quant_dynamic_unsigned();
     for (int t = QUANT_NF4; t <= QUANT_INT4; t++) memcpy(host->table4[t], quant_table((quant_type_t)t), 16 * 4);
-    CUDA_CHECK(cudaMemcpyAsync(impl->tables, host, sizeof *host, cudaMemcpyHostToDevice,
-                               impl->lane[LANE_COMPUTE].stream));
+    CUDA_CHECK(
+        cudaMemcpyAsync(impl->tables, host, sizeof *host, cudaMemcpyHostToDevice, impl->lane[LANE_COMPUTE].stream));
     CUDA_CHECK(cudaStreamSynchronize(impl->lane[LANE_COMPUTE].stream));
     free(host);
     impl->signed_map = &impl->tables->signed_map;

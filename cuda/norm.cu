@@ -12,7 +12,7 @@ static __device__ __forceinline__ void load_input(float (&v)[N], const A *x, con
     if constexpr (added) {
         float u[N];
         vec_load(u, b + i);
-        #pragma unroll
+#pragma unroll
         for (int j = 0; j < N; j++) v[j] += u[j];
         vec_round<A>(v);
     }
@@ -21,8 +21,9 @@ static __device__ __forceinline__ void load_input(float (&v)[N], const A *x, con
 /* added: the input is x + b, which goes to `total`; else these two are not used. One kernel, so that both have the
  * same bits. */
 template <typename A, int N, bool added> __global__ void __launch_bounds__(THREADS)
-rmsnorm_fwd_kernel(A *__restrict__ y, size_t ldy, float *__restrict__ rstd, const A *__restrict__ x,
-                   const A *__restrict__ b, A *__restrict__ total, const float *__restrict__ w, size_t C, float eps) {
+    rmsnorm_fwd_kernel(A *__restrict__ y, size_t ldy, float *__restrict__ rstd, const A *__restrict__ x,
+                       const A *__restrict__ b, A *__restrict__ total, const float *__restrict__ w, size_t C,
+                       float eps) {
     SHARED(float, scratch, BLOCK_WARPS);
     size_t row = (size_t)blockIdx.x * C;
     y += (size_t)blockIdx.x * ldy;
@@ -30,7 +31,7 @@ rmsnorm_fwd_kernel(A *__restrict__ y, size_t ldy, float *__restrict__ rstd, cons
     for (size_t c = (size_t)threadIdx.x * N; c < C; c += (size_t)blockDim.x * N) {
         load_input<A, N, added>(v, x, b, row + c);
         if constexpr (added) vec_store(total + row + c, v);
-        #pragma unroll
+#pragma unroll
         for (int j = 0; j < N; j++) sum += v[j] * v[j];
     }
     float r = 1.0f / sqrtf(block_sum(sum, scratch) / (float)C + eps);
@@ -38,7 +39,7 @@ rmsnorm_fwd_kernel(A *__restrict__ y, size_t ldy, float *__restrict__ rstd, cons
     for (size_t c = (size_t)threadIdx.x * N; c < C; c += (size_t)blockDim.x * N) {
         load_input<A, N, added>(v, x, b, row + c);
         vec_load(wv, w + c);
-        #pragma unroll
+#pragma unroll
         for (int j = 0; j < N; j++) v[j] = v[j] * r * wv[j];
         vec_store(y + c, v);
     }
@@ -72,8 +73,8 @@ static void add_rmsnorm_fwd(backend_t *be, void *sum, void *y, size_t ldy, float
 
 /* With n = x * rstd: dx += rstd * (dy*w - n * mean(dy*w*n)). */
 template <typename A, int N> __global__ void __launch_bounds__(THREADS)
-rmsnorm_bwd_kernel(A *__restrict__ dx, size_t lddx, const A *__restrict__ dy, const A *__restrict__ x,
-                   const float *__restrict__ w, const float *__restrict__ rstd, size_t C) {
+    rmsnorm_bwd_kernel(A *__restrict__ dx, size_t lddx, const A *__restrict__ dy, const A *__restrict__ x,
+                       const float *__restrict__ w, const float *__restrict__ rstd, size_t C) {
     SHARED(float, scratch, BLOCK_WARPS);
     dx += (size_t)blockIdx.x * lddx;
     dy += (size_t)blockIdx.x * C;
@@ -83,7 +84,7 @@ rmsnorm_bwd_kernel(A *__restrict__ dx, size_t lddx, const A *__restrict__ dy, co
         vec_load(dyv, dy + c);
         vec_load(xv, x + c);
         vec_load(wv, w + c);
-        #pragma unroll
+#pragma unroll
         for (int j = 0; j < N; j++) sum += dyv[j] * wv[j] * xv[j];
     }
     float mean = block_sum(sum, scratch) * r / (float)C;
@@ -92,7 +93,7 @@ rmsnorm_bwd_kernel(A *__restrict__ dx, size_t lddx, const A *__restrict__ dy, co
         vec_load(xv, x + c);
         vec_load(wv, w + c);
         vec_load(dxv, dx + c);
-        #pragma unroll
+#pragma unroll
         for (int j = 0; j < N; j++) dxv[j] += r * (dyv[j] * wv[j] - xv[j] * r * mean);
         vec_store(dx + c, dxv);
     }

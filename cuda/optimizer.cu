@@ -20,7 +20,7 @@ template <int N> __global__ void __launch_bounds__(THREADS) sumsq_kernel(double 
     for (size_t i = ((size_t)blockIdx.x * THREADS + threadIdx.x) * N; i < whole; i += (size_t)gridDim.x * THREADS * N) {
         float v[N];
         vec_load(v, x + i);
-        #pragma unroll
+#pragma unroll
         for (int j = 0; j < N; j++) sum += (double)v[j] * v[j];
     }
     if (blockIdx.x == 0 && threadIdx.x < n - whole) sum += (double)x[whole + threadIdx.x] * x[whole + threadIdx.x];
@@ -47,15 +47,14 @@ static void sumsq(backend_t *be, double *out, const float *x, size_t n) {
 
 /* ---- AdamW ------------------------------------------------------------------------------------------- */
 
-template <int N>
-static __device__ __forceinline__ void adamw_at(float *p, const float *g, float *m, float *v, size_t i,
-                                                const adamw_t &h) {
+template <int N> static __device__ __forceinline__ void adamw_at(float *p, const float *g, float *m, float *v, size_t i,
+                                                                 const adamw_t &h) {
     float pv[N], gv[N], mv[N], vv[N];
     vec_load(pv, p + i);
     vec_load(gv, g + i);
     vec_load(mv, m + i);
     vec_load(vv, v + i);
-    #pragma unroll
+#pragma unroll
     for (int j = 0; j < N; j++) adamw_element(&pv[j], gv[j], &mv[j], &vv[j], &h);
     vec_store(p + i, pv);
     vec_store(m + i, mv);
@@ -63,10 +62,11 @@ static __device__ __forceinline__ void adamw_at(float *p, const float *g, float 
 }
 
 template <int N> __global__ void __launch_bounds__(THREADS)
-adamw_kernel(float *p, const float *g, float *m, float *v, size_t n, adamw_t h) {
+    adamw_kernel(float *p, const float *g, float *m, float *v, size_t n, adamw_t h) {
     size_t i = ((size_t)blockIdx.x * THREADS + threadIdx.x) * N;
     if (i + N <= n) adamw_at<N>(p, g, m, v, i, h);
-    else for (; i < n; i++) adamw_at<1>(p, g, m, v, i, h);
+    else
+        for (; i < n; i++) adamw_at<1>(p, g, m, v, i, h);
 }
 
 static void adamw(backend_t *be, float *p, const float *g, float *m, float *v, size_t n, const adamw_t *h) {
@@ -74,8 +74,7 @@ static void adamw(backend_t *be, float *p, const float *g, float *m, float *v, s
     cuda_impl(be)->weights_touched = true; /* adapters in fp32 are read as they are */
     if (aligned16(p, g, m, v))
         LAUNCH((adamw_kernel<4>), grid_for(n, THREADS * 4), THREADS, 0, compute_stream(be), p, g, m, v, n, *h);
-    else
-        LAUNCH((adamw_kernel<1>), grid_for(n, THREADS), THREADS, 0, compute_stream(be), p, g, m, v, n, *h);
+    else LAUNCH((adamw_kernel<1>), grid_for(n, THREADS), THREADS, 0, compute_stream(be), p, g, m, v, n, *h);
 }
 
 /* ---- AdamW with 8-bit moments ------------------------------------------------------------------------ */
@@ -97,14 +96,14 @@ static __device__ __forceinline__ uint8_t encode(const dynamic_map_t *map, float
 }
 
 __global__ void __launch_bounds__(THREADS)
-adamw_8bit_kernel(float *p, const float *g, adamw_8bit_state_t s, size_t n_blocks, const dynamic_map_t *m_map,
-                  const dynamic_map_t *v_map, adamw_t h) {
+    adamw_8bit_kernel(float *p, const float *g, adamw_8bit_state_t s, size_t n_blocks, const dynamic_map_t *m_map,
+                      const dynamic_map_t *v_map, adamw_t h) {
     size_t b = ((size_t)blockIdx.x * THREADS + threadIdx.x) / 32;
     if (b >= n_blocks) return;
     unsigned lane = threadIdx.x % 32;
     size_t first = s.start[b] - s.start[0], n = s.start[b + 1] - s.start[b];
     float m_absmax = s.m_absmax[b], v_absmax = s.v_absmax[b], m[LANE_ELEMENTS], v[LANE_ELEMENTS], m_max = 0, v_max = 0;
-    #pragma unroll
+#pragma unroll
     for (int k = 0; k < LANE_ELEMENTS; k++) {
         size_t i = first + lane + 32 * k;
         if (i >= first + n) continue;
@@ -116,7 +115,7 @@ adamw_8bit_kernel(float *p, const float *g, adamw_8bit_state_t s, size_t n_block
         v_max = fmaxf(v_max, fabsf(v[k]));
     }
     float m_inverse = renew_absmax(&s.m_absmax[b], m_max), v_inverse = renew_absmax(&s.v_absmax[b], v_max);
-    #pragma unroll
+#pragma unroll
     for (int k = 0; k < LANE_ELEMENTS; k++) {
         size_t i = first + lane + 32 * k;
         if (i >= first + n) continue;

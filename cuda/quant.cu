@@ -30,9 +30,7 @@ template <int LEVELS> static __device__ __forceinline__ float block_absmax(const
 }
 
 /* A run of codes, read at once. */
-template <int BYTES> struct alignas(BYTES) code_run_t {
-    uint8_t byte[BYTES];
-};
+template <int BYTES> struct alignas(BYTES) code_run_t { uint8_t byte[BYTES]; };
 
 /* x / 127 rounded as a division rounds it, for the 256 values that x can have. */
 static __device__ __forceinline__ float over_127(float x) {
@@ -72,8 +70,7 @@ typedef struct {
  * read as the last one instead of not at all. Blocks have across x down threads; `bands` of them go side by side along
  * a row. The table is in shared memory: its 16 words lie in 16 banks, so that a warp looks up 32 codes at once. */
 enum { RUNS = 4 };
-template <int BITS, int LEVELS, typename T>
-static __global__ void __launch_bounds__(THREADS)
+template <int BITS, int LEVELS, typename T> static __global__ void __launch_bounds__(THREADS)
     dequant_kernel(const __grid_constant__ coded_t w, range_t range, unsigned bands, T *out) {
     constexpr uint32_t VALUES = 16 / sizeof(T), BYTES = VALUES * BITS / 8;
     SHARED(float, table, 16);
@@ -108,8 +105,7 @@ static __global__ void __launch_bounds__(THREADS)
 }
 
 /* The same for any range and address, an element a thread. */
-template <int BITS, int LEVELS, typename T>
-static __global__ void __launch_bounds__(THREADS)
+template <int BITS, int LEVELS, typename T> static __global__ void __launch_bounds__(THREADS)
     dequant_any_kernel(const __grid_constant__ coded_t w, range_t range, T *out) {
     SHARED(float, table, 16);
     if (BITS == 4 && threadIdx.x < 16) table[threadIdx.x] = w.table[threadIdx.x];
@@ -206,10 +202,9 @@ static __device__ __forceinline__ uint8_t code_int8(float x) {
 }
 
 /* n values that start a block -> codes and absmax; quant_encode(). */
-template <bool INT8>
-static __global__ void __launch_bounds__(THREADS) quantize_kernel(const bf16_t *x, size_t n,
-                                                                  const __grid_constant__ quant_order_t order,
-                                                                  uint8_t *codes, float *absmax) {
+template <bool INT8> static __global__ void __launch_bounds__(THREADS)
+    quantize_kernel(const bf16_t *x, size_t n, const __grid_constant__ quant_order_t order, uint8_t *codes,
+                    float *absmax) {
     constexpr int BYTES = INT8 ? LANE_VALUES : LANE_VALUES / 2;
     size_t lane = (size_t)blockIdx.x * THREADS + threadIdx.x, i = lane * LANE_VALUES, block = lane / BLOCK_LANES;
     float v[LANE_VALUES], top = 0;

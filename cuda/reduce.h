@@ -7,13 +7,13 @@
 enum { BLOCK_WARPS = 32 }; /* at most, in a block */
 
 template <typename T> static __device__ __forceinline__ T warp_sum(T v) {
-    #pragma unroll
+#pragma unroll
     for (int offset = 16; offset > 0; offset /= 2) v += __shfl_xor_sync(0xffffffffu, v, offset);
     return v;
 }
 
 static __device__ __forceinline__ float warp_max(float v) {
-    #pragma unroll
+#pragma unroll
     for (int offset = 16; offset > 0; offset /= 2) v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, offset));
     return v;
 }

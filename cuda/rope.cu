@@ -7,7 +7,7 @@ enum { THREADS = 256 };
 
 /* Block [pairs of a head / N, heads at a time]. */
 template <typename A, int N> __global__ void __launch_bounds__(THREADS)
-rope_kernel(A *x, size_t ldx, const float *table, const int32_t *pos, size_t H, size_t D, float sign) {
+    rope_kernel(A *x, size_t ldx, const float *table, const int32_t *pos, size_t H, size_t D, float sign) {
     size_t half = D / 2;
     const float *cos_sin = table + (size_t)pos[blockIdx.x] * D;
     x += (size_t)blockIdx.x * ldx + threadIdx.y * D;
@@ -24,7 +24,7 @@ rope_kernel(A *x, size_t ldx, const float *table, const int32_t *pos, size_t H, 
             float a[N], b[N], ra[N], rb[N];
             vec_load(a, lo);
             vec_load(b, lo + half);
-            #pragma unroll
+#pragma unroll
             for (int j = 0; j < N; j++) {
                 float c = cs[2 * j], s = sign * cs[2 * j + 1];
                 ra[j] = a[j] * c - b[j] * s;
@@ -51,6 +51,4 @@ static void rope(backend_t *be, void *x, size_t ldx, const float *table, const i
     });
 }
 
-void cuda_rope_ops(backend_t *be) {
-    be->rope = rope;
-}
+void cuda_rope_ops(backend_t *be) { be->rope = rope; }

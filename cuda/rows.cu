@@ -16,16 +16,17 @@ template <typename A, int N> static __device__ __forceinline__ void add_at(A *y,
     float u[N], v[N];
     vec_load(u, a + i);
     vec_load(v, b + i);
-    #pragma unroll
+#pragma unroll
     for (int j = 0; j < N; j++) u[j] += v[j];
     vec_store(y + i, u);
 }
 
 template <typename A, int N> __global__ void __launch_bounds__(THREADS)
-add_kernel(A *y, const A *a, const A *b, size_t n) {
+    add_kernel(A *y, const A *a, const A *b, size_t n) {
     size_t i = flat_first<N>();
     if (i + N <= n) add_at<A, N>(y, a, b, i);
-    else for (; i < n; i++) add_at<A, 1>(y, a, b, i);
+    else
+        for (; i < n; i++) add_at<A, 1>(y, a, b, i);
 }
 
 static void add(backend_t *be, void *y, const void *a, const void *b, size_t n) {
@@ -46,10 +47,11 @@ static __device__ __forceinline__ void cast_at(D *dst, const S *src, size_t i) {
 }
 
 template <typename D, typename S, int N> __global__ void __launch_bounds__(THREADS)
-cast_kernel(D *dst, const S *src, size_t n) {
+    cast_kernel(D *dst, const S *src, size_t n) {
     size_t i = flat_first<N>();
     if (i + N <= n) cast_at<D, S, N>(dst, src, i);
-    else for (; i < n; i++) cast_at<D, S, 1>(dst, src, i);
+    else
+        for (; i < n; i++) cast_at<D, S, 1>(dst, src, i);
 }
 
 template <typename D, typename S> static void cast_as(backend_t *be, void *dst, const void *src, size_t n) {
@@ -79,7 +81,7 @@ static __device__ __forceinline__ void copy_row(D *dst, const S *src, size_t C) 
 }
 
 template <typename A, int N> __global__ void __launch_bounds__(THREADS)
-embed_kernel(A *y, const bf16_t *table, const int32_t *ids, size_t V, size_t C) {
+    embed_kernel(A *y, const bf16_t *table, const int32_t *ids, size_t V, size_t C) {
     int32_t id = ids[blockIdx.x];
     device_check(id >= 0 && (size_t)id < V);
     copy_row<A, bf16_t, N>(y + (size_t)blockIdx.x * C, table + (size_t)id * C, C);
@@ -100,7 +102,7 @@ static void embed(backend_t *be, void *y, const qweight_t *E, const int32_t *ids
 }
 
 template <typename A, int N> __global__ void __launch_bounds__(THREADS)
-gather_kernel(A *y, size_t ldy, const A *x, size_t ldx, const int32_t *idx, size_t C) {
+    gather_kernel(A *y, size_t ldy, const A *x, size_t ldx, const int32_t *idx, size_t C) {
     copy_row<A, A, N>(y + (size_t)blockIdx.x * ldy, x + (size_t)idx[blockIdx.x] * ldx, C);
 }
 
@@ -122,7 +124,7 @@ static void gather_rows(backend_t *be, void *y, size_t ldy, const void *x, size_
 }
 
 template <typename A, int N> __global__ void __launch_bounds__(THREADS)
-scatter_kernel(A *y, size_t ldy, const A *x, size_t ldx, const int32_t *idx, size_t C) {
+    scatter_kernel(A *y, size_t ldy, const A *x, size_t ldx, const int32_t *idx, size_t C) {
     copy_row<A, A, N>(y + (size_t)idx[blockIdx.x] * ldy, x + (size_t)blockIdx.x * ldx, C);
 }
 
@@ -141,7 +143,7 @@ static void scatter_rows(backend_t *be, void *y, size_t ldy, const void *x, size
 
 /* Block [pieces of a row, rows]: rows may be short, so a block takes as many as fill it. */
 template <typename A, int N> __global__ void __launch_bounds__(THREADS)
-copy_rows_kernel(A *y, size_t ldy, const A *x, size_t ldx, size_t T, size_t C) {
+    copy_rows_kernel(A *y, size_t ldy, const A *x, size_t ldx, size_t T, size_t C) {
     size_t t = (size_t)blockIdx.x * blockDim.y + threadIdx.y;
     if (t < T) copy_row<A, A, N>(y + t * ldy, x + t * ldx, C);
 }

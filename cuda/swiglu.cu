@@ -11,14 +11,14 @@ template <int N> static __device__ __forceinline__ size_t column() {
 }
 
 template <typename A, int N> __global__ void __launch_bounds__(THREADS)
-swiglu_fwd_kernel(A *y, size_t ldy, const A *gate_up, size_t ld, size_t F) {
+    swiglu_fwd_kernel(A *y, size_t ldy, const A *gate_up, size_t ld, size_t F) {
     size_t c = column<N>();
     if (c >= F) return;
     const A *gate = gate_up + (size_t)blockIdx.x * ld + c;
     float g[N], u[N];
     vec_load(g, gate);
     vec_load(u, gate + F);
-    #pragma unroll
+#pragma unroll
     for (int j = 0; j < N; j++) u[j] *= silu(g[j]);
     vec_store(y + (size_t)blockIdx.x * ldy + c, u);
 }
@@ -46,7 +46,7 @@ static void swiglu_fwd(backend_t *be, void *y, size_t ldy, const void *gate_up, 
 }
 
 template <typename A, int N> __global__ void __launch_bounds__(THREADS)
-swiglu_bwd_kernel(A *gate_up, size_t ld, const A *dy, size_t F) {
+    swiglu_bwd_kernel(A *gate_up, size_t ld, const A *dy, size_t F) {
     size_t c = column<N>();
     if (c >= F) return;
     A *gate = gate_up + (size_t)blockIdx.x * ld + c;
@@ -54,7 +54,7 @@ swiglu_bwd_kernel(A *gate_up, size_t ld, const A *dy, size_t F) {
     vec_load(d, dy + (size_t)blockIdx.x * F + c);
     vec_load(g, gate);
     vec_load(u, gate + F);
-    #pragma unroll
+#pragma unroll
     for (int j = 0; j < N; j++) {
         u[j] *= d[j] * silu_grad(g[j]);
         d[j] *= silu(g[j]);

@@ -19,15 +19,9 @@ static __device__ __forceinline__ uint32_t bf16_pair(float low, float high) {
 }
 
 /* One element. */
-static __device__ __forceinline__ float element_load(const float *p) {
-    return *p;
-}
-static __device__ __forceinline__ float element_load(const bf16_t *p) {
-    return bf16_to_f32(*p);
-}
-static __device__ __forceinline__ void element_store(float *p, float x) {
-    *p = x;
-}
+static __device__ __forceinline__ float element_load(const float *p) { return *p; }
+static __device__ __forceinline__ float element_load(const bf16_t *p) { return bf16_to_f32(*p); }
+static __device__ __forceinline__ void element_store(float *p, float x) { *p = x; }
 static __device__ __forceinline__ void element_store(bf16_t *p, float x) {
     *p = __bfloat16_as_ushort(__float2bfloat16_rn(x));
 }
@@ -35,7 +29,7 @@ static __device__ __forceinline__ void element_store(bf16_t *p, float x) {
 /* What a store and a load as A would leave of v. */
 template <typename A, int N> static __device__ __forceinline__ void vec_round(float (&v)[N]) {
     if constexpr (sizeof(A) == sizeof(bf16_t)) {
-        #pragma unroll
+#pragma unroll
         for (int j = 0; j < N; j++) v[j] = __bfloat162float(__float2bfloat16_rn(v[j]));
     }
 }
@@ -45,7 +39,7 @@ template <int N> static __device__ __forceinline__ void vec_load(float (&v)[N], 
     if constexpr (N == 1) {
         v[0] = *p;
     } else {
-        #pragma unroll
+#pragma unroll
         for (int i = 0; i < N; i += 4) {
             float4 q = *reinterpret_cast<const float4 *>(p + i);
             v[i] = q.x;
@@ -61,11 +55,11 @@ template <int N> static __device__ __forceinline__ void vec_load(float (&v)[N], 
     if constexpr (N == 1) {
         v[0] = element_load(p);
     } else {
-        #pragma unroll
+#pragma unroll
         for (int i = 0; i < N; i += 8) {
             uint4 q = *reinterpret_cast<const uint4 *>(p + i);
             const uint32_t pair[4] = {q.x, q.y, q.z, q.w};
-            #pragma unroll
+#pragma unroll
             for (int k = 0; k < 4; k++) {
                 v[i + 2 * k] = f32_from_bits(pair[k] << 16);
                 v[i + 2 * k + 1] = f32_from_bits(pair[k] & 0xffff0000u);
@@ -79,7 +73,7 @@ template <int N> static __device__ __forceinline__ void vec_store(float *p, cons
     if constexpr (N == 1) {
         *p = v[0];
     } else {
-        #pragma unroll
+#pragma unroll
         for (int i = 0; i < N; i += 4)
             *reinterpret_cast<float4 *>(p + i) = make_float4(v[i], v[i + 1], v[i + 2], v[i + 3]);
     }
@@ -90,11 +84,11 @@ template <int N> static __device__ __forceinline__ void vec_store(bf16_t *p, con
     if constexpr (N == 1) {
         element_store(p, v[0]);
     } else {
-        #pragma unroll
+#pragma unroll
         for (int i = 0; i < N; i += 8) {
-            *reinterpret_cast<uint4 *>(p + i) =
-                make_uint4(bf16_pair(v[i], v[i + 1]), bf16_pair(v[i + 2], v[i + 3]), bf16_pair(v[i + 4], v[i + 5]),
-                           bf16_pair(v[i + 6], v[i + 7]));
+            *reinterpret_cast<uint4 *>(p + i) = make_uint4(bf16_pair(v[i], v[i + 1]), bf16_pair(v[i + 2], v[i + 3]),
+                                                           bf16_pair(v[i + 4], v[i + 5]),
+                                                           bf16_pair(v[i + 6], v[i + 7]));
         }
     }
 }
@@ -114,18 +108,14 @@ template <typename F> static inline void by_lanes(dtype_t type, bool wide, F f) 
     else wide ? f(lanes_t<bf16_t, 8>()) : f(lanes_t<bf16_t, 1>());
 }
 
-template <typename... P> static inline bool aligned16(const P *...p) {
-    return (((uintptr_t)p % 16 == 0) && ...);
-}
+template <typename... P> static inline bool aligned16(const P *...p) { return (((uintptr_t)p % 16 == 0) && ...); }
 
 /* Whether all these matrices of C columns of that type can be read 16 bytes at a time. */
 template <typename... P> static inline bool rows_aligned16(dtype_t type, size_t C, const P *...p) {
     return C * dtype_size(type) % 16 == 0 && aligned16(p...);
 }
 
-static inline size_t ceil_div(size_t a, size_t b) {
-    return (a + b - 1) / b;
-}
+static inline size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
 /* Threads of a block for `work` items, one each: whole warps, at most `max`. */
 static inline unsigned block_of(size_t work, unsigned max) {

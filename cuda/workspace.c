@@ -2,9 +2,7 @@
 
 #include "cuda/attention_workspace.h"
 
-static size_t round_up(size_t n) {
-    return (n + 255) / 256 * 256;
-}
+static size_t round_up(size_t n) { return (n + 255) / 256 * 256; }
 
 cuda_workspace_t cuda_workspace_layout(dtype_t act, const workspace_need_t *need) {
     size_t attention = cuda_attention_bytes(need);

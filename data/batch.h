@@ -10,9 +10,9 @@
 #include "model/batch.h"
 
 typedef struct {
-    size_t batch_size;         /* rows a micro-batch */
-    size_t accumulation;       /* micro-batches an optimizer step */
-    size_t max_length;         /* of a packed row */
+    size_t batch_size;   /* rows a micro-batch */
+    size_t accumulation; /* micro-batches an optimizer step */
+    size_t max_length;   /* of a packed row */
     bool packing, shuffle, group_by_length;
     uint64_t seed;
 } batch_spec_t;

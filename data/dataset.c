@@ -76,8 +76,10 @@ static int check_needs(loader_t *l, data_format_t f, err_t *err) {
                        "the format tokens",
                        data_format_name(f));
     if (format_needs_chat(f) && (!s->chat || s->chat->format == CHAT_NONE))
-        return err_set(err, ERR_USAGE, "rows of the format %s need a chat template; expected data.chat_template other "
-                       "than none", data_format_name(f));
+        return err_set(err, ERR_USAGE,
+                       "rows of the format %s need a chat template; expected data.chat_template other "
+                       "than none",
+                       data_format_name(f));
     if (f == DATA_ALPACA && !l->w.alpaca.variant) return chat_template_resolve(s->tok, CHAT_ALPACA, &l->w.alpaca, err);
     return 0;
 }

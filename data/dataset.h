@@ -5,8 +5,15 @@
 
 #include "data/chat/chat.h"
 
-typedef enum { DATA_MESSAGES, DATA_SHAREGPT, DATA_ALPACA, DATA_PROMPT_COMPLETION, DATA_TEXT, DATA_TOKENS,
-               DATA_AUTO } data_format_t;
+typedef enum {
+    DATA_MESSAGES,
+    DATA_SHAREGPT,
+    DATA_ALPACA,
+    DATA_PROMPT_COMPLETION,
+    DATA_TEXT,
+    DATA_TOKENS,
+    DATA_AUTO
+} data_format_t;
 const char *data_format_name(data_format_t f);
 /* Whether rows are conversations, rendered through a chat template. */
 bool data_format_is_chat(data_format_t f);
@@ -23,17 +30,17 @@ typedef struct {
 typedef struct {
     int32_t *ids, *labels; /* [n_tokens], all rows one after another; the first label of a row is LABEL_NONE */
     size_t n_tokens;
-    sample_t *samples;     /* in file order */
+    sample_t *samples; /* in file order */
     size_t n_samples;
-    data_format_t format;  /* what the first file was detected as */
+    data_format_t format; /* what the first file was detected as */
     /* For reports. */
-    size_t rows_read;      /* rows in the files */
+    size_t rows_read;                        /* rows in the files */
     size_t truncated_rows, truncated_tokens; /* cut on the right at max_length (not `text`, which is split) */
     size_t unlabelled_rows;                  /* no trained token (after truncation; a `text` row's last piece of one
                                               * token is such a row too): left out, counted */
     size_t label_tokens;
-    size_t longest;        /* tokens of the longest sample */
-    uint64_t fingerprint;  /* XXH3 of ids, labels and row lengths */
+    size_t longest;       /* tokens of the longest sample */
+    uint64_t fingerprint; /* XXH3 of ids, labels and row lengths */
 } dataset_t;
 
 typedef struct {
@@ -42,9 +49,9 @@ typedef struct {
     data_format_t format;
     size_t max_length;
     bool train_all;
-    const tokenizer_t *tok;         /* may be NULL for `tokens` */
-    const chat_template_t *chat;    /* may be NULL unless rows are conversations */
-    size_t vocab;                   /* of the model: an id outside it is an error; 0: not known, not checked */
+    const tokenizer_t *tok;      /* may be NULL for `tokens` */
+    const chat_template_t *chat; /* may be NULL unless rows are conversations */
+    size_t vocab;                /* of the model: an id outside it is an error; 0: not known, not checked */
 } dataset_spec_t;
 
 /* Rows become tokens so:

@@ -32,10 +32,10 @@ static char *own(talk_t *t, char *s) {
 static const struct {
     const char *name;
     chat_role_t role;
-} roles[] = {
-    {"system", ROLE_SYSTEM},       {"developer", ROLE_SYSTEM}, {"user", ROLE_USER},       {"human", ROLE_USER},
-    {"assistant", ROLE_ASSISTANT}, {"gpt", ROLE_ASSISTANT},    {"tool", ROLE_TOOL},       {"function", ROLE_TOOL},
-    {"observation", ROLE_TOOL},    {"ipython", ROLE_TOOL},     {"function_call", ROLE_CALL}};
+} roles[] = {{"system", ROLE_SYSTEM}, {"developer", ROLE_SYSTEM},    {"user", ROLE_USER},
+             {"human", ROLE_USER},    {"assistant", ROLE_ASSISTANT}, {"gpt", ROLE_ASSISTANT},
+             {"tool", ROLE_TOOL},     {"function", ROLE_TOOL},       {"observation", ROLE_TOOL},
+             {"ipython", ROLE_TOOL},  {"function_call", ROLE_CALL}};
 
 static int role_from_name(const char *name, chat_role_t *role, err_t *err) {
     for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
@@ -43,8 +43,10 @@ static int role_from_name(const char *name, chat_role_t *role, err_t *err) {
         *role = roles[i].role;
         return 0;
     }
-    return err_set(err, ERR_USAGE, "unknown role \"%.40s\"; expected system, user, assistant or tool (messages), or "
-                   "system, human, gpt, function_call or observation (sharegpt)", name);
+    return err_set(err, ERR_USAGE,
+                   "unknown role \"%.40s\"; expected system, user, assistant or tool (messages), or "
+                   "system, human, gpt, function_call or observation (sharegpt)",
+                   name);
 }
 
 /* {"name": ..., "arguments": ...} of an OpenAI-style tool call, whose arguments may be a string of JSON. */
@@ -55,7 +57,8 @@ static int add_call(talk_t *t, const json_t *call, err_t *err) {
     if (!json_is_string(name)) return err_set(err, ERR_USAGE, "function.name is missing; expected a string");
     char *n = json_dumps(name, JSON_ENCODE_ANY);
     char *a = json_is_string(args) ? xstrdup(json_string_value(args))
-                                   : args ? json_dumps(args, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15)) : xstrdup("{}");
+              : args               ? json_dumps(args, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15))
+                                   : xstrdup("{}");
     CHECK(n && a);
     char *text = own(t, xasprintf("{\"name\": %s, \"arguments\": %s}", n, a));
     free(n);

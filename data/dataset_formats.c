@@ -37,8 +37,12 @@ static int write_text(row_writer_t *w, const char *prompt, size_t np, const char
         ids_add(&w->ids, bos);
         ids_add(&w->labels, LABEL_NONE);
     }
-    text_out_t out = {.tok = tok, .ids = &w->ids, .labels = &w->labels, .train_all = train_all,
-                      .straddle = STRADDLE_TRAINED, .specials = true};
+    text_out_t out = {.tok = tok,
+                      .ids = &w->ids,
+                      .labels = &w->labels,
+                      .train_all = train_all,
+                      .straddle = STRADDLE_TRAINED,
+                      .specials = true};
     text_plain(&out, prompt, np, false);
     text_plain(&out, text, n, true);
     int rc = eos >= 0 ? text_token(&out, eos, true, err) : text_flush(&out, err);
@@ -128,9 +132,7 @@ static const struct {
     [DATA_AUTO] = {"auto", {NULL}, false, false, NULL},
 };
 
-const char *data_format_name(data_format_t f) {
-    return formats[f].name;
-}
+const char *data_format_name(data_format_t f) { return formats[f].name; }
 
 bool data_format_from_name(const char *name, data_format_t *f) {
     for (size_t i = 0; i <= DATA_AUTO; i++) {
@@ -141,17 +143,11 @@ bool data_format_from_name(const char *name, data_format_t *f) {
     return false;
 }
 
-bool format_needs_tokenizer(data_format_t f) {
-    return formats[f].text;
-}
+bool format_needs_tokenizer(data_format_t f) { return formats[f].text; }
 
-bool data_format_is_chat(data_format_t f) {
-    return f == DATA_MESSAGES || f == DATA_SHAREGPT || f == DATA_ALPACA;
-}
+bool data_format_is_chat(data_format_t f) { return f == DATA_MESSAGES || f == DATA_SHAREGPT || f == DATA_ALPACA; }
 
-bool format_needs_chat(data_format_t f) {
-    return formats[f].chat;
-}
+bool format_needs_chat(data_format_t f) { return formats[f].chat; }
 
 /* The first of the format's keys that the row does not have; NULL: it has all. */
 static const char *missing_key(const json_t *row, data_format_t f) {
@@ -179,7 +175,9 @@ int row_convert(row_writer_t *w, data_format_t format, const file_row_t *row, er
     if (row->json && !json_is_object(row->json)) return err_set(err, ERR_USAGE, "expected an object {...} as a row");
     const char *missing = row->json ? missing_key(row->json, format) : NULL;
     if (missing)
-        return err_set(err, ERR_USAGE, "%s is missing; expected a row of the format %s, like the file's first or as "
-                       "data.format says", missing, formats[format].name);
+        return err_set(err, ERR_USAGE,
+                       "%s is missing; expected a row of the format %s, like the file's first or as "
+                       "data.format says",
+                       missing, formats[format].name);
     return formats[format].convert(w, row, err);
 }

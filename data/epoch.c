@@ -24,9 +24,7 @@ static void shuffle(size_t *v, size_t n, uint64_t key) {
     for (size_t i = n; i > 1; i--) swap_sizes(&v[i - 1], &v[rng_fold(key, i) % i]);
 }
 
-static size_t length_of(const epoch_t *e, size_t i) {
-    return e->ds->samples[e->order[i]].len;
-}
+static size_t length_of(const epoch_t *e, size_t i) { return e->ds->samples[e->order[i]].len; }
 
 static size_t open_row(epoch_t *e, size_t *cap) {
     VEC_GROW(e->rows, e->n_rows, *cap);

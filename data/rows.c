@@ -2,9 +2,7 @@
 
 #include <string.h>
 
-static bool is_space(uint8_t c) {
-    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
-}
+static bool is_space(uint8_t c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
 
 static void skip_space(rows_t *r) {
     for (; r->at < r->map.size && is_space(r->map.data[r->at]); r->at++) r->line += r->map.data[r->at] == '\n';
@@ -26,9 +24,7 @@ int rows_open(const char *path, rows_t *r, err_t *err) {
     return 0;
 }
 
-void rows_close(rows_t *r) {
-    file_unmap(&r->map);
-}
+void rows_close(rows_t *r) { file_unmap(&r->map); }
 
 static int bad_json(const rows_t *r, const json_error_t *e, err_t *err) {
     size_t line = r->line + (e->line > 0 ? (size_t)e->line - 1 : 0);

@@ -9,7 +9,7 @@
 typedef struct {
     const char *path; /* the caller's */
     mapping_t map;
-    size_t at, line;  /* where the next row is looked for; lines count from 1 */
+    size_t at, line; /* where the next row is looked for; lines count from 1 */
     bool array, plain, done;
 } rows_t;
 
@@ -17,7 +17,7 @@ typedef struct {
     json_t *json;     /* owned by the row: json_decref; NULL for plain text */
     const char *text; /* plain text, in the mapping */
     size_t len;
-    size_t line;      /* where the row starts */
+    size_t line; /* where the row starts */
 } file_row_t;
 
 int rows_open(const char *path, rows_t *r, err_t *err);

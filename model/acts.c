@@ -17,13 +17,9 @@ static mat_t mat_of(const placer_t *p, size_t width, size_t extra) {
     return (mat_t){acts_of(p, ld), ld};
 }
 
-static float *floats(const placer_t *p, size_t n) {
-    return pool_take(p->pool, POOL_ACTIVATIONS, n * sizeof(float));
-}
+static float *floats(const placer_t *p, size_t n) { return pool_take(p->pool, POOL_ACTIVATIONS, n * sizeof(float)); }
 
-static int32_t *ints(const placer_t *p, size_t n) {
-    return pool_take(p->pool, POOL_ACTIVATIONS, n * sizeof(int32_t));
-}
+static int32_t *ints(const placer_t *p, size_t n) { return pool_take(p->pool, POOL_ACTIVATIONS, n * sizeof(int32_t)); }
 
 /* Columns of a site's adapters. All layers adapt the same linear layers, so layer 0 speaks for all. */
 static size_t adapter_width(const model_t *m, site_t s) {

@@ -14,9 +14,20 @@
 /* Members that change what an adapter computes and that are not supported: each must be absent, null, false or
  * empty. */
 static const char *const unsupported[] = {
-    "alpha_pattern",   "arrow_config",    "layer_replication",       "layers_to_transform",
-    "modules_to_save", "rank_pattern",    "trainable_token_indices", "target_parameters",   "fan_in_fan_out",
-    "lora_bias",       "use_dora",        "use_qalora",              "use_bdlora",          "alora_invocation_tokens",
+    "alpha_pattern",
+    "arrow_config",
+    "layer_replication",
+    "layers_to_transform",
+    "modules_to_save",
+    "rank_pattern",
+    "trainable_token_indices",
+    "target_parameters",
+    "fan_in_fan_out",
+    "lora_bias",
+    "use_dora",
+    "use_qalora",
+    "use_bdlora",
+    "alora_invocation_tokens",
 };
 
 static bool is_off(const json_t *v) {
@@ -30,8 +41,10 @@ static int set_target(lora_spec_t *spec, const char *name, const char *where, er
             spec->targets[k] = true;
             return 0;
         }
-    return err_set(err, ERR_USAGE, "%s: target_modules: %s is not a linear layer of a llama block; expected q_proj, "
-                   "k_proj, v_proj, o_proj, gate_proj, up_proj or down_proj", where, name);
+    return err_set(err, ERR_USAGE,
+                   "%s: target_modules: %s is not a linear layer of a llama block; expected q_proj, "
+                   "k_proj, v_proj, o_proj, gate_proj, up_proj or down_proj",
+                   where, name);
 }
 
 static int read_targets(const json_t *cfg, const char *where, lora_spec_t *spec, err_t *err) {
@@ -107,12 +120,16 @@ static int read_tensor(const safetensors_t *st, const lora_tensor_t *want, float
     lora_tensor_name(want, name, sizeof name);
     const st_tensor_t *t = safetensors_find(st, name);
     if (!t)
-        return err_set(err, ERR_USAGE, "%s: tensor %s is missing: this adapter is for another model or other "
-                       "target_modules", st->path, name);
+        return err_set(err, ERR_USAGE,
+                       "%s: tensor %s is missing: this adapter is for another model or other "
+                       "target_modules",
+                       st->path, name);
     if (t->n_dims != 2 || t->shape[0] != want->rows || t->shape[1] != want->cols)
-        return err_set(err, ERR_USAGE, "%s: tensor %s has shape [%zu, %zu]; expected [%zu, %zu]: this adapter is for "
-                       "another model or rank", st->path, name, t->n_dims > 0 ? t->shape[0] : 0,
-                       t->n_dims > 1 ? t->shape[1] : 0, want->rows, want->cols);
+        return err_set(err, ERR_USAGE,
+                       "%s: tensor %s has shape [%zu, %zu]; expected [%zu, %zu]: this adapter is for "
+                       "another model or rank",
+                       st->path, name, t->n_dims > 0 ? t->shape[0] : 0, t->n_dims > 1 ? t->shape[1] : 0, want->rows,
+                       want->cols);
     if (t->dtype != DT_F32 && t->dtype != DT_F16 && t->dtype != DT_BF16)
         return err_set(err, ERR_USAGE, "%s: tensor %s: expected F32, F16 or BF16", st->path, name);
     widen(t, want->rows * want->cols, master + want->offset);
@@ -125,8 +142,10 @@ int adapter_read(const char *dir, const lora_t *lora, float *master, err_t *err)
     int rc = safetensors_open(path, &st, err);
     for (size_t i = 0; rc == 0 && i < lora->n_tensors; i++) rc = read_tensor(st, &lora->tensors[i], master, err);
     if (rc == 0 && st->n_tensors != lora->n_tensors)
-        rc = err_set(err, ERR_USAGE, "%s: holds %zu tensors; this model and these target_modules have %zu: an adapter "
-                     "for another model", path, st->n_tensors, lora->n_tensors);
+        rc = err_set(err, ERR_USAGE,
+                     "%s: holds %zu tensors; this model and these target_modules have %zu: an adapter "
+                     "for another model",
+                     path, st->n_tensors, lora->n_tensors);
     safetensors_close(st);
     free(path);
     return rc;
@@ -141,8 +160,8 @@ static json_t *config_json(const lora_t *lora, const char *base) {
                             "CAUSAL_LM", "base_model_name_or_path", base, "r", (json_int_t)s->r, "lora_alpha",
                             s->alpha == (double)(json_int_t)s->alpha ? json_integer((json_int_t)s->alpha)
                                                                      : json_real(s->alpha),
-                            "lora_dropout", s->dropout, "bias", "none", "inference_mode", 1, "use_rslora",
-                            s->rslora, "target_modules", targets);
+                            "lora_dropout", s->dropout, "bias", "none", "inference_mode", 1, "use_rslora", s->rslora,
+                            "target_modules", targets);
     CHECK(cfg != NULL);
     return cfg;
 }

@@ -88,12 +88,9 @@ void rope_table(const model_config_t *c, size_t positions, float *table) {
 }
 
 const linear_info_t linear_info[LIN_COUNT] = {
-    [LIN_Q] = {"q_proj", "self_attn.q_proj", "attn_q"},
-    [LIN_K] = {"k_proj", "self_attn.k_proj", "attn_k"},
-    [LIN_V] = {"v_proj", "self_attn.v_proj", "attn_v"},
-    [LIN_O] = {"o_proj", "self_attn.o_proj", "attn_output"},
-    [LIN_GATE] = {"gate_proj", "mlp.gate_proj", "ffn_gate"},
-    [LIN_UP] = {"up_proj", "mlp.up_proj", "ffn_up"},
+    [LIN_Q] = {"q_proj", "self_attn.q_proj", "attn_q"},      [LIN_K] = {"k_proj", "self_attn.k_proj", "attn_k"},
+    [LIN_V] = {"v_proj", "self_attn.v_proj", "attn_v"},      [LIN_O] = {"o_proj", "self_attn.o_proj", "attn_output"},
+    [LIN_GATE] = {"gate_proj", "mlp.gate_proj", "ffn_gate"}, [LIN_UP] = {"up_proj", "mlp.up_proj", "ffn_up"},
     [LIN_DOWN] = {"down_proj", "mlp.down_proj", "ffn_down"},
 };
 

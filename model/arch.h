@@ -11,10 +11,10 @@
 #include "model/formats/gguf.h"
 
 typedef struct {
-    const char *model_type;   /* config.json "model_type" */
-    const char *hf_class;     /* config.json "architectures"[0] */
-    const char *gguf_name;    /* "general.architecture", prefix of the hyper-parameter keys */
-    bool gguf_permuted_qk;    /* GGUF stores Q and K rows interleaved for its own RoPE */
+    const char *model_type; /* config.json "model_type" */
+    const char *hf_class;   /* config.json "architectures"[0] */
+    const char *gguf_name;  /* "general.architecture", prefix of the hyper-parameter keys */
+    bool gguf_permuted_qk;  /* GGUF stores Q and K rows interleaved for its own RoPE */
 } arch_t;
 
 /* The row of a name, or NULL with an error that lists what is supported; `where` names file and key. */
@@ -28,8 +28,8 @@ typedef struct {
     size_t vocab, hidden, ffn, layers, heads, kv_heads, head_dim, max_positions;
     float norm_eps;
     double rope_theta;
-    bool tied;                 /* the head is the embedding */
-    long bos, pad;             /* token ids, -1: none named */
+    bool tied;     /* the head is the embedding */
+    long bos, pad; /* token ids, -1: none named */
     long eos[MODEL_MAX_EOS];
     size_t n_eos;
 } model_config_t;

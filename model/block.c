@@ -19,11 +19,18 @@ static attn_inputs_t attn_inputs(const block_ctx_t *ctx, const block_acts_t *act
     const model_config_t *c = &ctx->m->config;
     const backend_t *be = ctx->m->be;
     size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
-    return (attn_inputs_t){
-        acts->qkv.p, mat_column(be, acts->qkv, q), mat_column(be, acts->qkv, q + kv),
-        {.Hq = c->heads, .Hkv = c->kv_heads, .D = c->head_dim, .scale = 1.0f / sqrtf((float)c->head_dim),
-         .ld_q = acts->qkv.ld, .ld_kv = acts->qkv.ld, .ld_o = acts->attn.ld, .ld_dout = q,
-         .ld_dqkv = ctx->a->dqkv.ld}};
+    return (attn_inputs_t){acts->qkv.p,
+                           mat_column(be, acts->qkv, q),
+                           mat_column(be, acts->qkv, q + kv),
+                           {.Hq = c->heads,
+                            .Hkv = c->kv_heads,
+                            .D = c->head_dim,
+                            .scale = 1.0f / sqrtf((float)c->head_dim),
+                            .ld_q = acts->qkv.ld,
+                            .ld_kv = acts->qkv.ld,
+                            .ld_o = acts->attn.ld,
+                            .ld_dout = q,
+                            .ld_dqkv = ctx->a->dqkv.ld}};
 }
 
 /* Appends this pass's keys and values to the layer's cache, where attention finds them all. */
@@ -41,8 +48,8 @@ static void cache_append(const block_ctx_t *ctx, size_t layer, attn_inputs_t *in
 void block_enter(const block_ctx_t *ctx, size_t layer, block_acts_t *acts) {
     model_t *m = ctx->m;
     mat_t h = ctx->a->h;
-    m->be->rmsnorm_fwd(m->be, h.p, h.ld, acts->rstd_attn, acts->x, m->layers[layer].attn_norm, ctx->T,
-                       m->config.hidden, m->config.norm_eps);
+    m->be->rmsnorm_fwd(m->be, h.p, h.ld, acts->rstd_attn, acts->x, m->layers[layer].attn_norm, ctx->T, m->config.hidden,
+                       m->config.norm_eps);
 }
 
 /* a->h, the normalised input -> a->ff, what Down takes. */
@@ -76,8 +83,7 @@ void block_fwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts, block_a
     if (next)
         be->add_rmsnorm_fwd(be, next->x, a->h.p, a->h.ld, next->rstd_attn, acts->x_mid, a->t,
                             m->layers[layer + 1].attn_norm, T, C, m->config.norm_eps);
-    else
-        be->add(be, a->x_out, acts->x_mid, a->t, T * C);
+    else be->add(be, a->x_out, acts->x_mid, a->t, T * C);
 }
 
 void block_refwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts) {

@@ -72,8 +72,10 @@ static int read_sizes(const meta_t *m, model_config_t *c, err_t *err) {
     if (c->heads && c->hidden % c->heads == 0) c->head_dim = c->hidden / c->heads;
     if (opt_size(m, "attention.key_length", &c->head_dim, err)) return err->code;
     if (c->heads && c->head_dim == 0)
-        return err_set(err, ERR_USAGE, "%s: the embedding length (%zu) is no multiple of the heads (%zu), and there is "
-                       "no key length", gguf_path(m->g), c->hidden, c->heads);
+        return err_set(err, ERR_USAGE,
+                       "%s: the embedding length (%zu) is no multiple of the heads (%zu), and there is "
+                       "no key length",
+                       gguf_path(m->g), c->hidden, c->heads);
     /* Without a head of its own the model uses the embedding. */
     c->tied = !gguf_find(m->g, "output.weight");
     return 0;
@@ -117,8 +119,10 @@ static int refuse_unsupported(const meta_t *m, const model_config_t *c, err_t *e
 static int refuse_split(const gguf_t *g, err_t *err) {
     uint64_t parts;
     if (!gguf_get_uint(g, "split.count", &parts) || parts < 2) return 0;
-    return err_set(err, ERR_USAGE, "%s: split.count: a GGUF in %llu files is not supported; expected one file (merge "
-                   "them with llama-gguf-split)", gguf_path(g), (unsigned long long)parts);
+    return err_set(err, ERR_USAGE,
+                   "%s: split.count: a GGUF in %llu files is not supported; expected one file (merge "
+                   "them with llama-gguf-split)",
+                   gguf_path(g), (unsigned long long)parts);
 }
 
 static int read_token(const gguf_t *g, const char *key, long *out, err_t *err) {

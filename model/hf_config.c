@@ -34,8 +34,10 @@ static int read_sizes(const json_t *json, const char *where, model_config_t *c, 
     if (c->heads && c->hidden % c->heads == 0) c->head_dim = c->hidden / c->heads;
     if (json_opt_size(json, "head_dim", where, &c->head_dim, err)) return err->code;
     if (c->heads && c->head_dim == 0 && c->hidden % c->heads)
-        return err_set(err, ERR_USAGE, "%s: hidden_size (%zu) is no multiple of num_attention_heads (%zu), and "
-                       "there is no head_dim", where, c->hidden, c->heads);
+        return err_set(err, ERR_USAGE,
+                       "%s: hidden_size (%zu) is no multiple of num_attention_heads (%zu), and "
+                       "there is no head_dim",
+                       where, c->hidden, c->heads);
     return 0;
 }
 
@@ -121,9 +123,10 @@ static int refuse_unsupported(const json_t *json, const char *where, err_t *err)
     if (rc == 0) rc = json_opt_string(q, "quant_method", sub, &method, err);
     if (rc == 0) rc = json_opt_bool(q, "load_in_4bit", sub, &four_bit, err);
     if (rc == 0 && (strcmp(method, "bitsandbytes") || !four_bit))
-        rc = err_set(err, ERR_USAGE, "%s: quant_method \"%.40s\"%s is not supported; expected bitsandbytes with "
-                     "load_in_4bit, or a model that is not quantized", sub, method,
-                     four_bit ? "" : " without load_in_4bit");
+        rc = err_set(err, ERR_USAGE,
+                     "%s: quant_method \"%.40s\"%s is not supported; expected bitsandbytes with "
+                     "load_in_4bit, or a model that is not quantized",
+                     sub, method, four_bit ? "" : " without load_in_4bit");
     free(sub);
     return rc;
 }
@@ -147,9 +150,7 @@ static double shortest(float x) {
     return x;
 }
 
-static json_t *token_json(long id) {
-    return id < 0 ? json_null() : json_integer(id);
-}
+static json_t *token_json(long id) { return id < 0 ? json_null() : json_integer(id); }
 
 static json_t *eos_json(const model_config_t *c) {
     if (c->n_eos < 2) return token_json(c->n_eos ? c->eos[0] : -1);
@@ -162,28 +163,14 @@ json_t *model_config_to_json(const model_config_t *c) {
     json_t *json = json_pack(
         "{s:[s], s:b, s:f, s:o, s:s, s:o, s:I, s:s, s:I, s:I, s:I, s:b, s:s, s:I, s:I, s:I, s:o, s:f, s:{s:f, s:s}, "
         "s:b, s:b, s:I}",
-        "architectures", c->arch->hf_class,
-        "attention_bias", 0,
-        "attention_dropout", 0.0,
-        "bos_token_id", token_json(c->bos),
-        "dtype", "bfloat16",
-        "eos_token_id", eos_json(c),
-        "head_dim", (json_int_t)c->head_dim,
-        "hidden_act", "silu",
-        "hidden_size", (json_int_t)c->hidden,
-        "intermediate_size", (json_int_t)c->ffn,
-        "max_position_embeddings", (json_int_t)c->max_positions,
-        "mlp_bias", 0,
-        "model_type", c->arch->model_type,
-        "num_attention_heads", (json_int_t)c->heads,
-        "num_hidden_layers", (json_int_t)c->layers,
-        "num_key_value_heads", (json_int_t)c->kv_heads,
-        "pad_token_id", token_json(c->pad),
-        "rms_norm_eps", shortest(c->norm_eps),
-        "rope_parameters", "rope_theta", c->rope_theta, "rope_type", "default",
-        "tie_word_embeddings", c->tied,
-        "use_cache", 1,
-        "vocab_size", (json_int_t)c->vocab);
+        "architectures", c->arch->hf_class, "attention_bias", 0, "attention_dropout", 0.0, "bos_token_id",
+        token_json(c->bos), "dtype", "bfloat16", "eos_token_id", eos_json(c), "head_dim", (json_int_t)c->head_dim,
+        "hidden_act", "silu", "hidden_size", (json_int_t)c->hidden, "intermediate_size", (json_int_t)c->ffn,
+        "max_position_embeddings", (json_int_t)c->max_positions, "mlp_bias", 0, "model_type", c->arch->model_type,
+        "num_attention_heads", (json_int_t)c->heads, "num_hidden_layers", (json_int_t)c->layers, "num_key_value_heads",
+        (json_int_t)c->kv_heads, "pad_token_id", token_json(c->pad), "rms_norm_eps", shortest(c->norm_eps),
+        "rope_parameters", "rope_theta", c->rope_theta, "rope_type", "default", "tie_word_embeddings", c->tied,
+        "use_cache", 1, "vocab_size", (json_int_t)c->vocab);
     CHECK(json != NULL);
     return json;
 }

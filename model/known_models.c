@@ -41,13 +41,9 @@ typedef struct {
     size_t len;
 } word_t;
 
-static bool between_words(char c) {
-    return c == '-' || c == '_' || c == ' ';
-}
+static bool between_words(char c) { return c == '-' || c == '_' || c == ' '; }
 
-static char lower(char c) {
-    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-}
+static char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c; }
 
 /* Takes the next word of the text that ends at `end`. */
 static bool next_word(const char **text, const char *end, word_t *w) {
@@ -91,11 +87,20 @@ static bool speaks_of(const char *text, const char *end, const known_model_t *m)
 
 static model_config_t config_of(const known_model_t *m) {
     err_t err = {0};
-    model_config_t c = {.arch = arch_by_model_type(m->model_type, m->name, &err), .vocab = m->vocab,
-                        .hidden = m->hidden, .ffn = m->ffn, .layers = m->layers, .heads = m->heads,
-                        .kv_heads = m->kv_heads, .head_dim = m->hidden / m->heads,
-                        .max_positions = m->max_positions, .norm_eps = m->norm_eps, .rope_theta = m->rope_theta,
-                        .tied = m->tied, .bos = -1, .pad = -1};
+    model_config_t c = {.arch = arch_by_model_type(m->model_type, m->name, &err),
+                        .vocab = m->vocab,
+                        .hidden = m->hidden,
+                        .ffn = m->ffn,
+                        .layers = m->layers,
+                        .heads = m->heads,
+                        .kv_heads = m->kv_heads,
+                        .head_dim = m->hidden / m->heads,
+                        .max_positions = m->max_positions,
+                        .norm_eps = m->norm_eps,
+                        .rope_theta = m->rope_theta,
+                        .tied = m->tied,
+                        .bos = -1,
+                        .pad = -1};
     CHECK(c.arch != NULL);
     return c;
 }

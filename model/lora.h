@@ -23,16 +23,16 @@ typedef struct {
     size_t r;
     double alpha, dropout;
     bool rslora;
-    bool f32;                /* compute with the fp32 masters instead of a bf16 copy; also how it is saved */
+    bool f32; /* compute with the fp32 masters instead of a bf16 copy; also how it is saved */
     bool targets[LIN_COUNT];
 } lora_spec_t;
 
 /* Where the adapters of one site are in the flat buffer, in elements. */
 typedef struct {
-    size_t n;                    /* adapted linear layers of the site, 0..3 */
-    size_t member[LINEAR_MAX];   /* which of site_info's, ascending */
-    size_t a;                    /* stacked A [n*r, in] */
-    size_t b[LINEAR_MAX];        /* [out, r] each */
+    size_t n;                  /* adapted linear layers of the site, 0..3 */
+    size_t member[LINEAR_MAX]; /* which of site_info's, ascending */
+    size_t a;                  /* stacked A [n*r, in] */
+    size_t b[LINEAR_MAX];      /* [out, r] each */
 } lora_site_t;
 
 typedef struct {
@@ -50,11 +50,11 @@ typedef struct {
     lora_tensor_t *tensors; /* in buffer order */
     size_t n_tensors;
     /* On the device. */
-    float *master;          /* [count] */
-    float *grad;            /* [count]; NULL unless training */
-    void *compute;          /* what products read: master, or its bf16 copy */
+    float *master; /* [count] */
+    float *grad;   /* [count]; NULL unless training */
+    void *compute; /* what products read: master, or its bf16 copy */
     dtype_t compute_type;
-    uint64_t changes;       /* of compute so far */
+    uint64_t changes; /* of compute so far */
 } lora_t;
 
 /* Lays out the tensors; no memory of the device is taken yet. */

@@ -20,8 +20,12 @@ static attn_segments_t upload_batch(model_t *m, acts_t *a, const batch_t *b) {
     be->upload(be, a->target_idx, b->target_idx, b->n_labels * sizeof(int32_t));
     be->upload(be, a->target, b->target, b->n_labels * sizeof(int32_t));
     free(len);
-    return (attn_segments_t){.n = b->n_seg, .q_off = a->seg_off, .kv_off = a->seg_off, .kv_len = a->seg_len,
-                             .max_q = b->max_seg, .max_kv = b->max_seg};
+    return (attn_segments_t){.n = b->n_seg,
+                             .q_off = a->seg_off,
+                             .kv_off = a->seg_off,
+                             .kv_len = a->seg_len,
+                             .max_q = b->max_seg,
+                             .max_kv = b->max_seg};
 }
 
 static void forward(const block_ctx_t *ctx) {
@@ -50,9 +54,7 @@ static void backward(const block_ctx_t *ctx) {
     }
 }
 
-static linear_t head_of(const model_t *m) {
-    return (linear_t){.n = 1, .w = {&m->head}};
-}
+static linear_t head_of(const model_t *m) { return (linear_t){.n = 1, .w = {&m->head}}; }
 
 /* Logits of n rows of the residual stream, named by `idx` on the device. */
 static void head_fwd(model_t *m, acts_t *a, const int32_t *idx, size_t n) {
@@ -96,10 +98,9 @@ static double loss_and_head(model_t *m, acts_t *a, const batch_t *b, bool want_g
 
 void model_train(model_t *m, acts_t *a, const batch_t *b, pass_seed_t seed, float grad_scale, double *loss_sum) {
     CHECK(m->lora && m->lora->grad);
-    dropout_t drop = {.seed = seed.seed, .step = seed.step, .p = (float)m->lora->spec.dropout, .row = a->row,
-                      .pos = a->row_pos};
-    block_ctx_t ctx = {.m = m, .a = a, .T = b->T, .seg = upload_batch(m, a, b),
-                       .dropout = drop.p > 0 ? &drop : NULL};
+    dropout_t drop = {
+        .seed = seed.seed, .step = seed.step, .p = (float)m->lora->spec.dropout, .row = a->row, .pos = a->row_pos};
+    block_ctx_t ctx = {.m = m, .a = a, .T = b->T, .seg = upload_batch(m, a, b), .dropout = drop.p > 0 ? &drop : NULL};
     *loss_sum = 0;
     if (b->n_labels == 0) return;
     forward(&ctx);
@@ -156,8 +157,8 @@ void model_extend(model_t *m, acts_t *a, kv_cache_t *cache, const int32_t *ids, 
     be->upload(be, a->seg_len, &kv_len, sizeof kv_len);
     be->upload(be, a->target_idx, &last, sizeof last);
     block_ctx_t ctx = {.m = m, .a = a, .T = n, .cache = cache};
-    ctx.seg = (attn_segments_t){.n = 1, .q_off = a->seg_off, .kv_off = a->seg_off, .kv_len = a->seg_len, .max_q = n,
-                                .max_kv = cache->len + n};
+    ctx.seg = (attn_segments_t){
+        .n = 1, .q_off = a->seg_off, .kv_off = a->seg_off, .kv_len = a->seg_len, .max_q = n, .max_kv = cache->len + n};
     forward(&ctx);
     cache->len += n;
     head_fwd(m, a, a->target_idx, 1);

@@ -22,16 +22,16 @@ typedef struct {
     backend_t *be;
     quant_type_t quant;
     bool double_quant;
-    qweight_t embed, head;  /* BF16 [V,C]; the same place when tied */
-    float *final_norm;      /* [C] */
-    float *rope;            /* [rope_len, D/2, 2] */
+    qweight_t embed, head; /* BF16 [V,C]; the same place when tied */
+    float *final_norm;     /* [C] */
+    float *rope;           /* [rope_len, D/2, 2] */
     size_t rope_len;
     layer_t *layers;
-    size_t n_paged;         /* layers whose quantized weights stay in host memory, spread evenly; */
-    pager_t pager;          /* a page each: codes and constants */
-    size_t n_cached;        /* the first layers keep their augmented weights, dequantized once; */
-    uint64_t cached;        /* 0: not yet; else lora->changes + 1 of the adapters in them */
-    lora_t *lora;           /* NULL: the base model alone. Not owned. */
+    size_t n_paged;  /* layers whose quantized weights stay in host memory, spread evenly; */
+    pager_t pager;   /* a page each: codes and constants */
+    size_t n_cached; /* the first layers keep their augmented weights, dequantized once; */
+    uint64_t cached; /* 0: not yet; else lora->changes + 1 of the adapters in them */
+    lora_t *lora;    /* NULL: the base model alone. Not owned. */
 } model_t;
 
 /* ---- weights (weights.c) ---- */
@@ -72,47 +72,47 @@ static inline void *mat_column(const backend_t *be, mat_t m, size_t i) {
 
 /* What a block's forward leaves for its backward. w: columns of a site's adapters. */
 typedef struct {
-    void *x;                 /* [T,C] the block's input (residual stream) */
+    void *x;                     /* [T,C] the block's input (residual stream) */
     float *rstd_attn, *rstd_ffn; /* [T] */
-    mat_t qkv;               /* [T, Hq*D + 2*Hkv*D] queries, keys and values, the first two after RoPE */
-    mat_t attn;              /* [T, Hq*D | w] attention output, u */
-    float *lse;              /* [T,Hq] */
-    void *x_mid;             /* [T,C] residual after attention */
-    mat_t gate_up;           /* [T, 2F | w] in the backward their gradients, du */
-    mat_t u[SITE_COUNT];     /* [T, w] u of each site, for the gradient of B; that of o lies in attn */
+    mat_t qkv;                   /* [T, Hq*D + 2*Hkv*D] queries, keys and values, the first two after RoPE */
+    mat_t attn;                  /* [T, Hq*D | w] attention output, u */
+    float *lse;                  /* [T,Hq] */
+    void *x_mid;                 /* [T,C] residual after attention */
+    mat_t gate_up;               /* [T, 2F | w] in the backward their gradients, du */
+    mat_t u[SITE_COUNT];         /* [T, w] u of each site, for the gradient of B; that of o lies in attn */
 } block_acts_t;
 
 typedef struct {
     size_t T;
-    block_acts_t *blocks;    /* [layers]; those of a recomputed block share one place but for x */
-    void *x_out;             /* [T,C] output of the last block */
-    size_t n_kept;           /* blocks [0, layers - n_kept) are recomputed in the backward */
-    mat_t dx;                /* [T, C | w] gradient of the residual stream, du */
+    block_acts_t *blocks; /* [layers]; those of a recomputed block share one place but for x */
+    void *x_out;          /* [T,C] output of the last block */
+    size_t n_kept;        /* blocks [0, layers - n_kept) are recomputed in the backward */
+    mat_t dx;             /* [T, C | w] gradient of the residual stream, du */
     /* scratch, by width; what follows is only alive while a block runs */
-    mat_t h;                 /* [T, C | w] normalised input, u; in a forward handed on to the next block */
-    void *t;                 /* [T,C] a site's output */
-    mat_t ff;                /* [T, F | w] silu(gate) * up, u */
+    mat_t h;  /* [T, C | w] normalised input, u; in a forward handed on to the next block */
+    void *t;  /* [T,C] a site's output */
+    mat_t ff; /* [T, F | w] silu(gate) * up, u */
     /* backward */
-    void *dff;               /* [T,F] */
-    void *dh;                /* [T,C] */
-    void *dattn;             /* [T,Hq*D] */
-    mat_t dqkv;              /* [T, Hq*D + 2*Hkv*D | w] */
+    void *dff;   /* [T,F] */
+    void *dh;    /* [T,C] */
+    void *dattn; /* [T,Hq*D] */
+    mat_t dqkv;  /* [T, Hq*D + 2*Hkv*D | w] */
     /* only alive while the loss is computed; in the place of the scratch above */
-    size_t chunk;            /* rows of a logits chunk */
+    size_t chunk;              /* rows of a logits chunk */
     void *hx, *hn, *hdn, *hdx; /* [chunk,C] */
-    float *hrstd;            /* [chunk] */
-    void *logits;            /* [chunk,V] */
+    float *hrstd;              /* [chunk] */
+    void *logits;              /* [chunk,V] */
     /* the micro-batch on the device, and its losses */
-    float *row_loss;         /* [T] */
+    float *row_loss; /* [T] */
     int32_t *ids, *pos, *row, *row_pos, *seg_off, *seg_len, *target_idx, *target;
 } acts_t;
 
 typedef enum { PASS_TRAIN, PASS_LOSS, PASS_GENERATE } pass_t;
 typedef struct {
     pass_t pass;
-    size_t T;       /* tokens */
-    size_t n_kept;  /* PASS_TRAIN: blocks whose activations are kept; the others are recomputed */
-    size_t chunk;   /* rows of a logits chunk */
+    size_t T;      /* tokens */
+    size_t n_kept; /* PASS_TRAIN: blocks whose activations are kept; the others are recomputed */
+    size_t chunk;  /* rows of a logits chunk */
 } acts_spec_t;
 /* Takes everything that a pass needs from the pool. a->blocks is the caller's array of m->config.layers. */
 void acts_place(acts_t *a, const model_t *m, const acts_spec_t *spec, pool_t *pool);
@@ -121,9 +121,9 @@ workspace_need_t model_workspace_need(const model_t *m, size_t max_tokens, size_
 
 /* ---- passes (model.c) ---- */
 typedef struct {
-    size_t cap;        /* positions */
-    size_t len;        /* filled */
-    void **k, **v;     /* [layers] of [cap, Hkv*D] */
+    size_t cap;    /* positions */
+    size_t len;    /* filled */
+    void **k, **v; /* [layers] of [cap, Hkv*D] */
 } kv_cache_t;
 
 /* Dropout of a pass: p > 0 only in training. */
@@ -149,8 +149,8 @@ typedef struct {
     acts_t *a;
     size_t T;
     attn_segments_t seg;
-    const dropout_t *dropout;  /* layer and site are filled in by the block; NULL: none */
-    kv_cache_t *cache;         /* NULL unless generating */
+    const dropout_t *dropout; /* layer and site are filled in by the block; NULL: none */
+    kv_cache_t *cache;        /* NULL unless generating */
 } block_ctx_t;
 
 /* acts->x -> a->h, its norm: what block_fwd() begins with. */

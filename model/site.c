@@ -58,8 +58,7 @@ void site_adapters_fwd(const block_ctx_t *ctx, size_t layer, site_t site, mat_t 
     if (l.width == 0) return;
     dropout_t key;
     void *behind = mat_column(be, x, l.w[0]->cols);
-    be->adapter_fwd(be, ctx->T, x.p, x.ld, &l, ctx->m->lora->scale, site_dropout(ctx, layer, site, &key), behind,
-                    x.ld);
+    be->adapter_fwd(be, ctx->T, x.p, x.ld, &l, ctx->m->lora->scale, site_dropout(ctx, layer, site, &key), behind, x.ld);
     if (u.p && u.p != behind) be->copy_rows(be, u.p, u.ld, behind, x.ld, ctx->T, l.width);
 }
 

@@ -15,8 +15,8 @@
 /* Of each tensor's bytes, what its fingerprint covers. */
 #define FINGERPRINT_BYTES ((size_t)4096)
 
-static source_entry_t *add_entry(model_source_t *src, char *name, char *gguf_name, tensor_class_t class,
-                                 size_t rows, size_t cols) {
+static source_entry_t *add_entry(model_source_t *src, char *name, char *gguf_name, tensor_class_t class, size_t rows,
+                                 size_t cols) {
     source_entry_t *e = &src->entries[src->n_entries++];
     e->name = name;
     e->gguf_name = gguf_name;
@@ -92,8 +92,10 @@ size_t source_layers_named(const char *name, size_t len, const char *prefix) {
 }
 
 int source_layers_error(const model_source_t *src, const char *name, size_t len, size_t held, err_t *err) {
-    return err_set(err, ERR_USAGE, "%s: tensor \"%.*s\": the weights are of %zu layers; expected the %zu of the "
-                   "model's config", src->path, len < 200 ? (int)len : 200, name, held, src->config.layers);
+    return err_set(err, ERR_USAGE,
+                   "%s: tensor \"%.*s\": the weights are of %zu layers; expected the %zu of the "
+                   "model's config",
+                   src->path, len < 200 ? (int)len : 200, name, held, src->config.layers);
 }
 
 static int open_kind(model_source_t *src, err_t *err) {
@@ -152,9 +154,7 @@ const source_tensor_t *model_source_quantized(const model_source_t *src) {
     return NULL;
 }
 
-static const source_entry_t *entry_of(const source_tensor_t *t) {
-    return (const source_entry_t *)t;
-}
+static const source_entry_t *entry_of(const source_tensor_t *t) { return (const source_entry_t *)t; }
 
 /* Where row `r` of Hugging Face's order lies. Within a head of D rows, RoPE pairs row j with row j + D/2;
  * GGUF's llama layout keeps the two of a pair next to each other, as 2j and 2j + 1. */
@@ -228,9 +228,8 @@ static int read_values(const model_source_t *src, const source_tensor_t *t, size
         size_t row = (first + i) / t->cols, col = (first + i) % t->cols, left = n - i;
         m = e->permuted && t->cols - col < left ? t->cols - col : left;
         size_t from = stored_row(e, row) * t->cols + col;
-        int rc = sink == sink_bf16 && e->stored.type == GGML_BF16
-                     ? copy_span(src, e, from, m, (bf16_t *)out + i, err)
-                     : read_span(src, e, from, m, sink, out, i, err);
+        int rc = sink == sink_bf16 && e->stored.type == GGML_BF16 ? copy_span(src, e, from, m, (bf16_t *)out + i, err)
+                                                                  : read_span(src, e, from, m, sink, out, i, err);
         if (rc) return rc;
     }
     return 0;
@@ -266,9 +265,7 @@ void source_release_part(const model_source_t *src, const source_tensor_t *t, si
     mapping_release(data + a, b - a);
 }
 
-void source_release(const model_source_t *src, const source_tensor_t *t) {
-    source_release_part(src, t, 0, 1);
-}
+void source_release(const model_source_t *src, const source_tensor_t *t) { source_release_part(src, t, 0, 1); }
 
 /* With their length, so that no two sequences of fields make the same stream of bytes. */
 static void hash_field(XXH3_state_t *state, const void *data, size_t len) {

@@ -16,11 +16,11 @@ typedef enum { TENSOR_EMBEDDING, TENSOR_HEAD, TENSOR_NORM, TENSOR_LINEAR, TENSOR
 
 typedef struct {
     const char *name;
-    tensor_class_t class;  /* TENSOR_NORM: 1-D */
-    size_t layer;          /* of a TENSOR_LINEAR, which is one of the seven of a block */
+    tensor_class_t class; /* TENSOR_NORM: 1-D */
+    size_t layer;         /* of a TENSOR_LINEAR, which is one of the seven of a block */
     linear_kind_t kind;
-    size_t rows, cols;     /* 1-D: rows 1 */
-    bool quantized;        /* stored in bitsandbytes 4-bit, as: */
+    size_t rows, cols; /* 1-D: rows 1 */
+    bool quantized;    /* stored in bitsandbytes 4-bit, as: */
     quant_type_t quant;
     bool double_quant;
     const char *file_type; /* for reports: "BF16", "Q4_1", "nf4+dq" */
@@ -33,7 +33,7 @@ void model_source_close(model_source_t *src); /* NULL is fine */
 const char *model_source_path(const model_source_t *src);
 const model_config_t *model_source_config(const model_source_t *src);
 bool model_source_is_gguf(const model_source_t *src);
-const char *model_source_dir(const model_source_t *src);          /* NULL for a GGUF */
+const char *model_source_dir(const model_source_t *src); /* NULL for a GGUF */
 size_t model_source_count(const model_source_t *src);
 const source_tensor_t *model_source_at(const model_source_t *src, size_t i);
 const source_tensor_t *model_source_find(const model_source_t *src, const char *name);

@@ -86,9 +86,10 @@ static int read_state(const json_t *state, const char *where, const source_entry
     if (json_array_size(shape) != 2 || !json_is_integer(rows) || !json_is_integer(cols))
         return err_set(err, ERR_USAGE, "%s: shape: expected [rows, columns]", where);
     if (json_integer_value(rows) != (json_int_t)e->t.rows || json_integer_value(cols) != (json_int_t)e->t.cols)
-        return err_set(err, ERR_USAGE, "%s: shape is [%" JSON_INTEGER_FORMAT ", %" JSON_INTEGER_FORMAT "]; expected "
-                       "[%zu, %zu] from the model's config", where, json_integer_value(rows), json_integer_value(cols),
-                       e->t.rows, e->t.cols);
+        return err_set(err, ERR_USAGE,
+                       "%s: shape is [%" JSON_INTEGER_FORMAT ", %" JSON_INTEGER_FORMAT "]; expected "
+                       "[%zu, %zu] from the model's config",
+                       where, json_integer_value(rows), json_integer_value(cols), e->t.rows, e->t.cols);
     w->double_quant = json_object_get(state, "nested_blocksize") != NULL;
     if (!w->double_quant) return 0;
     double offset = NAN;

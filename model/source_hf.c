@@ -73,8 +73,11 @@ static int open_tensors(model_source_t *src, err_t *err) {
     int rc;
     if (path_exists(single)) rc = open_single(src, single, err);
     else if (path_exists(index)) rc = open_index(src, index, err);
-    else rc = err_set(err, ERR_USAGE, "%s: no model.safetensors or model.safetensors.index.json there (other formats "
-                      "of weights, such as .bin, are not read)", src->dir);
+    else
+        rc = err_set(err, ERR_USAGE,
+                     "%s: no model.safetensors or model.safetensors.index.json there (other formats "
+                     "of weights, such as .bin, are not read)",
+                     src->dir);
     free(single);
     free(index);
     if (rc == 0 && src->n_tensors) qsort(src->tensors, src->n_tensors, sizeof *src->tensors, by_name);
@@ -84,8 +87,8 @@ static int open_tensors(model_source_t *src, err_t *err) {
 static const st_tensor_t *find_stored(const model_source_t *src, const char *name) {
     st_tensor_t tensor = {.name = (char *)(uintptr_t)name};
     const st_tensor_t *key = &tensor;
-    const st_tensor_t **found =
-        src->n_tensors ? bsearch(&key, src->tensors, src->n_tensors, sizeof key, by_name) : NULL;
+    const st_tensor_t **found = src->n_tensors ? bsearch(&key, src->tensors, src->n_tensors, sizeof key, by_name)
+                                               : NULL;
     return found ? *found : NULL;
 }
 
@@ -94,13 +97,14 @@ static int place_plain(const model_source_t *src, const st_tensor_t *st, source_
         dtype_t st;
         ggml_type_t stored;
     } types[] = {{DT_BF16, GGML_BF16}, {DT_F16, GGML_F16}, {DT_F32, GGML_F32}};
-    bool shape_ok = e->t.class == TENSOR_NORM ? st->n_dims == 1 && st->shape[0] == e->t.cols
-                              : st->n_dims == 2 && st->shape[0] == e->t.rows && st->shape[1] == e->t.cols;
+    bool shape_ok = e->t.class == TENSOR_NORM
+                        ? st->n_dims == 1 && st->shape[0] == e->t.cols
+                        : st->n_dims == 2 && st->shape[0] == e->t.rows && st->shape[1] == e->t.cols;
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         if (types[i].st != st->dtype) continue;
         if (!shape_ok) return source_shape_error(src, e, st->n_dims, st->shape, err);
-        e->stored = (gguf_tensor_t){.type = types[i].stored, .rows = e->t.rows, .cols = e->t.cols, .data = st->data,
-                                    .bytes = st->bytes};
+        e->stored = (gguf_tensor_t){
+            .type = types[i].stored, .rows = e->t.rows, .cols = e->t.cols, .data = st->data, .bytes = st->bytes};
         e->t.file_type = dtype_name(st->dtype);
         e->t.file_bytes = st->bytes;
         return 0;
@@ -152,8 +156,10 @@ static int check_tied_head(const model_source_t *src, err_t *err) {
     mapping_release(head->data, head->bytes);
     mapping_release(embedding->data, embedding->bytes);
     if (same) return 0;
-    return err_set(err, ERR_USAGE, "%s: tensor \"lm_head.weight\" differs from the embedding, and tie_word_embeddings "
-                   "is true; expected the same bytes, none, or tie_word_embeddings: false", src->path);
+    return err_set(err, ERR_USAGE,
+                   "%s: tensor \"lm_head.weight\" differs from the embedding, and tie_word_embeddings "
+                   "is true; expected the same bytes, none, or tie_word_embeddings: false",
+                   src->path);
 }
 
 static int read_config(model_source_t *src, err_t *err) {
@@ -168,8 +174,8 @@ static int read_config(model_source_t *src, err_t *err) {
 
 int source_open_hf(model_source_t *src, err_t *err) {
     src->dir = xstrdup(src->path);
-    if (read_config(src, err) || open_tensors(src, err) || refuse_biases(src, err) ||
-        refuse_more_layers(src, err) || check_tied_head(src, err))
+    if (read_config(src, err) || open_tensors(src, err) || refuse_biases(src, err) || refuse_more_layers(src, err) ||
+        check_tied_head(src, err))
         return err->code;
     source_list_tensors(src);
     for (size_t i = 0; i < src->n_entries; i++)

@@ -16,14 +16,18 @@ static const source_tensor_t *linear_tensor(const model_source_t *src, size_t la
 
 void model_init(model_t *m, const model_config_t *config, backend_t *be, quant_type_t quant, bool double_quant,
                 size_t positions) {
-    *m = (model_t){.config = *config, .be = be, .quant = quant, .double_quant = quant != QUANT_NONE && double_quant,
+    *m = (model_t){.config = *config,
+                   .be = be,
+                   .quant = quant,
+                   .double_quant = quant != QUANT_NONE && double_quant,
                    .rope_len = positions};
     const model_config_t *c = &m->config;
     m->embed = m->head = (qweight_t){.type = QUANT_NONE, .rows = c->vocab, .cols = c->hidden};
     m->layers = xcalloc(c->layers, sizeof *m->layers);
     for (size_t l = 0; l < c->layers; l++)
         for (int k = 0; k < LIN_COUNT; k++)
-            m->layers[l].w[k] = (qweight_t){.type = quant, .double_quant = m->double_quant,
+            m->layers[l].w[k] = (qweight_t){.type = quant,
+                                            .double_quant = m->double_quant,
                                             .rows = linear_rows(c, (linear_kind_t)k),
                                             .cols = linear_cols(c, (linear_kind_t)k)};
 }
@@ -67,13 +71,9 @@ static void place_linears(layer_t *w, pool_t *pool) {
 }
 
 /* Paged layers are spread evenly, so that each has the others' work to be fetched behind; they are pages 0, 1, ... */
-static size_t page_of(const model_t *m, size_t layer) {
-    return layer * m->n_paged / m->config.layers;
-}
+static size_t page_of(const model_t *m, size_t layer) { return layer * m->n_paged / m->config.layers; }
 
-static bool is_paged(const model_t *m, size_t layer) {
-    return page_of(m, layer + 1) > page_of(m, layer);
-}
+static bool is_paged(const model_t *m, size_t layer) { return page_of(m, layer + 1) > page_of(m, layer); }
 
 static void place_pages(model_t *m, pool_t *pool) {
     size_t *bytes = xcalloc(m->n_paged, sizeof *bytes);
@@ -172,8 +172,8 @@ static void release(const model_source_t *src, const source_tensor_t *t) {
 
 /* In pieces that are as long as the backend can take from where they are read to; a row may be cut anywhere. While a
  * piece is copied and quantized on a device, the next one is read. */
-static int load_weight(backend_t *be, const model_source_t *src, const source_tensor_t *t, qweight_t *w,
-                       float *absmax, err_t *err) {
+static int load_weight(backend_t *be, const model_source_t *src, const source_tensor_t *t, qweight_t *w, float *absmax,
+                       err_t *err) {
     size_t count = qweight_count(w), step = be->stage_bytes / sizeof(bf16_t);
     float *constants = w->double_quant ? absmax : w->absmax;
     CHECK(step > 0 && step % SOURCE_BLOCK == 0);

@@ -97,8 +97,7 @@ static void dequant(const qweight_t *w, size_t first, size_t n, void *out, dtype
 /* ---- element-wise ------------------------------------------------------------------------------------ */
 
 BODY void add_body(void *y, const void *a, const void *b, size_t n, dtype_t type) {
-    _Pragma("omp simd")
-    for (size_t i = 0; i < n; i++) act_set(y, type, i, act_get(a, type, i) + act_get(b, type, i));
+    _Pragma("omp simd") for (size_t i = 0; i < n; i++) act_set(y, type, i, act_get(a, type, i) + act_get(b, type, i));
 }
 
 static void add(void *y, const void *a, const void *b, size_t n, dtype_t type) {
@@ -106,8 +105,8 @@ static void add(void *y, const void *a, const void *b, size_t n, dtype_t type) {
 }
 
 BODY void dropout_body(void *y, const void *x, size_t n, uint64_t row_key, float p, dtype_t type) {
-    _Pragma("omp simd")
-    for (size_t c = 0; c < n; c++) act_set(y, type, c, dropout_keep(row_key, c, p) ? act_get(x, type, c) : 0.0f);
+    _Pragma("omp simd") for (size_t c = 0; c < n; c++)
+        act_set(y, type, c, dropout_keep(row_key, c, p) ? act_get(x, type, c) : 0.0f);
 }
 
 static void dropout_row(void *y, const void *x, size_t n, uint64_t row_key, float p, dtype_t type) {
@@ -116,8 +115,7 @@ static void dropout_row(void *y, const void *x, size_t n, uint64_t row_key, floa
 
 static void adamw(float *p, const float *g, float *m, float *v, size_t n, const adamw_t *h) {
     const adamw_t k = *h;
-    _Pragma("omp simd")
-    for (size_t i = 0; i < n; i++) adamw_element(&p[i], g[i], &m[i], &v[i], &k);
+    _Pragma("omp simd") for (size_t i = 0; i < n; i++) adamw_element(&p[i], g[i], &m[i], &v[i], &k);
 }
 
 /* The maximum of 16 lanes' maxima: which order it is taken in does not matter. */
@@ -132,8 +130,7 @@ BODY float absmax_of(const float *x, size_t n) {
 }
 
 BODY void decode_dynamic(const uint8_t *codes, size_t n, const dynamic_map_t *map, float absmax, float *x) {
-    _Pragma("omp simd")
-    for (size_t i = 0; i < n; i++) x[i] = map->value[codes[i]] * absmax;
+    _Pragma("omp simd") for (size_t i = 0; i < n; i++) x[i] = map->value[codes[i]] * absmax;
 }
 
 /* The look-ups, which do not vectorize, apart from the arithmetic, which does. */
@@ -145,8 +142,7 @@ BODY void encode_dynamic(const float *x, size_t n, const dynamic_map_t *map, uin
         return;
     }
     float inverse = 1.0f / a;
-    _Pragma("omp simd")
-    for (size_t i = 0; i < n; i++) place[i] = dynamic_place(x[i] * inverse);
+    _Pragma("omp simd") for (size_t i = 0; i < n; i++) place[i] = dynamic_place(x[i] * inverse);
     for (size_t i = 0; i < n; i++) codes[i] = map->nearest[place[i]];
 }
 
@@ -157,8 +153,7 @@ static void adamw_8bit_block(float *p, const float *g, uint8_t *m_codes, uint8_t
     float m[ADAMW_8BIT_BLOCK], v[ADAMW_8BIT_BLOCK];
     decode_dynamic(m_codes, n, m_map, *m_absmax, m);
     decode_dynamic(v_codes, n, v_map, *v_absmax, v);
-    _Pragma("omp simd")
-    for (size_t i = 0; i < n; i++) {
+    _Pragma("omp simd") for (size_t i = 0; i < n; i++) {
         adamw_8bit_moments(g[i], &m[i], &v[i], &k);
         adamw_step(&p[i], m[i], v[i], &k);
     }

@@ -12,11 +12,10 @@ enum { SUM_CHUNK = 2048 };
 
 BODY float rmsnorm_fwd_body(void *y, const void *x, const float *w, size_t C, float eps, dtype_t type) {
     float sum = 0;
-    _Pragma("omp simd reduction(+ : sum)")
-    for (size_t c = 0; c < C; c++) sum += act_get(x, type, c) * act_get(x, type, c);
+    _Pragma("omp simd reduction(+ : sum)") for (size_t c = 0; c < C; c++)
+        sum += act_get(x, type, c) * act_get(x, type, c);
     float rstd = 1.0f / sqrtf(sum / (float)C + eps);
-    _Pragma("omp simd")
-    for (size_t c = 0; c < C; c++) act_set(y, type, c, act_get(x, type, c) * rstd * w[c]);
+    _Pragma("omp simd") for (size_t c = 0; c < C; c++) act_set(y, type, c, act_get(x, type, c) * rstd * w[c]);
     return rstd;
 }
 
@@ -27,11 +26,10 @@ static float rmsnorm_fwd(void *y, const void *x, const float *w, size_t C, float
 BODY void rmsnorm_bwd_body(void *dx, const void *dy, const void *x, const float *w, float rstd, size_t C,
                            dtype_t type) {
     float sum = 0;
-    _Pragma("omp simd reduction(+ : sum)")
-    for (size_t c = 0; c < C; c++) sum += act_get(dy, type, c) * w[c] * act_get(x, type, c);
+    _Pragma("omp simd reduction(+ : sum)") for (size_t c = 0; c < C; c++)
+        sum += act_get(dy, type, c) * w[c] * act_get(x, type, c);
     float mean = sum * rstd / (float)C;
-    _Pragma("omp simd")
-    for (size_t c = 0; c < C; c++) {
+    _Pragma("omp simd") for (size_t c = 0; c < C; c++) {
         float g = act_get(dy, type, c) * w[c] - act_get(x, type, c) * rstd * mean;
         act_set(dx, type, c, act_get(dx, type, c) + rstd * g);
     }
@@ -46,8 +44,7 @@ static void rmsnorm_bwd(void *dx, const void *dy, const void *x, const float *w,
 BODY void rope_body(void *x, const float *cos_sin, size_t H, size_t D, float sign, dtype_t type) {
     for (size_t h = 0; h < H; h++) {
         void *lo = act_at(x, type, h * D), *hi = act_at(x, type, h * D + D / 2);
-        _Pragma("omp simd")
-        for (size_t i = 0; i < D / 2; i++) {
+        _Pragma("omp simd") for (size_t i = 0; i < D / 2; i++) {
             float c = cos_sin[2 * i], s = sign * cos_sin[2 * i + 1];
             float a = act_get(lo, type, i), b = act_get(hi, type, i);
             act_set(lo, type, i, a * c - b * s);
@@ -63,8 +60,7 @@ static void rope(void *x, const float *cos_sin, size_t H, size_t D, float sign, 
 /* ---- SwiGLU ------------------------------------------------------------------------------------------ */
 
 BODY void swiglu_fwd_body(void *y, const void *gate, const void *up, size_t n, dtype_t type) {
-    _Pragma("omp simd")
-    for (size_t i = 0; i < n; i++) {
+    _Pragma("omp simd") for (size_t i = 0; i < n; i++) {
         float g = act_get(gate, type, i);
         act_set(y, type, i, g / (1.0f + exp_f32(-g)) * act_get(up, type, i));
     }
@@ -76,8 +72,7 @@ static void swiglu_fwd(void *y, const void *gate, const void *up, size_t n, dtyp
 
 BODY void swiglu_bwd_body(void *dgate, void *dup, const void *dy, const void *gate, const void *up, size_t n,
                           dtype_t type) {
-    _Pragma("omp simd")
-    for (size_t i = 0; i < n; i++) {
+    _Pragma("omp simd") for (size_t i = 0; i < n; i++) {
         float g = act_get(gate, type, i), u = act_get(up, type, i), d = act_get(dy, type, i);
         float s = 1.0f / (1.0f + exp_f32(-g));
         act_set(dgate, type, i, d * u * (s * (1.0f + g * (1.0f - s))));
@@ -95,14 +90,12 @@ static void swiglu_bwd(void *dgate, void *dup, const void *dy, const void *gate,
 
 BODY float max_body(const void *x, size_t n, dtype_t type) {
     float max = -INFINITY;
-    _Pragma("omp simd reduction(max : max)")
-    for (size_t i = 0; i < n; i++) max = act_get(x, type, i) > max ? act_get(x, type, i) : max;
+    _Pragma("omp simd reduction(max : max)") for (size_t i = 0; i < n; i++)
+        max = act_get(x, type, i) > max ? act_get(x, type, i) : max;
     return max;
 }
 
-static float max(const float *x, size_t n) {
-    return max_body(x, n, DT_F32);
-}
+static float max(const float *x, size_t n) { return max_body(x, n, DT_F32); }
 
 BODY float ce_loss_body(void *logits, size_t V, int32_t label, bool want_grad, float grad_scale, dtype_t type) {
     float max = max_body(logits, V, type), at_label = act_get(logits, type, (size_t)label);
@@ -111,14 +104,13 @@ BODY float ce_loss_body(void *logits, size_t V, int32_t label, bool want_grad, f
         size_t n = V - first < SUM_CHUNK ? V - first : SUM_CHUNK;
         const void *x = act_at_const(logits, type, first);
         float sum = 0;
-        _Pragma("omp simd reduction(+ : sum)")
-        for (size_t i = 0; i < n; i++) sum += exp_f32(act_get(x, type, i) - max);
+        _Pragma("omp simd reduction(+ : sum)") for (size_t i = 0; i < n; i++) sum += exp_f32(act_get(x, type, i) - max);
         total += sum;
     }
     if (want_grad) {
         float factor = (float)(grad_scale / total);
-        _Pragma("omp simd")
-        for (size_t v = 0; v < V; v++) act_set(logits, type, v, factor * exp_f32(act_get(logits, type, v) - max));
+        _Pragma("omp simd") for (size_t v = 0; v < V; v++)
+            act_set(logits, type, v, factor * exp_f32(act_get(logits, type, v) - max));
         act_set(logits, type, (size_t)label, (float)(grad_scale * (exp((double)at_label - max) / total - 1.0)));
     }
     return (float)(log(total) + max - at_label);
@@ -131,8 +123,7 @@ static float ce_loss(void *logits, size_t V, int32_t label, bool want_grad, floa
 
 static float exp_sum(float *x, size_t n, float scale, float shift) {
     float sum = 0;
-    _Pragma("omp simd reduction(+ : sum)")
-    for (size_t i = 0; i < n; i++) {
+    _Pragma("omp simd reduction(+ : sum)") for (size_t i = 0; i < n; i++) {
         x[i] = exp_f32(x[i] * scale - shift);
         sum += x[i];
     }
@@ -140,29 +131,25 @@ static float exp_sum(float *x, size_t n, float scale, float shift) {
 }
 
 static void score_grad(float *dp, const float *p, size_t n, float delta) {
-    _Pragma("omp simd")
-    for (size_t i = 0; i < n; i++) dp[i] = p[i] * (dp[i] - delta);
+    _Pragma("omp simd") for (size_t i = 0; i < n; i++) dp[i] = p[i] * (dp[i] - delta);
 }
 
 /* ---- sums -------------------------------------------------------------------------------------------- */
 
 static double sumsq(const float *x, size_t n) {
     double sum = 0;
-    _Pragma("omp simd reduction(+ : sum)")
-    for (size_t i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
+    _Pragma("omp simd reduction(+ : sum)") for (size_t i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
     return sum;
 }
 
 static float dot(const float *a, const float *b, size_t n) {
     float sum = 0;
-    _Pragma("omp simd reduction(+ : sum)")
-    for (size_t i = 0; i < n; i++) sum += a[i] * b[i];
+    _Pragma("omp simd reduction(+ : sum)") for (size_t i = 0; i < n; i++) sum += a[i] * b[i];
     return sum;
 }
 
 static void scale(float *x, size_t n, float factor) {
-    _Pragma("omp simd")
-    for (size_t i = 0; i < n; i++) x[i] *= factor;
+    _Pragma("omp simd") for (size_t i = 0; i < n; i++) x[i] *= factor;
 }
 
 void ISA_NAME(kernels_rows)(cpu_kernels_t *k) {

@@ -9,9 +9,7 @@
 
 static const char *const role_names[CHAT_ROLES] = {"system", "user", "assistant", "tool", "tool call"};
 
-static bool by_assistant(chat_role_t role) {
-    return role == ROLE_ASSISTANT || role == ROLE_CALL;
-}
+static bool by_assistant(chat_role_t role) { return role == ROLE_ASSISTANT || role == ROLE_CALL; }
 
 /* What the turns of a conversation look like as a whole, before the first is written. */
 static int check_turns(const chat_variant_t *v, const chat_turn_t *turns, size_t n, err_t *err) {
@@ -25,12 +23,16 @@ static int check_turns(const chat_variant_t *v, const chat_turn_t *turns, size_t
             continue;
         }
         if (!v->role[role].open)
-            return err_set(err, ERR_USAGE, "turn %zu: the %s template has no %s turns; expected a template with them "
-                           "(data.chat_template: chatml or llama3)", i + 1, v->name, role_names[role]);
+            return err_set(err, ERR_USAGE,
+                           "turn %zu: the %s template has no %s turns; expected a template with them "
+                           "(data.chat_template: chatml or llama3)",
+                           i + 1, v->name, role_names[role]);
         bool right = role == ROLE_USER ? users == answers : role != ROLE_ASSISTANT || users == answers + 1;
         if (v->alternate && !right)
-            return err_set(err, ERR_USAGE, "turn %zu: a second %s turn in a row; expected user and assistant in turns, "
-                           "the user first, as the %s template needs", i + 1, role_names[role], v->name);
+            return err_set(err, ERR_USAGE,
+                           "turn %zu: a second %s turn in a row; expected user and assistant in turns, "
+                           "the user first, as the %s template needs",
+                           i + 1, role_names[role], v->name);
         users += role == ROLE_USER;
         answers += role == ROLE_ASSISTANT;
     }
@@ -167,7 +169,8 @@ static int write_all(render_t *r, bool generation, err_t *err) {
 int chat_render(const tokenizer_t *tok, const chat_template_t *t, const chat_turn_t *turns, size_t n_turns,
                 bool train_all, bool generation, ids_t *ids, ids_t *labels, err_t *err) {
     if (!t->variant)
-        return err_set(err, ERR_USAGE, "a conversation needs a chat template; expected data.chat_template other than "
+        return err_set(err, ERR_USAGE,
+                       "a conversation needs a chat template; expected data.chat_template other than "
                        "none");
     chat_turn_t *all = NULL;
     if (t->default_system && (n_turns == 0 || turns[0].role != ROLE_SYSTEM)) {
@@ -183,7 +186,9 @@ int chat_render(const tokenizer_t *tok, const chat_template_t *t, const chat_tur
         ids_add(labels, LABEL_NONE);
     }
     size_t start = labels->len;
-    render_t r = {.t = t, .turns = turns, .n = n_turns,
+    render_t r = {.t = t,
+                  .turns = turns,
+                  .n = n_turns,
                   .out = {.tok = tok, .ids = ids, .labels = labels, .train_all = train_all}};
     int rc = write_all(&r, generation, err);
     if (train_all && labels->len > start && ids->ids[start] == tokenizer_bos(tok)) labels->ids[start] = LABEL_NONE;

@@ -14,8 +14,16 @@
     "Below is an instruction that describes a task, paired with an input that provides further context. " \
     "Write a response that appropriately completes the request."
 
-typedef enum { CHAT_CHATML, CHAT_LLAMA2, CHAT_LLAMA3, CHAT_MISTRAL, CHAT_ZEPHYR, CHAT_ALPACA, CHAT_NONE,
-               CHAT_AUTO } chat_format_t;
+typedef enum {
+    CHAT_CHATML,
+    CHAT_LLAMA2,
+    CHAT_LLAMA3,
+    CHAT_MISTRAL,
+    CHAT_ZEPHYR,
+    CHAT_ALPACA,
+    CHAT_NONE,
+    CHAT_AUTO
+} chat_format_t;
 const char *chat_format_name(chat_format_t f);
 
 /* One published way to write a format (chat_table.c): Qwen's ChatML differs from SmolLM2's in its tool turns. */

@@ -10,9 +10,7 @@ static const char *const names[] = {
     [CHAT_ZEPHYR] = "zephyr", [CHAT_ALPACA] = "alpaca", [CHAT_NONE] = "none",     [CHAT_AUTO] = "auto"};
 #define CHOICES "chatml, llama2, llama3, mistral, zephyr, alpaca or none"
 
-const char *chat_format_name(chat_format_t f) {
-    return names[f];
-}
+const char *chat_format_name(chat_format_t f) { return names[f]; }
 
 static bool has_token(const tokenizer_t *tok, const chat_variant_t *v) {
     return !v->token || tokenizer_find(tok, v->token) >= 0;
@@ -81,8 +79,8 @@ static char *own_system(const char *jinja) {
 
 /* Whether the template strips white space around contents. */
 static bool says_trim(const char *jinja) {
-    static const char *const forms[] = {"['content'] | trim", "['content']|trim", "[\"content\"] | trim",
-                                        "[\"content\"]|trim", ".content | trim",  ".content|trim",
+    static const char *const forms[] = {"['content'] | trim",  "['content']|trim", "[\"content\"] | trim",
+                                        "[\"content\"]|trim",  ".content | trim",  ".content|trim",
                                         "['content'].strip()", ".content.strip()"};
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
         if (strstr(jinja, forms[i])) return true;
@@ -107,8 +105,8 @@ int chat_template_resolve(const tokenizer_t *tok, chat_format_t wanted, chat_tem
     const chat_variant_t *own = recognise(tok, jinja), *v = own;
     if (wanted == CHAT_AUTO && !own)
         return err_set(err, ERR_USAGE, "data.chat_template: %s; expected one of " CHOICES,
-                       jinja ? "the model's own chat template is not one of those known here" :
-                               "the model has no chat template, so auto finds none");
+                       jinja ? "the model's own chat template is not one of those known here"
+                             : "the model has no chat template, so auto finds none");
     if (wanted == CHAT_NONE) {
         if (tokenizer_add_bos(tok)) t->bos = tokenizer_bos(tok);
         return 0;

@@ -1,15 +1,18 @@
 #include "data/chat/chat_table.h"
 
 /* A turn of ChatML, and of Llama 3: a header with the role's name, and a token that ends the turn. */
-#define CHATML(name) {"<|im_start|>" name "\n", "", "", "<|im_end|>", "\n", NULL}
-#define LLAMA3(name) {"<|start_header_id|>" name "<|end_header_id|>\n\n", "", "", "<|eot_id|>", "", NULL}
+#define CHATML(name) \
+    { "<|im_start|>" name "\n", "", "", "<|im_end|>", "\n", NULL }
+#define LLAMA3(name) \
+    { "<|start_header_id|>" name "<|end_header_id|>\n\n", "", "", "<|eot_id|>", "", NULL }
 
 enum { ALL_ROLES = (1u << CHAT_ROLES) - 1 };
 
 /* Qwen writes what a tool answers as a user's turn, several answers in one. */
 #define QWEN_TOOL \
-    {"<|im_start|>user\n", "<tool_response>\n", "\n</tool_response>", "<|im_end|>", "\n", "\n"}
-#define QWEN_CALL {"<|im_start|>assistant\n", "<tool_call>\n", "\n</tool_call>", "<|im_end|>", "\n", "\n"}
+    { "<|im_start|>user\n", "<tool_response>\n", "\n</tool_response>", "<|im_end|>", "\n", "\n" }
+#define QWEN_CALL \
+    { "<|im_start|>assistant\n", "<tool_call>\n", "\n</tool_call>", "<|im_end|>", "\n", "\n" }
 
 /* Llama 3.1 and later always have a system turn that starts with dates. Today's would make a run depend on the
  * day it starts; this is the date that their template itself falls back to. */
@@ -21,8 +24,11 @@ const chat_variant_t chat_variants[] = {
         .format = CHAT_CHATML,
         .has = {"<|im_start|>", "<tool_response>", "<think>"},
         .token = "<|im_start|>",
-        .role = {[ROLE_SYSTEM] = CHATML("system"), [ROLE_USER] = CHATML("user"),
-                 [ROLE_ASSISTANT] = CHATML("assistant"), [ROLE_TOOL] = QWEN_TOOL, [ROLE_CALL] = QWEN_CALL},
+        .role = {[ROLE_SYSTEM] = CHATML("system"),
+                 [ROLE_USER] = CHATML("user"),
+                 [ROLE_ASSISTANT] = CHATML("assistant"),
+                 [ROLE_TOOL] = QWEN_TOOL,
+                 [ROLE_CALL] = QWEN_CALL},
         .generation = "<|im_start|>assistant\n<think>\n\n</think>\n\n",
         .think = true,
         .tagged_calls = true,
@@ -33,8 +39,11 @@ const chat_variant_t chat_variants[] = {
         .format = CHAT_CHATML,
         .has = {"<|im_start|>", "<tool_response>"},
         .token = "<|im_start|>",
-        .role = {[ROLE_SYSTEM] = CHATML("system"), [ROLE_USER] = CHATML("user"),
-                 [ROLE_ASSISTANT] = CHATML("assistant"), [ROLE_TOOL] = QWEN_TOOL, [ROLE_CALL] = QWEN_CALL},
+        .role = {[ROLE_SYSTEM] = CHATML("system"),
+                 [ROLE_USER] = CHATML("user"),
+                 [ROLE_ASSISTANT] = CHATML("assistant"),
+                 [ROLE_TOOL] = QWEN_TOOL,
+                 [ROLE_CALL] = QWEN_CALL},
         .generation = "<|im_start|>assistant\n",
         .tagged_calls = true,
         .stops = {"<|im_end|>"},
@@ -45,8 +54,10 @@ const chat_variant_t chat_variants[] = {
         .has = {"<|im_start|>"},
         .lacks = {"<|im_sep|>"}, /* Phi 4 */
         .token = "<|im_start|>",
-        .role = {[ROLE_SYSTEM] = CHATML("system"), [ROLE_USER] = CHATML("user"),
-                 [ROLE_ASSISTANT] = CHATML("assistant"), [ROLE_TOOL] = CHATML("tool"),
+        .role = {[ROLE_SYSTEM] = CHATML("system"),
+                 [ROLE_USER] = CHATML("user"),
+                 [ROLE_ASSISTANT] = CHATML("assistant"),
+                 [ROLE_TOOL] = CHATML("tool"),
                  [ROLE_CALL] = CHATML("assistant")},
         .generation = "<|im_start|>assistant\n",
         .may_trim = ALL_ROLES,
@@ -57,8 +68,10 @@ const chat_variant_t chat_variants[] = {
         .format = CHAT_LLAMA3,
         .has = {"<|start_header_id|>", "Cutting Knowledge Date"},
         .token = "<|start_header_id|>",
-        .role = {[ROLE_SYSTEM] = LLAMA3("system"), [ROLE_USER] = LLAMA3("user"),
-                 [ROLE_ASSISTANT] = LLAMA3("assistant"), [ROLE_TOOL] = LLAMA3("ipython"),
+        .role = {[ROLE_SYSTEM] = LLAMA3("system"),
+                 [ROLE_USER] = LLAMA3("user"),
+                 [ROLE_ASSISTANT] = LLAMA3("assistant"),
+                 [ROLE_TOOL] = LLAMA3("ipython"),
                  [ROLE_CALL] = LLAMA3("assistant")},
         .generation = "<|start_header_id|>assistant<|end_header_id|>\n\n",
         .system_lead = LLAMA31_DATES,
@@ -71,8 +84,10 @@ const chat_variant_t chat_variants[] = {
         .format = CHAT_LLAMA3,
         .has = {"<|start_header_id|>"},
         .token = "<|start_header_id|>",
-        .role = {[ROLE_SYSTEM] = LLAMA3("system"), [ROLE_USER] = LLAMA3("user"),
-                 [ROLE_ASSISTANT] = LLAMA3("assistant"), [ROLE_TOOL] = LLAMA3("tool"),
+        .role = {[ROLE_SYSTEM] = LLAMA3("system"),
+                 [ROLE_USER] = LLAMA3("user"),
+                 [ROLE_ASSISTANT] = LLAMA3("assistant"),
+                 [ROLE_TOOL] = LLAMA3("tool"),
                  [ROLE_CALL] = LLAMA3("assistant")},
         .generation = "<|start_header_id|>assistant<|end_header_id|>\n\n",
         .trim = ALL_ROLES,

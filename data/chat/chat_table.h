@@ -30,17 +30,17 @@ struct chat_variant {
     const char *has[3], *lacks[3];
     const char *token;
     turn_pieces_t role[CHAT_ROLES];
-    const char *generation;     /* opens an assistant turn to be generated */
+    const char *generation; /* opens an assistant turn to be generated */
     system_place_t system_place;
     const char *system_open, *system_close; /* around the system text inside a user turn */
-    const char *system_lead;    /* before the text of a first system turn */
-    const char *default_system; /* when the model's own template names none */
-    unsigned trim;              /* roles (bits) whose texts lose the white space around them */
-    unsigned may_trim;          /* the same if the model's Jinja text says so */
-    bool alternate;             /* user and assistant must take turns, the user first */
-    bool think;                 /* the last answer has a <think> block, earlier ones lose theirs */
-    bool tagged_calls;          /* calls stand in <tool_call> tags: the list of tools says so */
-    const char *stops[3];       /* ends of an assistant turn, besides EOS */
+    const char *system_lead;                /* before the text of a first system turn */
+    const char *default_system;             /* when the model's own template names none */
+    unsigned trim;                          /* roles (bits) whose texts lose the white space around them */
+    unsigned may_trim;                      /* the same if the model's Jinja text says so */
+    bool alternate;                         /* user and assistant must take turns, the user first */
+    bool think;                             /* the last answer has a <think> block, earlier ones lose theirs */
+    bool tagged_calls;                      /* calls stand in <tool_call> tags: the list of tools says so */
+    const char *stops[3];                   /* ends of an assistant turn, besides EOS */
 };
 
 extern const chat_variant_t chat_variants[];

@@ -14,9 +14,9 @@ typedef struct {
     ids_t *ids, *labels;
     bool train_all;
     straddle_t straddle;
-    bool specials;      /* special tokens in the segment's text are recognised (text of files, not of turns) */
+    bool specials;       /* special tokens in the segment's text are recognised (text of files, not of turns) */
     strbuf_t text, mark; /* the open segment, and for each of its bytes 1 (trained) or 0 */
-    bool spaced;        /* the segment starts with a space that the template wrote */
+    bool spaced;         /* the segment starts with a space that the template wrote */
 } text_out_t;
 
 /* Zero-initialise text_out_t and set the first six members; text_free at the end, after text_flush. */

@@ -4,7 +4,7 @@
 #include "base/mem.h"
 #include "data/chat/chat_table.h"
 
-#define TOOLS_HEAD                                                              \
+#define TOOLS_HEAD \
     "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n" \
     "You are provided with function signatures within <tools></tools> XML tags:\n<tools>"
 #define CALL_HEAD "\n</tools>\n\nFor each function call, return a json object with function name and arguments"

@@ -18,8 +18,8 @@ typedef struct {
 typedef struct {
     added_token_t *v;
     size_t n, cap;
-    pairmap_t edges;     /* (node, byte) -> node of the trie of all texts, root 0 */
-    uint32_t *token_at;  /* by node: index in v, PAIRMAP_NONE: no text ends here */
+    pairmap_t edges;    /* (node, byte) -> node of the trie of all texts, root 0 */
+    uint32_t *token_at; /* by node: index in v, PAIRMAP_NONE: no text ends here */
     size_t nodes, nodes_cap;
 } added_t; /* zero-initialise */
 

@@ -20,8 +20,8 @@ void bpe_init(bpe_t *b, vocab_t *vocab) {
     free(buf.p);
 }
 
-int bpe_add_merge(bpe_t *b, const char *left, size_t left_len, const char *right, size_t right_len,
-                  const char *where, err_t *err) {
+int bpe_add_merge(bpe_t *b, const char *left, size_t left_len, const char *right, size_t right_len, const char *where,
+                  err_t *err) {
     strbuf_t both = {0};
     quoted_t q;
     strbuf_add(&both, left, left_len);

@@ -36,8 +36,8 @@ typedef struct {
 void bpe_init(bpe_t *b, vocab_t *vocab);
 /* The next merge, by the texts of its two tokens. ERR_USAGE when a token or the result is not in the
  * vocabulary, or the pair has a merge already. */
-int bpe_add_merge(bpe_t *b, const char *left, size_t left_len, const char *right, size_t right_len,
-                  const char *where, err_t *err);
+int bpe_add_merge(bpe_t *b, const char *left, size_t left_len, const char *right, size_t right_len, const char *where,
+                  err_t *err);
 /* A merge written as "left right". */
 int bpe_add_merge_text(bpe_t *b, const char *text, size_t len, const char *where, err_t *err);
 /* Appends the ids of one word (fewer than 2^31 bytes). */

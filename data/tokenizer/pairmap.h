@@ -18,9 +18,7 @@ typedef struct {
     size_t cap, used; /* cap: a power of two */
 } pairmap_t;
 
-static inline uint64_t pair_key(uint32_t a, uint32_t b) {
-    return (uint64_t)a << 32 | b;
-}
+static inline uint64_t pair_key(uint32_t a, uint32_t b) { return (uint64_t)a << 32 | b; }
 
 /* The value of `key`; when there was none, `value` (not PAIRMAP_NONE) is stored and PAIRMAP_NONE returned. */
 uint32_t pairmap_put(pairmap_t *m, uint64_t key, uint32_t value);

@@ -117,12 +117,16 @@ static int add_split(pretokenizer_t *pre, const json_t *desc, const char *where,
     if (json_opt_string(desc, "behavior", where, &behavior, err)) return err->code;
     if (json_opt_bool(desc, "invert", where, &invert, err)) return err->code;
     if (!json_is_string(text) || json_string_length(text) == 0)
-        return err_set(err, ERR_USAGE, "%s: pre_tokenizer: Split: pattern: expected {\"Regex\": text} or "
-                       "{\"String\": text}", where);
+        return err_set(err, ERR_USAGE,
+                       "%s: pre_tokenizer: Split: pattern: expected {\"Regex\": text} or "
+                       "{\"String\": text}",
+                       where);
     bool removed = !strcmp(behavior, "Removed") && invert;
     if (!removed && strcmp(behavior, "Isolated") != 0)
-        return err_set(err, ERR_USAGE, "%s: pre_tokenizer: Split: behavior \"%s\"%s is not supported; expected "
-                       "Isolated, or Removed with invert", where, behavior, invert ? " with invert" : "");
+        return err_set(err, ERR_USAGE,
+                       "%s: pre_tokenizer: Split: behavior \"%s\"%s is not supported; expected "
+                       "Isolated, or Removed with invert",
+                       where, behavior, invert ? " with invert" : "");
     return add_pattern(pre, json_string_value(text), json_string_length(text), !regex, removed, where, err);
 }
 
@@ -138,8 +142,10 @@ static int add_byte_level(pretokenizer_t *pre, const json_t *desc, const char *w
     if (json_opt_bool(desc, "add_prefix_space", where, &prefix, err)) return err->code;
     if (json_opt_bool(desc, "use_regex", where, &use_regex, err)) return err->code;
     if (prefix)
-        return err_set(err, ERR_USAGE, "%s: pre_tokenizer: ByteLevel: add_prefix_space is not supported; expected "
-                       "false", where);
+        return err_set(err, ERR_USAGE,
+                       "%s: pre_tokenizer: ByteLevel: add_prefix_space is not supported; expected "
+                       "false",
+                       where);
     pre->byte_level = true;
     return use_regex ? add_pattern(pre, GPT2_PATTERN, strlen(GPT2_PATTERN), false, false, where, err) : 0;
 }
@@ -170,16 +176,20 @@ static int add_stages(pretokenizer_t *pre, const json_t *desc, const char *where
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         if (!strcmp(type, kinds[i].type)) return kinds[i].add(pre, desc, where, err);
     }
-    return err_set(err, ERR_USAGE, "%s: pre_tokenizer: type \"%s\" is not supported; expected Split, Digits, "
-                   "ByteLevel or a Sequence of them", where, type);
+    return err_set(err, ERR_USAGE,
+                   "%s: pre_tokenizer: type \"%s\" is not supported; expected Split, Digits, "
+                   "ByteLevel or a Sequence of them",
+                   where, type);
 }
 
 int pretokenizer_open(const json_t *desc, const char *where, pretokenizer_t **out, err_t *err) {
     pretokenizer_t *pre = xcalloc(1, sizeof *pre);
     int rc = add_stages(pre, desc, where, err);
     if (rc == 0 && !pre->byte_level)
-        rc = err_set(err, ERR_USAGE, "%s: pre_tokenizer: there is no ByteLevel; only byte-level BPE is supported "
-                     "(or a tokenizer.model)", where);
+        rc = err_set(err, ERR_USAGE,
+                     "%s: pre_tokenizer: there is no ByteLevel; only byte-level BPE is supported "
+                     "(or a tokenizer.model)",
+                     where);
     if (rc) {
         pretokenizer_close(pre);
         return rc;

@@ -36,8 +36,14 @@ static void put_float(strbuf_t *b, unsigned field, float f) {
 /* Field numbers of sentencepiece_model.proto. */
 enum { MODEL_PIECES = 1, MODEL_TRAINER = 2, MODEL_NORMALIZER = 3 };
 enum { PIECE_PIECE = 1, PIECE_SCORE = 2, PIECE_TYPE = 3 };
-enum { TRAINER_MODEL_TYPE = 3, TRAINER_VOCAB_SIZE = 4, TRAINER_BYTE_FALLBACK = 35, TRAINER_UNK_ID = 40,
-       TRAINER_UNK_PIECE = 45, MODEL_TYPE_BPE = 2 };
+enum {
+    TRAINER_MODEL_TYPE = 3,
+    TRAINER_VOCAB_SIZE = 4,
+    TRAINER_BYTE_FALLBACK = 35,
+    TRAINER_UNK_ID = 40,
+    TRAINER_UNK_PIECE = 45,
+    MODEL_TYPE_BPE = 2
+};
 enum { NORMALIZER_NAME = 1, NORMALIZER_DUMMY_PREFIX = 3, NORMALIZER_EXTRA_SPACES = 4, NORMALIZER_ESCAPE = 5 };
 
 void spm_proto_piece(spm_proto_t *p, const char *piece, size_t len, float score, spm_type_t type) {
@@ -73,9 +79,7 @@ void spm_proto_end(spm_proto_t *p, size_t n_pieces, const spm_settings_t *s) {
 /* ---- pieces ---- */
 
 /* The byte of a piece written "<0x41>". */
-static char byte_of_piece(const char *piece) {
-    return (char)strtoul(piece + 1, NULL, 16);
-}
+static char byte_of_piece(const char *piece) { return (char)strtoul(piece + 1, NULL, 16); }
 
 static void set_piece_bytes(vocab_t *v, int32_t id, const char *piece, size_t len) {
     strbuf_t b = {0};

@@ -13,7 +13,7 @@
 typedef struct {
     strbuf_t buf;
     bool has_bytes; /* a piece of type SPM_BYTE was added */
-} spm_proto_t;     /* zero-initialise; free .buf.p */
+} spm_proto_t;      /* zero-initialise; free .buf.p */
 
 typedef struct {
     const char *piece[4]; /* unk, bos, eos, pad: NULL for none */

@@ -15,15 +15,12 @@ struct spm_model {
 namespace {
 
 // Runs `f`, which returns a Status; on an error or an exception writes the reason.
-template <typename F>
-bool guarded(char *why, size_t why_size, F f) {
+template <typename F> bool guarded(char *why, size_t why_size, F f) {
     try {
         const sentencepiece::util::Status status = f();
         if (status.ok()) return true;
         std::snprintf(why, why_size, "%s", status.ToString().c_str());
-    } catch (const std::exception &e) {
-        std::snprintf(why, why_size, "%s", e.what());
-    }
+    } catch (const std::exception &e) { std::snprintf(why, why_size, "%s", e.what()); }
     return false;
 }
 
@@ -39,31 +36,26 @@ spm_model_t *spm_model_open(const void *proto, size_t len, char *why, size_t why
     return nullptr;
 }
 
-void spm_model_close(spm_model_t *m) {
-    delete m;
-}
+void spm_model_close(spm_model_t *m) { delete m; }
 
-size_t spm_model_size(const spm_model_t *m) {
-    return static_cast<size_t>(m->processor.GetPieceSize());
-}
+size_t spm_model_size(const spm_model_t *m) { return static_cast<size_t>(m->processor.GetPieceSize()); }
 
 const char *spm_model_piece(spm_model_t *m, int32_t id, size_t *len, float *score, spm_type_t *type) {
     const auto &p = m->processor;
     m->piece = p.IdToPiece(id);
     *len = m->piece.size();
     *score = p.GetScore(id);
-    *type = p.IsUnknown(id) ? SPM_UNKNOWN : p.IsControl(id) ? SPM_CONTROL : p.IsByte(id) ? SPM_BYTE
-          : p.IsUnused(id) ? SPM_UNUSED : SPM_NORMAL;
+    *type = p.IsUnknown(id)   ? SPM_UNKNOWN
+            : p.IsControl(id) ? SPM_CONTROL
+            : p.IsByte(id)    ? SPM_BYTE
+            : p.IsUnused(id)  ? SPM_UNUSED
+                              : SPM_NORMAL;
     return m->piece.c_str();
 }
 
-int32_t spm_model_bos(const spm_model_t *m) {
-    return m->processor.bos_id();
-}
+int32_t spm_model_bos(const spm_model_t *m) { return m->processor.bos_id(); }
 
-int32_t spm_model_eos(const spm_model_t *m) {
-    return m->processor.eos_id();
-}
+int32_t spm_model_eos(const spm_model_t *m) { return m->processor.eos_id(); }
 
 bool spm_model_encode(const spm_model_t *m, const char *text, size_t len, void (*add)(void *ctx, int32_t id), void *ctx,
                       char *why, size_t why_size) {

@@ -13,7 +13,12 @@ extern "C" {
 typedef struct spm_model spm_model_t;
 
 typedef enum { /* the numbers of sentencepiece_model.proto, which GGUF's tokenizer.ggml.token_type shares */
-    SPM_NORMAL = 1, SPM_UNKNOWN = 2, SPM_CONTROL = 3, SPM_USER_DEFINED = 4, SPM_UNUSED = 5, SPM_BYTE = 6
+               SPM_NORMAL = 1,
+               SPM_UNKNOWN = 2,
+               SPM_CONTROL = 3,
+               SPM_USER_DEFINED = 4,
+               SPM_UNUSED = 5,
+               SPM_BYTE = 6
 } spm_type_t;
 
 /* A serialized ModelProto (the contents of a tokenizer.model). NULL, with the reason in `why`, on failure. */

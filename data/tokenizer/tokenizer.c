@@ -57,8 +57,9 @@ static int load_from(tokenizer_t *t, const char *path, const char *dir, err_t *e
     int rc;
     if (path_is_dir(path)) {
         rc = path_exists(json) ? load_json_or_spm(t, json, model, err)
-           : path_exists(model) ? load_spm_file(t, model, err)
-           : err_set(err, ERR_USAGE, "%s: neither tokenizer.json nor tokenizer.model is there", path);
+             : path_exists(model)
+                 ? load_spm_file(t, model, err)
+                 : err_set(err, ERR_USAGE, "%s: neither tokenizer.json nor tokenizer.model is there", path);
     } else {
         rc = path_has_suffix(path, ".json") ? load_json_or_spm(t, path, model, err) : load_spm_file(t, path, err);
     }
@@ -150,9 +151,7 @@ static int encode_normalized(encoder_t *e, const char *text, size_t len) {
     return rc;
 }
 
-static void add_spm_id(void *ctx, int32_t id) {
-    ids_add(ctx, id);
-}
+static void add_spm_id(void *ctx, int32_t id) { ids_add(ctx, id); }
 
 int tokenizer_encode(const tokenizer_t *t, const char *text, size_t len, bool specials, ids_t *out, err_t *err) {
     size_t valid = utf8_valid(text, len);
@@ -194,34 +193,20 @@ char *tokenizer_decode(const tokenizer_t *t, const int32_t *ids, size_t n, bool 
 
 /* ---- what is known of it ---- */
 
-size_t tokenizer_vocab(const tokenizer_t *t) {
-    return t->vocab.n;
-}
+size_t tokenizer_vocab(const tokenizer_t *t) { return t->vocab.n; }
 
-bool tokenizer_is_spm(const tokenizer_t *t) {
-    return t->spm != NULL;
-}
+bool tokenizer_is_spm(const tokenizer_t *t) { return t->spm != NULL; }
 
-bool tokenizer_add_bos(const tokenizer_t *t) {
-    return t->add_bos;
-}
+bool tokenizer_add_bos(const tokenizer_t *t) { return t->add_bos; }
 
-int32_t tokenizer_bos(const tokenizer_t *t) {
-    return t->role[ROLE_TOKEN_BOS];
-}
+int32_t tokenizer_bos(const tokenizer_t *t) { return t->role[ROLE_TOKEN_BOS]; }
 
-int32_t tokenizer_eos(const tokenizer_t *t) {
-    return t->role[ROLE_TOKEN_EOS];
-}
+int32_t tokenizer_eos(const tokenizer_t *t) { return t->role[ROLE_TOKEN_EOS]; }
 
-int32_t tokenizer_find(const tokenizer_t *t, const char *token) {
-    return vocab_find(&t->vocab, token, strlen(token));
-}
+int32_t tokenizer_find(const tokenizer_t *t, const char *token) { return vocab_find(&t->vocab, token, strlen(token)); }
 
 bool tokenizer_is_special(const tokenizer_t *t, int32_t id) {
     return vocab_has(&t->vocab, id) && t->vocab.tokens[id].special;
 }
 
-const char *tokenizer_chat_template(const tokenizer_t *t) {
-    return t->chat_template;
-}
+const char *tokenizer_chat_template(const tokenizer_t *t) { return t->chat_template; }

@@ -37,10 +37,10 @@ const char *tokenizer_piece(const tokenizer_t *tok, int32_t id, bool specials, s
 /* Decodes a sequence into a new string (SentencePiece: without the space it put before the first word). */
 char *tokenizer_decode(const tokenizer_t *tok, const int32_t *ids, size_t n, bool specials, size_t *len);
 
-size_t tokenizer_vocab(const tokenizer_t *tok);    /* one more than the largest id */
+size_t tokenizer_vocab(const tokenizer_t *tok); /* one more than the largest id */
 bool tokenizer_is_spm(const tokenizer_t *tok);
-bool tokenizer_add_bos(const tokenizer_t *tok);    /* whether text starts with BOS by the model's own settings */
-int32_t tokenizer_bos(const tokenizer_t *tok);     /* -1: none */
+bool tokenizer_add_bos(const tokenizer_t *tok); /* whether text starts with BOS by the model's own settings */
+int32_t tokenizer_bos(const tokenizer_t *tok);  /* -1: none */
 int32_t tokenizer_eos(const tokenizer_t *tok);
 int32_t tokenizer_find(const tokenizer_t *tok, const char *token); /* id of an exact token, -1: none */
 bool tokenizer_is_special(const tokenizer_t *tok, int32_t id);

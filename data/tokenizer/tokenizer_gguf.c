@@ -148,8 +148,8 @@ static int load_roles(tokenizer_t *t, const source_t *s, err_t *err) {
         const char *key = spm_role_keys[i + 1];
         if (!gguf_get_uint(s->g, key, &id)) continue;
         if (id > INT32_MAX || !vocab_has(&t->vocab, (int64_t)id))
-            return err_set(err, ERR_USAGE, "%s: %s is %llu; there are %zu tokens", s->path, key,
-                           (unsigned long long)id, s->n);
+            return err_set(err, ERR_USAGE, "%s: %s is %llu; there are %zu tokens", s->path, key, (unsigned long long)id,
+                           s->n);
         t->role[i] = (int32_t)id;
     }
     gguf_get_bool(s->g, KEY("add_bos_token"), &t->add_bos);

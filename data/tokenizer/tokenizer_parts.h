@@ -17,7 +17,7 @@ struct tokenizer {
     vocab_t vocab;
     added_t added; /* SentencePiece: tokens beside the model's own, which encoding does not look for */
 
-    spm_model_t *spm; /* SentencePiece; NULL: BPE, and the next five */
+    spm_model_t *spm;  /* SentencePiece; NULL: BPE, and the next five */
     bool dummy_prefix; /* SentencePiece puts a space before the first word */
     bpe_t bpe;
     pretokenizer_t *pre;

@@ -63,8 +63,9 @@ json_t *json_of_post_processor(const tokenizer_t *t) {
         size_t len;
         int32_t id = t->role[ROLE_TOKEN_BOS];
         const char *text = vocab_text(&t->vocab, id, &len);
-        json_object_setn_new(tokens, text, len, json_pack("{s:o, s:[i], s:[o]}", "id", json_of_token(t, id), "ids",
-                                                          (int)id, "tokens", json_of_token(t, id)));
+        json_object_setn_new(tokens, text, len,
+                             json_pack("{s:o, s:[i], s:[o]}", "id", json_of_token(t, id), "ids", (int)id, "tokens",
+                                       json_of_token(t, id)));
     }
     return json_pack("{s:s, s:o, s:o, s:o}", "type", "TemplateProcessing", "single", single, "pair", pair,
                      "special_tokens", tokens);
@@ -77,10 +78,10 @@ static json_t *bpe_json(const tokenizer_t *t) {
                               "byte_fallback", 0, "ignore_merges", t->bpe.ignore_merges, "vocab", vocab_json(t),
                               "merges", merges_json(t));
     json_t *normalizer = t->nfc ? json_pack("{s:s}", "type", "NFC") : json_null();
-    return json_pack("{s:s, s:n, s:n, s:o, s:o, s:O, s:o, s:{s:s, s:b, s:b, s:b}, s:o}", "version", "1.0",
-                     "truncation", "padding", "added_tokens", added_json(t), "normalizer", normalizer,
-                     "pre_tokenizer", t->pre_desc, "post_processor", json_of_post_processor(t), "decoder", "type",
-                     "ByteLevel", "add_prefix_space", 1, "trim_offsets", 1, "use_regex", 1, "model", model);
+    return json_pack("{s:s, s:n, s:n, s:o, s:o, s:O, s:o, s:{s:s, s:b, s:b, s:b}, s:o}", "version", "1.0", "truncation",
+                     "padding", "added_tokens", added_json(t), "normalizer", normalizer, "pre_tokenizer", t->pre_desc,
+                     "post_processor", json_of_post_processor(t), "decoder", "type", "ByteLevel", "add_prefix_space", 1,
+                     "trim_offsets", 1, "use_regex", 1, "model", model);
 }
 
 static json_t *config_json(const tokenizer_t *t) {

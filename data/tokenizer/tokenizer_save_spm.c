@@ -17,9 +17,7 @@ typedef struct {
     size_t n, cap;
 } splits_t;
 
-static int compare(double a, double b) {
-    return a < b ? -1 : a > b;
-}
+static int compare(double a, double b) { return a < b ? -1 : a > b; }
 
 /* Better scores first; of the same score, and of the same piece, lower ids first. */
 static int by_rank(const void *pa, const void *pb) {
@@ -82,8 +80,8 @@ static json_t *decoder_json(const tokenizer_t *t) {
     json_t *list = json_pack("[o, {s:s}, {s:s}]", replace_json(SPACE_MARK, " "), "type", "ByteFallback", "type",
                              "Fuse");
     if (t->dummy_prefix)
-        json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:i}", "type", "Strip", "content", " ", "start", 1,
-                                              "stop", 0));
+        json_array_append_new(
+            list, json_pack("{s:s, s:s, s:i, s:i}", "type", "Strip", "content", " ", "start", 1, "stop", 0));
     return json_pack("{s:s, s:o}", "type", "Sequence", "decoders", list);
 }
 

@@ -40,8 +40,7 @@ static const char *const role_id_names[ROLE_TOKEN_COUNT] = {"bos_token_id", "eos
 static int role_by_text(tokenizer_t *t, int role, const json_t *v, const char *where, err_t *err) {
     if (json_is_object(v)) v = json_object_get(v, "content");
     if (json_is_null(v)) return 0;
-    if (!json_is_string(v))
-        return err_set(err, ERR_USAGE, "%s: %s: expected a token or null", where, role_names[role]);
+    if (!json_is_string(v)) return err_set(err, ERR_USAGE, "%s: %s: expected a token or null", where, role_names[role]);
     int32_t id = vocab_find(&t->vocab, json_string_value(v), json_string_length(v));
     quoted_t q;
     if (id < 0)

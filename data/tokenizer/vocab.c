@@ -104,9 +104,7 @@ int32_t vocab_find(const vocab_t *v, const char *text, size_t len) {
     return v->index_cap && len ? v->index[index_slot(v, text, len)] : -1;
 }
 
-bool vocab_has(const vocab_t *v, int64_t id) {
-    return id >= 0 && (uint64_t)id < v->n && v->tokens[id].text_len > 0;
-}
+bool vocab_has(const vocab_t *v, int64_t id) { return id >= 0 && (uint64_t)id < v->n && v->tokens[id].text_len > 0; }
 
 const char *vocab_text(const vocab_t *v, int32_t id, size_t *len) {
     if (!vocab_has(v, id)) return *len = 0, "";

@@ -87,9 +87,7 @@ static inline bool linear_is_augmented(const linear_t *l) {
 
 /* Elements between two rows of a matrix with `extra` columns behind its own: if rows of `cols` elements begin at
  * multiples of 64 bytes, so do these. */
-static inline size_t linear_ld(size_t cols, size_t extra) {
-    return cols + (extra + 31) / 32 * 32;
-}
+static inline size_t linear_ld(size_t cols, size_t extra) { return cols + (extra + 31) / 32 * 32; }
 
 /* Identifies a dropout mask; see dropout_keep() in model/backend/element.h for the exact function. */
 typedef struct {
@@ -105,8 +103,8 @@ typedef struct {
     float lr;
     double beta1, beta2; /* 1 - beta is taken before it is rounded to fp32: 0.1 rather than 0.1 + 2.4e-8 */
     float eps, weight_decay;
-    float c1, c2;        /* bias corrections 1 - beta^t of the step at hand */
-    float grad_scale;    /* gradients are multiplied by this first (clipping) */
+    float c1, c2;     /* bias corrections 1 - beta^t of the step at hand */
+    float grad_scale; /* gradients are multiplied by this first (clipping) */
 } adamw_t;
 
 /* The moments of AdamW in 8 bits: value = map.value[code] * absmax of its block, the map of m signed, that of v
@@ -130,26 +128,26 @@ typedef struct {
 
 /* What bounds the scratch of the ops that will be called. */
 typedef struct {
-    size_t max_tokens;       /* rows of any activation matrix */
-    size_t max_weight;       /* elements of the largest weight in a linear_t */
-    size_t max_augmented;    /* elements of the largest augmented weight that is made for a use: at least of one linear
+    size_t max_tokens;    /* rows of any activation matrix */
+    size_t max_weight;    /* elements of the largest weight in a linear_t */
+    size_t max_augmented; /* elements of the largest augmented weight that is made for a use: at least of one linear
                               * layer and the A of all its site; with room for more layers, these are taken together */
-    size_t max_width;        /* columns of the widest activation matrix, vocabulary aside */
-    size_t max_kv;           /* keys of the longest segment */
+    size_t max_width;     /* columns of the widest activation matrix, vocabulary aside */
+    size_t max_kv;        /* keys of the longest segment */
     attn_shape_t attn;
 } workspace_need_t;
 
 struct backend {
-    const char *name;    /* "cpu", "cuda" */
-    char device[128];    /* for reports: CPU model and instruction set, GPU name */
-    char no_gpu[160];    /* where "auto" took the CPU although the build knows GPUs: why; else empty */
+    const char *name; /* "cpu", "cuda" */
+    char device[128]; /* for reports: CPU model and instruction set, GPU name */
+    char no_gpu[160]; /* where "auto" took the CPU although the build knows GPUs: why; else empty */
     dtype_t act;
-    int threads;         /* host threads in use */
-    size_t stage_bytes;  /* the most that stage() gives at a time; a multiple of 512 */
-    bool unified;        /* the device's memory is the host's: what leaves it for the host makes no room */
-    void *workspace;     /* set by the owner of the memory; workspace_bytes() says how much it must be */
+    int threads;        /* host threads in use */
+    size_t stage_bytes; /* the most that stage() gives at a time; a multiple of 512 */
+    bool unified;       /* the device's memory is the host's: what leaves it for the host makes no room */
+    void *workspace;    /* set by the owner of the memory; workspace_bytes() says how much it must be */
     size_t workspace_size;
-    void *impl;          /* the backend's own state */
+    void *impl; /* the backend's own state */
 
     void (*close)(backend_t *be);
 

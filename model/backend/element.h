@@ -9,14 +9,10 @@
 #include "base/rng.h"
 #include "model/backend/backend.h"
 
-HOSTDEV float sigmoid(float x) {
-    return 1.0f / (1.0f + expf(-x));
-}
+HOSTDEV float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 
 /* silu and its derivative share the sigmoid, so that a kernel that needs both computes one. */
-HOSTDEV float silu(float x) {
-    return x * sigmoid(x);
-}
+HOSTDEV float silu(float x) { return x * sigmoid(x); }
 
 HOSTDEV float silu_grad(float x) {
     float s = sigmoid(x);
@@ -33,9 +29,7 @@ HOSTDEV uint64_t dropout_row_key(uint64_t seed, uint64_t step, int32_t row, int3
 }
 
 /* Whether channel c of that row is kept. p is compared in 24 bits, as rng_uniform gives them. */
-HOSTDEV int dropout_keep(uint64_t row_key, size_t c, float p) {
-    return rng_uniform(row_key, c) >= p;
-}
+HOSTDEV int dropout_keep(uint64_t row_key, size_t c, float p) { return rng_uniform(row_key, c) >= p; }
 
 /* The step of one AdamW element from its new moments, PyTorch's order: decay, then the step. */
 HOSTDEV void adamw_step(float *p, float m, float v, const adamw_t *h) {
@@ -64,8 +58,6 @@ HOSTDEV int dynamic_place(float x) {
     return (int)fmaf((x + 1.0f) * 0.5f, 65535.0f, 0.5f);
 }
 
-HOSTDEV uint8_t dynamic_code(const uint8_t *nearest, float x) {
-    return nearest[dynamic_place(x)];
-}
+HOSTDEV uint8_t dynamic_code(const uint8_t *nearest, float x) { return nearest[dynamic_place(x)]; }
 
 #endif

@@ -31,9 +31,7 @@ void pager_place_slots(pager_t *p, pool_t *pool, pool_class_t c) {
 }
 
 /* Whether activations that end at `top` reach the page's home. */
-static bool in_the_way(const page_t *g, size_t size, size_t top) {
-    return g->home && size - g->home < top;
-}
+static bool in_the_way(const page_t *g, size_t size, size_t top) { return g->home && size - g->home < top; }
 
 size_t pager_away_bytes(const pager_t *p, size_t size, size_t top) {
     size_t bytes = 0;
@@ -150,9 +148,7 @@ void pager_make_room(pager_t *p, size_t top) {
     for (size_t s = 0; s < PAGER_SLOTS; s++) vacate(p, &p->slots[s], LANE_COMPUTE);
 }
 
-void pager_space_is_free(pager_t *p) {
-    p->space_free = p->be->mark(p->be, LANE_COMPUTE);
-}
+void pager_space_is_free(pager_t *p) { p->space_free = p->be->mark(p->be, LANE_COMPUTE); }
 
 void pager_settle(pager_t *p) {
     if (!p->n) return;

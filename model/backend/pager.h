@@ -18,30 +18,30 @@
 #define PAGER_SLOTS ((size_t)3)
 
 typedef struct {
-    size_t bytes;         /* on the device */
-    size_t home;          /* distance of its first byte from the end of the pool; 0: it has no home */
-    unsigned char *host;  /* its copy in host memory; NULL: it never leaves */
-    unsigned char *place; /* where it is on the device; NULL: away */
-    bool dirty;           /* the device has it newer than the host */
+    size_t bytes;                   /* on the device */
+    size_t home;                    /* distance of its first byte from the end of the pool; 0: it has no home */
+    unsigned char *host;            /* its copy in host memory; NULL: it never leaves */
+    unsigned char *place;           /* where it is on the device; NULL: away */
+    bool dirty;                     /* the device has it newer than the host */
     ticket_t used, fetched, stored; /* its last use, copy in, copy out */
 } page_t;
 
 typedef struct {
     unsigned char *place;
-    page_t *page;         /* that it holds; NULL: none */
+    page_t *page; /* that it holds; NULL: none */
 } slot_t;
 
 typedef struct {
     backend_t *be;
-    bool written;         /* whether using a page changes it */
+    bool written; /* whether using a page changes it */
     page_t *pages;
     size_t n;
     slot_t slots[PAGER_SLOTS]; /* place NULL: every page has a home */
-    unsigned char *base;  /* of the pool */
+    unsigned char *base;       /* of the pool */
     size_t size;
     spill_t spill;
-    ticket_t space_free;  /* the last use of homes and slots by others than pages */
-    size_t moved;         /* bytes fetched and written back; the owner sets it to 0 */
+    ticket_t space_free; /* the last use of homes and slots by others than pages */
+    size_t moved;        /* bytes fetched and written back; the owner sets it to 0 */
 } pager_t;
 
 /* n pages of the given sizes, which are rounded up to POOL_ALIGN. The first n_homes get a home each from the pool, page

@@ -4,15 +4,19 @@
 #include <string.h>
 
 const char *pool_class_name(pool_class_t c) {
-    static const char *const names[POOL_CLASSES] = {
-        "quantized weights", "quantization constants", "dequantized weights", "embeddings, head, norms", "adapters",
-        "gradients", "optimizer state", "workspace", "activations"};
+    static const char *const names[POOL_CLASSES] = {"quantized weights",
+                                                    "quantization constants",
+                                                    "dequantized weights",
+                                                    "embeddings, head, norms",
+                                                    "adapters",
+                                                    "gradients",
+                                                    "optimizer state",
+                                                    "workspace",
+                                                    "activations"};
     return names[c];
 }
 
-pool_t pool_counting(backend_t *be) {
-    return (pool_t){.be = be, .size = SIZE_MAX};
-}
+pool_t pool_counting(backend_t *be) { return (pool_t){.be = be, .size = SIZE_MAX}; }
 
 int pool_open(pool_t *p, backend_t *be, size_t size, err_t *err) {
     *p = (pool_t){.be = be, .size = size};

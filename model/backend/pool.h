@@ -13,11 +13,11 @@
 #include "model/backend/backend.h"
 
 typedef enum {
-    POOL_WEIGHTS,     /* codes of the quantized linear layers */
-    POOL_CONSTANTS,   /* their block constants */
-    POOL_CACHE,       /* augmented weights of some of these layers, dequantized once */
-    POOL_EMBEDDINGS,  /* embedding, head, norms, RoPE table */
-    POOL_ADAPTERS,    /* LoRA masters and compute copies */
+    POOL_WEIGHTS,    /* codes of the quantized linear layers */
+    POOL_CONSTANTS,  /* their block constants */
+    POOL_CACHE,      /* augmented weights of some of these layers, dequantized once */
+    POOL_EMBEDDINGS, /* embedding, head, norms, RoPE table */
+    POOL_ADAPTERS,   /* LoRA masters and compute copies */
     POOL_GRADIENTS,
     POOL_OPTIMIZER,
     POOL_WORKSPACE,   /* scratch of the backend's ops */
@@ -28,11 +28,11 @@ const char *pool_class_name(pool_class_t c);
 
 typedef struct {
     backend_t *be;
-    unsigned char *base; /* NULL: counting only */
-    size_t size;         /* bytes of the allocation; unlimited while counting */
-    size_t used;         /* from the front */
-    size_t back;         /* at the far end */
-    size_t peak;         /* the most of both; where they overlap it is the size */
+    unsigned char *base;        /* NULL: counting only */
+    size_t size;                /* bytes of the allocation; unlimited while counting */
+    size_t used;                /* from the front */
+    size_t back;                /* at the far end */
+    size_t peak;                /* the most of both; where they overlap it is the size */
     size_t bytes[POOL_CLASSES]; /* in use now, by class, alignment included */
     size_t peak_activations;
 } pool_t;

@@ -12,9 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-static double mib(size_t bytes) {
-    return (double)bytes / (1 << 20);
-}
+static double mib(size_t bytes) { return (double)bytes / (1 << 20); }
 
 /* The blocks are reserved at once: a mapping has no way to say later that the disk is full. */
 static int map_file(spill_t *s, const char *path, int fd, err_t *err) {
@@ -36,8 +34,9 @@ static int make_file(const char *dir, err_t *err) {
     char *path = path_join(dir, ".qlora-spill-XXXXXX");
     int fd = mkstemp(path);
     if (fd >= 0) unlink(path);
-    else err_set(err, ERR_USAGE, "device.spill: %s: cannot make a file there: %s; expected a directory to write to", dir,
-                 strerror(errno));
+    else
+        err_set(err, ERR_USAGE, "device.spill: %s: cannot make a file there: %s; expected a directory to write to", dir,
+                strerror(errno));
     free(path);
     return fd;
 }
@@ -72,9 +71,11 @@ static int open_memory(spill_t *s, err_t *err) {
         }
     }
     if (!s->base)
-        return err_set(err, ERR_FAILED, "%.1f MiB of host memory are needed for what the device's memory has no room "
+        return err_set(err, ERR_FAILED,
+                       "%.1f MiB of host memory are needed for what the device's memory has no room "
                        "for, and %.1f MiB are free; free some, raise device.memory_limit, or set device.spill to a "
-                       "directory", mib(s->bytes), mib(free_bytes));
+                       "directory",
+                       mib(s->bytes), mib(free_bytes));
     memset(s->base, 0, s->bytes);
     return 0;
 }

@@ -12,13 +12,26 @@
 #define MAX_NAME 512  /* ggml's own limit is 64 */
 
 typedef enum {
-    KV_U8, KV_I8, KV_U16, KV_I16, KV_U32, KV_I32, KV_F32, KV_BOOL, KV_STRING, KV_ARRAY, KV_U64, KV_I64, KV_F64,
+    KV_U8,
+    KV_I8,
+    KV_U16,
+    KV_I16,
+    KV_U32,
+    KV_I32,
+    KV_F32,
+    KV_BOOL,
+    KV_STRING,
+    KV_ARRAY,
+    KV_U64,
+    KV_I64,
+    KV_F64,
     KV_COUNT
 } kv_type_t;
 
-static const uint8_t kv_bytes[KV_COUNT] = { /* 0: no fixed size */
-    [KV_U8] = 1, [KV_I8] = 1, [KV_U16] = 2, [KV_I16] = 2, [KV_U32] = 4, [KV_I32] = 4, [KV_F32] = 4,
-    [KV_BOOL] = 1, [KV_U64] = 8, [KV_I64] = 8, [KV_F64] = 8,
+static const uint8_t kv_bytes[KV_COUNT] = {
+    /* 0: no fixed size */
+    [KV_U8] = 1,  [KV_I8] = 1,   [KV_U16] = 2, [KV_I16] = 2, [KV_U32] = 4, [KV_I32] = 4,
+    [KV_F32] = 4, [KV_BOOL] = 1, [KV_U64] = 8, [KV_I64] = 8, [KV_F64] = 8,
 };
 
 typedef struct {
@@ -53,8 +66,10 @@ static uint64_t load_le(const uint8_t *p, size_t bytes) {
 }
 
 static int short_file(const cursor_t *c, const char *what, err_t *err) {
-    return err_set(err, ERR_USAGE, "%s: byte %zu: %s reaches past the end of the file (%zu bytes); truncated or not "
-                   "a GGUF", c->path, c->at, what, c->size);
+    return err_set(err, ERR_USAGE,
+                   "%s: byte %zu: %s reaches past the end of the file (%zu bytes); truncated or not "
+                   "a GGUF",
+                   c->path, c->at, what, c->size);
 }
 
 static int take(cursor_t *c, uint64_t bytes, const char *what, const uint8_t **p, err_t *err) {
@@ -147,9 +162,7 @@ static int parse_kv(cursor_t *c, kv_t *kv, err_t *err) {
     return take(c, kv_bytes[type], "a value", &kv->value, err);
 }
 
-static int kv_order(const void *a, const void *b) {
-    return str_cmp(((const kv_t *)a)->key, ((const kv_t *)b)->key);
-}
+static int kv_order(const void *a, const void *b) { return str_cmp(((const kv_t *)a)->key, ((const kv_t *)b)->key); }
 
 static int parse_kvs(cursor_t *c, gguf_t *g, size_t n, err_t *err) {
     g->kvs = xcalloc(n, sizeof *g->kvs);
@@ -172,8 +185,8 @@ static int parse_tensor(cursor_t *c, gguf_tensor_t *t, uint64_t *offset, err_t *
     int w = (int)t->name.len;
     if (take_u32(c, "a tensor's dimensions", &n_dims, err)) return err->code;
     if (n_dims < 1 || n_dims > MAX_DIMS)
-        return err_set(err, ERR_USAGE, "%s: byte %zu: tensor \"%.*s\" has %u dimensions; expected 1 to %d", c->path,
-                       at, w, t->name.p, n_dims, MAX_DIMS);
+        return err_set(err, ERR_USAGE, "%s: byte %zu: tensor \"%.*s\" has %u dimensions; expected 1 to %d", c->path, at,
+                       w, t->name.p, n_dims, MAX_DIMS);
     for (uint32_t i = 0; i < n_dims; i++)
         if (take_u64(c, "a tensor's dimensions", &dims[i], err)) return err->code;
     at = c->at;
@@ -181,20 +194,25 @@ static int parse_tensor(cursor_t *c, gguf_tensor_t *t, uint64_t *offset, err_t *
         return err->code;
     size_t len = gguf_block_len(t->type), unit = gguf_block_bytes(t->type);
     if (!len)
-        return err_set(err, ERR_USAGE, "%s: byte %zu: tensor \"%.*s\" is stored as %s, which is not supported; "
-                       "expected F32, F16, BF16, Q8_0, Q4_0 or Q4_1", c->path, at, w, t->name.p,
-                       gguf_type_name(t->type));
+        return err_set(err, ERR_USAGE,
+                       "%s: byte %zu: tensor \"%.*s\" is stored as %s, which is not supported; "
+                       "expected F32, F16, BF16, Q8_0, Q4_0 or Q4_1",
+                       c->path, at, w, t->name.p, gguf_type_name(t->type));
     /* Sizes are compared with the file's: the division keeps the products from wrapping. */
     uint64_t limit = c->size / unit * len, n = 1;
     for (uint32_t i = 0; i < n_dims; i++) {
         if (dims[i] == 0 || dims[i] > limit / n)
-            return err_set(err, ERR_USAGE, "%s: tensor \"%.*s\": dimension %u of %" PRIu64 " cannot be: the file has "
-                           "%zu bytes; truncated, or not a GGUF", c->path, w, t->name.p, i, dims[i], c->size);
+            return err_set(err, ERR_USAGE,
+                           "%s: tensor \"%.*s\": dimension %u of %" PRIu64 " cannot be: the file has "
+                           "%zu bytes; truncated, or not a GGUF",
+                           c->path, w, t->name.p, i, dims[i], c->size);
         n *= dims[i];
     }
     if (dims[0] % len)
-        return err_set(err, ERR_USAGE, "%s: tensor \"%.*s\": rows of %" PRIu64 " values cannot be %s, which comes in "
-                       "blocks of %zu", c->path, w, t->name.p, dims[0], gguf_type_name(t->type), len);
+        return err_set(err, ERR_USAGE,
+                       "%s: tensor \"%.*s\": rows of %" PRIu64 " values cannot be %s, which comes in "
+                       "blocks of %zu",
+                       c->path, w, t->name.p, dims[0], gguf_type_name(t->type), len);
     t->cols = (size_t)dims[0];
     t->rows = (size_t)(n / dims[0]);
     t->bytes = (size_t)(n / len) * unit;
@@ -206,11 +224,14 @@ static int place_tensor(const cursor_t *c, gguf_tensor_t *t, uint64_t offset, ui
     uint64_t start = (c->at + alignment - 1) / alignment * alignment;
     int w = (int)t->name.len;
     if (offset % alignment)
-        return err_set(err, ERR_USAGE, "%s: tensor \"%.*s\": offset %" PRIu64 " is no multiple of the alignment %"
-                       PRIu64, c->path, w, t->name.p, offset, alignment);
+        return err_set(err, ERR_USAGE,
+                       "%s: tensor \"%.*s\": offset %" PRIu64 " is no multiple of the alignment %" PRIu64, c->path, w,
+                       t->name.p, offset, alignment);
     if (start > c->size || offset > c->size - start || t->bytes > c->size - start - offset)
-        return err_set(err, ERR_USAGE, "%s: tensor \"%.*s\": %zu bytes at byte %" PRIu64 " of the data reach past the "
-                       "end of the file (%zu bytes); truncated", c->path, w, t->name.p, t->bytes, offset, c->size);
+        return err_set(err, ERR_USAGE,
+                       "%s: tensor \"%.*s\": %zu bytes at byte %" PRIu64 " of the data reach past the "
+                       "end of the file (%zu bytes); truncated",
+                       c->path, w, t->name.p, t->bytes, offset, c->size);
     t->data = c->base + start + offset;
     return 0;
 }
@@ -235,8 +256,8 @@ static int check_tensors(gguf_t *g, err_t *err) {
     qsort(g->tensors, g->n_tensors, sizeof *g->tensors, by_name);
     for (size_t i = 1; i < g->n_tensors; i++)
         if (by_name(&g->tensors[i - 1], &g->tensors[i]) == 0)
-            return err_set(err, ERR_USAGE, "%s: tensor \"%.*s\" is there twice", g->path,
-                           (int)g->tensors[i].name.len, g->tensors[i].name.p);
+            return err_set(err, ERR_USAGE, "%s: tensor \"%.*s\" is there twice", g->path, (int)g->tensors[i].name.len,
+                           g->tensors[i].name.p);
     return 0;
 }
 
@@ -264,8 +285,10 @@ static int parse_file(gguf_t *g, err_t *err) {
     if (memcmp(magic, "GGUF", 4)) return err_set(err, ERR_USAGE, "%s: byte 0: not a GGUF file", g->path);
     if (take_u32(&c, "the version", &version, err)) return err->code;
     if (version != 2 && version != 3)
-        return err_set(err, ERR_USAGE, "%s: byte 4: GGUF version %" PRIu32 " is not supported; expected 2 or 3, little "
-                       "endian", g->path, version);
+        return err_set(err, ERR_USAGE,
+                       "%s: byte 4: GGUF version %" PRIu32 " is not supported; expected 2 or 3, little "
+                       "endian",
+                       g->path, version);
     /* The least that an info takes: a name's length, dimensions (count and one), type, offset; that a key/value
      * takes: a key's length, type, one byte. */
     if (take_count(&c, "the number of tensors", 8 + 4 + 8 + 4 + 8, &n_tensors, err) ||
@@ -313,9 +336,7 @@ static const kv_t *find_kv(const gguf_t *g, const char *name) {
     return bsearch(&key, g->kvs, g->n_kvs, sizeof key, kv_order);
 }
 
-bool gguf_has(const gguf_t *g, const char *key) {
-    return find_kv(g, key) != NULL;
-}
+bool gguf_has(const gguf_t *g, const char *key) { return find_kv(g, key) != NULL; }
 
 /* An integer of any width, sign-extended; false for other types and for what int64 cannot hold. */
 static bool load_int(kv_type_t type, const uint8_t *p, int64_t *out) {
@@ -361,9 +382,7 @@ bool gguf_get_bool(const gguf_t *g, const char *key, bool *out) {
     return true;
 }
 
-static gguf_str_t load_str(const uint8_t *p) {
-    return (gguf_str_t){(const char *)p + 8, (size_t)load_le(p, 8)};
-}
+static gguf_str_t load_str(const uint8_t *p) { return (gguf_str_t){(const char *)p + 8, (size_t)load_le(p, 8)}; }
 
 bool gguf_get_str(const gguf_t *g, const char *key, gguf_str_t *out) {
     const kv_t *kv = find_kv(g, key);

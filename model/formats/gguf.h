@@ -11,7 +11,12 @@
 #include "base/file.h"
 
 typedef enum { /* the numbers of the format; only those read here */
-    GGML_F32 = 0, GGML_F16 = 1, GGML_Q4_0 = 2, GGML_Q4_1 = 3, GGML_Q8_0 = 8, GGML_BF16 = 30
+               GGML_F32 = 0,
+               GGML_F16 = 1,
+               GGML_Q4_0 = 2,
+               GGML_Q4_1 = 3,
+               GGML_Q8_0 = 8,
+               GGML_BF16 = 30
 } ggml_type_t;
 
 typedef struct {
@@ -35,7 +40,7 @@ const char *gguf_path(const gguf_t *g);
 size_t gguf_tensor_count(const gguf_t *g);
 const gguf_tensor_t *gguf_tensor_at(const gguf_t *g, size_t i);
 const gguf_tensor_t *gguf_find(const gguf_t *g, const char *name); /* NULL: not there */
-const char *gguf_type_name(uint32_t type); /* "Q4_1"; "type 17" for one that is not read here */
+const char *gguf_type_name(uint32_t type);                         /* "Q4_1"; "type 17" for one that is not read here */
 
 /* Metadata. gguf_has: there is such a key, of whatever kind. The other getters return false when the key is
  * absent or of another kind (integers of any width convert). */

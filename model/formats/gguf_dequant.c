@@ -7,13 +7,9 @@
 
 typedef void dequant_fn(const uint8_t *in, size_t n_blocks, float *out);
 
-static uint16_t load_u16(const uint8_t *p) {
-    return (uint16_t)(p[0] | p[1] << 8);
-}
+static uint16_t load_u16(const uint8_t *p) { return (uint16_t)(p[0] | p[1] << 8); }
 
-static void dequant_f32(const uint8_t *in, size_t n, float *out) {
-    memcpy(out, in, 4 * n);
-}
+static void dequant_f32(const uint8_t *in, size_t n, float *out) { memcpy(out, in, 4 * n); }
 
 static void dequant_f16(const uint8_t *in, size_t n, float *out) {
     for (size_t i = 0; i < n; i++) out[i] = f16_to_f32(load_u16(in + 2 * i));
@@ -59,12 +55,9 @@ typedef struct {
 } type_row_t;
 
 static const type_row_t types[] = {
-    [GGML_F32] = {"F32", 1, 4, dequant_f32},
-    [GGML_F16] = {"F16", 1, 2, dequant_f16},
-    [GGML_BF16] = {"BF16", 1, 2, dequant_bf16},
-    [GGML_Q8_0] = {"Q8_0", 32, 34, dequant_q8_0},
-    [GGML_Q4_0] = {"Q4_0", 32, 18, dequant_q4_0},
-    [GGML_Q4_1] = {"Q4_1", 32, 20, dequant_q4_1},
+    [GGML_F32] = {"F32", 1, 4, dequant_f32},      [GGML_F16] = {"F16", 1, 2, dequant_f16},
+    [GGML_BF16] = {"BF16", 1, 2, dequant_bf16},   [GGML_Q8_0] = {"Q8_0", 32, 34, dequant_q8_0},
+    [GGML_Q4_0] = {"Q4_0", 32, 18, dequant_q4_0}, [GGML_Q4_1] = {"Q4_1", 32, 20, dequant_q4_1},
 };
 
 static const type_row_t *find_type(uint32_t type) {

@@ -43,9 +43,7 @@ static const char *const names[] = {
     [QUANT_NF4] = "nf4", [QUANT_FP4] = "fp4", [QUANT_INT4] = "int4", [QUANT_INT8] = "int8", [QUANT_NONE] = "none",
 };
 
-const char *quant_type_name(quant_type_t type) {
-    return names[type];
-}
+const char *quant_type_name(quant_type_t type) { return names[type]; }
 
 const float *quant_table(quant_type_t type) {
     CHECK(type <= QUANT_INT4);
@@ -213,8 +211,7 @@ static float decode_one(const qweight_t *w, size_t i) {
         memcpy(&v, w->codes + 2 * i, 2);
         return bf16_to_f32(v);
     }
-    case QUANT_INT8:
-        return (float)(int8_t)w->codes[i] / 127.0f * quant_absmax(w, i / QUANT_BLOCK);
+    case QUANT_INT8: return (float)(int8_t)w->codes[i] / 127.0f * quant_absmax(w, i / QUANT_BLOCK);
     default: {
         int code = i % 2 ? w->codes[i / 2] & 15 : w->codes[i / 2] >> 4;
         return orders[w->type].table[code] * quant_absmax(w, i / QUANT_BLOCK);

@@ -67,7 +67,7 @@ quant_order_t quant_order(quant_type_t type); /* a 4-bit type */
 /* The 8-bit dynamic maps (Dettmers et al. 2022, "8-bit optimizers"): 256 values from -1 or 0 to 1, and which is
  * nearest, as a table over 16 bits; dynamic_code() in model/backend/element.h looks it up. */
 typedef struct {
-    float value[256]; /* ascending */
+    float value[256];       /* ascending */
     uint8_t nearest[65536]; /* [s]: the code of 2 s / 65535 - 1 */
 } dynamic_map_t;
 const dynamic_map_t *quant_dynamic_signed(void);

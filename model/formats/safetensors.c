@@ -17,9 +17,7 @@ static const char *const dtype_names[DT_COUNT] = {
     [DT_I8] = "I8",   [DT_I16] = "I16", [DT_I32] = "I32",   [DT_I64] = "I64", [DT_BOOL] = "BOOL",
 };
 
-const char *dtype_name(dtype_t t) {
-    return dtype_names[t];
-}
+const char *dtype_name(dtype_t t) { return dtype_names[t]; }
 
 static int parse_dtype(const json_t *info, st_tensor_t *t, const char *path, err_t *err) {
     const char *s = json_string_value(json_object_get(info, "dtype"));
@@ -61,12 +59,14 @@ static int parse_offsets(const json_t *info, st_tensor_t *t, const uint8_t *base
         return err_set(err, ERR_USAGE, NAME_FMT "data_offsets: expected [begin, end]", path, t->name);
     json_int_t begin = json_integer_value(b), end = json_integer_value(e);
     if (end < begin || (uint64_t)end > n_data)
-        return err_set(err, ERR_USAGE, NAME_FMT "data_offsets [%" JSON_INTEGER_FORMAT ", %" JSON_INTEGER_FORMAT
-                       "] lie outside the %zu bytes of data that the file has (is it truncated?)",
+        return err_set(err, ERR_USAGE,
+                       NAME_FMT "data_offsets [%" JSON_INTEGER_FORMAT ", %" JSON_INTEGER_FORMAT
+                                "] lie outside the %zu bytes of data that the file has (is it truncated?)",
                        path, t->name, begin, end, n_data);
     if ((uint64_t)(end - begin) != t->bytes)
-        return err_set(err, ERR_USAGE, NAME_FMT "data_offsets span %" JSON_INTEGER_FORMAT
-                       " bytes; its shape and element type need %zu", path, t->name, end - begin, t->bytes);
+        return err_set(err, ERR_USAGE,
+                       NAME_FMT "data_offsets span %" JSON_INTEGER_FORMAT " bytes; its shape and element type need %zu",
+                       path, t->name, end - begin, t->bytes);
     t->data = base + begin;
     return 0;
 }
@@ -102,8 +102,8 @@ static int check_cover(safetensors_t *st, size_t data_at, err_t *err) {
         at += t->bytes;
     }
     if (at != end)
-        return err_set(err, ERR_USAGE, "%s: %zu bytes follow the last tensor at byte %zu", st->path,
-                       (size_t)(end - at), (size_t)(at - st->map.data));
+        return err_set(err, ERR_USAGE, "%s: %zu bytes follow the last tensor at byte %zu", st->path, (size_t)(end - at),
+                       (size_t)(at - st->map.data));
     return 0;
 }
 
@@ -113,8 +113,10 @@ static int parse_header(safetensors_t *st, err_t *err) {
         return err_set(err, ERR_USAGE, "%s: %zu bytes are too few for a safetensors file", st->path, st->map.size);
     for (int i = 7; i >= 0; i--) n = n << 8 | st->map.data[i];
     if (n > MAX_HEADER || n > st->map.size - 8)
-        return err_set(err, ERR_USAGE, "%s: the header at byte 8 claims %" PRIu64 " bytes, the file has %zu; not a "
-                       "safetensors file, or truncated", st->path, n, st->map.size - 8);
+        return err_set(err, ERR_USAGE,
+                       "%s: the header at byte 8 claims %" PRIu64 " bytes, the file has %zu; not a "
+                       "safetensors file, or truncated",
+                       st->path, n, st->map.size - 8);
     char *where = xasprintf("%s: header", st->path);
     json_t *root = NULL;
     int rc = json_text((const char *)st->map.data + 8, (size_t)n, where, &root, err);

@@ -30,7 +30,7 @@ typedef struct {
 } safetensors_t;
 
 int safetensors_open(const char *path, safetensors_t **st, err_t *err);
-void safetensors_close(safetensors_t *st);                                /* NULL is fine */
+void safetensors_close(safetensors_t *st);                                      /* NULL is fine */
 const st_tensor_t *safetensors_find(const safetensors_t *st, const char *name); /* NULL: not there */
 
 /* "F32", "BF16", ...: the names of the format. */

@@ -34,9 +34,7 @@ static const int dtype_rank[DT_COUNT] = {
     [DT_F16] = 5, [DT_I16] = 6, [DT_I8] = 7,  [DT_U8] = 8,  [DT_BOOL] = 9,
 };
 
-st_writer_t *st_writer_new(void) {
-    return xcalloc(1, sizeof(st_writer_t));
-}
+st_writer_t *st_writer_new(void) { return xcalloc(1, sizeof(st_writer_t)); }
 
 void st_writer_declare(st_writer_t *w, const char *name, dtype_t dtype, int n_dims, const size_t *shape) {
     CHECK(!w->path && n_dims >= 0 && n_dims <= TENSOR_MAX_DIMS);
@@ -117,9 +115,7 @@ size_t st_writer_order(const st_writer_t *w, size_t i) {
     return w->slots[i].declared;
 }
 
-size_t st_writer_total(const st_writer_t *w) {
-    return w->total;
-}
+size_t st_writer_total(const st_writer_t *w) { return w->total; }
 
 int st_writer_data(st_writer_t *w, const void *data, size_t bytes, err_t *err) {
     CHECK(w->path && !w->failed && bytes <= w->total - w->written);

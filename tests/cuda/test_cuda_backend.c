@@ -264,21 +264,19 @@ typedef struct {
     qweight_t w; /* where a layer's codes are expected */
     linear_t l;
     change_t change;
-    size_t every;  /* layers with the same codes */
-    void *adapter; /* A and B, one after another; of l.ab_type */
+    size_t every;                  /* layers with the same codes */
+    void *adapter;                 /* A and B, one after another; of l.ab_type */
     float *master, *state, *grads; /* fp32, of STEPPED; both moments; gradients or values of all layers */
     size_t *blocks;                /* of 8-bit moments */
 } chain_t;
 
-static uint8_t *chain_codes(size_t layer) {
-    return random_bytes(1000 + layer, BYTES);
-}
+static uint8_t *chain_codes(size_t layer) { return random_bytes(1000 + layer, BYTES); }
 
 static void chain_open(chain_t *c, backend_t *be, change_t change, bool keep) {
     static const float absmax = 0.1f;
     size_t augmented = (WIDTH + RANK) * linear_ld(WIDTH, RANK), n = 2 * N_ADAPTER;
-    const workspace_need_t need = {.max_tokens = TOKENS, .max_weight = COUNT, .max_augmented = augmented,
-                                   .max_width = linear_ld(WIDTH, RANK)};
+    const workspace_need_t need = {
+        .max_tokens = TOKENS, .max_weight = COUNT, .max_augmented = augmented, .max_width = linear_ld(WIDTH, RANK)};
     float *constants = xmalloc(quant_blocks(COUNT) * sizeof *constants);
     for (size_t i = 0; i < quant_blocks(COUNT); i++) constants[i] = absmax;
     *c = (chain_t){.be = be, .ld = linear_ld(WIDTH, RANK), .change = change, .every = 1};
@@ -306,8 +304,8 @@ static void chain_open(chain_t *c, backend_t *be, change_t change, bool keep) {
 /* The only op before a layer's own: nothing but the order of LANE_COMPUTE says when the adapter is ready. */
 static void chain_change(chain_t *c, size_t layer) {
     enum { N = 2 * N_ADAPTER };
-    const adamw_t h = {.lr = 0.03f, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8f, .c1 = 0.1f, .c2 = 0.001f,
-                       .grad_scale = 1};
+    const adamw_t h = {
+        .lr = 0.03f, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8f, .c1 = 0.1f, .c2 = 0.001f, .grad_scale = 1};
     const adamw_8bit_state_t state = {(uint8_t *)c->state, (uint8_t *)c->state + N, c->state + N,
                                       c->state + N + N_BLOCKS, c->blocks};
     float values[N];
@@ -316,10 +314,8 @@ static void chain_change(chain_t *c, size_t layer) {
     if (c->change == COPIED) c->be->copy(c->be, c->adapter, c->grads + layer * N, sizeof values);
     if (c->change == ZEROED) c->be->zero(c->be, c->adapter, sizeof values * layer / LAYERS);
     if (c->change == CAST) c->be->cast(c->be, c->adapter, DT_BF16, c->grads + layer * N, DT_F32, N);
-    if (c->change == STEPPED)
-        c->be->adamw(c->be, c->master, c->grads + layer * N, c->state, c->state + N, N, &h);
-    if (c->change == STEPPED_8BIT)
-        c->be->adamw_8bit(c->be, c->master, c->grads + layer * N, &state, N_BLOCKS, &h);
+    if (c->change == STEPPED) c->be->adamw(c->be, c->master, c->grads + layer * N, c->state, c->state + N, N, &h);
+    if (c->change == STEPPED_8BIT) c->be->adamw_8bit(c->be, c->master, c->grads + layer * N, &state, N_BLOCKS, &h);
 }
 
 static void chain_layer(chain_t *c, size_t layer) {
@@ -435,15 +431,18 @@ static void test_dropout_by_pieces(void **state) {
     static bf16_t zeros[C];
     backend_t *be = open_seeded(DT_F32, 1);
     rig_t r;
-    const workspace_need_t need = {.max_tokens = T, .max_weight = C, .max_width = linear_ld(C, 1),
-                                   .max_augmented = 2 * linear_ld(C, 1)};
+    const workspace_need_t need = {
+        .max_tokens = T, .max_weight = C, .max_width = linear_ld(C, 1), .max_augmented = 2 * linear_ld(C, 1)};
     float *ones = xmalloc(T * C * sizeof *ones), *back = xmalloc(T * C * sizeof *back);
     float *counts = xcalloc(C, sizeof *counts);
     for (size_t i = 0; i < T * C; i++) ones[i] = 1;
     for (int t = 0; t < T; t++) row[t] = t / 64, pos[t] = t % 64;
     rig_init(&r, be, 1);
     rig_workspace(&r, &need);
-    const dropout_t d = {.seed = 3, .step = 1, .p = 0.5f, .row = rig_upload(&r, row, sizeof row),
+    const dropout_t d = {.seed = 3,
+                         .step = 1,
+                         .p = 0.5f,
+                         .row = rig_upload(&r, row, sizeof row),
                          .pos = rig_upload(&r, pos, sizeof pos)};
     const qweight_t w = {.type = QUANT_NONE, .rows = 1, .cols = C, .codes = rig_upload(&r, zeros, sizeof zeros)};
     float *x = rig_upload(&r, ones, T * C * sizeof *ones), *dx = rig_alloc(&r, T * C * sizeof *dx);

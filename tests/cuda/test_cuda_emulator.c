@@ -19,8 +19,8 @@ enum { SEEDS = 20 };
 
 typedef struct {
     const char *name;
-    int found_least;   /* of SEEDS schedules; 0: the result is always right */
-    const char *says;  /* the message that stops it, in each; NULL: a wrong result is what shows it */
+    int found_least;       /* of SEEDS schedules; 0: the result is always right */
+    const char *says;      /* the message that stops it, in each; NULL: a wrong result is what shows it */
     const char *asan_says; /* where AddressSanitizer sees it first */
     enum { EVERYWHERE, ONLY_ASAN, NOT_ASAN } where;
 } fault_t;

@@ -57,8 +57,11 @@ static struct {
 } gpu[2]; /* one for each type of activations */
 
 static size_t set_need(backend_t *be) {
-    const workspace_need_t need = {.max_tokens = 600, .max_weight = (size_t)1 << 21, .max_augmented = (size_t)1 << 21,
-                                   .max_width = 2560, .max_kv = 333,
+    const workspace_need_t need = {.max_tokens = 600,
+                                   .max_weight = (size_t)1 << 21,
+                                   .max_augmented = (size_t)1 << 21,
+                                   .max_width = 2560,
+                                   .max_kv = 333,
                                    .attn = {.Hq = 8, .Hkv = 8, .D = 256, .scale = 1}};
     return be->workspace_bytes(be, &need);
 }
@@ -124,8 +127,7 @@ static double error(const float *got, const float *want, size_t n, dtype_t act) 
 
 static double compare(const rig_t *got, const rig_t *want, const op_t *op, size_t i) {
     double worst = 0;
-    if (got->trodden)
-        fail_msg("%s, case %zu: writes %zu elements that it was not given", op->name, i, got->trodden);
+    if (got->trodden) fail_msg("%s, case %zu: writes %zu elements that it was not given", op->name, i, got->trodden);
     assert_int_equal(got->n_out, want->n_out);
     for (size_t o = 0; o < want->n_out; o++) {
         assert_int_equal(got->out_len[o], want->out_len[o]);

@@ -51,8 +51,12 @@ static void test_pressure_8bit(void **state) {
 static void test_streaming(void **state) {
     (void)state;
     size_t bytes;
-    paged_run_t a = {.backend = "cuda", .optim = OPTIM_PAGED_ADAMW_32BIT, .bf16 = true, .checkpointing = TRI_FALSE,
-                  .rank = 48, .tokens = 14};
+    paged_run_t a = {.backend = "cuda",
+                     .optim = OPTIM_PAGED_ADAMW_32BIT,
+                     .bf16 = true,
+                     .checkpointing = TRI_FALSE,
+                     .rank = 48,
+                     .tokens = 14};
     paged_end_t want = run_free(&a, &bytes);
     for (size_t quarters = 2; quarters <= 3; quarters++) {
         a.limit = want.plan.total - want.plan.bytes[POOL_OPTIMIZER] * quarters / 4;
@@ -65,8 +69,13 @@ static void test_streaming(void **state) {
 static void test_weights(void **state) {
     (void)state;
     size_t bytes;
-    paged_run_t a = {.backend = "cuda", .optim = OPTIM_PAGED_ADAMW_32BIT, .bf16 = true, .checkpointing = TRI_TRUE,
-                  .page_weights = true, .tokens = 35, .micro_batches = 2};
+    paged_run_t a = {.backend = "cuda",
+                     .optim = OPTIM_PAGED_ADAMW_32BIT,
+                     .bf16 = true,
+                     .checkpointing = TRI_TRUE,
+                     .page_weights = true,
+                     .tokens = 35,
+                     .micro_batches = 2};
     paged_end_t want = run_free(&a, &bytes);
     size_t one = (want.plan.bytes[POOL_WEIGHTS] + want.plan.bytes[POOL_CONSTANTS]) / PAGED_RUN_LAYERS;
     for (size_t layers = 2; layers <= 4; layers += 2) {
@@ -88,8 +97,15 @@ static void test_weights(void **state) {
 static void check_kept_weights(quant_type_t quant, bool some_targets, size_t rank) {
     enum { LAYERS = 4 };
     size_t bytes;
-    paged_run_t a = {.backend = "cuda", .optim = OPTIM_PAGED_ADAMW_32BIT, .bf16 = true, .checkpointing = TRI_FALSE,
-                     .layers = LAYERS, .tokens = 35, .quant = quant, .some_targets = some_targets, .rank = rank};
+    paged_run_t a = {.backend = "cuda",
+                     .optim = OPTIM_PAGED_ADAMW_32BIT,
+                     .bf16 = true,
+                     .checkpointing = TRI_FALSE,
+                     .layers = LAYERS,
+                     .tokens = 35,
+                     .quant = quant,
+                     .some_targets = some_targets,
+                     .rank = rank};
     paged_end_t want = run_free(&a, &bytes);
     assert_int_equal(want.plan.layout.n_cached, 0);
     a.cache_weights = true;
@@ -110,11 +126,8 @@ static void test_kept_weights(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pressure_32bit),
-        cmocka_unit_test(test_pressure_8bit),
-        cmocka_unit_test(test_streaming),
-        cmocka_unit_test(test_weights),
-        cmocka_unit_test(test_kept_weights),
+        cmocka_unit_test(test_pressure_32bit), cmocka_unit_test(test_pressure_8bit), cmocka_unit_test(test_streaming),
+        cmocka_unit_test(test_weights),        cmocka_unit_test(test_kept_weights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -64,8 +64,8 @@ static timing_t measure(void (*f)(const call_t *), const call_t *c) {
 
 /* work: FLOP (unit "GFLOP/s") or bytes ("GB/s") of one call. per_step: calls in a training step. */
 static void report(const char *name, const char *shape, timing_t t, double work, const char *unit, int per_step) {
-    printf("%-18s %-22s %9.3f %9.3f ms %8.1f %-8s", name, shape, 1e3 * t.best, 1e3 * t.median,
-           1e-9 * work / t.best, unit);
+    printf("%-18s %-22s %9.3f %9.3f ms %8.1f %-8s", name, shape, 1e3 * t.best, 1e3 * t.median, 1e-9 * work / t.best,
+           unit);
     if (per_step) printf(" %7.1f ms a step", 1e3 * t.best * per_step);
     printf("\n");
     fflush(stdout);
@@ -80,14 +80,23 @@ static void time_op(const char *name, const char *shape, void (*f)(const call_t 
 enum { LD_QKV = (HQ + 2 * HKV) * D };
 
 static attn_shape_t attention_shape(void) {
-    return (attn_shape_t){.Hq = HQ, .Hkv = HKV, .D = D, .scale = 0.125f, .ld_q = LD_QKV, .ld_kv = LD_QKV,
-                          .ld_o = HQ * D, .ld_dout = HQ * D, .ld_dqkv = LD_QKV};
+    return (attn_shape_t){.Hq = HQ,
+                          .Hkv = HKV,
+                          .D = D,
+                          .scale = 0.125f,
+                          .ld_q = LD_QKV,
+                          .ld_kv = LD_QKV,
+                          .ld_o = HQ * D,
+                          .ld_dout = HQ * D,
+                          .ld_dqkv = LD_QKV};
 }
 
 static void open_rig(rig_t *r, backend_t *be) {
-    const workspace_need_t need = {.max_tokens = T, .max_weight = (size_t)V * C,
+    const workspace_need_t need = {.max_tokens = T,
+                                   .max_weight = (size_t)V * C,
                                    .max_augmented = (2 * F + 2 * RANK) * linear_ld(C, 2 * RANK),
-                                   .max_width = linear_ld(2 * F, 2 * RANK), .max_kv = T,
+                                   .max_width = linear_ld(2 * F, 2 * RANK),
+                                   .max_kv = T,
                                    .attn = attention_shape()};
     rig_init(r, be, 1);
     rig_workspace(r, &need);
@@ -139,18 +148,10 @@ static void bench_weight(backend_t *be, quant_type_t type, size_t rows, size_t c
 /* ---- sites with adapters ------------------------------------------------------------------------------- */
 
 /* p: [x | u], [dy | du], the gradients of A and of one B after another, dx. */
-static size_t ld_x(const call_t *c) {
-    return linear_ld(c->w[0].cols, c->l.width);
-}
-static size_t ld_dy(const call_t *c) {
-    return linear_ld(linear_rows_of(&c->l), c->l.width);
-}
-static void *u_of(const call_t *c) {
-    return rig_act_at(c->r, c->p[0], c->w[0].cols);
-}
-static void *du_of(const call_t *c) {
-    return rig_act_at(c->r, c->p[1], linear_rows_of(&c->l));
-}
+static size_t ld_x(const call_t *c) { return linear_ld(c->w[0].cols, c->l.width); }
+static size_t ld_dy(const call_t *c) { return linear_ld(linear_rows_of(&c->l), c->l.width); }
+static void *u_of(const call_t *c) { return rig_act_at(c->r, c->p[0], c->w[0].cols); }
+static void *du_of(const call_t *c) { return rig_act_at(c->r, c->p[1], linear_rows_of(&c->l)); }
 
 static void call_adapter_fwd(const call_t *c) {
     c->r->be->adapter_fwd(c->r->be, T, c->p[0], ld_x(c), &c->l, 1, c->drop, u_of(c), ld_x(c));
@@ -181,12 +182,8 @@ static void of_layers(const call_t *c, bool grad) {
     }
 }
 
-static void call_du(const call_t *c) {
-    of_layers(c, false);
-}
-static void call_grad_b(const call_t *c) {
-    of_layers(c, true);
-}
+static void call_du(const call_t *c) { of_layers(c, false); }
+static void call_grad_b(const call_t *c) { of_layers(c, true); }
 
 /* All that a training step does with the n layers of a site, NF4 and LoRA of rank 16 on each; per_step: sites. */
 static void bench_site(backend_t *be, size_t n, const size_t *rows, size_t cols, int per_step) {
@@ -284,15 +281,11 @@ static void call_norm_bwd(const call_t *c) {
 static void call_swiglu_fwd(const call_t *c) {
     c->r->be->swiglu_fwd(c->r->be, (void *)c->p[1], F, c->p[0], 2 * F, T, F);
 }
-static void call_swiglu_bwd(const call_t *c) {
-    c->r->be->swiglu_bwd(c->r->be, (void *)c->p[0], 2 * F, c->p[1], T, F);
-}
+static void call_swiglu_bwd(const call_t *c) { c->r->be->swiglu_bwd(c->r->be, (void *)c->p[0], 2 * F, c->p[1], T, F); }
 static void call_rope(const call_t *c) {
     c->r->be->rope(c->r->be, (void *)c->p[0], (HQ + HKV) * D, c->p[1], c->p[2], T, HQ + HKV, D, 1);
 }
-static void call_add(const call_t *c) {
-    c->r->be->add(c->r->be, (void *)c->p[2], c->p[0], c->p[1], T * C);
-}
+static void call_add(const call_t *c) { c->r->be->add(c->r->be, (void *)c->p[2], c->p[0], c->p[1], T * C); }
 static void call_copy_rows(const call_t *c) {
     c->r->be->copy_rows(c->r->be, (void *)c->p[1], C, c->p[0], LD_QKV, T, C);
 }
@@ -330,7 +323,11 @@ static void bench_rows(backend_t *be) {
         {"rmsnorm_bwd", "[1024,576]", call_norm_bwd, {T * C, T * C, T, C, T * C, 1}, 16.0 * T * C, 2 * LAYERS},
         {"swiglu_fwd", "[1024,1536]", call_swiglu_fwd, {2 * T * F, T * F, 1, 1, 1, 1}, 12.0 * T * F, 2 * LAYERS},
         {"swiglu_bwd", "[1024,1536]", call_swiglu_bwd, {2 * T * F, T * F, 1, 1, 1, 1}, 20.0 * T * F, LAYERS},
-        {"rope", "[1024,9+3,64]", call_rope, {T * (HQ + HKV) * D, T * D, 0, 1, 1, 1}, 8.0 * T * (HQ + HKV) * D,
+        {"rope",
+         "[1024,9+3,64]",
+         call_rope,
+         {T * (HQ + HKV) * D, T * D, 0, 1, 1, 1},
+         8.0 * T * (HQ + HKV) * D,
          2 * LAYERS},
         {"add", "[1024,576]", call_add, {T * C, T * C, T * C, 1, 1, 1}, 12.0 * T * C, 0},
         {"copy_rows", "[1024,576] of 960", call_copy_rows, {T * LD_QKV, T * C, 1, 1, 1, 1}, 8.0 * T * C, 0},
@@ -348,9 +345,7 @@ static void bench_rows(backend_t *be) {
     rig_t r;
     open_rig(&r, be);
     call_t c = {.r = &r, .n = {4884480}}; /* rank 16 on all linear layers */
-    for (int k = 0; k < 4; k++) {
-        c.p[k] = rig_random(&r, DT_F32, c.n[0], 1);
-    }
+    for (int k = 0; k < 4; k++) { c.p[k] = rig_random(&r, DT_F32, c.n[0], 1); }
     be->zero(be, (void *)c.p[3], c.n[0] * sizeof(float));
     time_op("adamw", "4.9 M", call_adamw, &c, 28.0 * (double)c.n[0], "GB/s", 1);
     be->zero(be, (void *)c.p[2], c.n[0] * sizeof(float)); /* fp32 moments are larger than 8-bit ones */

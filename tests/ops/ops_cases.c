@@ -203,8 +203,8 @@ static attn_case_t attn_inputs(rig_t *r, const params_t *p) {
         Tkv += (size_t)segment_lists[p->a].kv[i];
     }
     a.seg = rig_segments(r, segment_lists[p->a].n, segment_lists[p->a].q, segment_lists[p->a].kv);
-    a.shape = (attn_shape_t){.Hq = p->b, .Hkv = p->c, .D = p->d, .window = (size_t)p->flags & 1023,
-                             .scale = 1 / sqrtf((float)p->d)};
+    a.shape = (attn_shape_t){
+        .Hq = p->b, .Hkv = p->c, .D = p->d, .window = (size_t)p->flags & 1023, .scale = 1 / sqrtf((float)p->d)};
     bool one = a.joined && Tkv == a.T;
     const columns_t of_q = padded(r, a.T, one ? a.heads + 2 * kv : a.heads, a.pad);
     const columns_t of_k = padded(r, Tkv, a.joined ? 2 * kv : kv, 3 * a.pad);
@@ -237,8 +237,8 @@ static void run_attn_bwd(rig_t *r, const params_t *p) {
     size_t kv = p->c * p->d, first = a.pad / 2, ld = a.shape.ld_dqkv;
     const columns_t of_o = padded(r, a.T, a.heads, a.pad), of_dout = padded(r, a.T, a.heads, 2 * a.pad);
     const columns_t of_all = {r->be->act, a.T, first, a.heads + 2 * kv, ld};
-    columns_t of[3] = {{r->be->act, a.T, first, a.heads, ld}, {r->be->act, a.T, first, kv, ld},
-                       {r->be->act, a.T, first, kv, ld}};
+    columns_t of[3] = {
+        {r->be->act, a.T, first, a.heads, ld}, {r->be->act, a.T, first, kv, ld}, {r->be->act, a.T, first, kv, ld}};
     void *o = rig_unwritten(r, &of_o), *dout = rig_columns(r, &of_dout, 1), *grad[3];
     float *lse = rig_alloc(r, a.T * p->b * sizeof(float));
     if (a.joined) {
@@ -274,8 +274,14 @@ static void run_adamw(rig_t *r, const params_t *p) {
     float *v = rig_alloc(r, n * sizeof *v), *g = rig_random(r, DT_F32, n, 1);
     r->be->zero(r->be, v, n * sizeof *v);
     for (int step = 1; step <= 3; step++) {
-        const adamw_t h = {.lr = 1e-3f, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8f, .weight_decay = 0.01f,
-                           .c1 = 1 - powf(0.9f, (float)step), .c2 = 1 - powf(0.999f, (float)step), .grad_scale = 0.5f};
+        const adamw_t h = {.lr = 1e-3f,
+                           .beta1 = 0.9,
+                           .beta2 = 0.999,
+                           .eps = 1e-8f,
+                           .weight_decay = 0.01f,
+                           .c1 = 1 - powf(0.9f, (float)step),
+                           .c2 = 1 - powf(0.999f, (float)step),
+                           .grad_scale = 0.5f};
         r->be->adamw(r->be, param + p->b, g + p->b, m + p->b, v + p->b, p->a, &h);
     }
     rig_output(r, param, DT_F32, n);
@@ -310,8 +316,14 @@ static void run_adamw_8bit(rig_t *r, const params_t *p) {
     r->be->zero(r->be, codes, 2 * n);
     r->be->zero(r->be, absmax, 2 * blocks * sizeof *absmax);
     for (int step = 1; step <= 3; step++) {
-        const adamw_t h = {.lr = 1e-3f, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8f, .weight_decay = 0.01f,
-                           .c1 = 1 - powf(0.9f, (float)step), .c2 = 1 - powf(0.999f, (float)step), .grad_scale = 0.5f};
+        const adamw_t h = {.lr = 1e-3f,
+                           .beta1 = 0.9,
+                           .beta2 = 0.999,
+                           .eps = 1e-8f,
+                           .weight_decay = 0.01f,
+                           .c1 = 1 - powf(0.9f, (float)step),
+                           .c2 = 1 - powf(0.999f, (float)step),
+                           .grad_scale = 0.5f};
         float *g = rig_random(r, DT_F32, n, 0.1f);
         for (size_t i = 0; i < p->a; i++) r->be->zero(r->be, g + i * p->b, p->d * sizeof *g);
         r->be->adamw_8bit(r->be, param, g, &s, p->c, &h);
@@ -332,67 +344,107 @@ static const params_t add_cases[] = {
 static const params_t cast_cases[] = {{1, 0, 0, 0, 1}, {50003, 0, 0, 0, 0}, {50003, 0, 0, 0, 1}, {50003, 0, 0, 0, 2}};
 /* Padding of 16 leaves rows where vectors of 16 bytes can be read, 8 where half of that can, an odd one none. */
 static const params_t gather_cases[] = {
-    {1, 3, 1, 0, 0}, {33, 61, 100, 0, 0}, {90, 576, 97, 0, 0}, {33, 61, 100, 3, 0}, {90, 576, 97, 16, 0},
-    {20, 64, 31, 8, 0}, {90, 576, 97, 1, 0},
+    {1, 3, 1, 0, 0},      {33, 61, 100, 0, 0}, {90, 576, 97, 0, 0}, {33, 61, 100, 3, 0},
+    {90, 576, 97, 16, 0}, {20, 64, 31, 8, 0},  {90, 576, 97, 1, 0},
 };
 static const params_t scatter_cases[] = {
-    {1, 3, 1, 0, 1}, {33, 61, 100, 0, 1}, {90, 576, 97, 0, 1}, {33, 61, 100, 3, 1}, {90, 576, 97, 16, 1},
-    {20, 64, 31, 8, 1}, {90, 576, 97, 1, 1},
+    {1, 3, 1, 0, 1},      {33, 61, 100, 0, 1}, {90, 576, 97, 0, 1}, {33, 61, 100, 3, 1},
+    {90, 576, 97, 16, 1}, {20, 64, 31, 8, 1},  {90, 576, 97, 1, 1},
 };
 static const params_t copy_rows_cases[] = {
-    {1, 1, 0, 0, 0}, {33, 61, 0, 0, 0}, {90, 576, 0, 0, 0}, {33, 61, 3, 7, 0}, {90, 576, 16, 0, 0},
+    {1, 1, 0, 0, 0},     {33, 61, 0, 0, 0},  {90, 576, 0, 0, 0}, {33, 61, 3, 7, 0},    {90, 576, 16, 0, 0},
     {90, 576, 0, 48, 0}, {20, 64, 8, 16, 0}, {90, 576, 1, 0, 0}, {5, 3000, 16, 32, 0}, {600, 16, 64, 16, 0},
 };
 static const params_t norm_cases[] = {
-    {1, 1, 0, 0, 0}, {3, 61, 0, 0, 0}, {65, 576, 0, 0, 0}, {20, 2500, 0, 0, 0}, {3, 4104, 0, 0, 0},
-    {3, 61, 5, 0, 0}, {65, 576, 16, 0, 0}, {65, 576, 1, 0, 0}, {7, 64, 8, 0, 0}, {3, 4104, 64, 0, 0},
+    {1, 1, 0, 0, 0},  {3, 61, 0, 0, 0},    {65, 576, 0, 0, 0}, {20, 2500, 0, 0, 0}, {3, 4104, 0, 0, 0},
+    {3, 61, 5, 0, 0}, {65, 576, 16, 0, 0}, {65, 576, 1, 0, 0}, {7, 64, 8, 0, 0},    {3, 4104, 64, 0, 0},
 };
 static const params_t rope_cases[] = {
-    {1, 1, 2, 0, 0}, {17, 3, 16, 0, 1}, {65, 9, 64, 0, 0}, {9, 2, 80, 0, 0}, {9, 4, 128, 0, 1},
-    {3, 71, 64, 0, 0}, {2, 2, 1026, 0, 1}, {17, 3, 16, 3, 1}, {65, 9, 64, 96, 0}, {9, 2, 80, 1, 0}, {9, 4, 128, 16, 1},
-    {5, 3, 64, 8, 0},
+    {1, 1, 2, 0, 0},    {17, 3, 16, 0, 1}, {65, 9, 64, 0, 0},  {9, 2, 80, 0, 0}, {9, 4, 128, 0, 1},  {3, 71, 64, 0, 0},
+    {2, 2, 1026, 0, 1}, {17, 3, 16, 3, 1}, {65, 9, 64, 96, 0}, {9, 2, 80, 1, 0}, {9, 4, 128, 16, 1}, {5, 3, 64, 8, 0},
 };
 static const params_t swiglu_fwd_cases[] = {
-    {1, 1, 0, 0, 0}, {1, 1003, 0, 0, 0}, {3, 17001, 0, 0, 0}, {33, 64, 0, 0, 0}, {17, 61, 0, 0, 0},
-    {33, 64, 16, 0, 0}, {33, 64, 0, 16, 0}, {17, 61, 3, 5, 0}, {33, 64, 8, 16, 0}, {33, 64, 1, 0, 0},
-    {65, 1536, 32, 16, 0},
+    {1, 1, 0, 0, 0},    {1, 1003, 0, 0, 0}, {3, 17001, 0, 0, 0},   {33, 64, 0, 0, 0},
+    {17, 61, 0, 0, 0},  {33, 64, 16, 0, 0}, {33, 64, 0, 16, 0},    {17, 61, 3, 5, 0},
+    {33, 64, 8, 16, 0}, {33, 64, 1, 0, 0},  {65, 1536, 32, 16, 0},
 };
 static const params_t swiglu_bwd_cases[] = {
-    {1, 1, 0, 0, 0}, {1, 1003, 0, 0, 0}, {3, 17001, 0, 0, 0}, {1, 500, 0, 1, 0}, {33, 64, 0, 0, 0}, {17, 61, 0, 0, 0},
-    {33, 64, 16, 0, 0}, {17, 61, 3, 0, 0}, {33, 64, 8, 0, 0}, {33, 64, 1, 0, 0}, {33, 64, 16, 8, 0}, {33, 64, 16, 3, 0},
-    {65, 1536, 48, 0, 0},
+    {1, 1, 0, 0, 0},    {1, 1003, 0, 0, 0}, {3, 17001, 0, 0, 0},  {1, 500, 0, 1, 0}, {33, 64, 0, 0, 0},
+    {17, 61, 0, 0, 0},  {33, 64, 16, 0, 0}, {17, 61, 3, 0, 0},    {33, 64, 8, 0, 0}, {33, 64, 1, 0, 0},
+    {33, 64, 16, 8, 0}, {33, 64, 16, 3, 0}, {65, 1536, 48, 0, 0},
 };
 static const params_t ce_loss_cases[] = {
-    {1, 1, 1, 0, 1}, {3, 61, 5, 0, 0}, {9, 1000, 40, 0, 1}, {5, 49152, 3, 0, 1}, {2, 5000, 3, 0, 0},
-    {5, 16385, 10, 0, 1}, {9, 7, 3, 0, 1}, /* rows at every distance from an aligned address */
+    {1, 1, 1, 0, 1},    {3, 61, 5, 0, 0},     {9, 1000, 40, 0, 1}, {5, 49152, 3, 0, 1},
+    {2, 5000, 3, 0, 0}, {5, 16385, 10, 0, 1}, {9, 7, 3, 0, 1}, /* rows at every distance from an aligned address */
 };
 static const params_t attn_fwd_cases[] = {
-    {0, 1, 1, 16, 0}, {1, 3, 1, 64, 0}, {2, 4, 4, 32, 0}, {2, 4, 2, 80, 33}, {3, 3, 1, 64, 0}, {3, 2, 2, 128, 100},
-    {3, 2, 1, 16, 1}, {4, 6, 2, 64, 0}, {4, 2, 2, 80, 50}, {5, 4, 1, 32, 0}, {5, 2, 2, 128, 65},
+    {0, 1, 1, 16, 0},
+    {1, 3, 1, 64, 0},
+    {2, 4, 4, 32, 0},
+    {2, 4, 2, 80, 33},
+    {3, 3, 1, 64, 0},
+    {3, 2, 2, 128, 100},
+    {3, 2, 1, 16, 1},
+    {4, 6, 2, 64, 0},
+    {4, 2, 2, 80, 50},
+    {5, 4, 1, 32, 0},
+    {5, 2, 2, 128, 65},
     /* head sizes of 256, of no power of two, of less than a tensor core takes, and ones that it takes none of */
-    {2, 2, 1, 256, 40}, {4, 2, 1, 256, 0}, {2, 3, 3, 96, 0}, {5, 2, 1, 72, 30}, {2, 4, 1, 8, 9}, {5, 2, 2, 20, 0},
+    {2, 2, 1, 256, 40},
+    {4, 2, 1, 256, 0},
+    {2, 3, 3, 96, 0},
+    {5, 2, 1, 72, 30},
+    {2, 4, 1, 8, 9},
+    {5, 2, 2, 20, 0},
     {2, 2, 1, 100, 60},
     /* columns of wider matrices */
-    {0, 1, 1, 16, JOINED(0)}, {1, 3, 1, 64, JOINED(16)}, {2, 4, 2, 80, 33 | JOINED(16)}, {3, 2, 1, 128, JOINED(48)},
-    {2, 4, 2, 64, 100 | JOINED(3)}, {1, 2, 2, 32, JOINED(8)}, {4, 6, 2, 64, JOINED(16)}, {4, 2, 2, 80, 50 | JOINED(5)},
-    {5, 4, 1, 32, JOINED(16)}, {5, 2, 2, 128, 65 | JOINED(1)}, {5, 2, 2, 64, JOINED(8)}, {2, 2, 1, 256, JOINED(16)},
-    {2, 4, 2, 20, JOINED(16)}, {1, 4, 1, 8, JOINED(16)},
+    {0, 1, 1, 16, JOINED(0)},
+    {1, 3, 1, 64, JOINED(16)},
+    {2, 4, 2, 80, 33 | JOINED(16)},
+    {3, 2, 1, 128, JOINED(48)},
+    {2, 4, 2, 64, 100 | JOINED(3)},
+    {1, 2, 2, 32, JOINED(8)},
+    {4, 6, 2, 64, JOINED(16)},
+    {4, 2, 2, 80, 50 | JOINED(5)},
+    {5, 4, 1, 32, JOINED(16)},
+    {5, 2, 2, 128, 65 | JOINED(1)},
+    {5, 2, 2, 64, JOINED(8)},
+    {2, 2, 1, 256, JOINED(16)},
+    {2, 4, 2, 20, JOINED(16)},
+    {1, 4, 1, 8, JOINED(16)},
 };
 static const params_t attn_bwd_cases[] = {
-    {0, 1, 1, 16, 0}, {1, 3, 1, 64, 0}, {2, 4, 4, 32, 0}, {2, 4, 2, 80, 33}, {3, 3, 1, 64, 0}, {3, 2, 2, 128, 100},
+    {0, 1, 1, 16, 0},
+    {1, 3, 1, 64, 0},
+    {2, 4, 4, 32, 0},
+    {2, 4, 2, 80, 33},
+    {3, 3, 1, 64, 0},
+    {3, 2, 2, 128, 100},
     {3, 2, 1, 16, 1},
-    {2, 2, 1, 256, 40}, {1, 2, 1, 256, 0}, {2, 3, 3, 96, 0}, {3, 2, 1, 72, 30}, {2, 4, 1, 8, 9}, {2, 4, 2, 20, 0},
+    {2, 2, 1, 256, 40},
+    {1, 2, 1, 256, 0},
+    {2, 3, 3, 96, 0},
+    {3, 2, 1, 72, 30},
+    {2, 4, 1, 8, 9},
+    {2, 4, 2, 20, 0},
     {2, 2, 1, 100, 60},
-    {0, 1, 1, 16, JOINED(0)}, {1, 3, 1, 64, JOINED(16)}, {2, 4, 2, 80, 33 | JOINED(16)}, {3, 2, 1, 128, JOINED(48)},
-    {2, 4, 2, 64, 100 | JOINED(3)}, {1, 2, 2, 32, JOINED(8)}, {2, 2, 1, 256, JOINED(16)}, {2, 4, 2, 20, JOINED(16)},
-    {1, 4, 1, 8, JOINED(16)}, {2, 3, 1, 64, JOINED(1)},
+    {0, 1, 1, 16, JOINED(0)},
+    {1, 3, 1, 64, JOINED(16)},
+    {2, 4, 2, 80, 33 | JOINED(16)},
+    {3, 2, 1, 128, JOINED(48)},
+    {2, 4, 2, 64, 100 | JOINED(3)},
+    {1, 2, 2, 32, JOINED(8)},
+    {2, 2, 1, 256, JOINED(16)},
+    {2, 4, 2, 20, JOINED(16)},
+    {1, 4, 1, 8, JOINED(16)},
+    {2, 3, 1, 64, JOINED(1)},
 };
 static const params_t adamw_8bit_cases[] = {
     {1, 1, 0, 0, 0}, {3, 37, 1, 0, 0}, {2, 4099, 5, 300, 0}, {7, 10240, 160, 0, 0}, {1, 70001, 274, 256, 0},
 };
 static const params_t adamw_cases[] = {{1, 0, 0, 0, 0}, {255, 0, 0, 0, 0}, {70001, 0, 0, 0, 0}, {300, 2, 0, 0, 0}};
 static const params_t sumsq_cases[] = {
-    {1, 0, 0, 0, 0}, {255, 0, 0, 0, 0}, {70001, 0, 0, 0, 0}, {2000003, 0, 0, 0, 0},
+    {1, 0, 0, 0, 0},         {255, 0, 0, 0, 0},       {70001, 0, 0, 0, 0}, {2000003, 0, 0, 0, 0},
     {70001, 1, 35000, 0, 0}, {70001, 1, 70000, 0, 0}, {70001, 2, 0, 0, 0}, {5, 2, 4, 0, 0},
 };
 
@@ -418,6 +470,4 @@ static const op_t ops[] = {
 };
 enum { N_OPS = sizeof ops / sizeof *ops };
 
-const op_t *ops_nth(size_t k) {
-    return k < N_OPS ? &ops[k] : k < N_OPS + n_linear_ops ? &linear_ops[k - N_OPS] : NULL;
-}
+const op_t *ops_nth(size_t k) { return k < N_OPS ? &ops[k] : k < N_OPS + n_linear_ops ? &linear_ops[k - N_OPS] : NULL; }

@@ -100,9 +100,7 @@ static uint32_t nan_bits(dtype_t type, size_t i) {
     return type == DT_F32 ? 0x7fc00000u | (draw & 0x3fffffu) : 0x7fc0u | (draw & 0x3fu);
 }
 
-static bool is_inside(const columns_t *c, size_t i) {
-    return i % c->ld >= c->first && i % c->ld < c->first + c->cols;
-}
+static bool is_inside(const columns_t *c, size_t i) { return i % c->ld >= c->first && i % c->ld < c->first + c->cols; }
 
 void *rig_columns(rig_t *r, const columns_t *c, float scale) {
     CHECK(c->first + c->cols <= c->ld);
@@ -121,9 +119,7 @@ void *rig_columns(rig_t *r, const columns_t *c, float scale) {
     return p + c->first * size;
 }
 
-void *rig_act_at(const rig_t *r, const void *p, size_t i) {
-    return (unsigned char *)p + i * dtype_size(r->be->act);
-}
+void *rig_act_at(const rig_t *r, const void *p, size_t i) { return (unsigned char *)p + i * dtype_size(r->be->act); }
 
 void *rig_unwritten(rig_t *r, const columns_t *c) {
     const columns_t none = {c->type, c->rows, c->first, 0, c->ld};
@@ -170,13 +166,9 @@ static size_t output_columns(rig_t *r, const void *p, const columns_t *c) {
     return changed;
 }
 
-void rig_output_inner(rig_t *r, const void *p, const columns_t *c) {
-    output_columns(r, p, c);
-}
+void rig_output_inner(rig_t *r, const void *p, const columns_t *c) { output_columns(r, p, c); }
 
-void rig_output_columns(rig_t *r, const void *p, const columns_t *c) {
-    r->trodden += output_columns(r, p, c);
-}
+void rig_output_columns(rig_t *r, const void *p, const columns_t *c) { r->trodden += output_columns(r, p, c); }
 
 void rig_workspace(rig_t *r, const workspace_need_t *need) {
     r->be->workspace_size = r->be->workspace_bytes(r->be, need);

@@ -16,7 +16,7 @@ typedef struct {
     dtype_t out_type[RIG_MAX_OUTPUTS]; /* as the op wrote it */
     size_t n_out;
     size_t trodden; /* elements outside of what an op was given that are no longer what they were */
-    uint64_t key; /* of the random inputs; advances with each */
+    uint64_t key;   /* of the random inputs; advances with each */
 } rig_t;
 
 void rig_init(rig_t *r, backend_t *be, uint64_t key);

@@ -12,8 +12,11 @@
 #include "trainer/run/backend_open.h"
 
 static workspace_need_t need(void) {
-    return (workspace_need_t){.max_tokens = 600, .max_weight = (size_t)1 << 21, .max_augmented = (size_t)1 << 21,
-                              .max_width = 2560, .max_kv = 333,
+    return (workspace_need_t){.max_tokens = 600,
+                              .max_weight = (size_t)1 << 21,
+                              .max_augmented = (size_t)1 << 21,
+                              .max_width = 2560,
+                              .max_kv = 333,
                               .attn = {.Hq = 8, .Hkv = 8, .D = 256, .scale = 1}};
 }
 
@@ -127,8 +130,7 @@ static void test_repeatable(void **state) {
             rig_t a, b;
             run_case(&a, be, op, i);
             run_case(&b, be, op, i);
-            for (size_t o = 0; o < a.n_out; o++)
-                assert_memory_equal(a.out[o], b.out[o], a.out_len[o] * sizeof(float));
+            for (size_t o = 0; o < a.n_out; o++) assert_memory_equal(a.out[o], b.out[o], a.out_len[o] * sizeof(float));
             rig_free(&b);
             for (size_t t = 1; op->agreement != BY_SGEMM && t < 3; t++) {
                 backend_t *other = open_cpu(DT_F32, &columns[t]);
@@ -162,7 +164,9 @@ typedef struct {
 
 static void mask_open(mask_t *m, backend_t *be) {
     memset(m, 0, sizeof *m);
-    const workspace_need_t small = {.max_tokens = MASK_T, .max_weight = MASK_C, .max_width = 2 * MASK_C,
+    const workspace_need_t small = {.max_tokens = MASK_T,
+                                    .max_weight = MASK_C,
+                                    .max_width = 2 * MASK_C,
                                     .max_augmented = (1 + MASK_C) * linear_ld(MASK_C, MASK_C)};
     rig_init(&m->r, be, 1);
     rig_workspace(&m->r, &small);
@@ -260,22 +264,24 @@ typedef struct {
 
 static void def_open(def_t *d, backend_t *be) {
     static const size_t rows[] = {5, 4, 6};
-    const workspace_need_t small = {.max_tokens = DEF_T, .max_weight = 6 * DEF_COLS, .max_width = 64,
+    const workspace_need_t small = {.max_tokens = DEF_T,
+                                    .max_weight = 6 * DEF_COLS,
+                                    .max_width = 64,
                                     .max_augmented = (DEF_ROWS + DEF_WIDTH) * linear_ld(DEF_COLS, DEF_WIDTH)};
     rig_init(&d->r, be, 3);
     rig_workspace(&d->r, &small);
     d->W = rig_alloc(&d->r, DEF_ROWS * DEF_COLS * sizeof(float));
     d->A = rig_random(&d->r, DT_F32, DEF_WIDTH * DEF_COLS, 1);
     d->B = rig_random(&d->r, DT_F32, DEF_ROWS * DEF_R, 1);
-    d->l = (linear_t){.n = 3, .r = DEF_R, .width = DEF_WIDTH, .a = d->A, .ab_type = DT_F32,
-                      .b = {d->B, NULL, d->B + 9 * DEF_R}};
+    d->l = (linear_t){
+        .n = 3, .r = DEF_R, .width = DEF_WIDTH, .a = d->A, .ab_type = DT_F32, .b = {d->B, NULL, d->B + 9 * DEF_R}};
     for (size_t i = 0, first = 0; i < 3; first += rows[i++]) {
         d->w[i] = rig_weight(&d->r, i == 1 ? QUANT_NONE : QUANT_NF4, true, rows[i], DEF_COLS);
         d->l.w[i] = &d->w[i];
         be->dequant(be, &d->w[i], 0, rows[i] * DEF_COLS, d->W + first * DEF_COLS, DT_F32);
     }
-    d->key = (dropout_t){.seed = 5, .p = 0.3f, .row = rig_indices(&d->r, DEF_T, 4),
-                         .pos = rig_indices(&d->r, DEF_T, 100)};
+    d->key = (dropout_t){
+        .seed = 5, .p = 0.3f, .row = rig_indices(&d->r, DEF_T, 4), .pos = rig_indices(&d->r, DEF_T, 100)};
 }
 
 /* B[o, k] of the k-th u of the site: zero if that u is another layer's. */
@@ -284,9 +290,7 @@ static double def_b(const def_t *d, size_t o, size_t k) {
     return first || third ? d->B[o * DEF_R + k % DEF_R] : 0;
 }
 
-static double def_mask(const def_t *d, size_t t, size_t c) {
-    return is_kept(&d->key, t, c) ? 1 / 0.7 : 0;
-}
+static double def_mask(const def_t *d, size_t t, size_t c) { return is_kept(&d->key, t, c) ? 1 / 0.7 : 0; }
 
 /* The reference ops, which all others are compared with, by the formulas. */
 static void test_linear_by_definition(void **state) {
@@ -376,9 +380,12 @@ static void test_open(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_open),         cmocka_unit_test(test_f32),
-        cmocka_unit_test(test_bf16),         cmocka_unit_test(test_repeatable),
-        cmocka_unit_test(test_dropout_mask), cmocka_unit_test(test_linear_by_definition),
+        cmocka_unit_test(test_open),
+        cmocka_unit_test(test_f32),
+        cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_repeatable),
+        cmocka_unit_test(test_dropout_mask),
+        cmocka_unit_test(test_linear_by_definition),
         cmocka_unit_test(test_sumsq_not_finite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -74,9 +74,7 @@ static void rotate(backend_t *be, rig_t *r, const float *x, float *y, int sign) 
     be->rope(be, y, H * D, rig_upload(r, table, sizeof table), rig_upload(r, pos, sizeof pos), T, H, D, sign);
 }
 
-static void rope_fwd(backend_t *be, rig_t *r, float *const *x, float *y) {
-    rotate(be, r, x[0], y, 1);
-}
+static void rope_fwd(backend_t *be, rig_t *r, float *const *x, float *y) { rotate(be, r, x[0], y, 1); }
 
 static void rope_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, float *const *dx) {
     (void)x;
@@ -105,8 +103,18 @@ static void ce_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, fl
 }
 
 /* A site of three layers, the second without an adapter, each quantized another way. */
-enum { COLS = 37, RANK = 3, WIDTH = 2 * RANK, ROWS_0 = 23, ROWS_1 = 8, ROWS_2 = 15, B_ROWS = ROWS_0 + ROWS_2,
-       OUT = ROWS_0 + ROWS_1 + ROWS_2, LD_X = COLS + WIDTH, LD_Y = OUT + WIDTH };
+enum {
+    COLS = 37,
+    RANK = 3,
+    WIDTH = 2 * RANK,
+    ROWS_0 = 23,
+    ROWS_1 = 8,
+    ROWS_2 = 15,
+    B_ROWS = ROWS_0 + ROWS_2,
+    OUT = ROWS_0 + ROWS_1 + ROWS_2,
+    LD_X = COLS + WIDTH,
+    LD_Y = OUT + WIDTH
+};
 #define LORA_SCALE 0.7f
 
 typedef struct {
@@ -122,14 +130,14 @@ static void site_open(site_t *s, rig_t *r, float *const *x, bool drop) {
     static const size_t rows[] = {ROWS_0, ROWS_1, ROWS_2};
     static const int32_t row[T] = {0, 0, 1, 1, 2, 2, 3}, pos[T] = {0, 1, 0, 1, 0, 1, 9};
     r->key = 9;
-    s->l = (linear_t){.n = 3, .r = RANK, .width = WIDTH, .a = x[1], .b = {x[2], NULL, x[2] + ROWS_0 * RANK},
-                      .ab_type = DT_F32};
+    s->l = (linear_t){
+        .n = 3, .r = RANK, .width = WIDTH, .a = x[1], .b = {x[2], NULL, x[2] + ROWS_0 * RANK}, .ab_type = DT_F32};
     for (size_t i = 0; i < 3; i++) {
         s->w[i] = rig_weight(r, type[i], true, rows[i], COLS);
         s->l.w[i] = &s->w[i];
     }
-    s->key = (dropout_t){.seed = 5, .p = 0.3f, .row = rig_upload(r, row, sizeof row),
-                         .pos = rig_upload(r, pos, sizeof pos)};
+    s->key = (dropout_t){
+        .seed = 5, .p = 0.3f, .row = rig_upload(r, row, sizeof row), .pos = rig_upload(r, pos, sizeof pos)};
     s->drop = drop ? &s->key : NULL;
 }
 
@@ -171,15 +179,11 @@ static void site_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, 
     be->linear_bwd(be, T, dyu, LD_Y, &s.l, s.drop, dx[0], COLS);
 }
 
-static void linear_fwd(backend_t *be, rig_t *r, float *const *x, float *y) {
-    site_fwd(be, r, x, y, false);
-}
+static void linear_fwd(backend_t *be, rig_t *r, float *const *x, float *y) { site_fwd(be, r, x, y, false); }
 static void linear_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, float *const *dx) {
     site_bwd(be, r, x, dy, dx, false);
 }
-static void dropped_fwd(backend_t *be, rig_t *r, float *const *x, float *y) {
-    site_fwd(be, r, x, y, true);
-}
+static void dropped_fwd(backend_t *be, rig_t *r, float *const *x, float *y) { site_fwd(be, r, x, y, true); }
 static void dropped_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, float *const *dx) {
     site_bwd(be, r, x, dy, dx, true);
 }
@@ -190,8 +194,16 @@ static const int32_t lengths[] = {1, 70, 9};
 
 static attn_shape_t attention_shape(size_t window) {
     /* dq, dk and dv have arrays of their own and one distance between rows: that of dq. */
-    return (attn_shape_t){.Hq = HQ, .Hkv = HKV, .D = D, .window = window, .scale = 0.25f, .ld_q = HQ * D,
-                          .ld_kv = HKV * D, .ld_o = HQ * D, .ld_dout = HQ * D, .ld_dqkv = HQ * D};
+    return (attn_shape_t){.Hq = HQ,
+                          .Hkv = HKV,
+                          .D = D,
+                          .window = window,
+                          .scale = 0.25f,
+                          .ld_q = HQ * D,
+                          .ld_kv = HKV * D,
+                          .ld_o = HQ * D,
+                          .ld_dout = HQ * D,
+                          .ld_dqkv = HQ * D};
 }
 
 static void attention_fwd(backend_t *be, rig_t *r, float *const *x, float *y, size_t window, float *lse) {
@@ -211,25 +223,21 @@ static void attention_bwd(backend_t *be, rig_t *r, float *const *x, const float 
     be->copy_rows(be, dx[2], HKV * D, dv, HQ * D, TOKENS, HKV * D);
 }
 
-static void full_fwd(backend_t *be, rig_t *r, float *const *x, float *y) {
-    attention_fwd(be, r, x, y, 0, NULL);
-}
+static void full_fwd(backend_t *be, rig_t *r, float *const *x, float *y) { attention_fwd(be, r, x, y, 0, NULL); }
 static void full_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, float *const *dx) {
     attention_bwd(be, r, x, dy, dx, 0);
 }
-static void window_fwd(backend_t *be, rig_t *r, float *const *x, float *y) {
-    attention_fwd(be, r, x, y, WINDOW, NULL);
-}
+static void window_fwd(backend_t *be, rig_t *r, float *const *x, float *y) { attention_fwd(be, r, x, y, WINDOW, NULL); }
 static void window_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, float *const *dx) {
     attention_bwd(be, r, x, dy, dx, WINDOW);
 }
 
-#define LINEAR_SIZES 3, {T * COLS, WIDTH * COLS, B_ROWS * RANK}, T * OUT, 1
-#define ATTENTION_SIZES 3, {TOKENS * HQ * D, TOKENS * HKV * D, TOKENS * HKV * D}, TOKENS * HQ * D, 1
+#define LINEAR_SIZES 3, {T * COLS, WIDTH * COLS, B_ROWS * RANK}, T *OUT, 1
+#define ATTENTION_SIZES 3, {TOKENS * HQ * D, TOKENS * HKV * D, TOKENS * HKV * D}, TOKENS *HQ *D, 1
 static const grad_op_t ops[] = {
-    {"rmsnorm", 1, {T * C}, T * C, 1, norm_fwd, norm_bwd},
-    {"swiglu", 1, {T * 2 * F}, T * F, 1, swiglu_fwd, swiglu_bwd},
-    {"rope", 1, {T * H * D}, T * H * D, 1, rope_fwd, rope_bwd},
+    {"rmsnorm", 1, {T * C}, T *C, 1, norm_fwd, norm_bwd},
+    {"swiglu", 1, {T * 2 * F}, T *F, 1, swiglu_fwd, swiglu_bwd},
+    {"rope", 1, {T * H * D}, T *H *D, 1, rope_fwd, rope_bwd},
     {"ce_loss", 1, {ROWS * VOCAB}, 1, 2, ce_fwd, ce_bwd},
     {"linear", LINEAR_SIZES, linear_fwd, linear_bwd},
     {"linear, dropout", LINEAR_SIZES, dropped_fwd, dropped_bwd},
@@ -247,9 +255,12 @@ static backend_t *open_cpu(bool reference) {
 }
 
 static void rig_open(rig_t *r, backend_t *be) {
-    const workspace_need_t need = {.max_tokens = TOKENS, .max_weight = ROWS_0 * COLS,
-                                   .max_augmented = (OUT + WIDTH) * linear_ld(COLS, WIDTH), .max_width = 64,
-                                   .max_kv = TOKENS, .attn = attention_shape(0)};
+    const workspace_need_t need = {.max_tokens = TOKENS,
+                                   .max_weight = ROWS_0 * COLS,
+                                   .max_augmented = (OUT + WIDTH) * linear_ld(COLS, WIDTH),
+                                   .max_width = 64,
+                                   .max_kv = TOKENS,
+                                   .attn = attention_shape(0)};
     rig_init(r, be, 1);
     rig_workspace(r, &need);
 }

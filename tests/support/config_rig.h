@@ -17,10 +17,10 @@ int load_bytes(const char *yaml, size_t len, char *const *overrides, size_t n, c
 int load_text(const char *yaml, config_t *c, err_t *err);
 
 /* The whole message, not a part of it. */
-#define assert_message(expr, err, expected)                    \
-    do {                                                       \
-        assert_error(expr, err, ERR_USAGE, expected);          \
-        assert_string_equal((err).msg, expected);              \
+#define assert_message(expr, err, expected) \
+    do { \
+        assert_error(expr, err, ERR_USAGE, expected); \
+        assert_string_equal((err).msg, expected); \
     } while (0)
 
 /* `got` is `name` in the working directory. */

@@ -22,9 +22,7 @@ void gguf_text_add_str(gguf_text_t *w, const char *p, size_t len) {
     strbuf_add(&w->buf, p, len);
 }
 
-void gguf_text_add_i32(gguf_text_t *w, int32_t v) {
-    put_u32(w, (uint32_t)v);
-}
+void gguf_text_add_i32(gguf_text_t *w, int32_t v) { put_u32(w, (uint32_t)v); }
 
 void gguf_text_add_f32(gguf_text_t *w, float v) {
     uint32_t u;
@@ -59,17 +57,11 @@ static void put_array(gguf_text_t *w, const char *key, uint32_t type, uint64_t n
     put_u64(w, n);
 }
 
-void gguf_text_strings(gguf_text_t *w, const char *key, uint64_t n) {
-    put_array(w, key, TYPE_STRING, n);
-}
+void gguf_text_strings(gguf_text_t *w, const char *key, uint64_t n) { put_array(w, key, TYPE_STRING, n); }
 
-void gguf_text_i32s(gguf_text_t *w, const char *key, uint64_t n) {
-    put_array(w, key, TYPE_I32, n);
-}
+void gguf_text_i32s(gguf_text_t *w, const char *key, uint64_t n) { put_array(w, key, TYPE_I32, n); }
 
-void gguf_text_f32s(gguf_text_t *w, const char *key, uint64_t n) {
-    put_array(w, key, TYPE_F32, n);
-}
+void gguf_text_f32s(gguf_text_t *w, const char *key, uint64_t n) { put_array(w, key, TYPE_F32, n); }
 
 const char *gguf_text_write(gguf_text_t *w) {
     static char path[4096];

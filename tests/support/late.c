@@ -13,10 +13,10 @@ typedef struct {
     void (*run)(unsigned char *dst, size_t n, const unsigned char *src); /* NULL: a wait */
     unsigned char *dst;
     const unsigned char *src;
-    unsigned char *own;  /* src, if it is the job's */
+    unsigned char *own; /* src, if it is the job's */
     size_t n;
     ticket_t until;
-    uint64_t knows;      /* ops of LANE_COMPUTE that are done when this job runs */
+    uint64_t knows; /* ops of LANE_COMPUTE that are done when this job runs */
 } job_t;
 
 typedef struct {
@@ -37,14 +37,12 @@ static struct {
     bool late_compute;
     uint64_t key, drawn;
     queue_t lanes[LANES];
-    uint64_t ops;        /* of LANE_COMPUTE, when it is no queue */
+    uint64_t ops; /* of LANE_COMPUTE, when it is no queue */
     use_t *uses;
     size_t n_uses, cap_uses;
 } late;
 
-static uint64_t draw(uint64_t below) {
-    return rng_fold(late.key, late.drawn++) % below;
-}
+static uint64_t draw(uint64_t below) { return rng_fold(late.key, late.drawn++) % below; }
 
 static bool ticket_done(ticket_t t) {
     return t.n <= late.lanes[t.lane].done || (t.lane == LANE_COMPUTE && !late.late_compute);
@@ -116,9 +114,7 @@ static void forget_uses(void) {
 
 /* ---- the backend's side ----------------------------------------------------------------------------------- */
 
-static void run_copy(unsigned char *dst, size_t n, const unsigned char *src) {
-    memcpy(dst, src, n);
-}
+static void run_copy(unsigned char *dst, size_t n, const unsigned char *src) { memcpy(dst, src, n); }
 
 static void run_zero(unsigned char *dst, size_t n, const unsigned char *src) {
     (void)src;

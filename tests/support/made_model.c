@@ -59,9 +59,9 @@ void made_model_write(const char *dir, const made_model_t *s) {
                           "llama", "architectures", "LlamaForCausalLM", "vocab_size", (json_int_t)s->vocab,
                           "hidden_size", (json_int_t)s->hidden, "intermediate_size", (json_int_t)s->ffn,
                           "num_hidden_layers", (json_int_t)s->layers, "num_attention_heads", (json_int_t)s->heads,
-                          "num_key_value_heads", (json_int_t)s->kv_heads, "max_position_embeddings",
-                          (json_int_t)2048, "rms_norm_eps", 1e-5, "rope_theta", 10000.0, "hidden_act", "silu",
-                          "tie_word_embeddings", s->tied, "torch_dtype", "bfloat16");
+                          "num_key_value_heads", (json_int_t)s->kv_heads, "max_position_embeddings", (json_int_t)2048,
+                          "rms_norm_eps", 1e-5, "rope_theta", 10000.0, "hidden_act", "silu", "tie_word_embeddings",
+                          s->tied, "torch_dtype", "bfloat16");
     assert_non_null(j);
     char *path = path_join(dir, "config.json");
     assert_ok(json_write(path, j, &err), err);

@@ -30,8 +30,10 @@ static const char *model_dir(size_t layers) {
     CHECK(layers <= PAGED_RUN_LAYERS);
     if (!dirs[layers]) {
         dirs[layers] = xstrdup(test_tmpdir());
-        made_model_write(dirs[layers], &(made_model_t){.vocab = VOCAB, .hidden = 96, .ffn = 200, .layers = layers,
-                                                       .heads = 6, .kv_heads = 2, .tied = true});
+        made_model_write(
+            dirs[layers],
+            &(made_model_t){
+                .vocab = VOCAB, .hidden = 96, .ffn = 200, .layers = layers, .heads = 6, .kv_heads = 2, .tied = true});
     }
     return dirs[layers];
 }
@@ -57,8 +59,11 @@ static void configure(config_t *c, const paged_run_t *asked) {
 
 int paged_run_plan(run_t *run, const paged_run_t *asked, err_t *err) {
     size_t tokens = paged_run_tokens(asked, 0);
-    *run = (run_t){.need = {.train_tokens = tokens, .train_seg = tokens, .eval_tokens = asked->eval_tokens,
-                            .eval_seg = asked->eval_tokens, .optimizer = prepare_optimizer_kind(asked->optim)}};
+    *run = (run_t){.need = {.train_tokens = tokens,
+                            .train_seg = tokens,
+                            .eval_tokens = asked->eval_tokens,
+                            .eval_seg = asked->eval_tokens,
+                            .optimizer = prepare_optimizer_kind(asked->optim)}};
     configure(&run->config, asked);
     if (run_open(run, false, false, false, err) || run_set_lora(run, NULL, err)) return err->code;
     run->be->unified = false; /* as a card that has memory of its own */
@@ -82,9 +87,19 @@ size_t paged_run_tokens(const paged_run_t *asked, size_t step) {
 }
 
 batch_t paged_run_batch(size_t T, uint64_t key) {
-    batch_t b = {.T = T, .n_rows = 1, .n_seg = 1, .n_labels = T - 1, .max_seg = T, .ids = xmalloc(T * 4),
-                 .pos = xmalloc(T * 4), .row = xcalloc(T, 4), .row_pos = xmalloc(T * 4), .seg_off = xcalloc(2, 4),
-                 .target_idx = xmalloc(T * 4), .target = xmalloc(T * 4), .cap = T};
+    batch_t b = {.T = T,
+                 .n_rows = 1,
+                 .n_seg = 1,
+                 .n_labels = T - 1,
+                 .max_seg = T,
+                 .ids = xmalloc(T * 4),
+                 .pos = xmalloc(T * 4),
+                 .row = xcalloc(T, 4),
+                 .row_pos = xmalloc(T * 4),
+                 .seg_off = xcalloc(2, 4),
+                 .target_idx = xmalloc(T * 4),
+                 .target = xmalloc(T * 4),
+                 .cap = T};
     for (size_t t = 0; t < T; t++) {
         b.ids[t] = (int32_t)(rng_fold(key, t) % VOCAB);
         b.pos[t] = b.row_pos[t] = b.target_idx[t] = (int32_t)t;

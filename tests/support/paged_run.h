@@ -8,26 +8,26 @@
 enum { PAGED_RUN_LAYERS = 8, PAGED_RUN_STEPS = 4 };
 
 typedef struct {
-    const char *backend;      /* NULL: cpu */
-    size_t limit;             /* 0: none */
+    const char *backend; /* NULL: cpu */
+    size_t limit;        /* 0: none */
     optim_t optim;
     bool page_weights, cache_weights, bf16;
     const char *spill;
     tristate_t checkpointing;
     quant_type_t quant;
-    bool some_targets;        /* adapters on v_proj and down_proj alone */
-    size_t layers;            /* 0: PAGED_RUN_LAYERS */
-    size_t micro_batches;     /* a step; 0: one */
-    size_t rank, tokens;      /* 0: 4, 160. Every second step's micro-batches have a seventh of the tokens */
-    size_t eval_tokens;       /* 0: none; else an evaluation of so many after each step */
-    bool known_next;          /* the optimizer is told where the next activations end */
-    bool no_pinned;           /* the backend has no pinned memory */
-    uint64_t late;            /* 0: copies run when they are queued; else late (late.h), with this seed */
+    bool some_targets;    /* adapters on v_proj and down_proj alone */
+    size_t layers;        /* 0: PAGED_RUN_LAYERS */
+    size_t micro_batches; /* a step; 0: one */
+    size_t rank, tokens;  /* 0: 4, 160. Every second step's micro-batches have a seventh of the tokens */
+    size_t eval_tokens;   /* 0: none; else an evaluation of so many after each step */
+    bool known_next;      /* the optimizer is told where the next activations end */
+    bool no_pinned;       /* the backend has no pinned memory */
+    uint64_t late;        /* 0: copies run when they are queued; else late (late.h), with this seed */
 } paged_run_t;
 
 typedef struct {
     plan_t plan;
-    float *master;            /* and behind them the moments */
+    float *master;                                        /* and behind them the moments */
     size_t moved[PAGED_RUN_STEPS], peak[PAGED_RUN_STEPS]; /* of each step */
     size_t eval_peak;
     size_t device_allocations; /* after the first step */

@@ -40,24 +40,18 @@ static ran_t run(const char *program, const char *out_path, const char *const *a
     assert_int_equal(posix_spawn(&pid, program, &files, NULL, argv, environ), 0);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     posix_spawn_file_actions_destroy(&files);
-    ran_t r = {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
-               out_path ? xstrdup("") : slurp(out), slurp(err)};
+    ran_t r = {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), out_path ? xstrdup("") : slurp(out),
+               slurp(err)};
     free(out);
     free(err);
     return r;
 }
 
-ran_t program_run(const char *const *args) {
-    return run(TEST_PROGRAM, NULL, args);
-}
+ran_t program_run(const char *const *args) { return run(TEST_PROGRAM, NULL, args); }
 
-ran_t program_run_other(const char *program, const char *const *args) {
-    return run(program, NULL, args);
-}
+ran_t program_run_other(const char *program, const char *const *args) { return run(program, NULL, args); }
 
-ran_t program_run_to(const char *out_path, const char *const *args) {
-    return run(TEST_PROGRAM, out_path, args);
-}
+ran_t program_run_to(const char *out_path, const char *const *args) { return run(TEST_PROGRAM, out_path, args); }
 
 void program_expect(int status, const char *text, const char *const *args) {
     ran_t r = program_run(args);

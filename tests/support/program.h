@@ -3,8 +3,8 @@
 #define TESTS_PROGRAM_H
 
 typedef struct {
-    int status;       /* 128 + the signal, if one ended it */
-    char *out, *err;  /* what it wrote */
+    int status;      /* 128 + the signal, if one ended it */
+    char *out, *err; /* what it wrote */
 } ran_t;
 
 /* Arguments up to NULL. */

@@ -18,9 +18,7 @@ static const char *keep(char *s) {
     return kept[n_kept++] = s;
 }
 
-const char *test_path(const char *relative) {
-    return keep(path_join(TEST_DIR, relative));
-}
+const char *test_path(const char *relative) { return keep(path_join(TEST_DIR, relative)); }
 
 static void remove_tmpdirs(void) {
     err_t err = {0};

@@ -21,7 +21,10 @@ const char *test_tmpdir(void);
 double nmse(const float *a, const float *b, size_t n);
 
 /* Fails with err->msg when `expr` (a call that takes &err) returns non-zero. */
-#define assert_ok(expr, err) do { if ((expr) != 0) fail_msg("%s: %s", #expr, (err).msg); } while (0)
+#define assert_ok(expr, err) \
+    do { \
+        if ((expr) != 0) fail_msg("%s: %s", #expr, (err).msg); \
+    } while (0)
 
 /* The call must fail with `status`, and its message must contain `text`. */
 #define assert_error(expr, err, status, text) assert_error_(__FILE__, __LINE__, (expr), &(err), status, text)

@@ -14,24 +14,24 @@ typedef struct {
     optimizer_t opt;
     pool_t pool;
     acts_t acts;
-    batch_t batch;           /* both rows of the golden batch */
+    batch_t batch; /* both rows of the golden batch */
     safetensors_t *expected;
 } tiny_t;
 
 typedef struct {
-    const char *backend;     /* as in device.backend; NULL: cpu */
-    const char *arch;        /* directory under tests/golden/tiny */
-    const char *model_dir;   /* beneath it: "" or "bnb4" */
+    const char *backend;   /* as in device.backend; NULL: cpu */
+    const char *arch;      /* directory under tests/golden/tiny */
+    const char *model_dir; /* beneath it: "" or "bnb4" */
     quant_type_t quant;
     bool double_quant;
-    bool reference;          /* the CPU's reference ops */
+    bool reference; /* the CPU's reference ops */
     dtype_t act;
     int threads;
     double dropout;
-    size_t n_kept;           /* SIZE_MAX: all */
-    size_t chunk;            /* rows of a logits chunk; 0: all */
+    size_t n_kept; /* SIZE_MAX: all */
+    size_t chunk;  /* rows of a logits chunk; 0: all */
     optimizer_kind_t optimizer;
-    size_t n_paged;          /* layers whose weights are paged */
+    size_t n_paged; /* layers whose weights are paged */
 } tiny_spec_t;
 
 void tiny_open(tiny_t *t, const tiny_spec_t *spec);

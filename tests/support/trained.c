@@ -34,7 +34,8 @@ trained_t trained_on(const char *model, const char *dtype, const char *device) {
     char *yaml = xasprintf("model: {path: %s}\nlora: {r: 4, lora_alpha: 8, lora_dropout: 0.1, dtype: %s}\n"
                            "data: {train: train.jsonl, format: tokens, max_length: 64}\n"
                            "training: {output_dir: run, max_steps: " STEPS ", learning_rate: 2e-5}\n"
-                           "device: {backend: cpu, threads: 1%s}\n", model, dtype, device ? device : "");
+                           "device: {backend: cpu, threads: 1%s}\n",
+                           model, dtype, device ? device : "");
     assert_ok(file_write(config, yaml, strlen(yaml), &err), err);
     EXPECT_RUN(0, "done: the adapter is in", config);
     free(yaml);

@@ -65,7 +65,9 @@ static void test_transformers4(void **state) {
     assert_ok(from_text("{\"model_type\":\"llama\",\"vocab_size\":32,\"hidden_size\":48,\"intermediate_size\":64,"
                         "\"num_hidden_layers\":1,\"num_attention_heads\":4,\"torch_dtype\":\"float16\","
                         "\"rope_theta\":5e5,\"rope_scaling\":null,\"bos_token_id\":null,\"pad_token_id\":-1,"
-                        "\"eos_token_id\":[3,4,5],\"num_key_value_heads\":null,\"head_dim\":null}", &c, &err), err);
+                        "\"eos_token_id\":[3,4,5],\"num_key_value_heads\":null,\"head_dim\":null}",
+                        &c, &err),
+              err);
     assert_int_equal(c.kv_heads, 4);
     assert_int_equal(c.head_dim, 12);
     assert_int_equal(c.max_positions, 2048);
@@ -74,7 +76,9 @@ static void test_transformers4(void **state) {
     assert_int_equal(model_count_params(&c).head, 32 * 48);
     assert_ok(from_text("{\"model_type\":\"llama\",\"vocab_size\":32,\"hidden_size\":50,\"intermediate_size\":64,"
                         "\"num_hidden_layers\":1,\"num_attention_heads\":4,\"head_dim\":16,"
-                        "\"rope_scaling\":{\"type\":\"default\"}}", &c, &err), err);
+                        "\"rope_scaling\":{\"type\":\"default\"}}",
+                        &c, &err),
+              err);
     assert_int_equal(c.head_dim, 16);
     assert_int_equal(linear_rows(&c, LIN_Q), 64);
     assert_int_equal(linear_cols(&c, LIN_O), 64);
@@ -133,7 +137,8 @@ static void test_refused(void **state) {
     model_config_t c;
     assert_error(from_text("[]", &c, &err), err, ERR_USAGE, "expected an object");
     assert_error(from_text("{\"model_type\":\"llama\",\"vocab_size\":32,\"hidden_size\":50,\"intermediate_size\":64,"
-                           "\"num_hidden_layers\":1,\"num_attention_heads\":4}", &c, &err),
+                           "\"num_hidden_layers\":1,\"num_attention_heads\":4}",
+                           &c, &err),
                  err, ERR_USAGE, "hidden_size (50) is no multiple of num_attention_heads (4)");
 }
 

@@ -318,15 +318,15 @@ static void test_bf16(void **state) {
         uint32_t f32;
         uint16_t bf16;
     } cases[] = {
-        {0x00000000, 0x0000}, {0x80000000, 0x8000}, {0x3f800000, 0x3f80}, {0xc0490fdb, 0xc049}, {0x3f807fff, 0x3f80},
-        {0x3f808000, 0x3f80}, /* ties go to the even neighbour: down */
-        {0x3f818000, 0x3f82}, /* and up */
-        {0x3f808001, 0x3f81}, {0x3fff8000, 0x4000}, /* into the exponent */
-        {0x7f7fffff, 0x7f80}, {0x7f7f7fff, 0x7f7f}, /* the largest become infinite */
-        {0x7f800000, 0x7f80}, {0xff800000, 0xff80},
-        {0x7f800001, 0x7fc0}, {0xffc12345, 0xffc1}, /* NaN stays NaN, whatever bits are cut off */
-        {0x00000001, 0x0000}, {0x00008000, 0x0000}, {0x00008001, 0x0001}, {0x00018000, 0x0002},
-        {0x807fffff, 0x8080}, /* subnormal to normal */
+        {0x00000000, 0x0000}, {0x80000000, 0x8000}, {0x3f800000, 0x3f80},
+        {0xc0490fdb, 0xc049}, {0x3f807fff, 0x3f80}, {0x3f808000, 0x3f80}, /* ties go to the even neighbour: down */
+        {0x3f818000, 0x3f82},                                             /* and up */
+        {0x3f808001, 0x3f81}, {0x3fff8000, 0x4000},                       /* into the exponent */
+        {0x7f7fffff, 0x7f80}, {0x7f7f7fff, 0x7f7f},                       /* the largest become infinite */
+        {0x7f800000, 0x7f80}, {0xff800000, 0xff80}, {0x7f800001, 0x7fc0},
+        {0xffc12345, 0xffc1}, /* NaN stays NaN, whatever bits are cut off */
+        {0x00000001, 0x0000}, {0x00008000, 0x0000}, {0x00008001, 0x0001},
+        {0x00018000, 0x0002}, {0x807fffff, 0x8080}, /* subnormal to normal */
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         assert_int_equal(bf16_from_f32(f32_from_bits(cases[i].f32)), cases[i].bf16);
@@ -358,7 +358,7 @@ static void test_f16(void **state) {
 static void test_dtype_sizes(void **state) {
     (void)state;
     static const size_t sizes[DT_COUNT] = {[DT_F32] = 4, [DT_F16] = 2, [DT_BF16] = 2, [DT_F64] = 8, [DT_U8] = 1,
-                                           [DT_I8] = 1, [DT_I16] = 2, [DT_I32] = 4, [DT_I64] = 8, [DT_BOOL] = 1};
+                                           [DT_I8] = 1,  [DT_I16] = 2, [DT_I32] = 4,  [DT_I64] = 8, [DT_BOOL] = 1};
     for (int t = 0; t < DT_COUNT; t++) assert_int_equal(dtype_size((dtype_t)t), sizes[t]);
 }
 
@@ -389,12 +389,11 @@ static void test_rng(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_paths), cmocka_unit_test(test_files), cmocka_unit_test(test_file_errors),
-        cmocka_unit_test(test_fifo), cmocka_unit_test(test_half_written),
-        cmocka_unit_test(test_failed_device), cmocka_unit_test(test_dir_remove),
-        cmocka_unit_test(test_file_hash), cmocka_unit_test(test_json_places),
-        cmocka_unit_test(test_json_members), cmocka_unit_test(test_messages), cmocka_unit_test(test_strbuf),
-        cmocka_unit_test(test_bf16), cmocka_unit_test(test_f16), cmocka_unit_test(test_dtype_sizes),
+        cmocka_unit_test(test_paths),        cmocka_unit_test(test_files),        cmocka_unit_test(test_file_errors),
+        cmocka_unit_test(test_fifo),         cmocka_unit_test(test_half_written), cmocka_unit_test(test_failed_device),
+        cmocka_unit_test(test_dir_remove),   cmocka_unit_test(test_file_hash),    cmocka_unit_test(test_json_places),
+        cmocka_unit_test(test_json_members), cmocka_unit_test(test_messages),     cmocka_unit_test(test_strbuf),
+        cmocka_unit_test(test_bf16),         cmocka_unit_test(test_f16),          cmocka_unit_test(test_dtype_sizes),
         cmocka_unit_test(test_rng),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

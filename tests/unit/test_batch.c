@@ -258,9 +258,9 @@ static void test_groups_are_alike(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_sample_once), cmocka_unit_test(test_file_order),
+        cmocka_unit_test(test_every_sample_once),   cmocka_unit_test(test_file_order),
         cmocka_unit_test(test_cut_does_not_matter), cmocka_unit_test(test_shuffle),
-        cmocka_unit_test(test_packing_fills_rows), cmocka_unit_test(test_groups_are_alike),
+        cmocka_unit_test(test_packing_fills_rows),  cmocka_unit_test(test_groups_are_alike),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

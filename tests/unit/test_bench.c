@@ -36,8 +36,9 @@ static void check_rows(const json_t *run, const char *part, size_t rows, const c
 }
 
 static void check_step(const json_t *step) {
-    static const char *const keys[] = {"seconds", "tokens_per_second", "tflops", "of_bare_products", "planned_bytes",
-                                       "first_grad_norm", "last_grad_norm", "profiled_seconds", NULL};
+    static const char *const keys[] = {"seconds",          "tokens_per_second", "tflops",
+                                       "of_bare_products", "planned_bytes",     "first_grad_norm",
+                                       "last_grad_norm",   "profiled_seconds",  NULL};
     for (size_t k = 0; keys[k]; k++) assert_positive(step, keys[k]);
     /* Random weights know nothing, and the same batch again and again can be learnt. */
     assert_true(fabs(number(step, "first_loss") - log(320)) < 0.3);
@@ -83,13 +84,18 @@ static json_t *bench(const char *const args[]) {
 static void test_all_parts(void **state) {
     (void)state;
     static const char *const dequant[] = {"gb_per_s", "of_copy", NULL};
-    static const char *const gemm[] = {"forward_tflops", "forward_bare_tflops", "forward_of_bare", "backward_tflops",
-                                       "backward_bare_tflops", "backward_of_bare", NULL};
+    static const char *const gemm[] = {"forward_tflops",
+                                       "forward_bare_tflops",
+                                       "forward_of_bare",
+                                       "backward_tflops",
+                                       "backward_bare_tflops",
+                                       "backward_of_bare",
+                                       NULL};
     static const char *const linear[] = {"forward_seconds", "forward_of_bare", "backward_seconds", "backward_of_bare",
                                          NULL};
     static const char *const attention[] = {"seconds", "tflops", NULL};
-    json_t *root = bench((const char *const[]){test_path(tiny), "--batch", "2", "--length", "24", "--steps", "3",
-                                               NULL});
+    json_t *root = bench(
+        (const char *const[]){test_path(tiny), "--batch", "2", "--length", "24", "--steps", "3", NULL});
     assert_positive(root, "copy_gb_per_s");
     assert_string_equal(json_string_value(json_object_get(root, "backend")), "cpu");
     const json_t *run = json_array_get(json_object_get(root, "runs"), 0);
@@ -184,8 +190,9 @@ static void test_refusals(void **state) {
     static const struct {
         const char *args[4], *message;
     } cases[] = {
-        {{"llama-4"}, "llama-4: no such model; expected a directory with a "
-                      "config.json, or one of smollm2-135m, "},
+        {{"llama-4"},
+         "llama-4: no such model; expected a directory with a "
+         "config.json, or one of smollm2-135m, "},
         {{"smollm2-135m", "--length", "x"}, "--length: got \"x\"; expected a whole number from 2 to 1048576"},
         {{"smollm2-135m", "--length", "16,"}, "--length: got \"\""},
         {{"smollm2-135m", "--steps", "0"}, "--steps: got \"0\"; expected a whole number from 1 to 10000"},
@@ -214,8 +221,8 @@ static void test_refusals(void **state) {
  * each block's last product are spared. */
 static void test_flops(void **state) {
     (void)state;
-    model_config_t c = {.vocab = 128256, .hidden = 4096, .ffn = 14336, .layers = 32, .heads = 32, .kv_heads = 8,
-                        .head_dim = 128};
+    model_config_t c = {
+        .vocab = 128256, .hidden = 4096, .ffn = 14336, .layers = 32, .heads = 32, .kv_heads = 8, .head_dim = 128};
     flops_work_t w = {.tokens = 1, .labels = 1, .keys = 2048, .lora = 41943040, .recomputed = 32};
     flops_t f = flops_of(&c, &w);
     assert_true(fabs(f.needed / 34.0e9 - 1) < 0.01);

@@ -52,8 +52,9 @@ static tokenizer_t *open_model(const char *vocabulary, const json_t *names, cons
 
 static tokenizer_t *open_family(const json_t *family) {
     bool v3 = strcmp(json_string_value(json_object_get(family, "family")), "mistral-v0.3") == 0;
-    const char *vocabulary = v3 ? "golden/chat/mistral-v3.model" : json_is_true(json_object_get(family, "spm"))
-                                ? "golden/tokenizer/llama2-tokenizer.model" : "golden/tokenizer/tokenizer.json";
+    const char *vocabulary = v3                                             ? "golden/chat/mistral-v3.model"
+                             : json_is_true(json_object_get(family, "spm")) ? "golden/tokenizer/llama2-tokenizer.model"
+                                                                            : "golden/tokenizer/tokenizer.json";
     return open_model(vocabulary, json_object_get(family, "tokens"), json_object_get(family, "config"));
 }
 
@@ -161,9 +162,7 @@ static void test_published_templates(void **state) {
         chat_template_t chat;
         err_t err = {0};
         assert_ok(chat_template_resolve(tok, CHAT_AUTO, &chat, &err), err);
-        json_array_foreach(json_object_get(family, "cases"), k, c) {
-            check_case(name, tok, &chat, c);
-        }
+        json_array_foreach(json_object_get(family, "cases"), k, c) { check_case(name, tok, &chat, c); }
         chat_template_free(&chat);
         tokenizer_close(tok);
     }
@@ -174,7 +173,9 @@ static size_t plain_turns(const json_t *messages, size_t n, chat_turn_t *turns) 
     for (size_t i = 0; i < n; i++) {
         const json_t *m = json_array_get(messages, i), *content = json_object_get(m, "content");
         const char *role = json_string_value(json_object_get(m, "role"));
-        turns[i] = (chat_turn_t){*role == 's' ? ROLE_SYSTEM : *role == 'u' ? ROLE_USER : ROLE_ASSISTANT,
+        turns[i] = (chat_turn_t){*role == 's'   ? ROLE_SYSTEM
+                                 : *role == 'u' ? ROLE_USER
+                                                : ROLE_ASSISTANT,
                                  json_string_value(content), json_string_length(content), NULL};
     }
     return n;
@@ -397,9 +398,9 @@ static void test_alpaca_template(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_published_templates), cmocka_unit_test(test_generation_prompts),
-        cmocka_unit_test(test_prompt_is_prefix),    cmocka_unit_test(test_recognition),
-        cmocka_unit_test(test_unknown_templates),   cmocka_unit_test(test_what_templates_cannot_say),
+        cmocka_unit_test(test_published_templates),      cmocka_unit_test(test_generation_prompts),
+        cmocka_unit_test(test_prompt_is_prefix),         cmocka_unit_test(test_recognition),
+        cmocka_unit_test(test_unknown_templates),        cmocka_unit_test(test_what_templates_cannot_say),
         cmocka_unit_test(test_markers_in_text_are_text), cmocka_unit_test(test_train_all),
         cmocka_unit_test(test_alpaca_template),
     };

@@ -23,8 +23,12 @@ static tiny_t tiny;
 
 static int open_tiny(void **state) {
     (void)state;
-    tiny_spec_t spec = {.arch = "llama-gqa-tied-odd", .model_dir = "", .quant = QUANT_NF4, .double_quant = true,
-                        .act = DT_F32, .n_kept = SIZE_MAX};
+    tiny_spec_t spec = {.arch = "llama-gqa-tied-odd",
+                        .model_dir = "",
+                        .quant = QUANT_NF4,
+                        .double_quant = true,
+                        .act = DT_F32,
+                        .n_kept = SIZE_MAX};
     tiny_open(&tiny, &spec);
     return 0;
 }
@@ -67,9 +71,7 @@ static void save(const char *dir, size_t step, size_t keep) {
     assert_ok(checkpoint_save(dir, &s, &tiny.lora, &tiny.opt, tiny.be, yaml, "base", keep, &err), err);
 }
 
-static char *checkpoint_path(const char *dir, size_t step) {
-    return xasprintf("%s/checkpoint-%zu", dir, step);
-}
+static char *checkpoint_path(const char *dir, size_t step) { return xasprintf("%s/checkpoint-%zu", dir, step); }
 
 static bool has(const char *dir, const char *name) {
     char *path = path_join(dir, name);
@@ -109,8 +111,15 @@ static void test_round_trip(void **state) {
     err_t err = {0};
     const char *dir = test_tmpdir();
     size_t n = tiny.lora.count, bytes = n * sizeof(float);
-    train_state_t s = {.step = 7, .epoch = 1.0 / 3, .adam_t = 5, .skipped = 2, .useless_in_row = 1,
-                       .elapsed_seconds = 12.345678901234567, .run_id = 0xfedcba9876543210u, .data_id = 1}, back;
+    train_state_t s = {.step = 7,
+                       .epoch = 1.0 / 3,
+                       .adam_t = 5,
+                       .skipped = 2,
+                       .useless_in_row = 1,
+                       .elapsed_seconds = 12.345678901234567,
+                       .run_id = 0xfedcba9876543210u,
+                       .data_id = 1},
+                  back;
     fill_state(7);
     assert_ok(checkpoint_save(dir, &s, &tiny.lora, &tiny.opt, tiny.be, yaml, "the/base", 3, &err), err);
     float *want = all_state();
@@ -159,8 +168,9 @@ static void test_other_shapes(void **state) {
     free(path);
 }
 
-static const char *const files[] = {"adapter_config.json", "adapter_model.safetensors", "optimizer.safetensors",
-                                    "trainer_state.json",  "config.yaml",               "checksums.json"};
+static const char *const files[] = {"adapter_config.json",   "adapter_model.safetensors",
+                                    "optimizer.safetensors", "trainer_state.json",
+                                    "config.yaml",           "checksums.json"};
 typedef enum { TRUNCATED, FLIPPED, MISSING, EMPTY, LONGER, DAMAGES } damage_t;
 
 static void damage(const char *dir, const char *name, damage_t how, const char *data, size_t len) {
@@ -290,7 +300,10 @@ static void test_interrupted_save(void **state) {
 /* ---- output_dir ----------------------------------------------------------------------------------------- */
 
 static run_identity_t identity(uint64_t run, uint64_t data) {
-    return (run_identity_t){.run_id = run, .data_id = data, .model_id = 3, .start = "auto",
+    return (run_identity_t){.run_id = run,
+                            .data_id = data,
+                            .model_id = 3,
+                            .start = "auto",
                             .config = run & 1 ? "lora.r=8\nlora.alpha=16\n" : "lora.r=8\nlora.alpha=32\n"};
 }
 
@@ -325,7 +338,8 @@ static void test_one_run(void **state) {
     open_close(dir, run, data, false);
     put(dir, "metrics.jsonl", "{}\n", 3);
     open_close(dir, run, data, false);
-    assert_dir_refused(dir, run + 1, data, "/a/run holds a run with another configuration: lora.alpha=32 (it was "
+    assert_dir_refused(dir, run + 1, data,
+                       "/a/run holds a run with another configuration: lora.alpha=32 (it was "
                        "lora.alpha=16)");
     assert_dir_refused(dir, run, data ^ (1ull << 63), "/a/run holds a run on other training data");
     run_identity_t id = identity(run, data);
@@ -395,10 +409,14 @@ static void test_one_process(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_other_shapes),
-        cmocka_unit_test(test_damage),     cmocka_unit_test(test_not_checkpoints),
-        cmocka_unit_test(test_limit),      cmocka_unit_test(test_set_aside),
-        cmocka_unit_test(test_interrupted_save), cmocka_unit_test(test_one_run),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_other_shapes),
+        cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_not_checkpoints),
+        cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_set_aside),
+        cmocka_unit_test(test_interrupted_save),
+        cmocka_unit_test(test_one_run),
         cmocka_unit_test(test_one_process),
     };
     return cmocka_run_group_tests(tests, open_tiny, close_tiny);

@@ -166,7 +166,8 @@ static char *tiny_config(const char *model, size_t len) {
     const char *dir = test_tmpdir();
     char *path = path_join(dir, "c.yaml"), *rows = path_join(dir, "rows.jsonl");
     char *yaml = xasprintf("model: {path: %s}\ndata: {train: rows.jsonl, eval: rows.jsonl, max_length: 4096}\n"
-                           "training: {output_dir: out}\ndevice: {threads: 1}\n", model);
+                           "training: {output_dir: out}\ndevice: {threads: 1}\n",
+                           model);
     strbuf_t s = {0};
     strbuf_adds(&s, "{\"input_ids\": [7");
     for (size_t i = 1; i < len; i++) strbuf_addf(&s, ", %zu", i % 300);
@@ -330,12 +331,17 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(help_and_version),           cmocka_unit_test(unknown_commands),
+        cmocka_unit_test(help_and_version),
+        cmocka_unit_test(unknown_commands),
         cmocka_unit_test(prompts_and_numbers),
-        cmocka_unit_test(missing_things),             cmocka_unit_test(config_errors_have_a_place),
-        cmocka_unit_test(quantized_already),          cmocka_unit_test(warnings_of_a_plan),
-        cmocka_unit_test(evaluating_nonsense),        cmocka_unit_test(damaged_adapters),
-        cmocka_unit_test(inspecting),                 cmocka_unit_test(inspecting_data),
+        cmocka_unit_test(missing_things),
+        cmocka_unit_test(config_errors_have_a_place),
+        cmocka_unit_test(quantized_already),
+        cmocka_unit_test(warnings_of_a_plan),
+        cmocka_unit_test(evaluating_nonsense),
+        cmocka_unit_test(damaged_adapters),
+        cmocka_unit_test(inspecting),
+        cmocka_unit_test(inspecting_data),
         cmocka_unit_test(full_disk),
     };
     return cmocka_run_group_tests(tests, NULL, teardown);

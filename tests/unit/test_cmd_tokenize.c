@@ -38,7 +38,8 @@ static int run_lines(const char *lines, size_t len, int piped, char **out) {
 
 static void test_lines(void **state) {
     (void)state;
-    static const char lines[] = "{\"text\": \"Hello world\"}\n\n{\"text\": \"\", \"id\": 7}\r\n{\"text\":\"<|im_end|>1\"}";
+    static const char lines[] =
+        "{\"text\": \"Hello world\"}\n\n{\"text\": \"\", \"id\": 7}\r\n{\"text\":\"<|im_end|>1\"}";
     static const char expected[] = "{\"input_ids\":[19556,905]}\n{\"input_ids\":[]}\n{\"input_ids\":[2,33]}\n";
     for (int piped = 0; piped < 2; piped++) {
         char *out;
@@ -82,7 +83,10 @@ static void test_errors(void **state) {
         free(out);
     }
     static const char *const usage[][2] = {
-        {"", "no MODEL"}, {"/no/such/model", "/no/such/model"}, {"a b c", "unexpected"}, {"--nonsense a", "--nonsense"},
+        {"", "no MODEL"},
+        {"/no/such/model", "/no/such/model"},
+        {"a b c", "unexpected"},
+        {"--nonsense a", "--nonsense"},
     };
     for (size_t i = 0; i < sizeof usage / sizeof *usage; i++) {
         assert_int_equal(run(usage[i][0], &out), 2);

@@ -126,9 +126,14 @@ static void overrides_win(void **state) {
     (void)state;
     config_t c;
     err_t err = {0};
-    static char *const overrides[] = {"lora.r=8", "data.train=[more.jsonl, train.jsonl]", "training.learning_rate=1e-5",
-                                      "training.learning_rate=3e-5", "data.eval=eval.jsonl", "data.eval=",
-                                      "lora.target_modules=[o_proj]", "device.memory_limit=512MiB"};
+    static char *const overrides[] = {"lora.r=8",
+                                      "data.train=[more.jsonl, train.jsonl]",
+                                      "training.learning_rate=1e-5",
+                                      "training.learning_rate=3e-5",
+                                      "data.eval=eval.jsonl",
+                                      "data.eval=",
+                                      "lora.target_modules=[o_proj]",
+                                      "device.memory_limit=512MiB"};
     assert_message(load_bytes(config_everything, strlen(config_everything), overrides, 8, CONFIG_EVAL, &c, &err), err,
                    "command line: data.eval: missing; expected a file");
     err.code = 0;
@@ -191,13 +196,20 @@ static void commands_need_their_part(void **state) {
 /* The identity of a run: what changes its numbers changes it, what does not does not. */
 static void run_id(void **state) {
     (void)state;
-    static char *const same[] = {"training.save_steps=7",         "training.logging_steps=3", "device.threads=2",
-                                 "training.output_dir=elsewhere", "data.eval=eval.jsonl",     "device.backend=cpu",
-                                 "lora.r=16",                     "training.max_steps=-1",
-                                        "training.save_total_limit=9", "model.path=adapter", "data.train=more.jsonl"};
-    static char *const other[] = {"training.seed=1",    "lora.r=8",           "training.learning_rate=1e-4",
-                                  "data.packing=false",
-                                  "training.max_steps=5", "lora.dtype=f32",   "quantization.quant_type=fp4"};
+    static char *const same[] = {"training.save_steps=7",
+                                 "training.logging_steps=3",
+                                 "device.threads=2",
+                                 "training.output_dir=elsewhere",
+                                 "data.eval=eval.jsonl",
+                                 "device.backend=cpu",
+                                 "lora.r=16",
+                                 "training.max_steps=-1",
+                                 "training.save_total_limit=9",
+                                 "model.path=adapter",
+                                 "data.train=more.jsonl"};
+    static char *const other[] = {
+        "training.seed=1",      "lora.r=8",       "training.learning_rate=1e-4", "data.packing=false",
+        "training.max_steps=5", "lora.dtype=f32", "quantization.quant_type=fp4"};
     config_t c;
     err_t err = {0};
     assert_ok(load_text(MINIMAL, &c, &err), err);
@@ -237,10 +249,14 @@ static void the_reference_is_complete(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(defaults),       cmocka_unit_test(every_key),
-        cmocka_unit_test(round_trip),     cmocka_unit_test(strange_paths),
-        cmocka_unit_test(overrides_win),  cmocka_unit_test(relative_paths),
-        cmocka_unit_test(run_id),         cmocka_unit_test(commands_need_their_part),
+        cmocka_unit_test(defaults),
+        cmocka_unit_test(every_key),
+        cmocka_unit_test(round_trip),
+        cmocka_unit_test(strange_paths),
+        cmocka_unit_test(overrides_win),
+        cmocka_unit_test(relative_paths),
+        cmocka_unit_test(run_id),
+        cmocka_unit_test(commands_need_their_part),
         cmocka_unit_test(the_reference_is_complete),
     };
     return cmocka_run_group_tests(tests, config_setup, config_teardown);

@@ -30,8 +30,7 @@ static const struct {
                                   "training or device; did you mean training?"},
     {"learning_rate: 1e-4\n" REST,
      "c.yaml:1:1: learning_rate: a key outside of its section; did you mean training.learning_rate?"},
-    {"zzz: 1\n" REST,
-     "c.yaml:1:1: zzz: unknown section; expected model, quantization, lora, data, training or device"},
+    {"zzz: 1\n" REST, "c.yaml:1:1: zzz: unknown section; expected model, quantization, lora, data, training or device"},
     {"lora: {r: 4, r: 5}\n" REST, "c.yaml:1:14: lora.r: the key is there twice, first in line 1; expected once"},
     {"lora: {r: 4}\nlora: {dtype: f32}\n" REST,
      "c.yaml:2:1: lora: the section is there twice, first in line 1; expected once"},
@@ -60,7 +59,7 @@ static const struct {
     {"data: {train: train.jsonl, max_length: 1}\n", "c.yaml:1:40: data.max_length: got \"1\"; " WHOLE(2, 1048576)},
     {"training: {output_dir: o, max_steps: 0}\n",
      "c.yaml:1:38: training.max_steps: got \"0\"; expected -1 (all epochs) or "
-                                                  "a whole number from 1 to 1000000000"},
+     "a whole number from 1 to 1000000000"},
     {"training: {output_dir: o, seed: 9007199254740992}\n", "c.yaml:1:33: training.seed: got \"9007199254740992\"; "
                                                             "expected a whole number from 0 to 9007199254740991"},
     /* real numbers */
@@ -106,13 +105,13 @@ static const struct {
     /* sizes */
     {"device: {memory_limit: 4GB}\n" REST,
      "c.yaml:1:24: device.memory_limit: got \"4GB\"; expected auto or a size of at "
-                                           "least 4096 bytes such as 512MiB or 4GiB; did you mean 4GiB?"},
+     "least 4096 bytes such as 512MiB or 4GiB; did you mean 4GiB?"},
     {"device: {memory_limit: 0}\n" REST,
      "c.yaml:1:24: device.memory_limit: got \"0\"; expected auto or a size of at least "
-                                         "4096 bytes such as 512MiB or 4GiB"},
+     "4096 bytes such as 512MiB or 4GiB"},
     {"device: {memory_limit: 99999999TiB}\n" REST,
      "c.yaml:1:24: device.memory_limit: got \"99999999TiB\"; expected auto or "
-                                                   "a size of at least 4096 bytes such as 512MiB or 4GiB"},
+     "a size of at least 4096 bytes such as 512MiB or 4GiB"},
     /* lists */
     {"lora: {target_modules: []}\n" REST, "c.yaml:1:24: lora.target_modules: an empty list; expected " LINEARS},
     {"lora:\n  target_modules:\n  - q_proj\n  - qproj\n" REST,
@@ -195,9 +194,9 @@ static void paths_must_exist(void **state) {
     config_t c;
     err_t err = {0};
     assert_error(config_load("no.yaml", NULL, 0, CONFIG_TRAIN, &c, &err), err, ERR_USAGE,
-        "no.yaml: cannot open: No such file");
+                 "no.yaml: cannot open: No such file");
     assert_error(config_load("nodir/no.yaml", NULL, 0, CONFIG_TRAIN, &c, &err), err, ERR_USAGE,
-        "nodir/no.yaml: cannot open");
+                 "nodir/no.yaml: cannot open");
     assert_error(config_load("model", NULL, 0, CONFIG_TRAIN, &c, &err), err, ERR_USAGE, "model: not a regular file");
 }
 
@@ -209,7 +208,7 @@ static void paths_are_utf8(void **state) {
     assert_int_equal(mkdir("latin1-\xe9", 0700), 0);
     assert_ok(file_write("latin1-\xe9/c.yaml", MINIMAL, strlen(MINIMAL), &err), err);
     assert_error(config_load("latin1-\xe9/c.yaml", NULL, 0, CONFIG_TRAIN, &c, &err), err, ERR_USAGE,
-        "c.yaml:1:15: model.path: ");
+                 "c.yaml:1:15: model.path: ");
     assert_error(err.code, err, ERR_USAGE, "/model; expected a path in UTF-8");
 }
 
@@ -240,7 +239,7 @@ static void bad_overrides(void **state) {
         err_t err = {0};
         char *const overrides[] = {cases[i].arg};
         assert_message(load_bytes(MINIMAL, strlen(MINIMAL), overrides, 1, CONFIG_TRAIN, &c, &err), err,
-            cases[i].message);
+                       cases[i].message);
     }
 }
 
@@ -304,9 +303,8 @@ static void mutations(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bad_configs),    cmocka_unit_test(paths_must_exist),
-        cmocka_unit_test(paths_are_utf8), cmocka_unit_test(bad_overrides),
-        cmocka_unit_test(mutations),      cmocka_unit_test(large_files_are_refused),
+        cmocka_unit_test(bad_configs),   cmocka_unit_test(paths_must_exist), cmocka_unit_test(paths_are_utf8),
+        cmocka_unit_test(bad_overrides), cmocka_unit_test(mutations),        cmocka_unit_test(large_files_are_refused),
     };
     return cmocka_run_group_tests(tests, config_setup, config_teardown);
 }

@@ -390,11 +390,16 @@ static void test_alpaca_without_template(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_formats),        cmocka_unit_test(test_named_and_detected_formats),
-        cmocka_unit_test(test_tokens),         cmocka_unit_test(test_text_is_split_others_are_cut),
-        cmocka_unit_test(test_train_all),      cmocka_unit_test(test_bos_and_eos),
-        cmocka_unit_test(test_counts_and_fingerprint), cmocka_unit_test(test_reference_rows),
-        cmocka_unit_test(test_bad_input),      cmocka_unit_test(test_what_is_missing),
+        cmocka_unit_test(test_formats),
+        cmocka_unit_test(test_named_and_detected_formats),
+        cmocka_unit_test(test_tokens),
+        cmocka_unit_test(test_text_is_split_others_are_cut),
+        cmocka_unit_test(test_train_all),
+        cmocka_unit_test(test_bos_and_eos),
+        cmocka_unit_test(test_counts_and_fingerprint),
+        cmocka_unit_test(test_reference_rows),
+        cmocka_unit_test(test_bad_input),
+        cmocka_unit_test(test_what_is_missing),
         cmocka_unit_test(test_alpaca_without_template),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

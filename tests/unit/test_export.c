@@ -46,7 +46,7 @@ static void assert_names(const char *dir, const char *const *want, size_t n) {
     assert_int_equal(found, n);
 }
 
-#define NAMES(dir, ...)                                                                 \
+#define NAMES(dir, ...) \
     assert_names(dir, (const char *const[]){__VA_ARGS__}, sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *))
 
 static bool same_file(const char *a_dir, const char *b_dir, const char *name) {
@@ -128,8 +128,8 @@ static double bf16_step(double x) {
 
 /* Over all elements: how far the merged values are from W + s B A, and how much of the change arrived. */
 typedef struct {
-    size_t n, moved, small;     /* moved: of another value than the base's; small: changed by less than half a step */
-    double error, variance;     /* in steps; variance: of the sum, if the rounding is unbiased */
+    size_t n, moved, small; /* moved: of another value than the base's; small: changed by less than half a step */
+    double error, variance; /* in steps; variance: of the sum, if the rounding is unbiased */
     double along, along_var, delta2; /* Σ (got - w) d, its variance, Σ d² */
 } merge_stats_t;
 
@@ -302,7 +302,7 @@ static void copy_files(const char *from, const char *to, const char *const *name
     }
 }
 
-#define COPY(from, to, ...)                                          \
+#define COPY(from, to, ...) \
     copy_files(from, to, (const char *const[]){__VA_ARGS__}, sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *))
 
 static void test_damaged(void **state) {

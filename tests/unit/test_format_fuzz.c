@@ -23,13 +23,22 @@ static uint64_t next_random(void) {
     return seed * 2685821657736338717u;
 }
 
-static size_t below(size_t n) {
-    return (size_t)(next_random() % n);
-}
+static size_t below(size_t n) { return (size_t)(next_random() % n); }
 
 /* Numbers that parsers trip over. */
-static const uint64_t nasty[] = {0, 1, 8, 127, 255, 0x7fffffff, 0xffffffff, (uint64_t)1 << 32, (uint64_t)1 << 61,
-                                 INT64_MAX, (uint64_t)1 << 63, UINT64_MAX, UINT64_MAX - 31};
+static const uint64_t nasty[] = {0,
+                                 1,
+                                 8,
+                                 127,
+                                 255,
+                                 0x7fffffff,
+                                 0xffffffff,
+                                 (uint64_t)1 << 32,
+                                 (uint64_t)1 << 61,
+                                 INT64_MAX,
+                                 (uint64_t)1 << 63,
+                                 UINT64_MAX,
+                                 UINT64_MAX - 31};
 
 static void copy_piece(char *data, size_t to, size_t from, size_t n, size_t head) {
     size_t room = head - (to > from ? to : from);
@@ -156,7 +165,9 @@ static void test_gguf(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_config), cmocka_unit_test(test_safetensors), cmocka_unit_test(test_bnb),
+        cmocka_unit_test(test_config),
+        cmocka_unit_test(test_safetensors),
+        cmocka_unit_test(test_bnb),
         cmocka_unit_test(test_gguf),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

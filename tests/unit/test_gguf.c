@@ -316,9 +316,9 @@ static void test_truncated(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values),           cmocka_unit_test(test_metadata),
-        cmocka_unit_test(test_hostile_head),     cmocka_unit_test(test_hostile_metadata),
-        cmocka_unit_test(test_alignment),        cmocka_unit_test(test_hostile_tensors),
+        cmocka_unit_test(test_values),       cmocka_unit_test(test_metadata),
+        cmocka_unit_test(test_hostile_head), cmocka_unit_test(test_hostile_metadata),
+        cmocka_unit_test(test_alignment),    cmocka_unit_test(test_hostile_tensors),
         cmocka_unit_test(test_truncated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

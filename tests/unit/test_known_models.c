@@ -19,9 +19,9 @@ static void test_parameters(void **state) {
         const char *name;
         size_t parameters;
     } published[] = {
-        {"smollm2-135m", 134515008},   {"smollm2-360m", 361821120},     {"smollm2-1.7b", 1711376384},
-        {"tinyllama-1.1b", 1100048384}, {"llama-2-7b", 6738415616},     {"llama-2-13b", 13015864320},
-        {"llama-2-70b", 68976648192},  {"llama-3-8b", 8030261248},      {"llama-3-70b", 70553706496},
+        {"smollm2-135m", 134515008},    {"smollm2-360m", 361821120}, {"smollm2-1.7b", 1711376384},
+        {"tinyllama-1.1b", 1100048384}, {"llama-2-7b", 6738415616},  {"llama-2-13b", 13015864320},
+        {"llama-2-70b", 68976648192},   {"llama-3-8b", 8030261248},  {"llama-3-70b", 70553706496},
     };
     char *names = known_model_names();
     size_t listed = 1;

@@ -64,9 +64,9 @@ static void *sample(void *arg) {
 }
 
 typedef struct {
-    size_t pool, anon, file;          /* the pool; the most over it while loading; of mapped files, the most */
-    size_t stage;                     /* bytes of a piece */
-    size_t file_bytes, largest_file;  /* of the source's tensors */
+    size_t pool, anon, file;         /* the pool; the most over it while loading; of mapped files, the most */
+    size_t stage;                    /* bytes of a piece */
+    size_t file_bytes, largest_file; /* of the source's tensors */
 } figures_t;
 
 /* Quantizes the model at `path` into a pool that is resident before, so that what grows is not the pool. */
@@ -104,9 +104,8 @@ static figures_t load(const char *path) {
     assert_true(s.samples > 5);
     f.anon = s.peak.anon - before.anon;
     f.file = s.peak.file > before.file ? s.peak.file - before.file : 0;
-    print_message("pool %.1f MiB; over it %.1f MiB, mapped %.1f MiB of %.1f MiB (%zu samples)\n",
-                  (double)f.pool / MIB, (double)f.anon / MIB, (double)f.file / MIB, (double)f.file_bytes / MIB,
-                  s.samples);
+    print_message("pool %.1f MiB; over it %.1f MiB, mapped %.1f MiB of %.1f MiB (%zu samples)\n", (double)f.pool / MIB,
+                  (double)f.anon / MIB, (double)f.file / MIB, (double)f.file_bytes / MIB, s.samples);
     model_free(&m);
     pool_close(&pool);
     be->close(be);
@@ -128,8 +127,8 @@ static size_t shadow(const figures_t *f) {
 static void test_made_model(void **state) {
     (void)state;
     const char *dir = test_tmpdir();
-    made_model_write(dir, &(made_model_t){.vocab = 49152, .hidden = 512, .ffn = 16384, .layers = 1, .heads = 8,
-                                          .kv_heads = 8});
+    made_model_write(
+        dir, &(made_model_t){.vocab = 49152, .hidden = 512, .ffn = 16384, .layers = 1, .heads = 8, .kv_heads = 8});
     figures_t f = load(dir);
     assert_int_equal(f.largest_file, 48 * MIB);
     /* A piece, the constants of a tensor in fp32, and some for stacks of threads. */

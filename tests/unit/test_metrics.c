@@ -50,9 +50,17 @@ static void rows_have_every_key_in_order(void **state) {
     metrics_t *m;
     put("left over from another run\n");
     assert_ok(metrics_open(path, 0, &m, &err), err);
-    metrics_step_t row = {.step = 1, .epoch = 0.25, .loss = 1.23456789, .grad_norm = 0.5, .learning_rate = 2e-4,
-                          .tokens = 4096, .label_tokens = 1000, .tokens_per_second = 1234.5,
-                          .peak_device_bytes = 5000000000, .paged_bytes = 7, .paging_stall_seconds = 0.25,
+    metrics_step_t row = {.step = 1,
+                          .epoch = 0.25,
+                          .loss = 1.23456789,
+                          .grad_norm = 0.5,
+                          .learning_rate = 2e-4,
+                          .tokens = 4096,
+                          .label_tokens = 1000,
+                          .tokens_per_second = 1234.5,
+                          .peak_device_bytes = 5000000000,
+                          .paged_bytes = 7,
+                          .paging_stall_seconds = 0.25,
                           .elapsed_seconds = 3};
     assert_ok(metrics_step(m, &row, &err), err);
     assert_ok(metrics_eval(m, 1, 2.5, 12.182494, &err), err);

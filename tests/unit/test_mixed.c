@@ -21,9 +21,7 @@ static safetensors_t *open_st(const char *dir) {
     return st;
 }
 
-static bool starts_with(const char *s, const char *beginning) {
-    return strncmp(s, beginning, strlen(beginning)) == 0;
-}
+static bool starts_with(const char *s, const char *beginning) { return strncmp(s, beginning, strlen(beginning)) == 0; }
 
 /* The checkpoint `bnb` with the weight `name` as the plain model has it. Valid until the program ends. */
 static const char *mixed_dir(const char *bnb, const char *name) {
@@ -55,7 +53,8 @@ static void expect_encoded(const qweight_t *w, const char *name, bool double_qua
     const bf16_t *x = (const void *)safetensors_find(plain, name)->data;
     size_t n = qweight_count(w), blocks = quant_blocks(n);
     uint8_t *codes = xmalloc((n + 1) / 2), *absmax_q = xmalloc(blocks);
-    float *absmax = xmalloc(blocks * sizeof *absmax), *nested = xmalloc(quant_nested_blocks(n) * sizeof *nested), offset;
+    float *absmax = xmalloc(blocks * sizeof *absmax), *nested = xmalloc(quant_nested_blocks(n) * sizeof *nested),
+          offset;
     quant_encode(QUANT_NF4, x, n, codes, absmax);
     quant_encode_constants(absmax, blocks, absmax_q, nested, &offset);
     assert_int_equal(w->type, QUANT_NF4);
@@ -75,9 +74,7 @@ static void expect_encoded(const qweight_t *w, const char *name, bool double_qua
     safetensors_close(plain);
 }
 
-static void place(model_t *m, pool_t *pool) {
-    model_place(m, 0, 0, pool);
-}
+static void place(model_t *m, pool_t *pool) { model_place(m, 0, 0, pool); }
 
 static void check(const char *bnb, size_t layer, linear_kind_t kind, bool double_quant) {
     err_t err = {0};

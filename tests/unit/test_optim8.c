@@ -196,8 +196,12 @@ static void train(tiny_t *t, int steps) {
 }
 
 static void open_tiny(tiny_t *t, optimizer_kind_t kind) {
-    tiny_open(t, &(tiny_spec_t){.arch = "llama-gqa-tied-odd", .quant = QUANT_NF4, .double_quant = true,
-                                .act = DT_F32, .n_kept = SIZE_MAX, .optimizer = kind});
+    tiny_open(t, &(tiny_spec_t){.arch = "llama-gqa-tied-odd",
+                                .quant = QUANT_NF4,
+                                .double_quant = true,
+                                .act = DT_F32,
+                                .n_kept = SIZE_MAX,
+                                .optimizer = kind});
 }
 
 static void assert_same_state(tiny_t *a, tiny_t *b) {

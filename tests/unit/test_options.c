@@ -20,7 +20,8 @@ static int parse(int argc, char **argv, err_t *err) {
     return options_parse(argc, argv, table, 3, pos, 2, &n_pos, err);
 }
 
-#define ARGV(...) (char *[]){__VA_ARGS__}
+#define ARGV(...) \
+    (char *[]) { __VA_ARGS__ }
 #define PARSE(err, ...) parse((int)(sizeof ARGV(__VA_ARGS__) / sizeof(char *)), ARGV(__VA_ARGS__), err)
 
 static void options_and_positionals_mix(void **state) {
@@ -71,10 +72,18 @@ static void closest_names(void **state) {
     static const struct {
         const char *word, *expected;
     } cases[] = {
-        {"learning_rate", "learning_rate"}, {"learnign_rate", "learning_rate"}, {"Learning-Rate", "learning_rate"},
-        {"lora_apha", "lora_alpha"},        {"lora_alfa", "lora_alpha"},        {"sede", "seed"},
-        {"eavl", "eval"},                   {"exprot", "export"},               {"R", "r"},
-        {"x", NULL},                        {"", NULL},                         {"quantize", NULL},
+        {"learning_rate", "learning_rate"},
+        {"learnign_rate", "learning_rate"},
+        {"Learning-Rate", "learning_rate"},
+        {"lora_apha", "lora_alpha"},
+        {"lora_alfa", "lora_alpha"},
+        {"sede", "seed"},
+        {"eavl", "eval"},
+        {"exprot", "export"},
+        {"R", "r"},
+        {"x", NULL},
+        {"", NULL},
+        {"quantize", NULL},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *got = closest_name(cases[i].word, names, sizeof names / sizeof *names);

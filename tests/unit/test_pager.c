@@ -20,12 +20,10 @@ typedef struct {
     pager_t pager;
     size_t n, bytes[MAX_PAGES];
     unsigned char *want[MAX_PAGES];
-    size_t first, top;          /* activations lie between */
+    size_t first, top; /* activations lie between */
 } rig_t;
 
-static size_t draw(rig_t *r, size_t below) {
-    return below ? (size_t)(rng_fold(r->key, r->drawn++) % below) : 0;
-}
+static size_t draw(rig_t *r, size_t below) { return below ? (size_t)(rng_fold(r->key, r->drawn++) % below) : 0; }
 
 static void fill_random(rig_t *r, unsigned char *p, size_t n) {
     for (size_t i = 0; i < n; i++) p[i] = (unsigned char)draw(r, 256);
@@ -33,13 +31,9 @@ static void fill_random(rig_t *r, unsigned char *p, size_t n) {
 
 /* ---- ops ------------------------------------------------------------------------------------------------ */
 
-static void op_write(unsigned char *p, size_t n, const unsigned char *data) {
-    memcpy(p, data, n);
-}
+static void op_write(unsigned char *p, size_t n, const unsigned char *data) { memcpy(p, data, n); }
 
-static void op_expect(unsigned char *p, size_t n, const unsigned char *data) {
-    assert_memory_equal(p, data, n);
-}
+static void op_expect(unsigned char *p, size_t n, const unsigned char *data) { assert_memory_equal(p, data, n); }
 
 /* ---- a rig ---------------------------------------------------------------------------------------------- */
 
@@ -135,8 +129,10 @@ static void to_host(rig_t *r) {
 
 static void ask(rig_t *r, bool written) {
     switch (draw(r, 7)) {
-    case 0: case 1: written ? activations(r) : pass(r, 1); break;
-    case 2: case 3: written ? update(r) : pass(r, -1); break;
+    case 0:
+    case 1: written ? activations(r) : pass(r, 1); break;
+    case 2:
+    case 3: written ? update(r) : pass(r, -1); break;
     case 4: pager_settle(&r->pager); break;
     case 5: from_host(r); break;
     default: to_host(r);

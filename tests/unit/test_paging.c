@@ -224,12 +224,11 @@ static void test_no_room_to_spill(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pressure_32bit),   cmocka_unit_test(test_pressure_8bit),
-        cmocka_unit_test(test_pressure_bf16),    cmocka_unit_test(test_streaming),
-        cmocka_unit_test(test_other_memory),
-        cmocka_unit_test(test_unpaged_is_refused), cmocka_unit_test(test_weights),
-        cmocka_unit_test(test_passes),           cmocka_unit_test(test_cached_weights),
-        cmocka_unit_test(test_no_room_to_spill),
+        cmocka_unit_test(test_pressure_32bit), cmocka_unit_test(test_pressure_8bit),
+        cmocka_unit_test(test_pressure_bf16),  cmocka_unit_test(test_streaming),
+        cmocka_unit_test(test_other_memory),   cmocka_unit_test(test_unpaged_is_refused),
+        cmocka_unit_test(test_weights),        cmocka_unit_test(test_passes),
+        cmocka_unit_test(test_cached_weights), cmocka_unit_test(test_no_room_to_spill),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,16 +11,16 @@
 
 enum { RUNS = 30 };
 
-static size_t draw(uint64_t key, uint64_t *drawn, size_t below) {
-    return (size_t)(rng_fold(key, (*drawn)++) % below);
-}
+static size_t draw(uint64_t key, uint64_t *drawn, size_t below) { return (size_t)(rng_fold(key, (*drawn)++) % below); }
 
 static paged_run_t draw_run(uint64_t key, uint64_t *drawn) {
     static const size_t layers[] = {3, 4, 5, 8}, ranks[] = {1, 4, 48}, tokens[] = {14, 60, 160};
     static const quant_type_t quants[] = {QUANT_NF4, QUANT_NF4, QUANT_INT8, QUANT_NONE};
     static const tristate_t checkpointing[] = {TRI_AUTO, TRI_FALSE, TRI_TRUE};
-    paged_run_t a = {.layers = layers[draw(key, drawn, 4)], .rank = ranks[draw(key, drawn, 3)],
-                     .tokens = tokens[draw(key, drawn, 3)], .quant = quants[draw(key, drawn, 4)],
+    paged_run_t a = {.layers = layers[draw(key, drawn, 4)],
+                     .rank = ranks[draw(key, drawn, 3)],
+                     .tokens = tokens[draw(key, drawn, 3)],
+                     .quant = quants[draw(key, drawn, 4)],
                      .checkpointing = checkpointing[draw(key, drawn, 3)],
                      .micro_batches = draw(key, drawn, 2) ? 3 : 1};
     a.optim = draw(key, drawn, 2) ? OPTIM_PAGED_ADAMW_8BIT : OPTIM_PAGED_ADAMW_32BIT;
@@ -77,7 +77,8 @@ static void test_random_runs(void **state) {
         const size_t limits[] = {least, least + draw(key, &drawn, all.plan.total - least + 1), all.plan.total - 1};
         expect_refusal(&a, least);
         print_message("run %2d: %zu layers, rank %zu, %zu x %zu tokens, %zu to evaluate, quantization %d, optimizer "
-                      "%d\n", (int)seed, a.layers, a.rank, a.micro_batches, a.tokens, a.eval_tokens, a.quant, a.optim);
+                      "%d\n",
+                      (int)seed, a.layers, a.rank, a.micro_batches, a.tokens, a.eval_tokens, a.quant, a.optim);
         for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
             a.limit = limits[i];
             a.late = seed * 8 + i + 1;

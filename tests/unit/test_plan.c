@@ -26,11 +26,15 @@ typedef struct {
 
 static void run_start(run_t *run, const combination_t *k) {
     err_t err = {0};
-    *run = (run_t){.need = {.train_tokens = k->train_tokens, .train_seg = k->train_seg, .eval_tokens = k->eval_tokens,
+    *run = (run_t){.need = {.train_tokens = k->train_tokens,
+                            .train_seg = k->train_seg,
+                            .eval_tokens = k->eval_tokens,
                             .eval_seg = k->eval_seg}};
     const char *dir = test_tmpdir();
-    made_model_write(dir, &(made_model_t){.vocab = VOCAB, .hidden = 96, .ffn = 200, .layers = LAYERS, .heads = 6,
-                                          .kv_heads = 2, .tied = k->tied});
+    made_model_write(
+        dir,
+        &(made_model_t){
+            .vocab = VOCAB, .hidden = 96, .ffn = 200, .layers = LAYERS, .heads = 6, .kv_heads = 2, .tied = k->tied});
     config_t *c = &run->config;
     c->model.path = xstrdup(dir);
     c->device.backend = xstrdup("cpu");
@@ -57,12 +61,12 @@ static size_t total_of(run_t *run, size_t n_kept) {
     plan_place_fixed(&pool, &run->model, &run->lora, &opt, NULL, &run->need, &layout);
     optimizer_free(&opt);
     pool_mark_t mark = pool_mark(&pool);
-    acts_place(&acts, &run->model,
-               &(acts_spec_t){PASS_TRAIN, run->need.train_tokens, n_kept, run->plan.layout.chunk}, &pool);
+    acts_place(&acts, &run->model, &(acts_spec_t){PASS_TRAIN, run->need.train_tokens, n_kept, run->plan.layout.chunk},
+               &pool);
     pool_reset(&pool, &mark);
     if (run->need.eval_tokens)
-        acts_place(&acts, &run->model,
-                   &(acts_spec_t){PASS_LOSS, run->need.eval_tokens, 0, run->plan.layout.chunk}, &pool);
+        acts_place(&acts, &run->model, &(acts_spec_t){PASS_LOSS, run->need.eval_tokens, 0, run->plan.layout.chunk},
+                   &pool);
     free(acts.blocks);
     return pool.peak;
 }
@@ -75,8 +79,11 @@ static int plan_with(run_t *run, tristate_t checkpointing, size_t limit, err_t *
 /* Segments of `seg` tokens, the last one shorter, that fill exactly T tokens. */
 static batch_t batch_of(size_t T, size_t seg, size_t vocab) {
     size_t n = (T + seg - 1) / seg;
-    dataset_t ds = {.ids = xcalloc(T, sizeof(int32_t)), .samples = xcalloc(n, sizeof(sample_t)), .n_tokens = T,
-                    .n_samples = n, .longest = seg};
+    dataset_t ds = {.ids = xcalloc(T, sizeof(int32_t)),
+                    .samples = xcalloc(n, sizeof(sample_t)),
+                    .n_tokens = T,
+                    .n_samples = n,
+                    .longest = seg};
     for (size_t i = 0; i < T; i++) ds.ids[i] = (int32_t)(i * 7 % vocab);
     ds.labels = ds.ids;
     for (size_t i = 0; i < n; i++) {
@@ -104,9 +111,7 @@ static void compute(run_t *run, pass_t pass, size_t T, size_t seg) {
     batch_free(&b);
 }
 
-static size_t aligned(size_t bytes) {
-    return (bytes + POOL_ALIGN - 1) / POOL_ALIGN * POOL_ALIGN;
-}
+static size_t aligned(size_t bytes) { return (bytes + POOL_ALIGN - 1) / POOL_ALIGN * POOL_ALIGN; }
 
 /* What must lie in the pool, counted from the shapes alone. */
 static void check_classes(const run_t *run) {
@@ -219,11 +224,15 @@ static void test_checkpointing(void **state) {
     assert_int_equal(run.plan.layout.n_kept, LAYERS);
 
     char want[160];
-    snprintf(want, sizeof want, "needs %.1f MiB with every block recomputed (%.1f MiB with none) for micro-batches of "
-             "up to 256 tokens", (double)t[0] / (1 << 20), (double)t[LAYERS] / (1 << 20));
+    snprintf(want, sizeof want,
+             "needs %.1f MiB with every block recomputed (%.1f MiB with none) for micro-batches of "
+             "up to 256 tokens",
+             (double)t[0] / (1 << 20), (double)t[LAYERS] / (1 << 20));
     assert_error(plan_with(&run, TRI_AUTO, t[0] - 1, &err), err, ERR_USAGE, want);
-    snprintf(want, sizeof want, "device.memory_limit leaves %.1f MiB; it would fit with a paged training.optim, or an "
-             "8-bit", (double)(t[0] - 1) / (1 << 20));
+    snprintf(want, sizeof want,
+             "device.memory_limit leaves %.1f MiB; it would fit with a paged training.optim, or an "
+             "8-bit",
+             (double)(t[0] - 1) / (1 << 20));
     assert_error(plan_with(&run, TRI_TRUE, t[0] - 1, &err), err, ERR_USAGE, want);
     assert_error(plan_with(&run, TRI_FALSE, t[LAYERS] - 1, &err), err, ERR_USAGE, "the run does not fit");
     run_close(&run);
@@ -292,9 +301,11 @@ static void test_advice(void **state) {
 
     run.need = (plan_need_t){.train_tokens = 256, .train_seg = 64, .micro_batches = 1, .checkpointing = TRI_FALSE};
     all = unpaged_total(&run);
-    assert_advice(&run, all - 1, "it would fit with training.gradient_checkpointing auto, or a paged training.optim, "
+    assert_advice(&run, all - 1,
+                  "it would fit with training.gradient_checkpointing auto, or a paged training.optim, "
                   "or an 8-bit training.optim, or device.page_weights auto, or micro-batches of at most 128 tokens "
-                  "(lower training.per_device_train_batch_size or data.max_length)", NULL);
+                  "(lower training.per_device_train_batch_size or data.max_length)",
+                  NULL);
     run.need.resumes = true;
     assert_advice(&run, all - 1, "it would fit with training.gradient_checkpointing auto, or device.page_weights auto",
                   "training.optim");
@@ -331,9 +342,9 @@ static void test_steps(void **state) {
         long max_steps;
         size_t total, begun;
     } cases[] = {
-        {1, -1, 3, 1},    {2, -1, 6, 2},    {0.5, -1, 2, 1}, {0.01, -1, 1, 1}, {1.0 / 3, -1, 1, 1},
-        {2.0 / 3, -1, 2, 1}, {1.34, -1, 5, 2}, {1.25, -1, 4, 2}, {2.9, -1, 9, 3}, {7, 1, 1, 1},
-        {7, 3, 3, 1},     {1, 4, 4, 2},     {1, 7, 7, 3},    {0.5, 100, 100, 34},
+        {1, -1, 3, 1},       {2, -1, 6, 2},    {0.5, -1, 2, 1},  {0.01, -1, 1, 1},    {1.0 / 3, -1, 1, 1},
+        {2.0 / 3, -1, 2, 1}, {1.34, -1, 5, 2}, {1.25, -1, 4, 2}, {2.9, -1, 9, 3},     {7, 1, 1, 1},
+        {7, 3, 3, 1},        {1, 4, 4, 2},     {1, 7, 7, 3},     {0.5, 100, 100, 34},
     };
     dataset_t ds = dataset();
     batch_spec_t spec = {.batch_size = 2, .accumulation = 2, .max_length = 16};
@@ -369,9 +380,9 @@ static void test_steps(void **state) {
 static void test_extents(void **state) {
     (void)state;
     dataset_t ds = dataset();
-    config_t c = {.data = {.max_length = 14, .packing = true, .shuffle = true},
-                  .training = {.batch_size = 2, .accumulation = 3, .num_train_epochs = 4.5, .max_steps = -1,
-                               .seed = 3}};
+    config_t c = {
+        .data = {.max_length = 14, .packing = true, .shuffle = true},
+        .training = {.batch_size = 2, .accumulation = 3, .num_train_epochs = 4.5, .max_steps = -1, .seed = 3}};
     batch_spec_t spec = steps_batch_spec(&c);
     assert_true(spec.batch_size == 2 && spec.accumulation == 3 && spec.max_length == 14 && spec.packing &&
                 spec.shuffle && !spec.group_by_length && spec.seed == 3);
@@ -446,7 +457,8 @@ int main(void) {
         cmocka_unit_test(test_checkpointing),
         cmocka_unit_test(test_advice),
         cmocka_unit_test(test_steps),
-        cmocka_unit_test(test_extents), cmocka_unit_test(test_endless),
+        cmocka_unit_test(test_extents),
+        cmocka_unit_test(test_endless),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,8 +30,13 @@ static void restore(void) {
 }
 
 static metrics_step_t step(size_t k) {
-    return (metrics_step_t){.step = k, .epoch = 0.155, .loss = 1.23449, .grad_norm = 0.3214, .learning_rate = 2e-4,
-                             .tokens_per_second = 1234.4, .peak_device_bytes = 3ull << 29};
+    return (metrics_step_t){.step = k,
+                            .epoch = 0.155,
+                            .loss = 1.23449,
+                            .grad_norm = 0.3214,
+                            .learning_rate = 2e-4,
+                            .tokens_per_second = 1234.4,
+                            .peak_device_bytes = 3ull << 29};
 }
 
 static void plain_lines(void **state) {
@@ -54,10 +59,9 @@ static void plain_lines(void **state) {
     close(pipes[0]);
     assert_true(n > 0);
     got[n] = 0;
-    assert_string_equal(got,
-                        "step 11/300  epoch 0.15  loss 1.2345  grad_norm 0.321  lr 2.00e-04  1234 tok/s  eta 0s\n"
-                        "step 13/300  epoch 0.15  loss 1.2345  grad_norm 0.321  lr 2.00e-04  1234 tok/s  eta 0s\n"
-                        "step 13/300  eval_loss 2.5000  eval_perplexity 12.1825\n");
+    assert_string_equal(got, "step 11/300  epoch 0.15  loss 1.2345  grad_norm 0.321  lr 2.00e-04  1234 tok/s  eta 0s\n"
+                             "step 13/300  epoch 0.15  loss 1.2345  grad_norm 0.321  lr 2.00e-04  1234 tok/s  eta 0s\n"
+                             "step 13/300  eval_loss 2.5000  eval_perplexity 12.1825\n");
     assert_null(log_before_line);
 }
 
@@ -146,13 +150,18 @@ static void durations_and_bytes(void **state) {
     static const struct {
         double seconds;
         const char *text;
-    } durations[] = {{0, "0s"},         {59.4, "59s"},      {59.6, "1m00s"}, {192, "3m12s"},   {7500, "2h05m"},
-                     {86400, "1d00h"},  {273600, "3d04h"},  {INFINITY, "?"}, {NAN, "?"},       {-1, "?"}};
+    } durations[] = {{0, "0s"},        {59.4, "59s"},     {59.6, "1m00s"}, {192, "3m12s"}, {7500, "2h05m"},
+                     {86400, "1d00h"}, {273600, "3d04h"}, {INFINITY, "?"}, {NAN, "?"},     {-1, "?"}};
     static const struct {
         size_t bytes;
         const char *text;
-    } sizes[] = {{0, "0 B"}, {999, "999 B"}, {1000, "1.0 KiB"}, {3ull << 29, "1.5 GiB"}, {512u << 20, "512 MiB"},
-                 {1023u << 20, "1.0 GiB"}, {SIZE_MAX, "16384 PiB"}};
+    } sizes[] = {{0, "0 B"},
+                 {999, "999 B"},
+                 {1000, "1.0 KiB"},
+                 {3ull << 29, "1.5 GiB"},
+                 {512u << 20, "512 MiB"},
+                 {1023u << 20, "1.0 GiB"},
+                 {SIZE_MAX, "16384 PiB"}};
     char out[16];
     for (size_t i = 0; i < sizeof durations / sizeof *durations; i++) {
         format_duration(durations[i].seconds, out);
@@ -166,9 +175,11 @@ static void durations_and_bytes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plain_lines), cmocka_unit_test(a_bar_on_a_terminal),
+        cmocka_unit_test(plain_lines),
+        cmocka_unit_test(a_bar_on_a_terminal),
         cmocka_unit_test(colour_only_where_wanted),
-        cmocka_unit_test(never_wraps), cmocka_unit_test(durations_and_bytes),
+        cmocka_unit_test(never_wraps),
+        cmocka_unit_test(durations_and_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,8 +12,11 @@
 #include "model/formats/safetensors.h"
 
 static const char *const tensors[] = {
-    "random_ragged_50x30", "outliers_128x192", "zeros_block_64x64",
-    "model.layers.0.self_attn.q_proj.weight", "model.layers.17.self_attn.k_proj.weight",
+    "random_ragged_50x30",
+    "outliers_128x192",
+    "zeros_block_64x64",
+    "model.layers.0.self_attn.q_proj.weight",
+    "model.layers.17.self_attn.k_proj.weight",
 };
 enum { N_TENSORS = sizeof tensors / sizeof *tensors };
 
@@ -151,7 +154,8 @@ static void test_bitsandbytes(void **state) {
             for (int dq = 0; dq < 2; dq++) check_tensor(st, tensors[i], (quant_type_t)type, dq, &total);
     safetensors_close(st);
     print_message("bitsandbytes: 0 of %zu codes, 0 of %zu constants, 0 of %zu second-level indices differ; "
-                  "%zu values within 1e-6\n", total.codes, total.constants, total.indices, total.values);
+                  "%zu values within 1e-6\n",
+                  total.codes, total.constants, total.indices, total.values);
 }
 
 static bf16_t *random_bf16(size_t n, uint64_t key, float scale) {
@@ -167,8 +171,8 @@ static bf16_t *random_bf16(size_t n, uint64_t key, float scale) {
 /* Every value decodes to the nearest of its block's values: half the widest step of the table at most. */
 static void test_nearest(void **state) {
     (void)state;
-    static const double half_step[] = {[QUANT_NF4] = 0.152, [QUANT_FP4] = 0.1667, [QUANT_INT4] = 1 / 14.0,
-                                       [QUANT_INT8] = 1 / 254.0, [QUANT_NONE] = 0};
+    static const double half_step[] = {
+        [QUANT_NF4] = 0.152, [QUANT_FP4] = 0.1667, [QUANT_INT4] = 1 / 14.0, [QUANT_INT8] = 1 / 254.0, [QUANT_NONE] = 0};
     size_t rows = 37, cols = 61, n = rows * cols;
     bf16_t *x = random_bf16(n, 1, 0.05f);
     float *y = xmalloc(n * sizeof *y);
@@ -262,7 +266,7 @@ static void test_size(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tables), cmocka_unit_test(test_bitsandbytes), cmocka_unit_test(test_nearest),
-        cmocka_unit_test(test_edges), cmocka_unit_test(test_not_finite), cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_edges),  cmocka_unit_test(test_not_finite),   cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

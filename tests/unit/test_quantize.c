@@ -89,7 +89,8 @@ static void compare_sources(const char *dir, const char *golden_dir, const char 
     err_t err = {0};
     model_source_t *got = NULL, *want = NULL, *plain = NULL;
     assert_ok(model_source_open(dir, &got, &err) || model_source_open(golden_dir, &want, &err) ||
-              model_source_open(original, &plain, &err), err);
+                  model_source_open(original, &plain, &err),
+              err);
     size_t quantized = 0;
     for (size_t i = 0; i < model_source_count(got); i++) {
         const source_tensor_t *t = model_source_at(got, i), *g = model_source_find(want, t->name);

@@ -52,10 +52,10 @@ static void assert_same_bytes(const char *a, const char *b) {
 static void test_layout(void **state) {
     (void)state;
     /* expected.safetensors is left out: it was saved without metadata. */
-    static const char *const files[] = {
-        "golden/layout.safetensors", "golden/tiny/llama-mha/model.safetensors",
-        "golden/tiny/llama-mha/adapter/adapter_model.safetensors", "golden/tiny/llama-mha/bnb4/model.safetensors",
-        "golden/tiny/llama-gqa-tied-odd/bnb4/model.safetensors"};
+    static const char *const files[] = {"golden/layout.safetensors", "golden/tiny/llama-mha/model.safetensors",
+                                        "golden/tiny/llama-mha/adapter/adapter_model.safetensors",
+                                        "golden/tiny/llama-mha/bnb4/model.safetensors",
+                                        "golden/tiny/llama-gqa-tied-odd/bnb4/model.safetensors"};
     err_t err = {0};
     char *copy = path_join(test_tmpdir(), "copy.safetensors");
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
@@ -224,9 +224,8 @@ static void test_writer_failures(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_layout),       cmocka_unit_test(test_values),
-        cmocka_unit_test(test_hostile),      cmocka_unit_test(test_hostile_header),
-        cmocka_unit_test(test_truncated),    cmocka_unit_test(test_writer_failures),
+        cmocka_unit_test(test_layout),         cmocka_unit_test(test_values),    cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_hostile_header), cmocka_unit_test(test_truncated), cmocka_unit_test(test_writer_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -57,10 +57,8 @@ static void warmup_steps_win_over_ratio(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(constant_ignores_warmup),
-        cmocka_unit_test(warmup_counts_from_one),
-        cmocka_unit_test(falls_to_zero_at_the_last_step),
-        cmocka_unit_test(short_runs),
+        cmocka_unit_test(constant_ignores_warmup),        cmocka_unit_test(warmup_counts_from_one),
+        cmocka_unit_test(falls_to_zero_at_the_last_step), cmocka_unit_test(short_runs),
         cmocka_unit_test(warmup_steps_win_over_ratio),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

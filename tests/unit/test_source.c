@@ -167,8 +167,8 @@ typedef struct {
     const char *rename; /* another name, or "" to leave it out */
     dtype_t dtype;      /* with `typed`: another element type */
     bool typed;
-    size_t shape[2];    /* another shape, unless 0 */
-    const void *data;   /* other bytes, as many as before or `bytes` */
+    size_t shape[2];  /* another shape, unless 0 */
+    const void *data; /* other bytes, as many as before or `bytes` */
     size_t bytes;
 } change_t;
 
@@ -285,8 +285,8 @@ static void test_bnb_storage(void **state) {
     (void)state;
     err_t err = {0};
     model_source_t *a = open_ok(test_path(BNB));
-    model_source_t *b =
-        open_ok(changed(BNB, (change_t){.name = Q0, .typed = true, .dtype = DT_BF16, .shape = {128 * 128 / 4, 1}}));
+    model_source_t *b = open_ok(
+        changed(BNB, (change_t){.name = Q0, .typed = true, .dtype = DT_BF16, .shape = {128 * 128 / 4, 1}}));
     qweight_t x, y;
     assert_ok(source_quantized(a, model_source_find(a, Q0), &x, &err), err);
     assert_ok(source_quantized(b, model_source_find(b, Q0), &y, &err), err);
@@ -302,8 +302,8 @@ static void test_rounding(void **state) {
     static const struct {
         uint32_t f32;
         bf16_t want;
-    } values[] = {{0x3f808000, 0x3f80}, {0x3f818000, 0x3f82}, {0x3f808001, 0x3f81}, {0xbf80ffff, 0xbf81},
-                  {0x00000001, 0x0000}, {0x7f7f7fff, 0x7f7f}};
+    } values[] = {{0x3f808000, 0x3f80}, {0x3f818000, 0x3f82}, {0x3f808001, 0x3f81},
+                  {0xbf80ffff, 0xbf81}, {0x00000001, 0x0000}, {0x7f7f7fff, 0x7f7f}};
     err_t err = {0};
     uint32_t data[128] = {0};
     for (size_t i = 0; i < 6; i++) data[i] = values[i].f32;
@@ -435,10 +435,10 @@ static void test_more_layers(void **state) {
     expect_error(extended(BNB, NULL, "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1"), "are of 2 layers");
     safetensors_t *st = open_st(test_path(MHA "/model.safetensors"));
     st_tensor_t more = *safetensors_find(st, "model.norm.weight");
-    more.name = (char *)(uintptr_t)"model.layers.11.input_layernorm.weight";
+    more.name = (char *)(uintptr_t) "model.layers.11.input_layernorm.weight";
     expect_error(extended(MHA, &more, NULL, NULL),
                  "tensor \"model.layers.11.input_layernorm.weight\": the weights are of 12 layers; expected the 2 of");
-    more.name = (char *)(uintptr_t)"model.layers.11th"; /* no layer's */
+    more.name = (char *)(uintptr_t) "model.layers.11th"; /* no layer's */
     model_source_close(open_ok(extended(MHA, &more, NULL, NULL)));
     safetensors_close(st);
 
@@ -467,7 +467,7 @@ static void test_tied_head(void **state) {
     (void)state;
     safetensors_t *st = open_st(test_path("golden/tiny/llama-gqa-tied-odd/model.safetensors"));
     st_tensor_t head = *safetensors_find(st, "model.embed_tokens.weight");
-    head.name = (char *)(uintptr_t)"lm_head.weight";
+    head.name = (char *)(uintptr_t) "lm_head.weight";
     model_source_t *src = open_ok(extended("golden/tiny/llama-gqa-tied-odd", &head, NULL, NULL));
     assert_null(model_source_find(src, "lm_head.weight"));
     model_source_close(src);
@@ -512,11 +512,10 @@ static void test_fingerprint(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_directory),   cmocka_unit_test(test_gguf),        cmocka_unit_test(test_bnb),
-        cmocka_unit_test(test_bnb_values),
-        cmocka_unit_test(test_refused),     cmocka_unit_test(test_bnb_refused), cmocka_unit_test(test_bnb_storage),
-        cmocka_unit_test(test_rounding),    cmocka_unit_test(test_shards),
-        cmocka_unit_test(test_more_layers), cmocka_unit_test(test_tied_head),   cmocka_unit_test(test_fingerprint),
+        cmocka_unit_test(test_directory),   cmocka_unit_test(test_gguf),      cmocka_unit_test(test_bnb),
+        cmocka_unit_test(test_bnb_values),  cmocka_unit_test(test_refused),   cmocka_unit_test(test_bnb_refused),
+        cmocka_unit_test(test_bnb_storage), cmocka_unit_test(test_rounding),  cmocka_unit_test(test_shards),
+        cmocka_unit_test(test_more_layers), cmocka_unit_test(test_tied_head), cmocka_unit_test(test_fingerprint),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

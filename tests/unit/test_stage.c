@@ -34,18 +34,14 @@ static backend_t *open_backend(unsigned seed) {
     return be;
 }
 
-static size_t below(uint64_t key, uint64_t i, size_t n) {
-    return (size_t)(rng_fold(key, i) % n);
-}
+static size_t below(uint64_t key, uint64_t i, size_t n) { return (size_t)(rng_fold(key, i) % n); }
 
 static void fill_random(uint64_t key, void *p, size_t n) {
     for (size_t i = 0; i < n; i++) ((unsigned char *)p)[i] = (unsigned char)rng_fold(key, i);
 }
 
 /* Asks for memory and leaves it. */
-static void abandon(backend_t *be, size_t bytes) {
-    memset(be->stage(be, bytes), 0xdd, bytes);
-}
+static void abandon(backend_t *be, size_t bytes) { memset(be->stage(be, bytes), 0xdd, bytes); }
 
 typedef enum { STAGED, STAGED_IN_PART, PLAIN, WAYS } way_t;
 
@@ -63,8 +59,8 @@ static void *prepare(backend_t *be, way_t way, unsigned char *own, const void *d
 
 static void test_uploads(void **state) {
     (void)state;
-    static const size_t sizes[] = {1, 255, 256, 4000, STAGE / 4, STAGE / 3, STAGE / 2 + 1, STAGE - 256, STAGE - 1,
-                                   STAGE};
+    static const size_t sizes[] = {1,         255,           256,         4000,      STAGE / 4,
+                                   STAGE / 3, STAGE / 2 + 1, STAGE - 256, STAGE - 1, STAGE};
     enum { N_SIZES = sizeof sizes / sizeof *sizes, ROUNDS = 300 };
     for (unsigned seed = 1; seed <= SEEDS; seed++) {
         backend_t *be = open_backend(seed);
@@ -148,14 +144,13 @@ typedef struct {
 } host_weight_t;
 
 static host_weight_t host_weight(quant_type_t type, size_t n) {
-    return (host_weight_t){.codes = xcalloc(1, quant_code_bytes(type, n)), .absmax_q = xcalloc(1, quant_blocks(n)),
+    return (host_weight_t){.codes = xcalloc(1, quant_code_bytes(type, n)),
+                           .absmax_q = xcalloc(1, quant_blocks(n)),
                            .absmax = xcalloc(quant_blocks(n), sizeof(float)),
                            .nested = xcalloc(quant_nested_blocks(n), sizeof(float))};
 }
 
-static void free_host(host_weight_t *h) {
-    free(h->codes), free(h->absmax_q), free(h->absmax), free(h->nested);
-}
+static void free_host(host_weight_t *h) { free(h->codes), free(h->absmax_q), free(h->absmax), free(h->nested); }
 
 /* What the codec makes of all of x at once. */
 static host_weight_t encode(quant_type_t type, bool double_quant, const bf16_t *x, size_t n) {
@@ -253,8 +248,9 @@ static void test_loader(void **state) {
     const char *dir = test_tmpdir();
     model_source_t *src;
     err_t err = {0};
-    made_model_write(dir, &(made_model_t){.vocab = 333, .hidden = 72, .ffn = STAGE / 2 + 1040, .layers = 1, .heads = 2,
-                                          .kv_heads = 1});
+    made_model_write(
+        dir,
+        &(made_model_t){.vocab = 333, .hidden = 72, .ffn = STAGE / 2 + 1040, .layers = 1, .heads = 2, .kv_heads = 1});
     assert_ok(model_source_open(dir, &src, &err), err);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         backend_t *be = open_backend(1);

@@ -385,11 +385,11 @@ static void test_long_word(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bpe_cases),        cmocka_unit_test(test_spm_cases),
-        cmocka_unit_test(test_variants),         cmocka_unit_test(test_specials_as_text),
-        cmocka_unit_test(test_settings),         cmocka_unit_test(test_post_processor),
-        cmocka_unit_test(test_gguf_bpe),         cmocka_unit_test(test_gguf_spm),
-        cmocka_unit_test(test_smollm2_gguf),     cmocka_unit_test(test_long_word),
+        cmocka_unit_test(test_bpe_cases),    cmocka_unit_test(test_spm_cases),
+        cmocka_unit_test(test_variants),     cmocka_unit_test(test_specials_as_text),
+        cmocka_unit_test(test_settings),     cmocka_unit_test(test_post_processor),
+        cmocka_unit_test(test_gguf_bpe),     cmocka_unit_test(test_gguf_spm),
+        cmocka_unit_test(test_smollm2_gguf), cmocka_unit_test(test_long_word),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -115,8 +115,8 @@ static void test_invalid_utf8(void **state) {
     static const struct {
         const char *text, *error;
     } cases[] = {
-        {"ab\xff", "byte offset 2"},      {"\xc3", "byte offset 0"},         {"\xc0\x80", "byte offset 0"},
-        {"a\xed\xa0\x80", "offset 1"},    {"\xf4\x90\x80\x80", "offset 0"},  {"\xe2\x82", "offset 0"},
+        {"ab\xff", "byte offset 2"},       {"\xc3", "byte offset 0"},        {"\xc0\x80", "byte offset 0"},
+        {"a\xed\xa0\x80", "offset 1"},     {"\xf4\x90\x80\x80", "offset 0"}, {"\xe2\x82", "offset 0"},
         {"\xc3\xa9\x80", "byte offset 2"}, {"\xf0\x80\x80\x80", "offset 0"},
     };
     tokenizer_t *t = open_small();

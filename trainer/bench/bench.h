@@ -10,14 +10,14 @@
 /* ---- a model without weights of its own (bench_model.c) ---- */
 
 typedef struct {
-    size_t rows, length;      /* of a micro-batch; tokens: rows * length */
+    size_t rows, length; /* of a micro-batch; tokens: rows * length */
     size_t rank;
     quant_type_t quant;
     bool double_quant;
     tristate_t checkpointing;
-    size_t limit;             /* bytes; as device.memory_limit */
-    bool paging;              /* what does not fit may be paged */
-    bool cache;               /* dequantized weights may be kept where there is room */
+    size_t limit; /* bytes; as device.memory_limit */
+    bool paging;  /* what does not fit may be paged */
+    bool cache;   /* dequantized weights may be kept where there is room */
 } bench_spec_t;
 
 typedef struct {
@@ -27,8 +27,8 @@ typedef struct {
     plan_need_t need;
     plan_t plan;
     pool_t pool;
-    acts_t acts;              /* placed for the batch */
-    batch_t batch;            /* random tokens; every one but the last of a row is trained */
+    acts_t acts;   /* placed for the batch */
+    batch_t batch; /* random tokens; every one but the last of a row is trained */
 } bench_model_t;
 
 /* Plans, allocates and fills: codes that are distributed as those of a trained model's weights are, each layer's output
@@ -39,8 +39,8 @@ void bench_model_close(bench_model_t *b);
 /* One optimizer step on the batch. The loss is the mean over trained tokens. */
 typedef struct {
     double seconds, loss, grad_norm;
-    size_t paged_bytes;       /* fetched and written back */
-    double stalled;           /* seconds that ops waited for pages */
+    size_t paged_bytes; /* fetched and written back */
+    double stalled;     /* seconds that ops waited for pages */
 } bench_step_t;
 bench_step_t bench_model_step(bench_model_t *b, size_t step);
 
@@ -61,24 +61,24 @@ double bench_median(double *values, size_t n); /* sorts them */
 /* ---- ops one by one (bench_ops.c) ---- */
 
 typedef enum {
-    BENCH_COPY = 1,       /* device copy */
+    BENCH_COPY = 1, /* device copy */
     BENCH_DEQUANT = 2,
-    BENCH_GEMM = 4,       /* the seven linear layers: bare product, and decoded on the fly */
-    BENCH_LINEAR = 8,     /* the same with adapters, by site */
+    BENCH_GEMM = 4,   /* the seven linear layers: bare product, and decoded on the fly */
+    BENCH_LINEAR = 8, /* the same with adapters, by site */
     BENCH_ATTENTION = 16,
-    BENCH_STEP = 32,      /* whole training steps */
-    BENCH_PROFILE = 64,   /* shares of the ops in one more step */
-    BENCH_PAGING = 128,   /* what paging the optimizer, and half of the weights, costs */
-    BENCH_DEFAULT = 255,  /* all of these; only by name, since it writes a file: */
-    BENCH_LOAD = 256      /* loading and quantizing the weights of a file */
+    BENCH_STEP = 32,     /* whole training steps */
+    BENCH_PROFILE = 64,  /* shares of the ops in one more step */
+    BENCH_PAGING = 128,  /* what paging the optimizer, and half of the weights, costs */
+    BENCH_DEFAULT = 255, /* all of these; only by name, since it writes a file: */
+    BENCH_LOAD = 256     /* loading and quantizing the weights of a file */
 } bench_part_t;
 
 /* Bytes read and written a second by the device's own copy. 0 and an error when there is no memory for it. */
 double bench_copy(backend_t *be, err_t *err);
 
 typedef struct {
-    json_t *json;           /* "dequant", "gemm", "linear", "attention": arrays; new reference */
-    double gemm_flops;      /* a second, all linear layers, forward and backward, bare; 0: not measured */
+    json_t *json;      /* "dequant", "gemm", "linear", "attention": arrays; new reference */
+    double gemm_flops; /* a second, all linear layers, forward and backward, bare; 0: not measured */
 } bench_ops_t;
 /* Measures on as many layers of the shape as keep caches from helping, with memory of their own. copy: as bench_copy()
  * gave it, 0: not known. */
@@ -91,13 +91,13 @@ int bench_ops(backend_t *be, const model_config_t *c, const bench_spec_t *spec, 
 /* One step to warm up, n that are timed. ERR_FAILED when a loss or gradient is not finite. */
 typedef struct {
     bench_step_t first, last;
-    double seconds;         /* median */
+    double seconds; /* median */
 } bench_timed_t;
 int bench_timed_steps(bench_model_t *m, size_t n, bench_timed_t *t, err_t *err);
 
 typedef struct {
-    size_t steps;           /* timed; one more comes before them */
-    size_t full_layers;     /* of the published shape; more than the config's when it was cut */
+    size_t steps;       /* timed; one more comes before them */
+    size_t full_layers; /* of the published shape; more than the config's when it was cut */
     bool profile;
     double gemm_flops;
 } bench_step_spec_t;
@@ -118,8 +118,20 @@ int bench_load(backend_t *be, const model_config_t *c, const bench_spec_t *spec,
 
 /* The families of ops whose shares are told apart. */
 typedef enum {
-    FAMILY_LINEAR, FAMILY_LOW_RANK, FAMILY_ATTENTION_FWD, FAMILY_ATTENTION_BWD, FAMILY_NORM, FAMILY_ROPE, FAMILY_SWIGLU,
-    FAMILY_ADD, FAMILY_HEAD, FAMILY_LOSS, FAMILY_EMBEDDING, FAMILY_OPTIMIZER, FAMILY_COPIES, FAMILIES
+    FAMILY_LINEAR,
+    FAMILY_LOW_RANK,
+    FAMILY_ATTENTION_FWD,
+    FAMILY_ATTENTION_BWD,
+    FAMILY_NORM,
+    FAMILY_ROPE,
+    FAMILY_SWIGLU,
+    FAMILY_ADD,
+    FAMILY_HEAD,
+    FAMILY_LOSS,
+    FAMILY_EMBEDDING,
+    FAMILY_OPTIMIZER,
+    FAMILY_COPIES,
+    FAMILIES
 } bench_family_t;
 const char *bench_family_name(bench_family_t f);
 /* Runs one step with the device idle before and after each op. seconds: [FAMILIES]; what is none of them (host work)

@@ -150,11 +150,12 @@ static json_t *report(const model_source_t *src, const bench_spec_t *spec, size_
 }
 
 static void print(json_t *o) {
-    static const bench_column_t columns[] = {
-        {"layers", "layers", COLUMN_NUMBER},         {"bytes", "in BF16", COLUMN_BYTES},
-        {"seconds", "s", COLUMN_NUMBER},             {"gb_per_s", "GB/s", COLUMN_NUMBER},
-        {"quantized_gvalues_per_s", "quantized, Gvalues/s", COLUMN_NUMBER},
-        {"model_seconds", "whole model, s", COLUMN_NUMBER}};
+    static const bench_column_t columns[] = {{"layers", "layers", COLUMN_NUMBER},
+                                             {"bytes", "in BF16", COLUMN_BYTES},
+                                             {"seconds", "s", COLUMN_NUMBER},
+                                             {"gb_per_s", "GB/s", COLUMN_NUMBER},
+                                             {"quantized_gvalues_per_s", "quantized, Gvalues/s", COLUMN_NUMBER},
+                                             {"model_seconds", "whole model, s", COLUMN_NUMBER}};
     json_t *rows = json_pack("[O]", o);
     bench_table("loading from the page cache", rows, columns, 6);
     json_decref(rows);

@@ -14,8 +14,8 @@
 
 typedef struct {
     backend_t *be;
-    unsigned char *codes;        /* [NOISE_BYTES] random */
-    void *of_kind[LIN_COUNT];    /* [NOISE_BYTES] constants; values where there are no codes */
+    unsigned char *codes;     /* [NOISE_BYTES] random */
+    void *of_kind[LIN_COUNT]; /* [NOISE_BYTES] constants; values where there are no codes */
     uint64_t uploads;
 } noise_t;
 
@@ -174,9 +174,14 @@ int bench_model_open(bench_model_t *b, backend_t *be, const model_config_t *c, c
     for (int k = 0; k < LIN_COUNT; k++) lora.targets[k] = true;
     lora_init(&b->lora, c, &lora);
     b->model.lora = &b->lora;
-    b->need = (plan_need_t){.train_tokens = spec->rows * spec->length, .train_seg = spec->length, .micro_batches = 1,
-                            .optimizer = OPTIMIZER_32BIT, .page_optimizer = spec->paging, .page_weights = spec->paging,
-                            .cache_weights = spec->cache, .checkpointing = spec->checkpointing};
+    b->need = (plan_need_t){.train_tokens = spec->rows * spec->length,
+                            .train_seg = spec->length,
+                            .micro_batches = 1,
+                            .optimizer = OPTIMIZER_32BIT,
+                            .page_optimizer = spec->paging,
+                            .page_weights = spec->paging,
+                            .cache_weights = spec->cache,
+                            .checkpointing = spec->checkpointing};
     if (plan_make(&b->plan, &b->model, &b->lora, &b->need, spec->limit, err) || open_memory(b, err)) return err->code;
     fill(&b->model);
     lora_fill(&b->lora, be, SEED);

@@ -16,7 +16,7 @@ typedef struct {
     size_t T;
     unsigned char *scratch; /* decoded weights */
     size_t scratch_size;
-    linear_kind_t kind;     /* of the call at hand */
+    linear_kind_t kind; /* of the call at hand */
     site_t site;
     bool forward;
     double bare[LIN_COUNT][2]; /* seconds of the bare product, [forward]; 0: not measured */
@@ -45,7 +45,8 @@ static size_t weight_bytes(const qweight_t *w) {
 static size_t layers_to_measure(const model_config_t *c, const bench_spec_t *spec) {
     size_t layer = 0;
     for (int k = 0; k < LIN_COUNT; k++)
-        layer += weight_bytes(&(qweight_t){.type = spec->quant, .double_quant = spec->double_quant,
+        layer += weight_bytes(&(qweight_t){.type = spec->quant,
+                                           .double_quant = spec->double_quant,
                                            .rows = linear_rows(c, (linear_kind_t)k),
                                            .cols = linear_cols(c, (linear_kind_t)k)});
     size_t n = MAX_WEIGHT_BYTES / layer;
@@ -182,8 +183,10 @@ static json_t *measure_dequant(rig_t *r, double copy) {
 }
 
 static void print_dequant(const json_t *rows) {
-    static const bench_column_t columns[] = {{"layer", "", COLUMN_TEXT}, {"rows", "rows", COLUMN_NUMBER},
-                                             {"cols", "cols", COLUMN_NUMBER}, {"gb_per_s", "GB/s", COLUMN_NUMBER},
+    static const bench_column_t columns[] = {{"layer", "", COLUMN_TEXT},
+                                             {"rows", "rows", COLUMN_NUMBER},
+                                             {"cols", "cols", COLUMN_NUMBER},
+                                             {"gb_per_s", "GB/s", COLUMN_NUMBER},
                                              {"of_copy", "of a copy", COLUMN_PERCENT}};
     bench_table("decoding of weights (bytes read and written)", rows, columns, 5);
 }
@@ -252,11 +255,15 @@ static json_t *measure_gemm(rig_t *r, double *flops_per_second) {
 }
 
 static void print_gemm(const json_t *rows, size_t T) {
-    static const bench_column_t columns[] = {
-        {"layer", "", COLUMN_TEXT}, {"rows", "rows", COLUMN_NUMBER}, {"cols", "cols", COLUMN_NUMBER},
-        {"forward_bare_tflops", "bare forward", COLUMN_NUMBER}, {"forward_tflops", "decoded", COLUMN_NUMBER},
-        {"forward_of_bare", "of bare", COLUMN_PERCENT}, {"backward_bare_tflops", "bare backward", COLUMN_NUMBER},
-        {"backward_tflops", "decoded", COLUMN_NUMBER}, {"backward_of_bare", "of bare", COLUMN_PERCENT}};
+    static const bench_column_t columns[] = {{"layer", "", COLUMN_TEXT},
+                                             {"rows", "rows", COLUMN_NUMBER},
+                                             {"cols", "cols", COLUMN_NUMBER},
+                                             {"forward_bare_tflops", "bare forward", COLUMN_NUMBER},
+                                             {"forward_tflops", "decoded", COLUMN_NUMBER},
+                                             {"forward_of_bare", "of bare", COLUMN_PERCENT},
+                                             {"backward_bare_tflops", "bare backward", COLUMN_NUMBER},
+                                             {"backward_tflops", "decoded", COLUMN_NUMBER},
+                                             {"backward_of_bare", "of bare", COLUMN_PERCENT}};
     char title[96];
     snprintf(title, sizeof title, "products of %zu tokens, TFLOP/s: on a decoded weight, and decoding on the fly", T);
     bench_table(title, rows, columns, 9);
@@ -302,10 +309,11 @@ static json_t *measure_sites(rig_t *r) {
 }
 
 static void print_sites(const json_t *rows, size_t rank) {
-    static const bench_column_t columns[] = {
-        {"site", "", COLUMN_TEXT}, {"forward_seconds", "forward, ms", COLUMN_MS},
-        {"forward_of_bare", "of bare products", COLUMN_PERCENT}, {"backward_seconds", "backward, ms", COLUMN_MS},
-        {"backward_of_bare", "of bare products", COLUMN_PERCENT}};
+    static const bench_column_t columns[] = {{"site", "", COLUMN_TEXT},
+                                             {"forward_seconds", "forward, ms", COLUMN_MS},
+                                             {"forward_of_bare", "of bare products", COLUMN_PERCENT},
+                                             {"backward_seconds", "backward, ms", COLUMN_MS},
+                                             {"backward_of_bare", "of bare products", COLUMN_PERCENT}};
     char title[96];
     snprintf(title, sizeof title, "linear layers with adapters of rank %zu (their gradients in the backward)", rank);
     bench_table(title, rows, columns, 5);
@@ -322,15 +330,26 @@ static void call_attention(void *ctx, size_t i) {
     const block_acts_t *b = &a->blocks[0];
     const batch_t *batch = &r->m.batch;
     size_t q = c->heads * c->head_dim, kv = q + c->kv_heads * c->head_dim;
-    attn_shape_t shape = {.Hq = c->heads, .Hkv = c->kv_heads, .D = c->head_dim,
-                          .scale = 1.0f / sqrtf((float)c->head_dim), .ld_q = b->qkv.ld, .ld_kv = b->qkv.ld,
-                          .ld_o = b->attn.ld, .ld_dout = q, .ld_dqkv = a->dqkv.ld};
-    attn_segments_t seg = {.n = batch->n_seg, .q_off = a->seg_off, .kv_off = a->seg_off, .kv_len = a->seg_len,
-                           .max_q = batch->max_seg, .max_kv = batch->max_seg};
+    attn_shape_t shape = {.Hq = c->heads,
+                          .Hkv = c->kv_heads,
+                          .D = c->head_dim,
+                          .scale = 1.0f / sqrtf((float)c->head_dim),
+                          .ld_q = b->qkv.ld,
+                          .ld_kv = b->qkv.ld,
+                          .ld_o = b->attn.ld,
+                          .ld_dout = q,
+                          .ld_dqkv = a->dqkv.ld};
+    attn_segments_t seg = {.n = batch->n_seg,
+                           .q_off = a->seg_off,
+                           .kv_off = a->seg_off,
+                           .kv_len = a->seg_len,
+                           .max_q = batch->max_seg,
+                           .max_kv = batch->max_seg};
     const void *k = mat_column(be, b->qkv, q), *v = mat_column(be, b->qkv, kv);
     if (r->forward) be->attn_fwd(be, b->attn.p, b->lse, b->qkv.p, k, v, &shape, &seg);
-    else be->attn_bwd(be, a->dqkv.p, mat_column(be, a->dqkv, q), mat_column(be, a->dqkv, kv), a->dattn, b->qkv.p, k, v,
-                      b->attn.p, b->lse, &shape, &seg);
+    else
+        be->attn_bwd(be, a->dqkv.p, mat_column(be, a->dqkv, q), mat_column(be, a->dqkv, kv), a->dattn, b->qkv.p, k, v,
+                     b->attn.p, b->lse, &shape, &seg);
 }
 
 static json_t *measure_attention(rig_t *r) {
@@ -349,8 +368,8 @@ static json_t *measure_attention(rig_t *r) {
 }
 
 static void print_attention(const json_t *rows, const model_config_t *c, const bench_spec_t *spec) {
-    static const bench_column_t columns[] = {{"pass", "", COLUMN_TEXT}, {"seconds", "ms", COLUMN_MS},
-                                             {"tflops", "TFLOP/s", COLUMN_NUMBER}};
+    static const bench_column_t columns[] = {
+        {"pass", "", COLUMN_TEXT}, {"seconds", "ms", COLUMN_MS}, {"tflops", "TFLOP/s", COLUMN_NUMBER}};
     char title[128];
     snprintf(title, sizeof title, "attention, %zu rows of %zu, %zu/%zu heads of %zu (causal: half of it counts)",
              spec->rows, spec->length, c->heads, c->kv_heads, c->head_dim);

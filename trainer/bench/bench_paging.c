@@ -33,18 +33,22 @@ static int measure(backend_t *be, const model_config_t *c, const bench_spec_t *s
         *plan = m.plan;
     }
     if (rc == 0 && (t.last.loss != whole->last.loss || t.last.grad_norm != whole->last.grad_norm))
-        rc = err_set(err, ERR_FAILED, "paging (%s): loss %.9g, gradient norm %.9g; without it %.9g, %.9g; expected the "
-                     "same bits", v->what, t.last.loss, t.last.grad_norm, whole->last.loss, whole->last.grad_norm);
+        rc = err_set(err, ERR_FAILED,
+                     "paging (%s): loss %.9g, gradient norm %.9g; without it %.9g, %.9g; expected the "
+                     "same bits",
+                     v->what, t.last.loss, t.last.grad_norm, whole->last.loss, whole->last.grad_norm);
     if (rc == 0) json_array_append_new(rows, row_of(&m, v, &t, whole));
     bench_model_close(&m);
     return rc;
 }
 
 static void print(const json_t *rows) {
-    static const bench_column_t columns[] = {
-        {"paged", "paged", COLUMN_TEXT}, {"bytes", "device memory", COLUMN_BYTES}, {"seconds", "step, ms", COLUMN_MS},
-        {"of_unpaged", "of unpaged", COLUMN_PERCENT}, {"paged_bytes", "moved a step", COLUMN_BYTES},
-        {"stalled_seconds", "waited, ms", COLUMN_MS}};
+    static const bench_column_t columns[] = {{"paged", "paged", COLUMN_TEXT},
+                                             {"bytes", "device memory", COLUMN_BYTES},
+                                             {"seconds", "step, ms", COLUMN_MS},
+                                             {"of_unpaged", "of unpaged", COLUMN_PERCENT},
+                                             {"paged_bytes", "moved a step", COLUMN_BYTES},
+                                             {"stalled_seconds", "waited, ms", COLUMN_MS}};
     bench_table("paging, all blocks recomputed", rows, columns, 6);
 }
 

@@ -5,16 +5,26 @@
 #include "trainer/bench/bench.h"
 
 typedef struct {
-    backend_t be;           /* first: the ops get it as their backend */
+    backend_t be; /* first: the ops get it as their backend */
     backend_t *real;
     const qweight_t *head;
-    double *seconds;        /* [FAMILIES] */
+    double *seconds; /* [FAMILIES] */
 } profile_t;
 
 const char *bench_family_name(bench_family_t f) {
-    static const char *const names[FAMILIES] = {
-        "linear layers", "low-rank products", "attention forward", "attention backward", "norms (and adds)", "RoPE",
-        "SwiGLU", "residual adds", "head", "loss", "embedding, rows", "optimizer", "copies"};
+    static const char *const names[FAMILIES] = {"linear layers",
+                                                "low-rank products",
+                                                "attention forward",
+                                                "attention backward",
+                                                "norms (and adds)",
+                                                "RoPE",
+                                                "SwiGLU",
+                                                "residual adds",
+                                                "head",
+                                                "loss",
+                                                "embedding, rows",
+                                                "optimizer",
+                                                "copies"};
     return names[f];
 }
 

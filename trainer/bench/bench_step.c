@@ -31,7 +31,7 @@ typedef struct {
     bench_model_t m;
     bench_timed_t timed;
     double profiled_seconds, family[FAMILIES];
-    size_t device_bytes;         /* that the device had less of than before, driver and libraries included */
+    size_t device_bytes; /* that the device had less of than before, driver and libraries included */
 } steps_t;
 
 static int check_step(const bench_step_t *s, size_t step, err_t *err) {
@@ -64,9 +64,11 @@ static size_t run_twice(const bench_model_t *m) {
 
 static void put_speed(json_t *o, const steps_t *s, const backend_t *be, const bench_step_spec_t *spec) {
     const bench_model_t *m = &s->m;
-    flops_t flops = flops_of(&m->model.config, &(flops_work_t){
-        .tokens = (double)m->batch.T, .labels = (double)m->batch.n_labels, .keys = (double)m->batch.max_seg / 2,
-        .lora = m->lora.count, .recomputed = run_twice(m)});
+    flops_t flops = flops_of(&m->model.config, &(flops_work_t){.tokens = (double)m->batch.T,
+                                                               .labels = (double)m->batch.n_labels,
+                                                               .keys = (double)m->batch.max_seg / 2,
+                                                               .lora = m->lora.count,
+                                                               .recomputed = run_twice(m)});
     double rate = (flops.needed + flops.recomputed) / s->timed.seconds, peak = peak_flops(be);
     json_object_set_new(o, "seconds", json_real(s->timed.seconds));
     json_object_set_new(o, "tokens_per_second", json_real((double)m->batch.T / s->timed.seconds));
@@ -108,8 +110,9 @@ static void put_scaled(json_t *o, const steps_t *s, size_t full_layers) {
     double fixed = once / sum * s->timed.seconds;
     double layer = (s->timed.seconds - fixed) / (double)m->model.config.layers;
     double seconds = fixed + layer * (double)full_layers;
-    json_object_set_new(o, "scaled", json_pack("{s:I, s:f, s:f}", "layers", (json_int_t)full_layers, "seconds", seconds,
-                                               "tokens_per_second", (double)m->batch.T / seconds));
+    json_object_set_new(o, "scaled",
+                        json_pack("{s:I, s:f, s:f}", "layers", (json_int_t)full_layers, "seconds", seconds,
+                                  "tokens_per_second", (double)m->batch.T / seconds));
 }
 
 static json_t *report(const steps_t *s, const backend_t *be, const bench_step_spec_t *spec) {
@@ -127,9 +130,7 @@ static json_t *report(const steps_t *s, const backend_t *be, const bench_step_sp
     return o;
 }
 
-static double number(const json_t *o, const char *key) {
-    return json_number_value(json_object_get(o, key));
-}
+static double number(const json_t *o, const char *key) { return json_number_value(json_object_get(o, key)); }
 
 static void print_speed(const json_t *o) {
     strbuf_t line = {0};
@@ -147,8 +148,8 @@ static void print_speed(const json_t *o) {
 }
 
 static void print(const json_t *o, size_t layers) {
-    static const bench_column_t columns[] = {{"family", "", COLUMN_TEXT}, {"seconds", "ms", COLUMN_MS},
-                                             {"share", "share", COLUMN_PERCENT}};
+    static const bench_column_t columns[] = {
+        {"family", "", COLUMN_TEXT}, {"seconds", "ms", COLUMN_MS}, {"share", "share", COLUMN_PERCENT}};
     char planned[16], peak[16], device[16], paged[16], title[112];
     log_info("training steps, median of %.0f; of %zu layers %.0f recomputed, %.0f kept dequantized, %.0f paged",
              number(o, "steps"), layers, number(o, "blocks_recomputed"), number(o, "layers_cached"),

@@ -109,15 +109,17 @@ static int read_lengths(bench_t *b, const char *text, err_t *err) {
 }
 
 static int read_parts(bench_t *b, const char *text, err_t *err) {
-    static const char *const names[] = {"copy", "dequant", "gemm", "linear", "attention", "step", "profile", "paging",
-                                        "load"};
+    static const char *const names[] = {"copy", "dequant", "gemm",   "linear", "attention",
+                                        "step", "profile", "paging", "load"};
     enum { N = sizeof names / sizeof *names };
     for (const char *p = text;; p++) {
         size_t len = strcspn(p, ","), i = 0;
         while (i < N && (strlen(names[i]) != len || memcmp(names[i], p, len) != 0)) i++;
         if (i == N)
-            return err_set(err, ERR_USAGE, "command line: --what: got \"%.60s\"; expected some of copy, dequant, gemm, "
-                           "linear, attention, step, profile, paging, load, with commas between them", text);
+            return err_set(err, ERR_USAGE,
+                           "command line: --what: got \"%.60s\"; expected some of copy, dequant, gemm, "
+                           "linear, attention, step, profile, paging, load, with commas between them",
+                           text);
         b->parts |= 1u << i;
         p += len;
         if (!*p) break;
@@ -131,19 +133,22 @@ static int check_rows(const bench_t *b, const char *const values[], err_t *err) 
     if (!b->tokens) return 0;
     for (size_t i = 0; i < N_CONFIG_OPTIONS; i++)
         if (!strcmp(config_options[i].option, "batch") && values[i] != config_options[i].value)
-            return err_set(err, ERR_USAGE, "command line: --tokens and --batch: both say how many rows there are; "
+            return err_set(err, ERR_USAGE,
+                           "command line: --tokens and --batch: both say how many rows there are; "
                            "expected one of them");
     for (size_t i = 0; i < b->n_lengths; i++)
         if (b->tokens % b->lengths[i])
-            return err_set(err, ERR_USAGE, "command line: --tokens: %zu is no whole number of rows of %zu; expected a "
-                           "multiple of --length", b->tokens, b->lengths[i]);
+            return err_set(err, ERR_USAGE,
+                           "command line: --tokens: %zu is no whole number of rows of %zu; expected a "
+                           "multiple of --length",
+                           b->tokens, b->lengths[i]);
     return 0;
 }
 
 static int parse(int argc, char **argv, bench_t *b, bool *want_help, err_t *err) {
     const char *values[N_CONFIG_OPTIONS], *length = "1024", *steps = "5", *tokens = NULL, *layers = NULL, *what = NULL;
     option_t options[N_CONFIG_OPTIONS + 7] = {
-        {"length", &length, NULL}, {"steps", &steps, NULL},        {"tokens", &tokens, NULL}, {"layers", &layers, NULL},
+        {"length", &length, NULL}, {"steps", &steps, NULL},       {"tokens", &tokens, NULL}, {"layers", &layers, NULL},
         {"what", &what, NULL},     {"json", &b->json_path, NULL}, {"help", NULL, want_help}};
     for (size_t i = 0; i < N_CONFIG_OPTIONS; i++) {
         values[i] = config_options[i].value;
@@ -184,7 +189,9 @@ static int find_shape(const char *model, model_config_t *c, err_t *err) {
 
 static bench_spec_t spec_of(const bench_t *b, backend_t *be, size_t length) {
     size_t rows = b->tokens ? b->tokens / length : b->config.training.batch_size;
-    return (bench_spec_t){.rows = rows, .length = length, .rank = b->config.lora.r,
+    return (bench_spec_t){.rows = rows,
+                          .length = length,
+                          .rank = b->config.lora.r,
                           .quant = b->config.quantization.quant_type,
                           .double_quant = b->config.quantization.quant_type != QUANT_NONE,
                           .checkpointing = b->config.training.gradient_checkpointing,
@@ -214,7 +221,9 @@ static int measure(const bench_t *b, backend_t *be, const model_config_t *c, con
     if (ops.json) json_object_update(run, ops.json);
     json_decref(ops.json);
     json_t *json = NULL;
-    bench_step_spec_t step = {.steps = b->steps, .full_layers = full_layers, .profile = b->parts & BENCH_PROFILE,
+    bench_step_spec_t step = {.steps = b->steps,
+                              .full_layers = full_layers,
+                              .profile = b->parts & BENCH_PROFILE,
                               .gemm_flops = ops.gemm_flops};
     if (rc == 0 && b->parts & BENCH_STEP) {
         rc = bench_step(be, c, spec, &step, &json, err);

@@ -96,7 +96,11 @@ static void check_batch(run_t *run, batch_t *b) {
         ids = xmalloc(sample.len * sizeof *ids);
         for (size_t i = 0; i < sample.len; i++)
             ids[i] = (int32_t)(rng_fold(1, i) % model_source_config(run->src)->vocab);
-        made = (dataset_t){.ids = ids, .labels = ids, .n_tokens = sample.len, .samples = &sample, .n_samples = 1,
+        made = (dataset_t){.ids = ids,
+                           .labels = ids,
+                           .n_tokens = sample.len,
+                           .samples = &sample,
+                           .n_samples = 1,
                            .longest = sample.len};
         ds = &made;
     }
@@ -220,8 +224,10 @@ static int write_merged(const run_t *run, const request_t *q, const lora_t *lora
 static int export_merged(run_t *run, const request_t *q, const lora_t *lora, const float *master, err_t *err) {
     for (size_t i = 0; !q->dequantized && i < model_source_count(run->src); i++)
         if (model_source_at(run->src, i)->quantized)
-            return err_set(err, ERR_USAGE, "%s holds 4-bit weights only, there are no original ones to merge onto; "
-                           "expected --base dequantized", run->config.model.path);
+            return err_set(err, ERR_USAGE,
+                           "%s holds 4-bit weights only, there are no original ones to merge onto; "
+                           "expected --base dequantized",
+                           run->config.model.path);
     batch_t b = {0};
     char *tmp = NULL;
     check_batch(run, &b);
@@ -258,8 +264,10 @@ static int check_override(const char *arg, err_t *err) {
     free(s);
     free(name);
     if (!key || !key->defines_run) return 0; /* what is no key at all is config_load()'s to say */
-    return err_set(err, ERR_USAGE, "command line: %s.%s: the run was trained with what the checkpoint says; expected "
-                   "keys that do not define it, such as model.path or device.memory_limit", key->section, key->name);
+    return err_set(err, ERR_USAGE,
+                   "command line: %s.%s: the run was trained with what the checkpoint says; expected "
+                   "keys that do not define it, such as model.path or device.memory_limit",
+                   key->section, key->name);
 }
 
 /* The checkpoint's config. An export computes on the CPU, on whatever machine: of the device that the run was trained
@@ -276,8 +284,10 @@ static int load_config(const request_t *q, const char *path, config_t *c, err_t 
     }
     if (config_load(path, overrides, NEUTRAL + q->n_overrides, CONFIG_GENERATE, c, err)) return err->code;
     if (strcmp(c->device.backend, "cpu") != 0)
-        return err_set(err, ERR_USAGE, "command line: device.backend: got \"%s\"; an export computes on the CPU; "
-                       "expected cpu", c->device.backend);
+        return err_set(err, ERR_USAGE,
+                       "command line: device.backend: got \"%s\"; an export computes on the CPU; "
+                       "expected cpu",
+                       c->device.backend);
     return 0;
 }
 
@@ -320,8 +330,8 @@ int command_export(int argc, char **argv) {
     size_t n;
     err_t err = {0};
     request_t q = {0};
-    option_t opts[] = {{"adapter", &q.adapter, NULL}, {"merged", &q.merged, NULL}, {"base", &base, NULL},
-                       {"help", NULL, &want_help}};
+    option_t opts[] = {
+        {"adapter", &q.adapter, NULL}, {"merged", &q.merged, NULL}, {"base", &base, NULL}, {"help", NULL, &want_help}};
     int rc = options_parse(argc, argv, opts, sizeof opts / sizeof *opts, pos, 1 + MAX_OVERRIDES, &n, &err);
     if (rc == 0 && want_help) {
         fputs(help, stdout);

@@ -136,10 +136,13 @@ static int generate(run_t *run, const request_t *q, err_t *err) {
     size_t most = model_source_config(run->src)->max_positions, positions = prompt.len + q->max_new;
     if (rc == 0 && prompt.len == 0) rc = err_set(err, ERR_USAGE, "--prompt: it has no tokens; expected some text");
     if (rc == 0 && positions > most)
-        rc = err_set(err, ERR_USAGE, "the prompt has %zu tokens; with --max-new-tokens %zu that is more than the %zu "
-                     "positions of the model", prompt.len, q->max_new, most);
+        rc = err_set(err, ERR_USAGE,
+                     "the prompt has %zu tokens; with --max-new-tokens %zu that is more than the %zu "
+                     "positions of the model",
+                     prompt.len, q->max_new, most);
     run->need = (plan_need_t){.eval_tokens = prompt.len < PROMPT_PIECE ? prompt.len : PROMPT_PIECE,
-                              .eval_seg = positions, .cache = positions};
+                              .eval_seg = positions,
+                              .cache = positions};
     if (rc == 0) rc = run_plan(run, err);
     if (rc == 0) rc = run_load(run, q->adapter, err);
     if (rc == 0) answer(run, q, &prompt);
@@ -154,9 +157,9 @@ int command_generate(int argc, char **argv) {
     size_t n;
     err_t err = {0};
     request_t q = {0};
-    option_t opts[] = {{"prompt", &q.prompt, NULL},          {"system", &q.system, NULL},
-                       {"adapter", &q.adapter, NULL},        {"max-new-tokens", &max_new, NULL},
-                       {"temperature", &temperature, NULL},  {"seed", &seed, NULL},
+    option_t opts[] = {{"prompt", &q.prompt, NULL},         {"system", &q.system, NULL},
+                       {"adapter", &q.adapter, NULL},       {"max-new-tokens", &max_new, NULL},
+                       {"temperature", &temperature, NULL}, {"seed", &seed, NULL},
                        {"help", NULL, &want_help}};
     int rc = options_parse(argc, argv, opts, sizeof opts / sizeof *opts, pos, MAX_POS, &n, &err);
     if (rc == 0 && want_help) {

@@ -36,7 +36,7 @@ static void print_tensors(const model_source_t *src) {
     static const char *const names[TENSOR_CLASSES] = {"embedding", "head", "norm", "linear"};
     size_t n = model_source_count(src);
     bool *done = xcalloc(n, sizeof *done);
-    for (int class = 0; class < TENSOR_CLASSES; class++) {
+    for (int class = 0; class < TENSOR_CLASSES; class ++) {
         for (size_t i = 0; i < n; i++) {
             const source_tensor_t *first = model_source_at(src, i);
             if (done[i] || (int)first->class != class) continue;
@@ -194,8 +194,7 @@ static void print_keys(const json_t *row) {
     strbuf_t b = {0};
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)row, key, value)
-        strbuf_addf(&b, "%s%s", b.len ? ", " : "", key);
+    json_object_foreach((json_t *)(uintptr_t)row, key, value) strbuf_addf(&b, "%s%s", b.len ? ", " : "", key);
     log_info("first row   keys %s", b.p ? b.p : "none");
     free(b.p);
 }
@@ -271,8 +270,12 @@ static int render(const inspect_t *in, data_format_t format, err_t *err) {
         has_chat = rc == 0;
     }
     if (rc == 0) {
-        dataset_spec_t spec = {.files = &in->path, .n_files = 1, .format = format, .max_length = in->max_length,
-                               .tok = tok, .chat = has_chat ? &chat : NULL};
+        dataset_spec_t spec = {.files = &in->path,
+                               .n_files = 1,
+                               .format = format,
+                               .max_length = in->max_length,
+                               .tok = tok,
+                               .chat = has_chat ? &chat : NULL};
         rc = dataset_load(&spec, &ds, err);
     }
     if (rc == 0) {
@@ -309,8 +312,10 @@ static int inspect(const inspect_t *in, err_t *err) {
         if (has_file(path, "trainer_state.json")) return inspect_checkpoint(in, err);
         if (has_file(path, "adapter_config.json")) return inspect_adapter(in, err);
         if (has_file(path, "config.json")) return inspect_model(in, err);
-        return err_set(err, ERR_USAGE, "%s: no model, adapter or checkpoint; expected config.json, adapter_config.json "
-                       "or trainer_state.json in it", path);
+        return err_set(err, ERR_USAGE,
+                       "%s: no model, adapter or checkpoint; expected config.json, adapter_config.json "
+                       "or trainer_state.json in it",
+                       path);
     }
     static const char *const data[] = {".jsonl", ".json", ".txt"};
     for (size_t i = 0; i < sizeof data / sizeof *data; i++)
@@ -323,8 +328,10 @@ static int read_length(const char *text, size_t *length, err_t *err) {
     char *end;
     long v = strtol(text, &end, 10);
     if (end == text || *end || v < 2 || v > 1048576)
-        return err_set(err, ERR_USAGE, "command line: --max-length: got \"%s\"; expected a whole number from 2 to "
-                       "1048576", text);
+        return err_set(err, ERR_USAGE,
+                       "command line: --max-length: got \"%s\"; expected a whole number from 2 to "
+                       "1048576",
+                       text);
     *length = (size_t)v;
     return 0;
 }

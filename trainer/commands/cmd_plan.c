@@ -81,11 +81,13 @@ static void outline_open(outline_t *o, const config_t *c, const model_config_t *
     model_init(&o->model, shape, be, c->quantization.quant_type, c->quantization.double_quant, c->data.max_length);
     o->model.lora = &o->lora;
     size_t tokens = c->training.batch_size * c->data.max_length;
-    o->need = (plan_need_t){.train_tokens = tokens, .train_seg = c->data.max_length,
+    o->need = (plan_need_t){.train_tokens = tokens,
+                            .train_seg = c->data.max_length,
                             .micro_batches = c->training.accumulation,
                             .optimizer = prepare_optimizer_kind(c->training.optim),
                             .page_optimizer = config_pages_optimizer(c),
-                            .page_weights = c->device.page_weights, .cache_weights = c->device.cache_weights,
+                            .page_weights = c->device.page_weights,
+                            .cache_weights = c->device.cache_weights,
                             .checkpointing = c->training.gradient_checkpointing};
     if (c->data.eval && c->training.eval_steps) {
         o->need.eval_tokens = tokens;
@@ -137,7 +139,8 @@ static void print_needs(outline_t *o, const char *name) {
     err_t ignored = {0};
     plan_t p;
     log_info("model     %s, without weights: %.2f B parameters, %zu layers, hidden %zu, heads %zu/%zu, vocabulary "
-             "%zu%s", name, (double)(n.linear + n.embedding + n.head + n.norm) / 1e9, m->layers, m->hidden, m->heads,
+             "%zu%s",
+             name, (double)(n.linear + n.embedding + n.head + n.norm) / 1e9, m->layers, m->hidden, m->heads,
              m->kv_heads, m->vocab, m->tied ? " (tied)" : "");
     log_info("lora      r %zu: %.2f M trainable parameters", o->lora.spec.r, (double)o->lora.count / 1e6);
     log_info("steps     of %zu x %zu rows, the data not looked at: micro-batches of up to %zu tokens",
@@ -152,9 +155,10 @@ static int plan_outline(const config_t *c, err_t *err) {
     model_config_t shape;
     char *name;
     if (c->training.batch_size > OUTLINE_MAX_TOKENS / c->data.max_length)
-        return err_set(err, ERR_USAGE, "training.per_device_train_batch_size: %zu rows of data.max_length %zu are more "
-                       "than %zu tokens; expected less", c->training.batch_size, c->data.max_length,
-                       OUTLINE_MAX_TOKENS);
+        return err_set(err, ERR_USAGE,
+                       "training.per_device_train_batch_size: %zu rows of data.max_length %zu are more "
+                       "than %zu tokens; expected less",
+                       c->training.batch_size, c->data.max_length, OUTLINE_MAX_TOKENS);
     if (outline_read(c->model.path, &shape, &name, err)) return err->code;
     backend_t be = backend_outline_cuda(c->quantization.compute_dtype == COMPUTE_F32 ? DT_F32 : DT_BF16);
     outline_t o;

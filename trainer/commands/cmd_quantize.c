@@ -195,9 +195,10 @@ static int check_quantized(const model_source_t *src, const asked_t *asked, err_
     if (!t) return 0;
     bool other = asked->type && strcmp(asked->type, quant_type_name(t->quant)) != 0;
     if (!other && !(asked->no_double_quant && t->double_quant)) return 0;
-    return err_set(err, ERR_USAGE, "%s: quantized already, as %s, and stays so; expected "
-                   "%s, or the model that it was made from", model_source_path(src), t->file_type,
-                   other ? "no other --quant-type" : "no --no-double-quant");
+    return err_set(err, ERR_USAGE,
+                   "%s: quantized already, as %s, and stays so; expected "
+                   "%s, or the model that it was made from",
+                   model_source_path(src), t->file_type, other ? "no other --quant-type" : "no --no-double-quant");
 }
 
 static int quantize(const char *model, const char *out_dir, const asked_t *asked, err_t *err) {
@@ -237,7 +238,8 @@ int command_quantize(int argc, char **argv) {
     bool want_help = false;
     size_t n;
     err_t err = {0};
-    option_t opts[] = {{"quant-type", &asked.type, NULL}, {"no-double-quant", NULL, &asked.no_double_quant},
+    option_t opts[] = {{"quant-type", &asked.type, NULL},
+                       {"no-double-quant", NULL, &asked.no_double_quant},
                        {"help", NULL, &want_help}};
     int rc = options_parse(argc, argv, opts, sizeof opts / sizeof *opts, pos, 2, &n, &err);
     if (rc == 0 && want_help) {

@@ -40,17 +40,14 @@ static int encode_line(const tokenizer_t *tok, const char *text, size_t len, con
     const json_t *v = json_object_get(root, "text");
     int rc = 0;
     ids->len = 0;
-    if (!json_is_string(v))
-        rc = err_set(err, ERR_USAGE, "%s: expected an object {\"text\": \"...\"}", where);
+    if (!json_is_string(v)) rc = err_set(err, ERR_USAGE, "%s: expected an object {\"text\": \"...\"}", where);
     else if (tokenizer_encode(tok, json_string_value(v), json_string_length(v), true, ids, err))
         rc = err_prefix(err, "%s", where);
     json_decref(root);
     return rc;
 }
 
-static bool is_blank(const char *line, size_t len) {
-    return strspn(line, " \t\r\n") >= len;
-}
+static bool is_blank(const char *line, size_t len) { return strspn(line, " \t\r\n") >= len; }
 
 static int encode_stream(const tokenizer_t *tok, FILE *in, const char *name, err_t *err) {
     char *line = NULL;

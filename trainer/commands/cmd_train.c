@@ -31,8 +31,10 @@ static int find_start(const config_t *c, bool continued, char **dir, err_t *err)
         if (checkpoint_newest(out, dir, err)) return err->code;
         if (*dir || !strcmp(from, "auto") || !strcmp(from, "none")) return 0;
     } else if (checkpoint_any(out)) {
-        return err_set(err, ERR_USAGE, "training.resume_from_checkpoint: %s, but %s has checkpoints of this run "
-                       "already; remove them, choose another training.output_dir, or use auto", from, out);
+        return err_set(err, ERR_USAGE,
+                       "training.resume_from_checkpoint: %s, but %s has checkpoints of this run "
+                       "already; remove them, choose another training.output_dir, or use auto",
+                       from, out);
     }
     if (!strcmp(from, "none")) return 0;
     *dir = xstrdup(from);

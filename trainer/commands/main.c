@@ -53,8 +53,7 @@ static int print_help(void) {
 }
 
 static int print_version(void) {
-    printf("qlora-train %s (%s; CUDA: %s)\n", QLORA_VERSION, openblas_get_config(),
-           backend_has_cuda() ? "yes" : "no");
+    printf("qlora-train %s (%s; CUDA: %s)\n", QLORA_VERSION, openblas_get_config(), backend_has_cuda() ? "yes" : "no");
     return 0;
 }
 

@@ -12,9 +12,7 @@ static char folded(char c) {
     return c == '-' ? '_' : c;
 }
 
-static size_t min2(size_t a, size_t b) {
-    return a < b ? a : b;
-}
+static size_t min2(size_t a, size_t b) { return a < b ? a : b; }
 
 /* Damerau-Levenshtein distance in its "optimal string alignment" form: insertion, deletion, substitution and
  * the swap of two neighbours cost 1 each. Case, and '-' against '_', cost nothing. */

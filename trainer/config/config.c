@@ -92,9 +92,7 @@ static int find_section(const char *name) {
     return -1;
 }
 
-static bool same_place(const place_t *a, const place_t *b) {
-    return a->line == b->line && a->column == b->column;
-}
+static bool same_place(const place_t *a, const place_t *b) { return a->line == b->line && a->column == b->column; }
 
 /* Checks the section an entry is in: known, a mapping, and not opened twice. */
 static int check_section(loader_t *l, const yaml_entry_t *e) {

@@ -16,30 +16,36 @@ typedef struct {
     char *path; /* the YAML file, for messages */
     char *dir;  /* its directory: relative paths in it are resolved against this, once, at load */
 
-    struct { char *path; } model;
-    struct { quant_type_t quant_type; bool double_quant; compute_t compute_dtype; } quantization;
+    struct {
+        char *path;
+    } model;
+    struct {
+        quant_type_t quant_type;
+        bool double_quant;
+        compute_t compute_dtype;
+    } quantization;
     struct {
         size_t r;
         double alpha, dropout;
-        bool targets[7];      /* by linear_kind_t; all-linear sets all */
+        bool targets[7]; /* by linear_kind_t; all-linear sets all */
         bool use_rslora;
-        bool f32;             /* dtype: f32 instead of bf16 */
-        char *init;           /* NULL: default, else an adapter directory */
+        bool f32;   /* dtype: f32 instead of bf16 */
+        char *init; /* NULL: default, else an adapter directory */
     } lora;
     struct {
-        char **train;         /* n_train files */
+        char **train; /* n_train files */
         size_t n_train;
-        char *eval;           /* NULL: none */
+        char *eval; /* NULL: none */
         data_format_t format;
         chat_format_t chat_template;
         size_t max_length;
-        bool train_all;       /* train_on: all */
+        bool train_all; /* train_on: all */
         bool packing, shuffle, group_by_length;
     } data;
     struct {
         char *output_dir;
         double num_train_epochs;
-        long max_steps;       /* -1: from the epochs */
+        long max_steps; /* -1: from the epochs */
         size_t batch_size, accumulation;
         double learning_rate;
         schedule_t scheduler;
@@ -51,15 +57,15 @@ typedef struct {
         double adam_beta1, adam_beta2, adam_epsilon;
         tristate_t gradient_checkpointing;
         size_t logging_steps, eval_steps, save_steps, save_total_limit;
-        char *resume;         /* "auto", "none" or a checkpoint directory */
+        char *resume; /* "auto", "none" or a checkpoint directory */
     } training;
     struct {
-        char *backend;        /* "auto", "cpu", "cuda" */
-        size_t memory_limit;  /* bytes; 0: auto */
-        bool page_weights;    /* auto; false: never */
-        bool cache_weights;   /* auto; false: off */
-        char *spill;          /* NULL: none */
-        int threads;          /* 0: auto */
+        char *backend;       /* "auto", "cpu", "cuda" */
+        size_t memory_limit; /* bytes; 0: auto */
+        bool page_weights;   /* auto; false: never */
+        bool cache_weights;  /* auto; false: off */
+        char *spill;         /* NULL: none */
+        int threads;         /* 0: auto */
     } device;
 } config_t;
 

@@ -6,24 +6,28 @@
 #include "model/arch.h"
 
 /* In the order of their enums, so that the index is the value. */
-static const char *const quant_types[] = {
-    [QUANT_NF4] = "nf4", [QUANT_FP4] = "fp4", [QUANT_INT4] = "int4", [QUANT_INT8] = "int8", [QUANT_NONE] = "none",
-    NULL};
+static const char *const quant_types[] = {[QUANT_NF4] = "nf4",   [QUANT_FP4] = "fp4",   [QUANT_INT4] = "int4",
+                                          [QUANT_INT8] = "int8", [QUANT_NONE] = "none", NULL};
 static const char *const compute_types[] = {
     [COMPUTE_AUTO] = "auto", [COMPUTE_BF16] = "bf16", [COMPUTE_F32] = "f32", NULL};
-static const char *const data_formats[] = {
-    [DATA_MESSAGES] = "messages", [DATA_SHAREGPT] = "sharegpt", [DATA_ALPACA] = "alpaca",
-    [DATA_PROMPT_COMPLETION] = "prompt-completion", [DATA_TEXT] = "text", [DATA_TOKENS] = "tokens",
-    [DATA_AUTO] = "auto", NULL};
+static const char *const data_formats[] = {[DATA_MESSAGES] = "messages", [DATA_SHAREGPT] = "sharegpt",
+                                           [DATA_ALPACA] = "alpaca",     [DATA_PROMPT_COMPLETION] = "prompt-completion",
+                                           [DATA_TEXT] = "text",         [DATA_TOKENS] = "tokens",
+                                           [DATA_AUTO] = "auto",         NULL};
 static const char *const chat_templates[] = {
-    [CHAT_CHATML] = "chatml", [CHAT_LLAMA2] = "llama2", [CHAT_LLAMA3] = "llama3", [CHAT_MISTRAL] = "mistral",
-    [CHAT_ZEPHYR] = "zephyr", [CHAT_ALPACA] = "alpaca", [CHAT_NONE] = "none", [CHAT_AUTO] = "auto", NULL};
-static const char *const schedules[] = {
-    [SCHED_CONSTANT] = "constant", [SCHED_LINEAR] = "linear", [SCHED_COSINE] = "cosine",
-    [SCHED_CONSTANT_WITH_WARMUP] = "constant_with_warmup", NULL};
-static const char *const optimizers[] = {
-    [OPTIM_PAGED_ADAMW_32BIT] = "paged_adamw_32bit", [OPTIM_ADAMW_32BIT] = "adamw_32bit",
-    [OPTIM_PAGED_ADAMW_8BIT] = "paged_adamw_8bit", [OPTIM_ADAMW_8BIT] = "adamw_8bit", NULL};
+    [CHAT_CHATML] = "chatml",   [CHAT_LLAMA2] = "llama2", [CHAT_LLAMA3] = "llama3",
+    [CHAT_MISTRAL] = "mistral", [CHAT_ZEPHYR] = "zephyr", [CHAT_ALPACA] = "alpaca",
+    [CHAT_NONE] = "none",       [CHAT_AUTO] = "auto",     NULL};
+static const char *const schedules[] = {[SCHED_CONSTANT] = "constant",
+                                        [SCHED_LINEAR] = "linear",
+                                        [SCHED_COSINE] = "cosine",
+                                        [SCHED_CONSTANT_WITH_WARMUP] = "constant_with_warmup",
+                                        NULL};
+static const char *const optimizers[] = {[OPTIM_PAGED_ADAMW_32BIT] = "paged_adamw_32bit",
+                                         [OPTIM_ADAMW_32BIT] = "adamw_32bit",
+                                         [OPTIM_PAGED_ADAMW_8BIT] = "paged_adamw_8bit",
+                                         [OPTIM_ADAMW_8BIT] = "adamw_8bit",
+                                         NULL};
 static const char *const tristates[] = {[TRI_AUTO] = "auto", [TRI_TRUE] = "true", [TRI_FALSE] = "false", NULL};
 static const char *const backends[] = {"auto", "cpu", "cuda", NULL};
 static const char *const resumes[] = {"auto", "none", NULL};
@@ -42,11 +46,11 @@ static const char *const cache_weights[] = {"off", "auto", NULL};
 const config_key_t config_keys[] = {
     {"model", "path", KEY_PATH, AT(model.path), .defines_run = false},
 
-    {"quantization", "quant_type", KEY_CHOICE, AT(quantization.quant_type), "nf4",
-     .words = quant_types, .defines_run = true},
+    {"quantization", "quant_type", KEY_CHOICE, AT(quantization.quant_type), "nf4", .words = quant_types,
+     .defines_run = true},
     {"quantization", "double_quant", KEY_BOOL, AT(quantization.double_quant), "true", .defines_run = true},
-    {"quantization", "compute_dtype", KEY_CHOICE, AT(quantization.compute_dtype), "auto",
-     .words = compute_types, .defines_run = true},
+    {"quantization", "compute_dtype", KEY_CHOICE, AT(quantization.compute_dtype), "auto", .words = compute_types,
+     .defines_run = true},
 
     {"lora", "r", KEY_WHOLE, AT(lora.r), "16", .min = 1, .max = 1024, .defines_run = true},
     {"lora", "lora_alpha", KEY_REAL, AT(lora.alpha), "16", .min = 0, .max = 1e6, .open = OPEN_MIN, .defines_run = true},
@@ -77,16 +81,16 @@ const config_key_t config_keys[] = {
      .defines_run = true},
     {"training", "learning_rate", KEY_REAL, AT(training.learning_rate), "2e-4", .min = 0, .max = 10,
      .defines_run = true},
-    {"training", "lr_scheduler_type", KEY_CHOICE, AT(training.scheduler), "constant",
-     .words = schedules, .defines_run = true},
+    {"training", "lr_scheduler_type", KEY_CHOICE, AT(training.scheduler), "constant", .words = schedules,
+     .defines_run = true},
     {"training", "warmup_ratio", KEY_REAL, AT(training.warmup_ratio), "0", .min = 0, .max = 1, .defines_run = true},
     {"training", "warmup_steps", KEY_WHOLE, AT(training.warmup_steps), "0", .min = 0, .max = MANY, .defines_run = true},
     {"training", "weight_decay", KEY_REAL, AT(training.weight_decay), "0", .min = 0, .max = 1, .defines_run = true},
     {"training", "max_grad_norm", KEY_REAL, AT(training.max_grad_norm), "0.3", .min = 0, .max = 1e9,
      .defines_run = true},
     {"training", "seed", KEY_SEED, AT(training.seed), "42", .min = 0, .max = 9007199254740991.0, .defines_run = true},
-    {"training", "optim", KEY_CHOICE, AT(training.optim), "paged_adamw_32bit",
-     .words = optimizers, .defines_run = true},
+    {"training", "optim", KEY_CHOICE, AT(training.optim), "paged_adamw_32bit", .words = optimizers,
+     .defines_run = true},
     {"training", "adam_beta1", KEY_REAL, AT(training.adam_beta1), "0.9", .min = 0, .max = 1, .open = OPEN_MAX,
      .defines_run = true},
     {"training", "adam_beta2", KEY_REAL, AT(training.adam_beta2), "0.999", .min = 0, .max = 1, .open = OPEN_MAX,

@@ -17,13 +17,9 @@ _Static_assert(sizeof(quant_type_t) == sizeof(int) && sizeof(data_format_t) == s
                    sizeof(compute_t) == sizeof(int),
                "a KEY_CHOICE field is written as an int");
 
-static void *field(const config_key_t *k, config_t *c) {
-    return (char *)c + k->offset;
-}
+static void *field(const config_key_t *k, config_t *c) { return (char *)c + k->offset; }
 
-static const void *const_field(const config_key_t *k, const config_t *c) {
-    return (const char *)c + k->offset;
-}
+static const void *const_field(const config_key_t *k, const config_t *c) { return (const char *)c + k->offset; }
 
 /* ---- errors ---- */
 
@@ -239,9 +235,7 @@ static int set_path(const config_key_t *k, const yaml_item_t *item, const char *
 _Static_assert(offsetof(config_t, data.n_train) == offsetof(config_t, data.train) + sizeof(char **),
                "n_train follows train");
 
-static size_t *files_count(void *slot) {
-    return (size_t *)((char ***)slot + 1);
-}
+static size_t *files_count(void *slot) { return (size_t *)((char ***)slot + 1); }
 
 static void free_files(char **files, size_t n) {
     for (size_t i = 0; i < n; i++) free(files[i]);

@@ -120,9 +120,7 @@ static int scalar_text(const reader_t *r, const yaml_event_t *e, char **text) {
     return 0;
 }
 
-static bool is_plain(const yaml_event_t *e) {
-    return e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
-}
+static bool is_plain(const yaml_event_t *e) { return e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE; }
 
 /* Appends to entry->items what event `e` starts; a nested collection is read to its end and only noted. */
 static int read_item(reader_t *r, const yaml_event_t *e, yaml_entry_t *entry) {

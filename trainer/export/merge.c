@@ -74,7 +74,7 @@ static int emit(void *ctx, const out_tensor_t *t, st_writer_t *w, err_t *err) {
         rc = base_rows(c, from, row, n, wide, err);
         if (rc) break;
         if (t->kind != LINEAR_NONE) add_delta(c, t, row, n, in, wide);
-        #pragma omp parallel for schedule(static) num_threads(c->cpu->threads)
+#pragma omp parallel for schedule(static) num_threads(c->cpu->threads)
         for (size_t i = 0; i < n * in; i++) narrow[i] = round_unbiased(wide[i], key, row * in + i);
         rc = st_writer_data(w, narrow, n * in * sizeof *narrow, err);
     }
@@ -111,14 +111,10 @@ typedef struct {
     size_t wrong_col;
 } moments_t;
 
-static double ratio_of(const moments_t *m) {
-    return m->arrived / m->delta2;
-}
+static double ratio_of(const moments_t *m) { return m->arrived / m->delta2; }
 
 /* Six deviations, and 1% for the tails of a sum that few elements dominate. */
-static double tolerance_of(const moments_t *m) {
-    return 6 * sqrt(m->variance) / m->delta2 + 0.01;
-}
+static double tolerance_of(const moments_t *m) { return 6 * sqrt(m->variance) / m->delta2 + 0.01; }
 
 /* d [n] is the change, w [n] the base weight, got [n] the merged values of one row. */
 static moments_t row_moments(const float *w, const float *d, const float *got, size_t n) {
@@ -163,7 +159,7 @@ static int check_tensor(const merge_t *c, const model_source_t *merged, const so
         if (A)
             c->cpu->gemm(c->cpu, false, false, n, in, r, c->lora->scale, B + row * r, DT_F32, r, A, DT_F32, in, 0, p.d,
                          DT_F32, in);
-        #pragma omp parallel for schedule(static) num_threads(c->cpu->threads)
+#pragma omp parallel for schedule(static) num_threads(c->cpu->threads)
         for (size_t i = 0; i < n; i++) p.row[i] = row_moments(p.w + i * in, p.d + i * in, p.got + i * in, in);
         for (size_t i = 0; rc == 0 && i < n; i++) {
             sum->arrived += p.row[i].arrived;

@@ -9,10 +9,10 @@
 typedef struct {
     const model_source_t *src;
     const lora_t *lora;
-    const float *master;        /* host masters of lora */
+    const float *master;  /* host masters of lora */
     model_t *dequantized; /* NULL to merge onto the source's own weights, or the loaded quantized model, to merge
                                  * onto what was trained against */
-    backend_t *cpu;             /* does the products */
+    backend_t *cpu;       /* does the products */
 } merge_t;
 
 /* Writes the merged model in 16 bits into the directory `dir` (of model_dir_begin). The same bytes each time for the
@@ -21,9 +21,9 @@ int merge_write(const char *dir, const merge_t *c, err_t *err);
 
 /* How much of the adapter's change (scale * B A, as a vector) is found in the merged weights: 1 but for rounding. */
 typedef struct {
-    size_t changed;         /* weights that the adapter changes at all */
-    size_t judged;          /* of these, weights whose rounding cannot hide that nothing arrived */
-    double ratio, tolerance; /* over all changed weights; 0: there are none */
+    size_t changed;                /* weights that the adapter changes at all */
+    size_t judged;                 /* of these, weights whose rounding cannot hide that nothing arrived */
+    double ratio, tolerance;       /* over all changed weights; 0: there are none */
     double worst, worst_tolerance; /* of the judged weight farthest from 1 */
     char worst_name[160];
 } merge_report_t;

@@ -180,8 +180,7 @@ int model_dir_tensors(const char *tmp, const out_list_t *list, emit_fn emit, voi
     json_t *map = json_object();
     int rc = 0;
     for (size_t s = 0; rc == 0 && s < n; s++) {
-        char *file = n == 1 ? xstrdup("model.safetensors")
-                            : xasprintf("model-%05zu-of-%05zu.safetensors", s + 1, n);
+        char *file = n == 1 ? xstrdup("model.safetensors") : xasprintf("model-%05zu-of-%05zu.safetensors", s + 1, n);
         char *path = path_join(tmp, file);
         for (size_t i = first[s]; i < first[s + 1]; i++) {
             json_object_set_new(map, list->t[i].name, json_string(file));
@@ -200,8 +199,8 @@ int model_dir_tensors(const char *tmp, const out_list_t *list, emit_fn emit, voi
 /* ---- the files beside them ------------------------------------------------------------------------------ */
 
 static const char *const companions[] = {
-    "tokenizer.json",  "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "vocab.json",      "merges.txt",      "chat_template.jinja",   "generation_config.json",
+    "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json",     "merges.txt",      "chat_template.jinja",   "generation_config.json",
 };
 
 static int copy_companions(const char *tmp, const char *from, err_t *err) {

@@ -23,8 +23,8 @@ typedef struct {
     out_tensor_t *t;
     size_t n, cap;
 } out_list_t;
-out_tensor_t *out_list_add(out_list_t *list, dtype_t dtype, int n_dims, size_t rows, size_t cols, const char *fmt,
-                           ...) __attribute__((format(printf, 6, 7)));
+out_tensor_t *out_list_add(out_list_t *list, dtype_t dtype, int n_dims, size_t rows, size_t cols, const char *fmt, ...)
+    __attribute__((format(printf, 6, 7)));
 
 /* Gives all bytes of one tensor to the writer. */
 typedef int (*emit_fn)(void *ctx, const out_tensor_t *t, st_writer_t *w, err_t *err);

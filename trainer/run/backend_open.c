@@ -9,9 +9,7 @@ static int open_cpu(dtype_t compute, int threads, backend_t **be, err_t *err) {
 }
 
 #ifdef QLORA_CUDA
-bool backend_has_cuda(void) {
-    return true;
-}
+bool backend_has_cuda(void) { return true; }
 
 /* The host's threads read and convert weights. */
 static int open_cuda(dtype_t compute, int threads, backend_t **be, err_t *err) {
@@ -25,13 +23,11 @@ static int open_auto(dtype_t compute, int threads, backend_t **be, err_t *err) {
     err_t no_gpu = {0};
     if (open_cuda(compute, threads, be, &no_gpu) == 0) return 0;
     if (open_cpu(compute, threads, be, err)) return err->code;
-    snprintf((*be)->no_gpu, sizeof (*be)->no_gpu, "%.*s", (int)sizeof (*be)->no_gpu - 1, no_gpu.msg);
+    snprintf((*be)->no_gpu, sizeof(*be)->no_gpu, "%.*s", (int)sizeof(*be)->no_gpu - 1, no_gpu.msg);
     return 0;
 }
 #else
-bool backend_has_cuda(void) {
-    return false;
-}
+bool backend_has_cuda(void) { return false; }
 
 static int open_cuda(dtype_t compute, int threads, backend_t **be, err_t *err) {
     (void)compute, (void)threads, (void)be;

@@ -306,8 +306,8 @@ int checkpoint_load(const char *dir, const train_state_t *state, lora_t *lora, o
 
 /* ---- saving --------------------------------------------------------------------------------------------- */
 
-static int write_files(const char *dir, const train_state_t *state, lora_t *lora, optimizer_t *opt,
-                       backend_t *be, const char *config_yaml, const char *base_model, err_t *err) {
+static int write_files(const char *dir, const train_state_t *state, lora_t *lora, optimizer_t *opt, backend_t *be,
+                       const char *config_yaml, const char *base_model, err_t *err) {
     if (dir_make(dir, err)) return err->code;
     float *master = xmalloc(lora->count * sizeof *master);
     be->download(be, master, lora->master, lora->count * sizeof *master);
@@ -324,8 +324,8 @@ static int write_files(const char *dir, const train_state_t *state, lora_t *lora
     return rc ? rc : dir_sync(dir, err);
 }
 
-int checkpoint_save(const char *output_dir, const train_state_t *state, lora_t *lora, optimizer_t *opt,
-                    backend_t *be, const char *config_yaml, const char *base_model, size_t keep, err_t *err) {
+int checkpoint_save(const char *output_dir, const train_state_t *state, lora_t *lora, optimizer_t *opt, backend_t *be,
+                    const char *config_yaml, const char *base_model, size_t keep, err_t *err) {
     char *tmp = directory_of(output_dir, TEMPORARY, state->step), *dir = directory_of(output_dir, PREFIX, state->step);
     int rc = dir_remove(tmp, err);
     if (rc == 0) rc = write_files(tmp, state, lora, opt, be, config_yaml, base_model, err);

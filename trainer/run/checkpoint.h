@@ -9,7 +9,7 @@
 
 /* Everything that a run needs to go on, beside the tensors: data order, masks and schedule follow from `step`. */
 typedef struct {
-    size_t step;            /* optimizer steps done, skipped ones included */
+    size_t step; /* optimizer steps done, skipped ones included */
     double epoch;
     uint64_t adam_t;        /* updates done */
     size_t skipped;         /* steps whose gradient was not finite */
@@ -21,8 +21,8 @@ typedef struct {
 } train_state_t;
 
 /* Writes checkpoint-<state->step> and removes the oldest beyond `keep` (0: keeps all). */
-int checkpoint_save(const char *output_dir, const train_state_t *state, lora_t *lora, optimizer_t *opt,
-                    backend_t *be, const char *config_yaml, const char *base_model, size_t keep, err_t *err);
+int checkpoint_save(const char *output_dir, const train_state_t *state, lora_t *lora, optimizer_t *opt, backend_t *be,
+                    const char *config_yaml, const char *base_model, size_t keep, err_t *err);
 
 /* The newest checkpoint whose checksums hold (the caller frees *dir); NULL: there is none. Each damaged one that is
  * newer is named in a warning. ERR_FAILED when one could not be read at all, which is no damage. */

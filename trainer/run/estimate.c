@@ -9,14 +9,14 @@
  * measured, docs/speed.md. */
 #define OTHER_WORK 1.2
 
-static double total(flops_t f) {
-    return f.needed + f.recomputed;
-}
+static double total(flops_t f) { return f.needed + f.recomputed; }
 
 double estimate_step_flops(const model_t *m, const plan_need_t *need, size_t n_kept) {
     double tokens = (double)(need->train_tokens * need->micro_batches);
-    return total(flops_of(&m->config, &(flops_work_t){.tokens = tokens, .labels = tokens,
-                                                      .keys = (double)need->train_seg / 2, .lora = m->lora->count,
+    return total(flops_of(&m->config, &(flops_work_t){.tokens = tokens,
+                                                      .labels = tokens,
+                                                      .keys = (double)need->train_seg / 2,
+                                                      .lora = m->lora->count,
                                                       .recomputed = m->config.layers - n_kept}));
 }
 

@@ -10,8 +10,8 @@ typedef struct {
     double flops;            /* of the whole run */
     double flops_per_second; /* of a product of the model's own size, measured (a tenth of a second) */
     double seconds;
-    double step_seconds;     /* of a step of the largest micro-batches, without paging */
-    double link_seconds;     /* that its paging takes; 0: nothing is paged, or not measured. On a device that copies beside
+    double step_seconds; /* of a step of the largest micro-batches, without paging */
+    double link_seconds; /* that its paging takes; 0: nothing is paged, or not measured. On a device that copies beside
                                 its work only what is more than step_seconds is waited for */
     double link_bytes_per_second; /* measured */
 } estimate_t;

@@ -12,14 +12,14 @@ typedef struct metrics metrics_t;
 
 /* A logged optimizer step; tokens, label_tokens, tokens_per_second and the bytes are of that step alone. */
 typedef struct {
-    size_t step;  /* steps done, this one included: from 1 */
-    double epoch; /* epochs done, with their fraction */
+    size_t step;                           /* steps done, this one included: from 1 */
+    double epoch;                          /* epochs done, with their fraction */
     double loss, grad_norm, learning_rate; /* grad_norm before clipping */
     size_t tokens, label_tokens;           /* tokens without padding */
     double tokens_per_second;
     size_t peak_device_bytes;
-    size_t paged_bytes;           /* to and from the device: optimizer state and weights */
-    double paging_stall_seconds;  /* that computation waited for them: for progress, not in the row */
+    size_t paged_bytes;          /* to and from the device: optimizer state and weights */
+    double paging_stall_seconds; /* that computation waited for them: for progress, not in the row */
     double elapsed_seconds;
 } metrics_step_t;
 

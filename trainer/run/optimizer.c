@@ -22,7 +22,8 @@ static void update_32bit(const optimizer_t *o, const optimizer_page_t *g, unsign
 
 static void update_8bit(const optimizer_t *o, const optimizer_page_t *g, unsigned char *place, lora_t *lora,
                         backend_t *be, const adamw_t *h) {
-    const adamw_8bit_state_t s = {.m = part(g, place, STATE_M), .v = part(g, place, STATE_V),
+    const adamw_8bit_state_t s = {.m = part(g, place, STATE_M),
+                                  .v = part(g, place, STATE_V),
                                   .m_absmax = part(g, place, STATE_M_ABSMAX),
                                   .v_absmax = part(g, place, STATE_V_ABSMAX),
                                   .start = o->start + g->first[STATE_M_ABSMAX]};
@@ -31,7 +32,7 @@ static void update_8bit(const optimizer_t *o, const optimizer_page_t *g, unsigne
 }
 
 typedef struct {
-    dtype_t moment;  /* of the first two arrays */
+    dtype_t moment; /* of the first two arrays */
     size_t n_arrays;
     bool blocks;
     void (*update)(const optimizer_t *o, const optimizer_page_t *g, unsigned char *place, lora_t *lora, backend_t *be,
@@ -44,7 +45,9 @@ static const kind_t kinds[] = {
 };
 
 static const char *const array_names[STATE_ARRAYS] = {
-    [STATE_M] = "exp_avg", [STATE_V] = "exp_avg_sq", [STATE_M_ABSMAX] = "exp_avg_absmax",
+    [STATE_M] = "exp_avg",
+    [STATE_V] = "exp_avg_sq",
+    [STATE_M_ABSMAX] = "exp_avg_absmax",
     [STATE_V_ABSMAX] = "exp_avg_sq_absmax",
 };
 
@@ -80,9 +83,7 @@ static void upload_blocks(optimizer_t *o, const lora_t *lora, backend_t *be) {
 /* Parameters of an fp32 page are a multiple of this. */
 #define PAGE_STEP ((size_t)256)
 
-static bool is_constant(size_t array) {
-    return array == STATE_M_ABSMAX || array == STATE_V_ABSMAX;
-}
+static bool is_constant(size_t array) { return array == STATE_M_ABSMAX || array == STATE_V_ABSMAX; }
 
 /* Parameters that a page should have. */
 static size_t page_parameters(const optimizer_t *o) {
@@ -177,7 +178,10 @@ bool optimizer_step(optimizer_t *o, lora_t *lora, backend_t *be, const optimizer
     /* As torch.nn.utils.clip_grad_norm_: the small constant keeps a zero norm harmless. */
     double clip = h->max_grad_norm > 0 ? h->max_grad_norm / (*grad_norm + 1e-6) : 1.0;
     o->t++;
-    adamw_t step = {.lr = h->lr, .beta1 = h->beta1, .beta2 = h->beta2, .eps = h->eps,
+    adamw_t step = {.lr = h->lr,
+                    .beta1 = h->beta1,
+                    .beta2 = h->beta2,
+                    .eps = h->eps,
                     .weight_decay = h->weight_decay,
                     .c1 = (float)(1.0 - pow(h->beta1, (double)o->t)),
                     .c2 = (float)(1.0 - pow(h->beta2, (double)o->t)),

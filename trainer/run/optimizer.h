@@ -16,7 +16,7 @@ typedef enum { OPTIMIZER_32BIT, OPTIMIZER_8BIT } optimizer_kind_t;
 typedef enum { STATE_M, STATE_V, STATE_M_ABSMAX, STATE_V_ABSMAX, STATE_ARRAYS } state_array_t;
 
 typedef struct {
-    const char *name;   /* in optimizer.safetensors */
+    const char *name; /* in optimizer.safetensors */
     dtype_t dtype;
     size_t count;
 } optimizer_array_t;
@@ -29,13 +29,13 @@ typedef struct {
 
 typedef struct {
     optimizer_kind_t kind;
-    size_t count;       /* parameters */
+    size_t count; /* parameters */
     optimizer_array_t arrays[STATE_ARRAYS];
     size_t n_arrays;
-    size_t n_blocks;    /* 8-bit: blocks, */
-    size_t *start;      /* and where each begins, [n_blocks+1], on the device */
-    double *sumsq;      /* one value on the device */
-    uint64_t t;         /* updates done; skipped steps do not count */
+    size_t n_blocks;         /* 8-bit: blocks, */
+    size_t *start;           /* and where each begins, [n_blocks+1], on the device */
+    double *sumsq;           /* one value on the device */
+    uint64_t t;              /* updates done; skipped steps do not count */
     optimizer_page_t *pages; /* [pager.n] */
     pager_t pager;
 } optimizer_t;

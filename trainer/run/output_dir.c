@@ -15,9 +15,7 @@
 #include "base/mem.h"
 #include "trainer/run/checkpoint.h"
 
-output_dir_t output_dir_at(const char *dir) {
-    return (output_dir_t){.dir = xstrdup(dir), .lock = -1};
-}
+output_dir_t output_dir_at(const char *dir) { return (output_dir_t){.dir = xstrdup(dir), .lock = -1}; }
 
 static int take_lock(output_dir_t *o, bool make, err_t *err) {
     if (o->lock >= 0) return 0;
@@ -34,9 +32,7 @@ static int take_lock(output_dir_t *o, bool make, err_t *err) {
     return rc;
 }
 
-int output_dir_lock(output_dir_t *o, err_t *err) {
-    return take_lock(o, false, err);
-}
+int output_dir_lock(output_dir_t *o, err_t *err) { return take_lock(o, false, err); }
 
 static json_t *id_json(uint64_t id) {
     char hex[17];
@@ -82,8 +78,10 @@ static char *first_difference(const json_t *j, const char *config) {
 
 static int another_run(const output_dir_t *o, const json_t *j, const run_identity_t *id, err_t *err) {
     char *key = first_difference(j, id->config);
-    err_set(err, ERR_USAGE, "training.output_dir: %s holds a run with another configuration: %s; expected an empty "
-            "directory, or the configuration it was started with", o->dir, key ? key : "other keys");
+    err_set(err, ERR_USAGE,
+            "training.output_dir: %s holds a run with another configuration: %s; expected an empty "
+            "directory, or the configuration it was started with",
+            o->dir, key ? key : "other keys");
     free(key);
     return err->code;
 }
@@ -102,8 +100,10 @@ static int check_run(output_dir_t *o, const json_t *j, const char *path, const r
                         : strtoull(model, NULL, 16) != id->model_id ? "model weights"
                                                                     : NULL;
     if (other)
-        return err_set(err, ERR_USAGE, "training.output_dir: %s holds a run on other %s; expected an empty directory, "
-                       "or what it was started with", o->dir, other);
+        return err_set(err, ERR_USAGE,
+                       "training.output_dir: %s holds a run on other %s; expected an empty directory, "
+                       "or what it was started with",
+                       o->dir, other);
     o->begun = true;
     o->finished = finished;
     o->continued = strcmp(start, id->start) == 0;
@@ -136,21 +136,19 @@ static int check(output_dir_t *o, const run_identity_t *id, bool config_only, er
         rc = json_file(path, &j, err);
         if (rc == 0) rc = check_run(o, j, path, id, config_only, err);
     } else {
-        rc = err_set(err, ERR_USAGE, "training.output_dir: %s holds another run (there is no run.json that says "
-                     "which); expected an empty directory", o->dir);
+        rc = err_set(err, ERR_USAGE,
+                     "training.output_dir: %s holds another run (there is no run.json that says "
+                     "which); expected an empty directory",
+                     o->dir);
     }
     json_decref(j);
     free(path);
     return rc;
 }
 
-int output_dir_check_config(output_dir_t *o, const run_identity_t *id, err_t *err) {
-    return check(o, id, true, err);
-}
+int output_dir_check_config(output_dir_t *o, const run_identity_t *id, err_t *err) { return check(o, id, true, err); }
 
-int output_dir_check(output_dir_t *o, const run_identity_t *id, err_t *err) {
-    return check(o, id, false, err);
-}
+int output_dir_check(output_dir_t *o, const run_identity_t *id, err_t *err) { return check(o, id, false, err); }
 
 int output_dir_open(output_dir_t *o, const run_identity_t *id, err_t *err) {
     if (dir_make(o->dir, err) || take_lock(o, true, err) || output_dir_check(o, id, err)) return err->code;

@@ -11,13 +11,9 @@
 #define LOGITS_BYTES ((size_t)64 << 20)
 #define LOGITS_MIN_ROWS ((size_t)32)
 
-static double mib(size_t bytes) {
-    return (double)bytes / (1 << 20);
-}
+static double mib(size_t bytes) { return (double)bytes / (1 << 20); }
 
-static size_t most(size_t a, size_t b) {
-    return a > b ? a : b;
-}
+static size_t most(size_t a, size_t b) { return a > b ? a : b; }
 
 static size_t chunk_rows(const model_t *m, const plan_need_t *need) {
     size_t rows = most(LOGITS_BYTES / (m->config.vocab * dtype_size(m->be->act)), LOGITS_MIN_ROWS);
@@ -42,13 +38,9 @@ void plan_place_fixed(pool_t *pool, model_t *m, lora_t *lora, optimizer_t *opt, 
     pool_reset(pool, &mark);
 }
 
-static bool pages_optimizer(const plan_need_t *need) {
-    return need->page_optimizer && !need->no_room;
-}
+static bool pages_optimizer(const plan_need_t *need) { return need->page_optimizer && !need->no_room; }
 
-static bool pages_weights(const plan_need_t *need) {
-    return need->page_weights && !need->no_room;
-}
+static bool pages_weights(const plan_need_t *need) { return need->page_weights && !need->no_room; }
 
 /* ---- bytes of a layout ---------------------------------------------------------------------------------- */
 
@@ -62,10 +54,10 @@ typedef struct {
 
 /* What a layout takes. */
 typedef struct {
-    size_t fixed;       /* from the front */
-    size_t update;      /* of it and of all that the optimizer's update needs, pages too */
-    size_t homes;       /* optimizer pages with a place of their own */
-    size_t acts, eval;  /* activations of the largest passes */
+    size_t fixed;      /* from the front */
+    size_t update;     /* of it and of all that the optimizer's update needs, pages too */
+    size_t homes;      /* optimizer pages with a place of their own */
+    size_t acts, eval; /* activations of the largest passes */
     size_t bytes[POOL_CLASSES];
 } taken_t;
 
@@ -98,9 +90,7 @@ static taken_t take(const question_t *q, const layout_t *layout) {
 }
 
 /* Where the activations of the largest pass end. */
-static size_t top_of(const taken_t *t) {
-    return t->fixed + most(t->acts, t->eval);
-}
+static size_t top_of(const taken_t *t) { return t->fixed + most(t->acts, t->eval); }
 
 /* Bytes of the whole run with every optimizer page on the device and nothing in its way. */
 static size_t total_unpaged(const question_t *q, const layout_t *layout) {
@@ -232,9 +222,7 @@ static bool may_change(const plan_need_t *asked, const char *section, const char
     return !asked->resumes || !config_key_find(section, name)->defines_run;
 }
 
-static size_t least_of(size_t a, size_t b) {
-    return a < b ? a : b;
-}
+static size_t least_of(size_t a, size_t b) { return a < b ? a : b; }
 
 /* The need with its micro-batches, or of a generation its positions, cut in `parts`. */
 static plan_need_t cut_need(const plan_need_t *asked, size_t parts) {
@@ -331,11 +319,11 @@ static int does_not_fit(const question_t *q, err_t *err) {
     double least = mib(p->total) + 0.05; /* rounded up: whoever sets it gets what fits */
     char *fitting = advice(q), needs[160], paged[80] = "", larger[160];
     if (need->train_tokens)
-        snprintf(needs, sizeof needs, "the run does not fit: it needs %.1f MiB with every block recomputed (%.1f MiB "
-                 "with none) for micro-batches of up to %zu tokens", mib(p->total_recompute_all),
-                 mib(p->total_keep_all), need->train_tokens);
-    else
-        snprintf(needs, sizeof needs, "the model does not fit: it needs %.1f MiB", mib(p->total_keep_all) + 0.05);
+        snprintf(needs, sizeof needs,
+                 "the run does not fit: it needs %.1f MiB with every block recomputed (%.1f MiB "
+                 "with none) for micro-batches of up to %zu tokens",
+                 mib(p->total_recompute_all), mib(p->total_keep_all), need->train_tokens);
+    else snprintf(needs, sizeof needs, "the model does not fit: it needs %.1f MiB", mib(p->total_keep_all) + 0.05);
     size_t unpaged = need->train_tokens ? p->total_recompute_all : p->total_keep_all;
     if ((pages_optimizer(need) || pages_weights(need)) && p->total != unpaged)
         snprintf(paged, sizeof paged, ", %.1f MiB with all the paging that the config allows", least);
@@ -373,7 +361,8 @@ static void print_paged(const plan_t *p, size_t layers) {
                  p->shared, mib(p->shared));
     if (p->host_optimizer)
         log_info("  optimizer pages in host memory: up to %.1f MiB, %.1f MiB moved by a step of the largest "
-                 "micro-batches", mib(p->host_optimizer), mib(p->optimizer_step_bytes));
+                 "micro-batches",
+                 mib(p->host_optimizer), mib(p->optimizer_step_bytes));
     if (p->layout.n_paged)
         log_info("  weights of %zu of %zu layers in host memory: %.1f MiB, %.1f MiB moved by a step", p->layout.n_paged,
                  layers, mib(p->host_weights), mib(p->weights_step_bytes));
@@ -382,8 +371,8 @@ static void print_paged(const plan_t *p, size_t layers) {
 void plan_print(const plan_t *p, size_t layers) {
     log_info("memory:");
     for (int c = 0; c < POOL_CLASSES; c++)
-        if (p->bytes[c]) log_info("  %-26s %12zu bytes  %9.1f MiB", pool_class_name((pool_class_t)c), p->bytes[c],
-                                  mib(p->bytes[c]));
+        if (p->bytes[c])
+            log_info("  %-26s %12zu bytes  %9.1f MiB", pool_class_name((pool_class_t)c), p->bytes[c], mib(p->bytes[c]));
     print_paged(p, layers);
     log_info("  %-26s %12zu bytes  %9.1f MiB", "total", p->total, mib(p->total));
     if (p->limit < SIZE_MAX)

@@ -26,24 +26,24 @@ typedef struct {
 
 /* What a plan chooses. */
 typedef struct {
-    size_t chunk;   /* rows of a logits chunk */
-    size_t n_kept;  /* blocks that keep their activations */
-    size_t n_homes; /* optimizer pages that have a place of their own on the device */
-    size_t n_paged; /* layers whose quantized weights are fetched by each pass */
+    size_t chunk;    /* rows of a logits chunk */
+    size_t n_kept;   /* blocks that keep their activations */
+    size_t n_homes;  /* optimizer pages that have a place of their own on the device */
+    size_t n_paged;  /* layers whose quantized weights are fetched by each pass */
     size_t n_cached; /* layers whose weights are kept dequantized too */
 } layout_t;
 
 typedef struct {
     layout_t layout;
-    size_t bytes[POOL_CLASSES];   /* of what has a place on the device */
-    size_t total;                 /* of the pool: what is allocated */
-    size_t shared;                /* bytes that have two uses: activations reach over optimizer pages */
-    size_t top;                   /* where the activations of the largest pass end */
+    size_t bytes[POOL_CLASSES];                 /* of what has a place on the device */
+    size_t total;                               /* of the pool: what is allocated */
+    size_t shared;                              /* bytes that have two uses: activations reach over optimizer pages */
+    size_t top;                                 /* where the activations of the largest pass end */
     size_t total_keep_all, total_recompute_all; /* with nothing paged: what gradient_checkpointing chooses between; the
                                                  * second of a training only */
-    size_t host_optimizer, host_weights; /* host memory for what leaves the device */
-    size_t optimizer_step_bytes;  /* moved for the optimizer in a step of the largest micro-batches, both ways */
-    size_t weights_step_bytes;    /* moved for the weights in a step */
+    size_t host_optimizer, host_weights;        /* host memory for what leaves the device */
+    size_t optimizer_step_bytes; /* moved for the optimizer in a step of the largest micro-batches, both ways */
+    size_t weights_step_bytes;   /* moved for the weights in a step */
     size_t limit;
 } plan_t;
 

@@ -31,8 +31,7 @@ int prepare_plan(run_t *run, steps_t *steps, bool begun, err_t *err) {
     /* Printed also when the plan is that nothing fits. */
     run_summary(run);
     log_info("steps     %zu of %zu x %zu rows (%zu epoch%s begun), micro-batches of up to %zu tokens", steps->total,
-             spec.accumulation, spec.batch_size, steps->n_epochs, steps->n_epochs == 1 ? "" : "s",
-             steps->max_tokens);
+             spec.accumulation, spec.batch_size, steps->n_epochs, steps->n_epochs == 1 ? "" : "s", steps->max_tokens);
     plan_print(&run->plan, run->model.config.layers);
     return rc;
 }

@@ -24,8 +24,10 @@ static int open_tokenizer(run_t *run, err_t *err) {
     if (tokenizer_open(c->model.path, &run->tok, err)) return err->code;
     size_t have = tokenizer_vocab(run->tok), want = model_source_config(run->src)->vocab;
     if (have > want)
-        return err_set(err, ERR_USAGE, "%s: the tokenizer has %zu tokens and the model's vocabulary only %zu: they do "
-                       "not belong together", c->model.path, have, want);
+        return err_set(err, ERR_USAGE,
+                       "%s: the tokenizer has %zu tokens and the model's vocabulary only %zu: they do "
+                       "not belong together",
+                       c->model.path, have, want);
     return 0;
 }
 
@@ -49,8 +51,12 @@ static int load_dataset(run_t *run, const char *const *files, size_t n, dataset_
     const config_t *c = &run->config;
     for (size_t i = 0; i < n; i++)
         if (prepare_for(run, files[i], err)) return err->code;
-    dataset_spec_t spec = {.files = files, .n_files = n, .format = c->data.format, .max_length = c->data.max_length,
-                           .train_all = c->data.train_all, .tok = run->tok,
+    dataset_spec_t spec = {.files = files,
+                           .n_files = n,
+                           .format = c->data.format,
+                           .max_length = c->data.max_length,
+                           .train_all = c->data.train_all,
+                           .tok = run->tok,
                            .chat = run->has_chat ? &run->chat : NULL,
                            .vocab = model_source_config(run->src)->vocab};
     return dataset_load(&spec, ds, err);
@@ -76,8 +82,11 @@ int run_open(run_t *run, bool load_train, bool load_eval, bool need_chat, err_t 
 }
 
 lora_spec_t run_lora_spec(const config_t *c) {
-    lora_spec_t s = {.r = c->lora.r, .alpha = c->lora.alpha, .dropout = c->lora.dropout,
-                     .rslora = c->lora.use_rslora, .f32 = c->lora.f32};
+    lora_spec_t s = {.r = c->lora.r,
+                     .alpha = c->lora.alpha,
+                     .dropout = c->lora.dropout,
+                     .rslora = c->lora.use_rslora,
+                     .f32 = c->lora.f32};
     memcpy(s.targets, c->lora.targets, sizeof s.targets);
     return s;
 }
@@ -87,13 +96,16 @@ static int check_init(const config_t *c, const lora_spec_t *want, err_t *err) {
     lora_spec_t have;
     if (adapter_read_spec(c->lora.init, &have, err)) return err->code;
     if (have.r != want->r || have.alpha != want->alpha || have.rslora != want->rslora)
-        return err_set(err, ERR_USAGE, "lora.init: the adapter in %s has r %zu, lora_alpha %g, use_rslora %s; the "
-                       "config says r %zu, lora_alpha %g, use_rslora %s; expected the same", c->lora.init, have.r,
-                       have.alpha, have.rslora ? "true" : "false", want->r, want->alpha,
+        return err_set(err, ERR_USAGE,
+                       "lora.init: the adapter in %s has r %zu, lora_alpha %g, use_rslora %s; the "
+                       "config says r %zu, lora_alpha %g, use_rslora %s; expected the same",
+                       c->lora.init, have.r, have.alpha, have.rslora ? "true" : "false", want->r, want->alpha,
                        want->rslora ? "true" : "false");
     if (memcmp(have.targets, want->targets, sizeof have.targets) != 0)
-        return err_set(err, ERR_USAGE, "lora.init: the adapter in %s adapts other layers than lora.target_modules; "
-                       "expected the same", c->lora.init);
+        return err_set(err, ERR_USAGE,
+                       "lora.init: the adapter in %s adapts other layers than lora.target_modules; "
+                       "expected the same",
+                       c->lora.init);
     return 0;
 }
 
@@ -138,23 +150,22 @@ size_t run_memory_limit(const config_t *c, backend_t *be) {
     return free_bytes > margin ? free_bytes - margin : 0;
 }
 
-static lora_t *lora_of(run_t *run) {
-    return run->lora.layers ? &run->lora : NULL;
-}
+static lora_t *lora_of(run_t *run) { return run->lora.layers ? &run->lora : NULL; }
 
 static void warn_of_length(const run_t *run, size_t positions) {
     size_t most = model_source_config(run->src)->max_positions;
     if (positions > most)
         log_warn("a sample of %zu tokens is longer than the model's max_position_embeddings, %zu: it has learned "
-                 "nothing about positions beyond (data.max_length cuts)", positions, most);
+                 "nothing about positions beyond (data.max_length cuts)",
+                 positions, most);
 }
 
 static void warn_of_quantization(const run_t *run) {
     const config_t *c = &run->config;
     const source_tensor_t *t = model_source_quantized(run->src);
     if (t && (t->quant != c->quantization.quant_type || t->double_quant != c->quantization.double_quant))
-        log_warn("%s is quantized already: its own %s is kept, whatever the config's quantization says",
-                 c->model.path, t->file_type);
+        log_warn("%s is quantized already: its own %s is kept, whatever the config's quantization says", c->model.path,
+                 t->file_type);
 }
 
 /* On a device that shares the host's memory paging makes room only under a limit that somebody set, or into a file. */
@@ -259,8 +270,8 @@ void run_settle(run_t *run) {
 /* ---- evaluation ----------------------------------------------------------------------------------------- */
 
 static batch_spec_t eval_spec(const run_t *run) {
-    return (batch_spec_t){.batch_size = run->config.training.batch_size, .accumulation = 1,
-                          .max_length = run->config.data.max_length};
+    return (batch_spec_t){
+        .batch_size = run->config.training.batch_size, .accumulation = 1, .max_length = run->config.data.max_length};
 }
 
 bool run_evaluate(run_t *run, const dataset_t *ds, bool (*stop)(void), double *loss, size_t *label_tokens) {
@@ -305,8 +316,7 @@ static void summarise_data(const char *what, const dataset_t *ds) {
     log_info("%-9s %zu rows (%s), %zu tokens, %zu trained; longest %zu", what, ds->n_samples,
              data_format_name(ds->format), ds->n_tokens, ds->label_tokens, ds->longest);
     if (ds->truncated_rows)
-        log_info("          %zu rows cut at max_length (%zu tokens dropped)", ds->truncated_rows,
-                 ds->truncated_tokens);
+        log_info("          %zu rows cut at max_length (%zu tokens dropped)", ds->truncated_rows, ds->truncated_tokens);
     if (ds->unlabelled_rows) log_info("          %zu rows left out: no trained token", ds->unlabelled_rows);
 }
 

@@ -9,20 +9,20 @@
 typedef struct {
     config_t config;
     model_source_t *src;
-    tokenizer_t *tok;       /* NULL: the data is tokens already */
-    bool has_chat;          /* conversations: the template below was found */
+    tokenizer_t *tok; /* NULL: the data is tokens already */
+    bool has_chat;    /* conversations: the template below was found */
     chat_template_t chat;
-    dataset_t train, eval;  /* n_samples 0: not loaded */
+    dataset_t train, eval; /* n_samples 0: not loaded */
     backend_t *be;
     model_t model;
-    lora_t lora;            /* layers 0: none */
+    lora_t lora; /* layers 0: none */
     optimizer_t opt;
-    kv_cache_t cache;       /* generation only: need.cache > 0 */
+    kv_cache_t cache; /* generation only: need.cache > 0 */
     plan_need_t need;
     plan_t plan;
     pool_t pool;
-    pool_mark_t fixed;      /* above it: the activations of the pass at hand */
-    size_t least_peak;      /* of the pool in a step whose activations are small */
+    pool_mark_t fixed; /* above it: the activations of the pass at hand */
+    size_t least_peak; /* of the pool in a step whose activations are small */
     acts_t acts;
 } run_t;
 

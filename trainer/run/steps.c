@@ -15,14 +15,16 @@ struct epoch_spans {
 };
 
 batch_spec_t steps_batch_spec(const config_t *c) {
-    return (batch_spec_t){.batch_size = c->training.batch_size, .accumulation = c->training.accumulation,
-                          .max_length = c->data.max_length, .packing = c->data.packing, .shuffle = c->data.shuffle,
-                          .group_by_length = c->data.group_by_length, .seed = c->training.seed};
+    return (batch_spec_t){.batch_size = c->training.batch_size,
+                          .accumulation = c->training.accumulation,
+                          .max_length = c->data.max_length,
+                          .packing = c->data.packing,
+                          .shuffle = c->data.shuffle,
+                          .group_by_length = c->data.group_by_length,
+                          .seed = c->training.seed};
 }
 
-static size_t larger(size_t a, size_t b) {
-    return a > b ? a : b;
-}
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 /* Plans the next epoch, and takes its extents into *max_tokens and *max_seg unless these are NULL. */
 static void extend(epoch_spans_t *p, size_t *max_tokens, size_t *max_seg) {

@@ -13,11 +13,11 @@ typedef struct {
 typedef struct epoch_spans epoch_spans_t;
 
 typedef struct {
-    size_t total;        /* optimizer steps of the run */
-    double epochs;       /* that these are */
-    size_t n_epochs;     /* epochs begun */
-    size_t max_tokens;   /* of any micro-batch of the run */
-    size_t max_seg;      /* longest segment of any */
+    size_t total;         /* optimizer steps of the run */
+    double epochs;        /* that these are */
+    size_t n_epochs;      /* epochs begun */
+    size_t max_tokens;    /* of any micro-batch of the run */
+    size_t max_seg;       /* longest segment of any */
     epoch_spans_t *spans; /* of the epochs asked for so far */
 } steps_t;
 

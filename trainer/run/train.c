@@ -20,9 +20,7 @@
 
 static volatile sig_atomic_t stop_signal;
 
-static void on_signal(int sig) {
-    stop_signal = sig;
-}
+static void on_signal(int sig) { stop_signal = sig; }
 
 void train_catch_signals(void) {
     struct sigaction act = {.sa_handler = on_signal};
@@ -41,9 +39,7 @@ void train_catch_signals(void) {
     sigaction(SIGPIPE, &act, NULL);
 }
 
-static bool stop_wanted(void) {
-    return stop_signal != 0;
-}
+static bool stop_wanted(void) { return stop_signal != 0; }
 
 /* ---- one optimizer step --------------------------------------------------------------------------------- */
 
@@ -57,14 +53,14 @@ typedef struct {
     batch_t batch;
     metrics_t *metrics;
     char *config_yaml;
-    size_t saved_step;     /* of the newest checkpoint; SIZE_MAX: none */
-    double started;        /* clock_seconds() minus the seconds that the run had before */
+    size_t saved_step; /* of the newest checkpoint; SIZE_MAX: none */
+    double started;    /* clock_seconds() minus the seconds that the run had before */
 } loop_t;
 
 typedef struct {
     double loss, grad_norm, lr, seconds;
     size_t tokens, labels, peak_bytes, paged_bytes;
-    double stalled;        /* seconds that ops waited for pages */
+    double stalled; /* seconds that ops waited for pages */
     bool skipped;
 } step_result_t;
 
@@ -76,8 +72,10 @@ static void enter_epoch(loop_t *l, size_t epoch) {
 }
 
 static optimizer_hyper_t hyper(const config_t *c, double lr) {
-    return (optimizer_hyper_t){.lr = (float)lr, .beta1 = c->training.adam_beta1,
-                               .beta2 = c->training.adam_beta2, .eps = (float)c->training.adam_epsilon,
+    return (optimizer_hyper_t){.lr = (float)lr,
+                               .beta1 = c->training.adam_beta1,
+                               .beta2 = c->training.adam_beta2,
+                               .eps = (float)c->training.adam_epsilon,
                                .weight_decay = (float)c->training.weight_decay,
                                .max_grad_norm = c->training.max_grad_norm};
 }
@@ -154,10 +152,17 @@ static int log_step(loop_t *l, const step_result_t *r, err_t *err) {
     const train_state_t *s = l->state;
     if (r->skipped)
         log_warn("step %zu: the gradient is not finite; the step is skipped (%zu so far)", s->step, s->skipped);
-    metrics_step_t row = {.step = s->step, .epoch = s->epoch, .loss = r->loss, .grad_norm = r->grad_norm,
-                          .learning_rate = r->lr, .tokens = r->tokens, .label_tokens = r->labels,
-                          .tokens_per_second = (double)r->tokens / r->seconds, .peak_device_bytes = r->peak_bytes,
-                          .paged_bytes = r->paged_bytes, .paging_stall_seconds = r->stalled,
+    metrics_step_t row = {.step = s->step,
+                          .epoch = s->epoch,
+                          .loss = r->loss,
+                          .grad_norm = r->grad_norm,
+                          .learning_rate = r->lr,
+                          .tokens = r->tokens,
+                          .label_tokens = r->labels,
+                          .tokens_per_second = (double)r->tokens / r->seconds,
+                          .peak_device_bytes = r->peak_bytes,
+                          .paged_bytes = r->paged_bytes,
+                          .paging_stall_seconds = r->stalled,
                           .elapsed_seconds = s->elapsed_seconds};
     bool logged = s->step % l->run->config.training.logging_steps == 0 || s->step == l->steps->total;
     progress_step(&row, logged);
@@ -209,9 +214,10 @@ static int run_steps(loop_t *l, err_t *err) {
         if (log_step(l, &r, err)) return err->code;
         size_t step = l->state->step;
         if (l->state->useless_in_row >= MAX_USELESS_IN_ROW)
-            return err_set(err, ERR_FAILED, "step %zu: %d steps in a row had a gradient that is zero or not finite "
-                           "(loss %g); lower training.learning_rate or check the data", step, MAX_USELESS_IN_ROW,
-                           r.loss);
+            return err_set(err, ERR_FAILED,
+                           "step %zu: %d steps in a row had a gradient that is zero or not finite "
+                           "(loss %g); lower training.learning_rate or check the data",
+                           step, MAX_USELESS_IN_ROW, r.loss);
         bool last = step == l->steps->total;
         if ((last || (save_every && step % save_every == 0)) && save(l, err)) return err->code;
         if (evaluation_due(l) && evaluate(l, err)) return err->code;
@@ -222,8 +228,12 @@ static int run_steps(loop_t *l, err_t *err) {
 }
 
 int train_loop(run_t *run, const steps_t *steps, train_state_t *state, bool resumed, err_t *err) {
-    loop_t l = {.run = run, .steps = steps, .state = state, .spec = steps_batch_spec(&run->config),
-                .saved_step = resumed ? state->step : SIZE_MAX, .started = clock_seconds() - state->elapsed_seconds};
+    loop_t l = {.run = run,
+                .steps = steps,
+                .state = state,
+                .spec = steps_batch_spec(&run->config),
+                .saved_step = resumed ? state->step : SIZE_MAX,
+                .started = clock_seconds() - state->elapsed_seconds};
     char *path = path_join(run->config.training.output_dir, "metrics.jsonl");
     int rc = metrics_open(path, state->step, &l.metrics, err);
     free(path);

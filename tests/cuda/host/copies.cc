@@ -18,10 +18,8 @@ static void land(const copy_t *c) {
 void copy_issue(void *shared, const void *global) {
     thread_t *t = thread_running();
     copy_t c = {shared, global, t->open_group};
-    if (draw_chance(3))
-        land(&c);
-    else
-        t->copies.push_back(c);
+    if (draw_chance(3)) land(&c);
+    else t->copies.push_back(c);
 }
 
 void copies_settle() {
@@ -43,10 +41,8 @@ void copy_wait(unsigned pending) {
     thread_t *t = thread_running();
     std::vector<copy_t> left;
     for (const copy_t &c : t->copies) {
-        if (c.group + pending < t->open_group)
-            land(&c);
-        else
-            left.push_back(c);
+        if (c.group + pending < t->open_group) land(&c);
+        else left.push_back(c);
     }
     t->copies.swap(left);
 }

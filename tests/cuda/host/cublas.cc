@@ -25,9 +25,7 @@ void cuda_host_set_cublas(const char *name) {
     library_set = true;
 }
 
-const char *cuda_host_cublas() {
-    return library_set ? library : getenv("CUDA_HOST_CUBLAS");
-}
+const char *cuda_host_cublas() { return library_set ? library : getenv("CUDA_HOST_CUBLAS"); }
 
 /* ---- what a product is ---------------------------------------------------------------------------------------- */
 cublasStatus_t cublasLtCreate(cublasLtHandle_t *handle) {

@@ -103,16 +103,10 @@ void copy_commit();
 void copy_wait(unsigned pending);
 
 template <size_t bytes> struct bits_of;
-template <> struct bits_of<4> {
-    using type = uint32_t;
-};
-template <> struct bits_of<8> {
-    using type = uint64_t;
-};
+template <> struct bits_of<4> { using type = uint32_t; };
+template <> struct bits_of<8> { using type = uint64_t; };
 /* An argument that takes no part in deducing T, so that atomicAdd(&a_size_t, 1) works as it does in CUDA. */
-template <class T> struct same_t {
-    using type = T;
-};
+template <class T> struct same_t { using type = T; };
 
 } // namespace cuda_host
 

@@ -25,15 +25,15 @@ struct dim3 {
     constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
 };
 
-#define CUDA_HOST_VECTOR2(name, type, bytes)                                                                           \
-    struct alignas(bytes) name {                                                                                       \
-        type x, y;                                                                                                     \
-    };                                                                                                                 \
+#define CUDA_HOST_VECTOR2(name, type, bytes) \
+    struct alignas(bytes) name { \
+        type x, y; \
+    }; \
     static inline name make_##name(type x, type y) { return {x, y}; }
-#define CUDA_HOST_VECTOR4(name, type, bytes)                                                                           \
-    struct alignas(bytes) name {                                                                                       \
-        type x, y, z, w;                                                                                               \
-    };                                                                                                                 \
+#define CUDA_HOST_VECTOR4(name, type, bytes) \
+    struct alignas(bytes) name { \
+        type x, y, z, w; \
+    }; \
     static inline name make_##name(type x, type y, type z, type w) { return {x, y, z, w}; }
 CUDA_HOST_VECTOR2(float2, float, 8)
 CUDA_HOST_VECTOR2(int2, int, 8)
@@ -81,9 +81,7 @@ static inline __nv_bfloat162 __floats2bfloat162_rn(float a, float b) {
     return {__float2bfloat16_rn(a), __float2bfloat16_rn(b)};
 }
 static inline __nv_bfloat162 __float22bfloat162_rn(float2 a) { return __floats2bfloat162_rn(a.x, a.y); }
-static inline float2 __bfloat1622float2(__nv_bfloat162 h) {
-    return {__bfloat162float(h.x), __bfloat162float(h.y)};
-}
+static inline float2 __bfloat1622float2(__nv_bfloat162 h) { return {__bfloat162float(h.x), __bfloat162float(h.y)}; }
 static inline unsigned short __bfloat16_as_ushort(__nv_bfloat16 h) { return h.bits; }
 static inline __nv_bfloat16 __ushort_as_bfloat16(unsigned short u) { return {u}; }
 

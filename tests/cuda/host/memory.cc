@@ -31,7 +31,7 @@ struct block_t {
 static std::map<const char *, block_t> *blocks = new std::map<const char *, block_t>;
 static size_t device_bytes, used_bytes;
 static unsigned fail_after;
-static int depth;      /* of device work */
+static int depth;        /* of device work */
 static int guarded = -1; /* not known yet */
 
 static size_t memory_size() {
@@ -138,10 +138,8 @@ static cudaError_t remove_block(void *p, memory_kind_t kind) {
     block_t b = it->second;
     blocks->erase(it);
     used_bytes -= b.charged;
-    if (b.mapped)
-        munmap(b.mapped, b.mapped_bytes + PAGE);
-    else
-        free(p);
+    if (b.mapped) munmap(b.mapped, b.mapped_bytes + PAGE);
+    else free(p);
     return cudaSuccess;
 }
 

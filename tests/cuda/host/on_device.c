@@ -1,18 +1,10 @@
 /* In place of the emulator, for test programs that run on a real GPU. */
 #include "control.h"
 
-bool cuda_host_emulated(void) {
-    return false;
-}
+bool cuda_host_emulated(void) { return false; }
 
-void cuda_host_seed(uint64_t seed) {
-    (void)seed;
-}
+void cuda_host_seed(uint64_t seed) { (void)seed; }
 
-size_t cuda_host_used_memory(void) {
-    return 0;
-}
+size_t cuda_host_used_memory(void) { return 0; }
 
-void cuda_host_forget(void *p, size_t bytes) {
-    (void)p, (void)bytes;
-}
+void cuda_host_forget(void *p, size_t bytes) { (void)p, (void)bytes; }

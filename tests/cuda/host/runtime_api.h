@@ -156,9 +156,9 @@ template <class... P> struct launched_t {
     }
 };
 
-template <class... P, class... A>
-static inline void launch(const char *name, void (*kernel)(P...), dim3 grid, dim3 block, size_t dynamic, stream_t *s,
-                          site_t at, A &&...arguments) {
+template <class... P, class... A> static inline void launch(const char *name, void (*kernel)(P...), dim3 grid,
+                                                            dim3 block, size_t dynamic, stream_t *s, site_t at,
+                                                            A &&...arguments) {
     static_assert((std::is_trivially_copyable_v<std::decay_t<P>> && ...), "kernel arguments are copied as bytes");
     static_assert((sizeof(std::decay_t<P>) + ... + 0) <= 4096, "at most 4 KiB of kernel arguments");
     launched_t<P...> l = {kernel, {std::forward<A>(arguments)...}};
@@ -170,8 +170,8 @@ static inline void launch(const char *name, void (*kernel)(P...), dim3 grid, dim
 }
 } // namespace cuda_host
 
-#define LAUNCH(kernel, grid, block, smem, stream, ...)                                                                 \
-    ::cuda_host::launch(#kernel, kernel, grid, block, smem, stream, ::cuda_host::site_t{__FILE__, __LINE__},           \
+#define LAUNCH(kernel, grid, block, smem, stream, ...) \
+    ::cuda_host::launch(#kernel, kernel, grid, block, smem, stream, ::cuda_host::site_t{__FILE__, __LINE__}, \
                         __VA_ARGS__)
 
 template <class... P>
@@ -181,9 +181,9 @@ static inline cudaError_t cudaFuncSetAttribute(void (*kernel)(P...), cudaFuncAtt
 template <class... P> static inline cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *a, void (*kernel)(P...)) {
     return cuda_host::function_attributes(a, (const void *)kernel);
 }
-template <class... P>
-static inline cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, void (*)(P...), int threads,
-                                                                        size_t) {
+template <class... P> static inline cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks,
+                                                                                              void (*)(P...),
+                                                                                              int threads, size_t) {
     *blocks = 2048 / threads;
     return cudaSuccess;
 }

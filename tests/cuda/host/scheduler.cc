@@ -50,10 +50,8 @@ void fault(site_t at, const char *format, ...) {
     vsnprintf(text, sizeof text, format, list);
     va_end(list);
     fflush(stdout);
-    if (at.file)
-        fprintf(stderr, "cuda_host: %s:%d: %s\n", at.file, at.line, text);
-    else
-        fprintf(stderr, "cuda_host: %s\n", text);
+    if (at.file) fprintf(stderr, "cuda_host: %s:%d: %s\n", at.file, at.line, text);
+    else fprintf(stderr, "cuda_host: %s\n", text);
     if (grid && self) {
         uint3 t = self->thread;
         fprintf(stderr, "  in %s, block (%u,%u,%u), thread (%u,%u,%u)\n", grid->kernel, block_index.x, block_index.y,
@@ -139,10 +137,8 @@ static void wait_for_others(state_t state) {
     me->state = state;
     thread_t *next = pick();
     if (!next) deadlock();
-    if (next == me)
-        me->state = STATE_RUNNING;
-    else
-        hand_over(next);
+    if (next == me) me->state = STATE_RUNNING;
+    else hand_over(next);
 }
 
 static void barrier_release() {
@@ -152,8 +148,8 @@ static void barrier_release() {
         if (t.state != STATE_BARRIER) continue;
         if (!first) first = &t;
         if (t.op != first->op || t.at.line != first->at.line)
-            fault(first->at, "thread %d of the block is at this barrier while thread %d is at that of line %d", first->id,
-                  t.id, t.at.line);
+            fault(first->at, "thread %d of the block is at this barrier while thread %d is at that of line %d",
+                  first->id, t.id, t.at.line);
         met.count += t.predicate;
         met.threads++;
     }
@@ -212,10 +208,8 @@ static void thread_ended() {
     }
     fiber_release(me->fiber);
 #endif
-    if (next)
-        hand_over(next);
-    else
-        fiber_switch(fiber_main());
+    if (next) hand_over(next);
+    else fiber_switch(fiber_main());
 }
 
 /* ---- collectives of a warp --------------------------------------------------------------------------------- */
@@ -231,8 +225,8 @@ static void check_arrival(const thread_t *t, const thread_t *warp) {
               w->exist);
     for (int i = 0; i < LANES; i++)
         if ((t->mask >> i & 1) && warp[i].state == STATE_EXITED)
-            fault(t->at, "%s of lane %d with mask %08x names lane %d, which has exited", op_name(t->op), t->lane, t->mask,
-                  i);
+            fault(t->at, "%s of lane %d with mask %08x names lane %d, which has exited", op_name(t->op), t->lane,
+                  t->mask, i);
 }
 
 static void check_meeting(const thread_t *t, const thread_t *other) {
@@ -271,7 +265,8 @@ void warp_barrier(uint32_t mask, site_t at) {
     thread_t *t = thread_running();
     char *tag = t ? &tag_warp[t->warp] : nullptr;
     if (t) order_release(tag);
-    collective(OP_SYNCWARP, mask, nullptr, [](thread_t *, uint32_t) {}, at);
+    collective(
+        OP_SYNCWARP, mask, nullptr, [](thread_t *, uint32_t) {}, at);
     order_acquire(tag);
 }
 
@@ -309,8 +304,8 @@ void *shared_memory(shared_t *s, size_t bytes) {
     if (shared_bytes > SHARED_STATIC_LIMIT)
         fault({}, "%zu bytes of static shared memory; a block has %d", shared_bytes, SHARED_STATIC_LIMIT);
     if (shared_bytes + grid->dynamic > SHARED_LIMIT)
-        fault({}, "%zu bytes of static and %zu of dynamic shared memory; a block has %d", shared_bytes,
-              grid->dynamic, SHARED_LIMIT);
+        fault({}, "%zu bytes of static and %zu of dynamic shared memory; a block has %d", shared_bytes, grid->dynamic,
+              SHARED_LIMIT);
     return s->memory;
 }
 

@@ -103,8 +103,7 @@ static void check_side(const char *side, const void *p, size_t bytes, bool must_
     size_t left;
     memory_kind_t kind = memory_kind(p, &left);
     if (known && must_be_device != (kind == MEMORY_DEVICE))
-        fault({}, "copy: its %s %p is %s memory, against its kind", side, p,
-              kind == MEMORY_DEVICE ? "device" : "host");
+        fault({}, "copy: its %s %p is %s memory, against its kind", side, p, kind == MEMORY_DEVICE ? "device" : "host");
     if (kind != MEMORY_PAGEABLE && bytes > left)
         fault({}, "copy: its %s has %zu bytes to the end of the allocation, of %zu", side, left, bytes);
 }

@@ -8,12 +8,12 @@ namespace cuda_host {
 enum { LANES = 32 };
 
 const char *op_name(op_t op) {
-    static const char *const names[] = {"__syncthreads", "__syncthreads_count", "__syncthreads_or", "__syncthreads_and",
-                                        "__syncwarp", "__shfl_sync", "__shfl_xor_sync", "__shfl_down_sync",
-                                        "__shfl_up_sync", "__ballot_sync", "__any_sync", "__all_sync",
-                                        "__reduce_add_sync", "__reduce_min_sync", "__reduce_min_sync",
-                                        "__reduce_max_sync", "__reduce_max_sync", "__reduce_or_sync",
-                                        "__reduce_and_sync", "mma", "ldmatrix", "ldmatrix.trans"};
+    static const char *const names[] = {
+        "__syncthreads",     "__syncthreads_count", "__syncthreads_or",  "__syncthreads_and", "__syncwarp",
+        "__shfl_sync",       "__shfl_xor_sync",     "__shfl_down_sync",  "__shfl_up_sync",    "__ballot_sync",
+        "__any_sync",        "__all_sync",          "__reduce_add_sync", "__reduce_min_sync", "__reduce_min_sync",
+        "__reduce_max_sync", "__reduce_max_sync",   "__reduce_or_sync",  "__reduce_and_sync", "mma",
+        "ldmatrix",          "ldmatrix.trans"};
     return names[op];
 }
 

@@ -41,10 +41,8 @@ template <int FAULT> __global__ void __launch_bounds__(THREADS) sum_kernel(float
     float total = 0;
     for (int round = 0; round < 2; round++) {
         part[threadIdx.x] = x[blockIdx.x * THREADS + threadIdx.x];
-        if (FAULT == SUM_BARRIERS_APART && threadIdx.x < 32)
-            __syncthreads();
-        else if (FAULT != SUM_NO_BARRIER_AFTER_WRITE)
-            __syncthreads();
+        if (FAULT == SUM_BARRIERS_APART && threadIdx.x < 32) __syncthreads();
+        else if (FAULT != SUM_NO_BARRIER_AFTER_WRITE) __syncthreads();
         if (threadIdx.x == 0)
             for (int i = 0; i < THREADS; i++) total += part[i];
         if (FAULT != SUM_NO_BARRIER_AFTER_READ) __syncthreads();
@@ -87,8 +85,17 @@ template <int FAULT> bool warp() {
 }
 
 /* ---- memory ---------------------------------------------------------------------------------------------- */
-enum memory_fault_t { MEMORY_RIGHT, MEMORY_BEYOND, MEMORY_SHARED_BEYOND, MEMORY_MISALIGNED, MEMORY_UNINITIALISED,
-                      MEMORY_HOST_ARGUMENT, MEMORY_READ_BY_HOST, MEMORY_FREED, MEMORY_BAD_INDEX };
+enum memory_fault_t {
+    MEMORY_RIGHT,
+    MEMORY_BEYOND,
+    MEMORY_SHARED_BEYOND,
+    MEMORY_MISALIGNED,
+    MEMORY_UNINITIALISED,
+    MEMORY_HOST_ARGUMENT,
+    MEMORY_READ_BY_HOST,
+    MEMORY_FREED,
+    MEMORY_BAD_INDEX
+};
 
 template <int FAULT> __global__ void __launch_bounds__(THREADS) copy_kernel(float *out, const float *x, int n) {
     SHARED(float, shared, THREADS);
@@ -224,10 +231,8 @@ bool large_dynamic() {
 
 /* ---- between blocks: only ThreadSanitizer sees it ------------------------------------------------------------------ */
 template <bool RACE> __global__ void __launch_bounds__(THREADS) race_kernel(float *out) {
-    if (RACE)
-        out[threadIdx.x] += 1;
-    else
-        atomicAdd(out + threadIdx.x, 1.0f);
+    if (RACE) out[threadIdx.x] += 1;
+    else atomicAdd(out + threadIdx.x, 1.0f);
 }
 
 template <bool RACE> bool race() {
