@@ -36,7 +36,7 @@ typedef enum {
 
 /* Which rows of k and v a row of q may see. Segment i holds the queries [q_off[i], q_off[i+1]) and the keys
  * [kv_off[i], kv_off[i] + kv_len[i]); its queries are the last ones of its keys: query j of n sees keys
- * 0 .. kv_len - n + j, of these the last `window` if window > 0. In training both ranges are the same tokens;
+ * 0 .. kv_len - n + j, of these the last `window` of attn_shape_t. In training both ranges are the same tokens;
  * in generation the keys lie in the cache. The arrays are device pointers. */
 typedef struct {
     size_t n;              /* segments */
@@ -46,43 +46,103 @@ typedef struct {
     size_t max_q, max_kv;  /* the longest segment, known on the host */
 } attn_segments_t;
 
+/* Columns of a row-major matrix of act values: the first of them, and the elements between the beginnings of two rows.
+ * What lies between its rows is neither read nor written. */
+typedef struct {
+    void *p;
+    size_t ld;
+} mat_t;
+
+/* The same with a type of its own, F32 or BF16. */
+typedef struct {
+    void *p;
+    dtype_t type;
+    size_t ld;
+} matrix_t;
+
 typedef struct {
     size_t Hq, Hkv, D; /* Hq a multiple of Hkv; head h of q uses head h / (Hq/Hkv) of k and v */
-    size_t window;     /* 0: unlimited */
+    size_t window;     /* query i sees keys j with 0 <= i - j < window; 0: all before it */
     float scale;       /* of the scores, usually 1/sqrt(D) */
-    /* Elements between two rows: of q; of k and v; of o; and in the backward of dout, and of dq, dk and dv. */
-    size_t ld_q, ld_kv, ld_o, ld_dout, ld_dqkv;
+    float softcap;     /* > 0: a scaled score s becomes softcap * tanh(s / softcap), before the mask (Gemma 2) */
+    /* Elements between two rows: of q; of k; of v; of o; and in the backward of dout, and of dq, dk and dv. */
+    size_t ld_q, ld_k, ld_v, ld_o, ld_dout, ld_dqkv;
 } attn_shape_t;
 
-/* Linear layers with one input (a site of a block: q/k/v, o, gate/up, down): frozen weights, and on them LoRA adapters
- * of rank r. Their outputs lie side by side, rows = the sum of their rows; the u of those that have an adapter too,
- * width = r times their number:
- *   u = s drop(x) A^T,  y_i = x W_i^T + u_i B_i^T;  and back:  du_i = s dy_i B_i,  dx = sum_i dy_i W_i + drop(du A)
+/* RMS norm of groups of C channels: a whole row (groups 1), or each head of a row. */
+typedef struct {
+    const float *w; /* [C], the same for each group */
+    size_t groups, C;
+    float eps;
+} norm_t;
+
+/* A rotation of the first R of the D channels of a head, the others pass: pairs (i, i + R/2), i < R/2, or interleaved
+ * (2i, 2i + 1). */
+typedef struct {
+    const float *table; /* [positions, R/2, 2]: factor of the first and of the second, usually cosine and sine */
+    size_t D, R;
+    bool interleaved;
+} rope_t;
+
+/* The gate of a gated FFN: silu(g), or the tanh form of gelu(g). */
+typedef enum { ACT_SILU, ACT_GELU_TANH } act_fn_t;
+
+/* From a product with the head to a logit: z = scale * l, then cap * tanh(z / cap) where cap > 0. */
+typedef struct {
+    float scale, cap;
+} logit_map_t;
+
+/* A linear layer y = x W^T + bias, and on it a LoRA adapter of rank r: u = s drop(x) A^T, y += u B^T. */
+typedef struct {
+    const qweight_t *w; /* [rows, cols] */
+    const float *bias;  /* [rows]; NULL: none */
+    size_t r;           /* 0: no adapter */
+    float scale;        /* s */
+    const void *a, *b;  /* [r, cols], [rows, r] */
+} linear_part_t;
+
+/* Linear layers with one input (a site of a block: q/k/v, o, gate/up, down). Their outputs lie side by side, rows = the
+ * sum of their rows; so do the u of those that have an adapter, width = the sum of their ranks, and the matrices A of
+ * these lie one behind another in memory, [width, cols]:
+ *   u_i = s_i drop(x) A_i^T,  y_i = x W_i^T + bias_i + u_i B_i^T
+ *   du_i = s_i dy_i B_i,      dx = sum_i dy_i W_i + drop(sum_i du_i A_i)
  * u lies right behind x, [x | u], and du behind dy, [dy | du]: each direction is then one product with the *augmented*
  * weight, [rows + width, cols + width] with linear_ld() elements to a row: rows [W_i 0..0 B_i 0..0] of each layer, then
  * [A], whose last columns are nobody's. */
 #define LINEAR_MAX 3
 typedef struct {
     size_t n;
-    const qweight_t *w[LINEAR_MAX]; /* [rows_i, cols] each */
-    size_t r, width;                /* width 0: no adapters */
-    const void *a;                  /* [width, cols]: the A of those layers, one after another */
-    const void *b[LINEAR_MAX];      /* [rows_i, r]; NULL: layer i has no adapter */
-    dtype_t ab_type;                /* F32 where act is F32, or BF16 */
-    void *augmented;                /* the augmented weight in act, by linear_cache(); NULL: made for each use */
+    linear_part_t part[LINEAR_MAX];
+    dtype_t ab_type; /* of a and b: F32 where act is F32, or BF16 */
+    void *augmented; /* the augmented weight in act, by linear_cache(); NULL: made for each use */
 } linear_t;
+
+static inline size_t linear_cols_of(const linear_t *l) { return l->part[0].w->cols; }
 
 static inline size_t linear_rows_of(const linear_t *l) {
     size_t rows = 0;
-    for (size_t i = 0; i < l->n; i++) rows += l->w[i]->rows;
+    for (size_t i = 0; i < l->n; i++) rows += l->part[i].w->rows;
     return rows;
 }
 
-/* Whether products need an augmented weight: what is not quantized and has no adapters is multiplied where it is. */
+static inline size_t linear_width(const linear_t *l) {
+    size_t width = 0;
+    for (size_t i = 0; i < l->n; i++) width += l->part[i].r;
+    return width;
+}
+
+/* All A of the site; NULL: there are none. */
+static inline const void *linear_a(const linear_t *l) {
+    for (size_t i = 0; i < l->n; i++)
+        if (l->part[i].r) return l->part[i].a;
+    return NULL;
+}
+
+/* Whether products need an augmented weight: what is BF16 and has no adapters is multiplied where it is. */
 static inline bool linear_is_augmented(const linear_t *l) {
-    bool quantized = false;
-    for (size_t i = 0; i < l->n; i++) quantized |= l->w[i]->type != QUANT_NONE;
-    return quantized || l->width > 0;
+    bool decoded = false;
+    for (size_t i = 0; i < l->n; i++) decoded |= l->part[i].w->type != QUANT_NONE;
+    return decoded || linear_width(l) > 0;
 }
 
 /* Elements between two rows of a matrix with `extra` columns behind its own: if rows of `cols` elements begin at
@@ -182,11 +242,12 @@ struct backend {
     double (*stalled)(backend_t *be);
 
     /* ---- quantized weights ----------------------------------------------------------------------- */
-    /* Elements [first, first+n) of a weight, from BF16 on the HOST. first and n are multiples of 64, but for
-     * the last piece. NF4/FP4/INT4/INT8: fills w->codes, and the fp32 constants of these blocks in
-     * `absmax` [quant_blocks(count)] (device); NONE: copies. Same bits as quant_encode(). host_x may be reused at
-     * once, unless it is of stage(). */
-    void (*quantize)(backend_t *be, qweight_t *w, const bf16_t *host_x, size_t first, size_t n, float *absmax);
+    /* Elements [first, first+n) of a weight, from BF16, F16 or F32 values on the HOST. first and n are multiples of 64,
+     * but for the last piece. NF4/FP4/INT4/INT8: fills w->codes from the exact values, and the fp32 constants of these
+     * blocks in `absmax` [quant_blocks(count)] (device); NONE and F16: rounded to that. Same bits as quant_encode().
+     * host_x may be reused at once, unless it is of stage(). */
+    void (*quantize)(backend_t *be, qweight_t *w, const void *host_x, dtype_t x_type, size_t first, size_t n,
+                     float *absmax);
     /* After the last piece: double quantization of `absmax` into w (nested_offset included; blocks). */
     void (*quantize_constants)(backend_t *be, qweight_t *w, const float *absmax);
     /* Elements [first, first+n) as F32 (table * absmax, not rounded) or BF16 (that, rounded). */
@@ -194,62 +255,59 @@ struct backend {
 
     /* ---- matrix products ------------------------------------------------------------------------- */
     /* C[M,N] = alpha * op(A) * op(B) + beta * C; op(A) [M,K], op(B) [K,N]; ta/tb: the stored matrix is the
-     * transpose. ld*: elements between rows as stored. Types F32 or BF16 each. beta = 0 does not read C. */
-    void (*gemm)(backend_t *be, bool ta, bool tb, size_t M, size_t N, size_t K, float alpha, const void *A,
-                 dtype_t a_type, size_t lda, const void *B, dtype_t b_type, size_t ldb, float beta, void *C,
-                 dtype_t c_type, size_t ldc);
+     * transpose. beta = 0 does not read C. */
+    void (*gemm)(backend_t *be, bool ta, bool tb, size_t M, size_t N, size_t K, float alpha, matrix_t A, matrix_t B,
+                 float beta, matrix_t C);
 
     /* ---- linear layers and their adapters, see linear_t -------------------------------------------- */
     /* y[T, rows] from x [T, cols + width], whose last columns are u. Frozen weights are dequantized on the fly; under
-     * act BF16 each value is rounded to BF16 first. */
-    void (*linear_fwd)(backend_t *be, size_t T, const void *x, size_t ldx, const linear_t *l, void *y, size_t ldy);
+     * act BF16 each value is rounded to BF16 first. The bias is part of the sum: y is rounded once. */
+    void (*linear_fwd)(backend_t *be, size_t T, mat_t x, const linear_t *l, mat_t y);
     /* dx[T, cols] from dy [T, rows + width], whose last columns are du. drop NULL: no dropout. */
-    void (*linear_bwd)(backend_t *be, size_t T, const void *dy, size_t lddy, const linear_t *l, const dropout_t *drop,
-                       void *dx, size_t lddx);
-    /* u[T, width] = scale * drop(x) A^T for x [T, cols]; u may be columns behind those of x. */
-    void (*adapter_fwd)(backend_t *be, size_t T, const void *x, size_t ldx, const linear_t *l, float scale,
-                        const dropout_t *drop, void *u, size_t ldu);
+    void (*linear_bwd)(backend_t *be, size_t T, mat_t dy, const linear_t *l, const dropout_t *drop, mat_t dx);
+    /* u[T, width] for x [T, cols]; u may be columns behind those of x. */
+    void (*adapter_fwd)(backend_t *be, size_t T, mat_t x, const linear_t *l, const dropout_t *drop, mat_t u);
     /* dA[width, cols] (fp32, dense) += du^T drop(x) for du [T, width], x [T, cols]. */
-    void (*adapter_grad)(backend_t *be, size_t T, const void *du, size_t lddu, const void *x, size_t ldx,
-                         const linear_t *l, const dropout_t *drop, float *dA);
+    void (*adapter_grad)(backend_t *be, size_t T, mat_t du, mat_t x, const linear_t *l, const dropout_t *drop,
+                         float *dA);
     /* l->augmented from the weights and adapters; frozen false: from the adapters alone, which have changed. */
     void (*linear_cache)(backend_t *be, const linear_t *l, bool frozen);
 
     /* ---- element-wise and row ops ---------------------------------------------------------------- */
-    /* y[T,C] = E[ids[t], :]; E is BF16 (QUANT_NONE) [V,C]. */
+    /* y[T,C] = E[ids[t], :]; E is QUANT_NONE or QUANT_F16, [V,C]. */
     void (*embed)(backend_t *be, void *y, const qweight_t *E, const int32_t *ids, size_t T);
     /* y = a + b, n elements of act; y may be a or b. */
     void (*add)(backend_t *be, void *y, const void *a, const void *b, size_t n);
+    /* y[t,:] = a * x[t,:], t < T, rows of C act values; y may be x. */
+    void (*scale_rows)(backend_t *be, mat_t y, mat_t x, float a, size_t T, size_t C);
     /* F32 <-> BF16, round to nearest even; same type copies. */
     void (*cast)(backend_t *be, void *dst, dtype_t dst_type, const void *src, dtype_t src_type, size_t n);
     /* y[i,:] = x[idx[i],:], i < n; and y[idx[i],:] = x[i,:] (other rows of y stay). Rows of C act values. */
-    void (*gather_rows)(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, const int32_t *idx, size_t n,
-                        size_t C);
-    void (*scatter_rows)(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, const int32_t *idx, size_t n,
-                         size_t C);
+    void (*gather_rows)(backend_t *be, mat_t y, mat_t x, const int32_t *idx, size_t n, size_t C);
+    void (*scatter_rows)(backend_t *be, mat_t y, mat_t x, const int32_t *idx, size_t n, size_t C);
     /* y[t,:] = x[t,:], t < T. */
-    void (*copy_rows)(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, size_t T, size_t C);
+    void (*copy_rows)(backend_t *be, mat_t y, mat_t x, size_t T, size_t C);
 
-    /* y = x * rstd * w, rstd[t] = 1/sqrt(mean(x^2) + eps) (fp32 [T], stored). w fp32 [C]. */
-    void (*rmsnorm_fwd)(backend_t *be, void *y, size_t ldy, float *rstd, const void *x, const float *w, size_t T,
-                        size_t C, float eps);
-    /* sum = a + b and the norm of that: add() and rmsnorm_fwd(), to the bit, with less traffic. Nothing aliases. */
-    void (*add_rmsnorm_fwd)(backend_t *be, void *sum, void *y, size_t ldy, float *rstd, const void *a, const void *b,
-                            const float *w, size_t T, size_t C, float eps);
-    /* dx += gradient through the norm; dx may not alias dy. x, w, rstd as in the forward. */
-    void (*rmsnorm_bwd)(backend_t *be, void *dx, size_t lddx, const void *dy, const void *x, const float *w,
-                        const float *rstd, size_t T, size_t C);
-    /* In place on x[T,H,D]: pairs (i, i + D/2) of each head rotated by sign * angle(pos[t], i).
-     * table fp32 [positions, D/2, 2]: cosine, sine. sign -1 is the backward. */
-    void (*rope)(backend_t *be, void *x, size_t ldx, const float *table, const int32_t *pos, size_t T, size_t H,
-                 size_t D, int sign);
-    /* y[T,F] = silu(gate) * up; gate_up [T, 2F] has them side by side. */
-    void (*swiglu_fwd)(backend_t *be, void *y, size_t ldy, const void *gate_up, size_t ld, size_t T, size_t F);
-    /* Their gradients in their place, from dy [T,F]. */
-    void (*swiglu_bwd)(backend_t *be, void *gate_up, size_t ld, const void *dy, size_t T, size_t F);
+    /* Of each group of a row: y = x * rstd * w, rstd = 1/sqrt(mean(x^2) + eps). rstd fp32 [T, groups], stored. */
+    void (*rmsnorm_fwd)(backend_t *be, mat_t y, float *rstd, mat_t x, const norm_t *norm, size_t T);
+    /* sum = a + b [T,C] and the norm of that (groups 1): add() and rmsnorm_fwd(), to the bit, with less traffic. Nothing
+     * aliases; sum, a and b are dense. */
+    void (*add_rmsnorm_fwd)(backend_t *be, void *sum, mat_t y, float *rstd, const void *a, const void *b,
+                            const norm_t *norm, size_t T);
+    /* The gradient through the norm; x, w, rstd as in the forward. add: dx += it, dx is not dy; else dx = it, dx may be
+     * dy. */
+    void (*rmsnorm_bwd)(backend_t *be, mat_t dx, bool add, mat_t dy, mat_t x, const norm_t *norm, const float *rstd,
+                        size_t T);
+    /* In place on x [T, H heads of D]: a pair (a, b) becomes (a c - sign b s, b c + sign a s), with c and s of the row
+     * pos[t]. sign -1 is the backward. */
+    void (*rope)(backend_t *be, mat_t x, const rope_t *rope, const int32_t *pos, size_t T, size_t H, int sign);
+    /* y[T,F] = fn(gate) * up; gate_up [T, 2F] has them side by side. */
+    void (*glu_fwd)(backend_t *be, act_fn_t fn, mat_t y, mat_t gate_up, size_t T, size_t F);
+    /* Their gradients in their place, from dy [T,F] (dense). */
+    void (*glu_bwd)(backend_t *be, act_fn_t fn, mat_t gate_up, const void *dy, size_t T, size_t F);
 
     /* ---- attention ------------------------------------------------------------------------------- */
-    /* o[Tq,Hq,D] = softmax(scale * q k^T, causal in each segment) v; lse fp32 [Tq,Hq] natural log of the sum of
+    /* o[Tq,Hq,D] = softmax(scale * q k^T, capped, causal in each segment and window) v; lse fp32 [Tq,Hq] natural log of the sum of
      * exponentials of the scaled scores, or NULL when no backward follows. Rows lie ld_* of the shape apart. */
     void (*attn_fwd)(backend_t *be, void *o, float *lse, const void *q, const void *k, const void *v,
                      const attn_shape_t *shape, const attn_segments_t *seg);
@@ -259,10 +317,11 @@ struct backend {
                      const attn_segments_t *seg);
 
     /* ---- loss ------------------------------------------------------------------------------------ */
-    /* For each of R rows of logits [R,V] (act) with a label in [0,V): row_loss[r] = -log softmax(l)[label].
-     * With want_grad the logits are overwritten by grad_scale * (softmax - onehot). */
+    /* For each of R rows of products with the head [R,V] (act), of which the map makes logits z, with a label in [0,V):
+     * row_loss[r] = -log softmax(z)[label]. With want_grad the products are overwritten by their gradient:
+     * grad_scale * (softmax - onehot), through the map. */
     void (*ce_loss)(backend_t *be, void *logits, float *row_loss, const int32_t *labels, size_t R, size_t V,
-                    bool want_grad, float grad_scale);
+                    logit_map_t map, bool want_grad, float grad_scale);
 
     /* ---- optimizer (fp32, flat) ------------------------------------------------------------------ */
     /* *out (device, double) = sum of squares; NaN or infinite when any element is. */

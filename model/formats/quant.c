@@ -40,7 +40,8 @@ static const struct {
 };
 
 static const char *const names[] = {
-    [QUANT_NF4] = "nf4", [QUANT_FP4] = "fp4", [QUANT_INT4] = "int4", [QUANT_INT8] = "int8", [QUANT_NONE] = "none",
+    [QUANT_NF4] = "nf4",   [QUANT_FP4] = "fp4",   [QUANT_INT4] = "int4",
+    [QUANT_INT8] = "int8", [QUANT_NONE] = "none", [QUANT_F16] = "f16",
 };
 
 const char *quant_type_name(quant_type_t type) { return names[type]; }
@@ -62,11 +63,11 @@ quant_order_t quant_order(quant_type_t type) {
 }
 
 size_t quant_code_bytes(quant_type_t type, size_t n) {
-    return type == QUANT_NONE ? 2 * n : type == QUANT_INT8 ? n : (n + 1) / 2;
+    return quant_is_plain(type) ? 2 * n : type == QUANT_INT8 ? n : (n + 1) / 2;
 }
 
 size_t quant_constant_bytes(quant_type_t type, bool double_quant, size_t n) {
-    if (type == QUANT_NONE) return 0;
+    if (quant_is_plain(type)) return 0;
     if (!double_quant) return sizeof(float) * quant_blocks(n);
     return quant_blocks(n) + sizeof(float) * quant_nested_blocks(n) + sizeof(float); /* the last: the offset */
 }
@@ -105,9 +106,31 @@ static void block_encode_int8(const float *x, size_t n, uint8_t *codes) {
     }
 }
 
-void quant_encode(quant_type_t type, const bf16_t *x, size_t n, uint8_t *codes, float *absmax) {
-    if (type == QUANT_NONE) {
-        memcpy(codes, x, 2 * n);
+static float value_at(const void *x, dtype_t type, size_t i) {
+    float f;
+    uint16_t h;
+    if (type == DT_F32) {
+        memcpy(&f, (const float *)x + i, sizeof f);
+        return f;
+    }
+    memcpy(&h, (const uint16_t *)x + i, sizeof h);
+    return type == DT_BF16 ? bf16_to_f32(h) : f16_to_f32(h);
+}
+
+/* Rounded to what is held, if it is not that already. */
+static void encode_plain(quant_type_t type, const void *x, dtype_t x_type, size_t n, uint16_t *out) {
+    dtype_t held = type == QUANT_F16 ? DT_F16 : DT_BF16;
+    if (x_type == held) {
+        memcpy(out, x, 2 * n);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        out[i] = held == DT_F16 ? f16_from_f32(value_at(x, x_type, i)) : bf16_from_f32(value_at(x, x_type, i));
+}
+
+void quant_encode(quant_type_t type, const void *x, dtype_t x_type, size_t n, uint8_t *codes, float *absmax) {
+    if (quant_is_plain(type)) {
+        encode_plain(type, x, x_type, n, (uint16_t *)(void *)codes);
         return;
     }
     quant_order_t order;
@@ -116,7 +139,7 @@ void quant_encode(quant_type_t type, const bf16_t *x, size_t n, uint8_t *codes, 
     for (size_t b = 0; b < quant_blocks(n); b++, codes += step) {
         size_t first = b * QUANT_BLOCK, len = n - first < QUANT_BLOCK ? n - first : QUANT_BLOCK;
         float v[QUANT_BLOCK] = {0};
-        for (size_t i = 0; i < len; i++) v[i] = bf16_to_f32(x[first + i]);
+        for (size_t i = 0; i < len; i++) v[i] = value_at(x, x_type, first + i);
         absmax[b] = block_absmax(v, len);
         block_normalize(v, len, absmax[b]);
         if (type == QUANT_INT8) block_encode_int8(v, len, codes);
@@ -206,11 +229,8 @@ float quant_absmax(const qweight_t *w, size_t block) {
 
 static float decode_one(const qweight_t *w, size_t i) {
     switch (w->type) {
-    case QUANT_NONE: {
-        bf16_t v;
-        memcpy(&v, w->codes + 2 * i, 2);
-        return bf16_to_f32(v);
-    }
+    case QUANT_NONE: return value_at(w->codes, DT_BF16, i);
+    case QUANT_F16: return value_at(w->codes, DT_F16, i);
     case QUANT_INT8: return (float)(int8_t)w->codes[i] / 127.0f * quant_absmax(w, i / QUANT_BLOCK);
     default: {
         int code = i % 2 ? w->codes[i / 2] & 15 : w->codes[i / 2] >> 4;

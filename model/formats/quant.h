@@ -21,7 +21,8 @@ typedef enum {
     QUANT_FP4,  /* E2M1 as bitsandbytes orders it */
     QUANT_INT4, /* absmax, -7..7 stored as code 1..15 of table[code] = (code - 8)/7; code 0 is never written */
     QUANT_INT8, /* absmax, -127..127, one two's-complement byte a value */
-    QUANT_NONE  /* BF16 values, no constants */
+    QUANT_NONE, /* BF16 values, no constants */
+    QUANT_F16   /* F16 values, no constants: what is held unquantized of an F16 model; not a quant_type of a config */
 } quant_type_t;
 
 /* The name in a config: "nf4", ..., "none". */
@@ -33,12 +34,15 @@ typedef struct {
     quant_type_t type;
     bool double_quant;    /* constants in absmax_q/nested_absmax/nested_offset instead of absmax */
     size_t rows, cols;    /* [out, in] of a linear layer */
-    uint8_t *codes;       /* 4-bit: (n+1)/2 bytes, first value in the high nibble; INT8: n; NONE: 2n (BF16) */
+    uint8_t *codes;       /* 4-bit: (n+1)/2 bytes, first value in the high nibble; INT8: n; NONE and F16: 2n */
     float *absmax;        /* [quant_blocks(n)], or NULL */
     uint8_t *absmax_q;    /* [quant_blocks(n)], or NULL */
     float *nested_absmax; /* [quant_nested_blocks(n)], or NULL */
     float nested_offset;
 } qweight_t;
+
+/* Whether values are held as they are, without codes and constants. */
+static inline bool quant_is_plain(quant_type_t type) { return type == QUANT_NONE || type == QUANT_F16; }
 
 static inline size_t qweight_count(const qweight_t *w) { return w->rows * w->cols; }
 static inline size_t quant_blocks(size_t n) { return (n + QUANT_BLOCK - 1) / QUANT_BLOCK; }
@@ -75,9 +79,9 @@ const dynamic_map_t *quant_dynamic_unsigned(void);
 
 /* Plain-C codec: the oracle of the backends' quantize and dequant ops, and what writes checkpoints.
  *
- * quant_encode: `n` BF16 values that start a block -> codes (from their first byte) and absmax per block.
+ * quant_encode: `n` values (BF16, F16 or F32) that start a block -> codes (from their first byte) and absmax per block.
  * Call it for consecutive pieces of a tensor whose sizes are multiples of 64, except the last. */
-void quant_encode(quant_type_t type, const bf16_t *x, size_t n, uint8_t *codes, float *absmax);
+void quant_encode(quant_type_t type, const void *x, dtype_t x_type, size_t n, uint8_t *codes, float *absmax);
 /* Second level over all `n_blocks` constants of one tensor: fills absmax_q, nested_absmax, *offset. */
 void quant_encode_constants(const float *absmax, size_t n_blocks, uint8_t *absmax_q, float *nested_absmax,
                             float *offset);
