@@ -54,4 +54,17 @@ HOSTDEV float f16_to_f32(uint16_t h) {
     return f32_from_bits(sign | f32_to_bits(f32_from_bits(mag << 13) * 5192296858534827628530496329220096.0f));
 }
 
+/* Rounded to nearest even; beyond 65504 infinite. */
+HOSTDEV uint16_t f16_from_f32(float f) {
+    uint32_t u = f32_to_bits(f), sign = u >> 16 & 0x8000u, a = u & 0x7fffffffu;
+    if (a > 0x7f800000u) return (uint16_t)(sign | 0x7e00u);
+    if (a >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u); /* 65520 and more */
+    if (a < 0x38800000u) {                                   /* below 2^-14: a multiple of 2^-24 */
+        float m = f32_from_bits(a) + 0.5f;                   /* whose last bit is 2^-24: the sum rounds to it */
+        return (uint16_t)(sign | (f32_to_bits(m) - 0x3f000000u));
+    }
+    a += 0xfffu + (a >> 13 & 1u);
+    return (uint16_t)(sign | ((a - 0x38000000u) >> 13));
+}
+
 #endif
