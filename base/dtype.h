@@ -13,7 +13,25 @@
 #define HOSTDEV static inline
 #endif
 
-typedef enum { DT_F32, DT_F16, DT_BF16, DT_F64, DT_U8, DT_I8, DT_I16, DT_I32, DT_I64, DT_BOOL, DT_COUNT } dtype_t;
+typedef enum {
+    DT_F32,
+    DT_F16,
+    DT_BF16,
+    DT_F64,
+    DT_U8,
+    DT_I8,
+    DT_I16,
+    DT_I32,
+    DT_I64,
+    DT_BOOL,
+    DT_U16,
+    DT_U32,
+    DT_U64,
+    DT_F8_E4M3,
+    DT_F8_E5M2,
+    DT_OTHER, /* of a file: a type that nothing here reads */
+    DT_COUNT
+} dtype_t;
 
 HOSTDEV size_t dtype_size(dtype_t t) {
     if (t == DT_F64 || t == DT_I64) return 8;

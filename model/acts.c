@@ -21,27 +21,34 @@ static float *floats(const placer_t *p, size_t n) { return pool_take(p->pool, PO
 
 static int32_t *ints(const placer_t *p, size_t n) { return pool_take(p->pool, POOL_ACTIVATIONS, n * sizeof(int32_t)); }
 
-/* Columns of a site's adapters. All layers adapt the same linear layers, so layer 0 speaks for all. */
-static size_t adapter_width(const model_t *m, site_t s) {
-    return m->lora ? lora_site(m->lora, 0, s)->n * m->lora->spec.r : 0;
-}
+/* Columns of a site's adapters, the most of any layer. */
+static size_t adapter_width(const model_t *m, site_t s) { return m->lora ? m->lora->width[s] : 0; }
 
 static size_t wider(const model_t *m, site_t a, site_t b) {
     size_t n = adapter_width(m, a), k = adapter_width(m, b);
     return n > k ? n : k;
 }
 
+static bool has_norm(const model_t *m, norm_slot_t slot) { return arch_norm(m->config.arch, slot) != NULL; }
+
+/* Whether the gradient of what o and down give is another than that of the residual stream. */
+static bool leaves_changed(const model_t *m) {
+    return has_norm(m, NORM_ATTN_OUT) || has_norm(m, NORM_FFN_OUT) || m->config.residual_scale != 1;
+}
+
 /* Everything of a block but its input. */
 static void place_block(const placer_t *p, const model_t *m, bool training, block_acts_t *b) {
     const model_config_t *c = &m->config;
-    size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
-    b->rstd_attn = floats(p, p->T);
-    b->rstd_ffn = floats(p, p->T);
-    b->qkv = mat_of(p, q + 2 * kv, 0);
+    size_t q = model_dim(c, DIM_Q);
+    for (int slot = NORM_ATTN_IN; slot <= NORM_FFN_OUT; slot++)
+        b->rstd[slot] = has_norm(m, (norm_slot_t)slot) ? floats(p, p->T) : NULL;
+    b->qkv = mat_of(p, model_dim(c, DIM_Q_2KV), 0);
     b->attn = mat_of(p, q, adapter_width(m, SITE_O));
     b->lse = training ? floats(p, p->T * c->heads) : NULL;
+    b->attn_out = has_norm(m, NORM_ATTN_OUT) ? acts_of(p, c->hidden) : NULL;
     b->x_mid = acts_of(p, c->hidden);
     b->gate_up = mat_of(p, 2 * c->ffn, training ? adapter_width(m, SITE_GATE_UP) : 0);
+    b->ffn_out = has_norm(m, NORM_FFN_OUT) ? acts_of(p, c->hidden) : NULL;
     for (int s = 0; s < SITE_COUNT; s++) {
         size_t width = training ? adapter_width(m, (site_t)s) : 0;
         if (width && s == SITE_O) b->u[s] = (mat_t){mat_column(m->be, b->attn, q), b->attn.ld};
@@ -66,18 +73,29 @@ static void place_blocks(acts_t *a, const placer_t *p, const model_t *m, const a
     a->x_out = training ? acts_of(p, C) : turn[L % 2];
 }
 
+/* Queries and keys behind their norms. */
+static void place_qk(acts_t *a, const placer_t *p, const model_t *m) {
+    const model_config_t *c = &m->config;
+    if (!has_norm(m, NORM_Q)) return;
+    size_t per_head = arch_norm(c->arch, NORM_Q)->cols == DIM_HEAD;
+    a->qk = mat_of(p, model_dim(c, DIM_Q) + model_dim(c, DIM_KV), 0);
+    a->rstd_q = floats(p, p->T * (per_head ? c->heads : 1));
+    a->rstd_k = floats(p, p->T * (per_head ? c->kv_heads : 1));
+}
+
 /* Scratch of a block's forward, and of its backward. */
 static void place_scratch(acts_t *a, const placer_t *p, const model_t *m, bool training) {
     const model_config_t *c = &m->config;
-    size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
     a->h = mat_of(p, c->hidden, wider(m, SITE_QKV, SITE_GATE_UP));
     a->t = acts_of(p, c->hidden);
     a->ff = mat_of(p, c->ffn, adapter_width(m, SITE_DOWN));
+    place_qk(a, p, m);
     if (!training) return;
     a->dff = acts_of(p, c->ffn);
     a->dh = acts_of(p, c->hidden);
-    a->dattn = acts_of(p, q);
-    a->dqkv = mat_of(p, q + 2 * kv, adapter_width(m, SITE_QKV));
+    a->dattn = acts_of(p, model_dim(c, DIM_Q));
+    a->dqkv = mat_of(p, model_dim(c, DIM_Q_2KV), adapter_width(m, SITE_QKV));
+    if (leaves_changed(m)) a->dt = mat_of(p, c->hidden, wider(m, SITE_O, SITE_DOWN));
 }
 
 static void place_loss(acts_t *a, const placer_t *p, const model_t *m, bool training) {
@@ -106,7 +124,7 @@ void acts_place(acts_t *a, const model_t *m, const acts_spec_t *spec, pool_t *po
     a->target = ints(&p, p.T);
     place_blocks(a, &p, m, spec);
     a->row_loss = floats(&p, p.T);
-    if (training) a->dx = mat_of(&p, m->config.hidden, wider(m, SITE_O, SITE_DOWN));
+    if (training) a->dx = mat_of(&p, m->config.hidden, leaves_changed(m) ? 0 : wider(m, SITE_O, SITE_DOWN));
     a->chunk = spec->chunk < spec->T ? spec->chunk : spec->T;
     /* While the head computes the loss no block runs, and the other way round: they share one place. */
     pool_mark_t shared = pool_mark(pool);
@@ -124,24 +142,26 @@ static size_t largest_augmented(const model_t *m) {
     for (size_t layer = 0; layer < m->config.layers; layer++)
         for (int s = 0; s < SITE_COUNT; s++) {
             linear_t l = site_linear(m, layer, (site_t)s);
-            size_t rows = 0;
+            size_t rows = 0, width = linear_width(&l);
             for (size_t i = 0; i < l.n; i++)
-                if (l.w[i]->rows > rows) rows = l.w[i]->rows;
+                if (l.part[i].w->rows > rows) rows = l.part[i].w->rows;
             if (s == SITE_QKV) rows = linear_rows_of(&l);
-            size_t n = (rows + l.width) * linear_ld(l.w[0]->cols, l.width);
+            size_t n = (rows + width) * linear_ld(linear_cols_of(&l), width);
             if (linear_is_augmented(&l) && n > most) most = n;
         }
-    return most;
+    /* A head that is not BF16 is decoded too, some rows at a time. */
+    size_t head = m->head.type == QUANT_NONE ? 0 : m->head.rows * m->head.cols;
+    return head > most ? head : most;
 }
 
 workspace_need_t model_workspace_need(const model_t *m, size_t max_tokens, size_t max_seg) {
     const model_config_t *c = &m->config;
     workspace_need_t n = {.max_tokens = max_tokens, .max_kv = max_seg};
-    n.attn = (attn_shape_t){.Hq = c->heads, .Hkv = c->kv_heads, .D = c->head_dim};
+    n.attn = (attn_shape_t){.Hq = c->heads, .Hkv = c->kv_heads, .D = c->head_dim, .softcap = (float)c->attn_softcap};
     n.max_weight = c->vocab * c->hidden;
     n.max_augmented = largest_augmented(m);
-    for (int k = 0; k < LIN_COUNT; k++) {
-        size_t rows = linear_rows(c, (linear_kind_t)k), cols = linear_cols(c, (linear_kind_t)k);
+    for (unsigned slot = 0; slot < LINEAR_SLOTS; slot++) {
+        size_t rows = linear_rows(c, (linear_slot_t)slot), cols = linear_cols(c, (linear_slot_t)slot);
         if (rows * cols > n.max_weight) n.max_weight = rows * cols;
         if (rows > n.max_width) n.max_width = rows;
         if (cols > n.max_width) n.max_width = cols;

@@ -1,5 +1,6 @@
 #include "model/adapter.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,23 +12,33 @@
 #define CONFIG_FILE "adapter_config.json"
 #define TENSOR_FILE "adapter_model.safetensors"
 
-/* Members that change what an adapter computes and that are not supported: each must be absent, null, false or
- * empty. */
-static const char *const unsupported[] = {
+/* ---- adapter_config.json -------------------------------------------------------------------------------------- */
+
+/* Members that say nothing about what an adapter computes beyond what its tensors do, or are read below. */
+static const char *const known[] = {
     "alpha_pattern",
-    "arrow_config",
-    "layer_replication",
+    "auto_mapping",
+    "base_model_name_or_path",
+    "bias",
+    "ensure_weight_tying",
+    "exclude_modules",
+    "inference_mode",
+    "init_lora_weights",
+    "layers_pattern",
     "layers_to_transform",
-    "modules_to_save",
+    "lora_alpha",
+    "lora_dropout",
+    "megatron_core",
+    "peft_type",
+    "peft_version",
+    "qalora_group_size",
+    "r",
     "rank_pattern",
-    "trainable_token_indices",
-    "target_parameters",
-    "fan_in_fan_out",
-    "lora_bias",
-    "use_dora",
-    "use_qalora",
-    "use_bdlora",
-    "alora_invocation_tokens",
+    "revision",
+    "runtime_config",
+    "target_modules",
+    "task_type",
+    "use_rslora",
 };
 
 static bool is_off(const json_t *v) {
@@ -35,33 +46,34 @@ static bool is_off(const json_t *v) {
     return (json_is_object(v) && json_object_size(v) == 0) || (json_is_array(v) && json_array_size(v) == 0);
 }
 
-static int set_target(lora_spec_t *spec, const char *name, const char *where, err_t *err) {
-    for (int k = 0; k < LIN_COUNT; k++)
-        if (!strcmp(linear_info[k].name, name)) {
-            spec->targets[k] = true;
-            return 0;
-        }
-    return err_set(err, ERR_USAGE,
-                   "%s: target_modules: %s is not a linear layer of a llama block; expected q_proj, "
-                   "k_proj, v_proj, o_proj, gate_proj, up_proj or down_proj",
-                   where, name);
+/* Anything else may change what is computed, unless it is off. */
+static int refuse_unknown(const json_t *cfg, const char *where, err_t *err) {
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)cfg, key, value) {
+        bool found = is_off(value);
+        for (size_t i = 0; i < sizeof known / sizeof *known; i++) found |= !strcmp(key, known[i]);
+        if (!found)
+            return err_set(err, ERR_USAGE, "%s: %.60s is set, which is not supported and may change what is computed",
+                           where, key);
+    }
+    static const char *const patterns[] = {"rank_pattern", "alpha_pattern"};
+    for (size_t i = 0; i < 2; i++)
+        if (!is_off(json_object_get(cfg, patterns[i])))
+            return err_set(err, ERR_USAGE, "%s: %s is set, which is not supported", where, patterns[i]);
+    return 0;
 }
 
-static int read_targets(const json_t *cfg, const char *where, lora_spec_t *spec, err_t *err) {
-    const json_t *targets = json_object_get(cfg, "target_modules");
-    if (json_is_string(targets) && !strcmp(json_string_value(targets), "all-linear")) {
-        for (int k = 0; k < LIN_COUNT; k++) spec->targets[k] = true;
-        return 0;
-    }
-    if (!json_is_array(targets) || json_array_size(targets) == 0)
-        return err_set(err, ERR_USAGE, "%s: target_modules: expected a list of layer names or \"all-linear\"", where);
-    size_t i;
-    json_t *v;
-    json_array_foreach(targets, i, v) {
-        if (!json_is_string(v)) return err_set(err, ERR_USAGE, "%s: target_modules: expected strings", where);
-        if (set_target(spec, json_string_value(v), where, err)) return err->code;
-    }
-    return 0;
+/* Other initialisations change the base model, of which the adapter is then only a part. */
+static int check_init(const json_t *cfg, const char *where, err_t *err) {
+    const json_t *init = json_object_get(cfg, "init_lora_weights");
+    if (!init || json_is_null(init) || json_is_boolean(init)) return 0;
+    const char *name = json_string_value(init);
+    if (name && !strcmp(name, "gaussian")) return 0;
+    return err_set(err, ERR_USAGE,
+                   "%s: init_lora_weights: \"%.40s\" is not supported, since it changes the base model; "
+                   "expected true, false or \"gaussian\"",
+                   where, name ? name : "?");
 }
 
 static int read_config(const json_t *cfg, const char *where, lora_spec_t *spec, err_t *err) {
@@ -72,96 +84,274 @@ static int read_config(const json_t *cfg, const char *where, lora_spec_t *spec, 
     if (json_opt_string(cfg, "bias", where, &bias, err)) return err->code;
     if (strcmp(bias, "none") != 0)
         return err_set(err, ERR_USAGE, "%s: bias: %s is not supported; expected none", where, bias);
-    for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++)
-        if (!is_off(json_object_get(cfg, unsupported[i])))
-            return err_set(err, ERR_USAGE, "%s: %s is set, which is not supported", where, unsupported[i]);
-    if (json_need_size(cfg, "r", where, &spec->r, err)) return err->code;
+    if (refuse_unknown(cfg, where, err) || check_init(cfg, where, err)) return err->code;
+    spec->r = 8; /* PEFT's defaults, which its older versions leave out */
+    spec->alpha = 8;
+    if (json_opt_size(cfg, "r", where, &spec->r, err) || json_opt_number(cfg, "lora_alpha", where, &spec->alpha, err) ||
+        json_opt_number(cfg, "lora_dropout", where, &spec->dropout, err) ||
+        json_opt_bool(cfg, "use_rslora", where, &spec->rslora, err))
+        return err->code;
     if (spec->r < 1 || spec->r > 1 << 16) return err_set(err, ERR_USAGE, "%s: r: expected 1 to 65536", where);
-    spec->alpha = (double)spec->r;
-    if (json_opt_number(cfg, "lora_alpha", where, &spec->alpha, err)) return err->code;
-    if (json_opt_number(cfg, "lora_dropout", where, &spec->dropout, err)) return err->code;
-    if (json_opt_bool(cfg, "use_rslora", where, &spec->rslora, err)) return err->code;
-    return read_targets(cfg, where, spec, err);
+    return 0;
 }
 
-int adapter_read_spec(const char *dir, lora_spec_t *spec, err_t *err) {
+static int open_config(const char *dir, json_t **cfg, char **path, err_t *err) {
+    *path = path_join(dir, CONFIG_FILE);
+    return json_file(*path, cfg, err);
+}
+
+static int open_tensors(const char *dir, safetensors_t **st, err_t *err) {
+    char *path = path_join(dir, TENSOR_FILE), *pickled = path_join(dir, "adapter_model.bin");
+    int rc;
+    if (!path_exists(path) && path_exists(pickled))
+        rc = err_set(err, ERR_USAGE, "%s: a .bin holds pickled Python objects, which are not read; expected %s",
+                     pickled, TENSOR_FILE);
+    else rc = safetensors_open(path, st, err);
+    free(path);
+    free(pickled);
+    return rc;
+}
+
+/* ---- names ------------------------------------------------------------------------------------------------------ */
+
+/* What a tensor of a file is. */
+typedef struct {
+    size_t layer;
+    linear_slot_t slot;
+    bool is_b;
+} place_t;
+
+static bool has_prefix(const char **name, const char *prefix) {
+    size_t n = strlen(prefix);
+    if (strncmp(*name, prefix, n) != 0) return false;
+    *name += n;
+    return true;
+}
+
+/* "base_model.model.model.layers.3.self_attn.q_proj.lora_A.weight", also with the name of an adapter before ".weight",
+ * and under the names that the language model has in vision-language models. */
+static bool parse_name(const model_config_t *c, const char *name, place_t *p) {
+    static const char *const prefixes[] = {"model.language_model.layers.", "language_model.model.layers.",
+                                           "language_model.layers.", "model.layers.", "layers."};
+    bool found = false;
+    if (!has_prefix(&name, "base_model.model.")) return false;
+    for (size_t i = 0; !found && i < sizeof prefixes / sizeof *prefixes; i++) found = has_prefix(&name, prefixes[i]);
+    char *end;
+    if (!found || *name < '0' || *name > '9') return false;
+    unsigned long layer = strtoul(name, &end, 10);
+    if (*end != '.' || layer >= c->layers) return false;
+    for (unsigned slot = 0; slot < LINEAR_SLOTS; slot++) {
+        const tensor_spec_t *t = arch_linear(c->arch, (linear_slot_t)slot);
+        const char *rest = end + 1;
+        if (!t || !has_prefix(&rest, t->hf)) continue;
+        bool a = has_prefix(&rest, ".lora_A");
+        if (!a && !has_prefix(&rest, ".lora_B")) continue;
+        has_prefix(&rest, ".default");
+        if (strcmp(rest, ".weight") != 0) continue;
+        *p = (place_t){layer, (linear_slot_t)slot, !a};
+        return true;
+    }
+    return false;
+}
+
+/* An embedding or a head that was saved along. */
+static bool is_embedding(const char *name) {
+    return strstr(name, "lora_") == NULL &&
+           (path_has_suffix(name, "embed_tokens.weight") || path_has_suffix(name, "lm_head.weight"));
+}
+
+static int unknown_tensor(const safetensors_t *st, const char *name, const model_config_t *c, err_t *err) {
+    return err_set(err, ERR_USAGE,
+                   "%s: tensor %.200s is of no linear layer in the %zu blocks of this %s model: an adapter "
+                   "for another model, or of modules that are not supported",
+                   st->path, name, c->layers, c->arch->model_type);
+}
+
+static int find_targets(const safetensors_t *st, const model_config_t *c, unsigned char *targets, err_t *err) {
+    memset(targets, 0, c->layers);
+    size_t n = 0;
+    for (size_t i = 0; i < st->n_tensors; i++) {
+        const char *name = st->tensors[i].name;
+        place_t p;
+        if (parse_name(c, name, &p)) {
+            targets[p.layer] |= (unsigned char)(1u << p.slot);
+            n++;
+        } else if (!is_embedding(name)) return unknown_tensor(st, name, c, err);
+    }
+    return n ? 0 : err_set(err, ERR_USAGE, "%s: no tensors of an adapter", st->path);
+}
+
+int adapter_read_spec(const char *dir, const model_config_t *c, lora_spec_t *spec, unsigned char *targets, err_t *err) {
     *spec = (lora_spec_t){0};
-    char *path = path_join(dir, CONFIG_FILE);
+    char *path;
     json_t *cfg = NULL;
-    int rc = json_file(path, &cfg, err);
+    int rc = open_config(dir, &cfg, &path, err);
     if (rc == 0) rc = read_config(cfg, path, spec, err);
     json_decref(cfg);
     free(path);
     if (rc) return rc;
 
-    path = path_join(dir, TENSOR_FILE);
     safetensors_t *st = NULL;
-    rc = safetensors_open(path, &st, err);
-    if (rc == 0) spec->f32 = st->n_tensors > 0 && st->tensors[0].dtype == DT_F32;
+    rc = open_tensors(dir, &st, err);
+    if (rc == 0) spec->f32 = st->n_tensors > 0 && st->tensors[0].dtype != DT_BF16;
+    if (rc == 0 && targets) {
+        rc = find_targets(st, c, targets, err);
+        spec->layer_targets = targets;
+        spec->targets = targets[0];
+    }
     safetensors_close(st);
+    return rc;
+}
+
+int adapter_target_text(const char *dir, char **text, err_t *err) {
+    char *path;
+    json_t *cfg = NULL;
+    strbuf_t b = {0};
+    int rc = open_config(dir, &cfg, &path, err);
+    const json_t *targets = json_object_get(cfg, "target_modules");
+    for (size_t i = 0; i < json_array_size(targets); i++)
+        strbuf_addf(&b, "%s%s", b.len ? ", " : "", json_string_value(json_array_get(targets, i)));
+    if (json_is_string(targets)) strbuf_adds(&b, json_string_value(targets));
+    *text = b.p ? b.p : xstrdup("");
+    json_decref(cfg);
     free(path);
     return rc;
 }
 
-static void widen(const st_tensor_t *t, size_t n, float *out) {
-    for (size_t i = 0; i < n; i++) {
-        uint16_t h;
-        if (t->dtype == DT_F32) {
-            memcpy(&out[i], t->data + 4 * i, 4);
-            continue;
-        }
-        memcpy(&h, t->data + 2 * i, 2);
-        out[i] = t->dtype == DT_BF16 ? bf16_to_f32(h) : f16_to_f32(h);
-    }
+/* ---- reading ---------------------------------------------------------------------------------------------------- */
+
+static int not_finite(const safetensors_t *st, const st_tensor_t *t, err_t *err) {
+    return err_set(err, ERR_USAGE, "%s: tensor %s has a value that is not a finite number", st->path, t->name);
 }
 
-static int read_tensor(const safetensors_t *st, const lora_tensor_t *want, float *master, err_t *err) {
-    char name[160];
-    lora_tensor_name(want, name, sizeof name);
-    const st_tensor_t *t = safetensors_find(st, name);
-    if (!t)
-        return err_set(err, ERR_USAGE,
-                       "%s: tensor %s is missing: this adapter is for another model or other "
-                       "target_modules",
-                       st->path, name);
+static int read_tensor(const safetensors_t *st, const st_tensor_t *t, const lora_tensor_t *want, float *master,
+                       err_t *err) {
     if (t->n_dims != 2 || t->shape[0] != want->rows || t->shape[1] != want->cols)
         return err_set(err, ERR_USAGE,
                        "%s: tensor %s has shape [%zu, %zu]; expected [%zu, %zu]: this adapter is for "
                        "another model or rank",
-                       st->path, name, t->n_dims > 0 ? t->shape[0] : 0, t->n_dims > 1 ? t->shape[1] : 0, want->rows,
+                       st->path, t->name, t->n_dims > 0 ? t->shape[0] : 0, t->n_dims > 1 ? t->shape[1] : 0, want->rows,
                        want->cols);
-    if (t->dtype != DT_F32 && t->dtype != DT_F16 && t->dtype != DT_BF16)
-        return err_set(err, ERR_USAGE, "%s: tensor %s: expected F32, F16 or BF16", st->path, name);
-    widen(t, want->rows * want->cols, master + want->offset);
+    for (size_t i = 0; i < want->rows * want->cols; i++) {
+        float *x = &master[want->offset + i];
+        if (!st_value(t, i, x))
+            return err_set(err, ERR_USAGE, "%s: tensor %s: expected F32, F16 or BF16", st->path, t->name);
+        if (!isfinite(*x)) return not_finite(st, t, err);
+    }
     return 0;
 }
 
-int adapter_read(const char *dir, const lora_t *lora, float *master, err_t *err) {
-    char *path = path_join(dir, TENSOR_FILE);
+/* PEFT saves embeddings along when a tokenizer has grown; where they are the base's, they change nothing. */
+static int check_embedding(const safetensors_t *st, const st_tensor_t *t, const model_source_t *base, err_t *err) {
+    bool is_head = path_has_suffix(t->name, "lm_head.weight") && !model_source_config(base)->tied;
+    const source_tensor_t *want = NULL;
+    for (size_t i = 0; i < model_source_count(base); i++)
+        if (model_source_at(base, i)->role == (is_head ? TENSOR_HEAD : TENSOR_EMBEDDING))
+            want = model_source_at(base, i);
+    CHECK(want != NULL);
+    bool same = t->n_dims == 2 && t->shape[0] == want->rows && t->shape[1] == want->cols;
+    float *row = xmalloc(want->cols * sizeof *row);
+    for (size_t r = 0; same && r < want->rows; r++) {
+        if (source_read(base, want, r * want->cols, want->cols, DT_F32, row, err)) {
+            free(row);
+            return err->code;
+        }
+        for (size_t i = 0; same && i < want->cols; i++) {
+            float x, y = t->dtype == DT_BF16  ? bf16_round(row[i])
+                         : t->dtype == DT_F16 ? f16_to_f32(f16_from_f32(row[i]))
+                                              : row[i];
+            same = st_value(t, r * want->cols + i, &x) && x == y;
+        }
+    }
+    free(row);
+    if (same) return 0;
+    return err_set(err, ERR_USAGE, "%s: tensor %s is not the base model's: trained embeddings are not supported",
+                   st->path, t->name);
+}
+
+/* The lora tensor of a place; NULL: the layout has none. */
+static const lora_tensor_t *find_tensor(const lora_t *lora, const place_t *p) {
+    for (size_t i = 0; i < lora->n_tensors; i++) {
+        const lora_tensor_t *t = &lora->tensors[i];
+        if (t->layer == p->layer && t->slot == p->slot && t->is_b == p->is_b) return t;
+    }
+    return NULL;
+}
+
+static int read_all(const safetensors_t *st, const lora_t *lora, const model_source_t *base, bool *seen, float *master,
+                    err_t *err) {
+    for (size_t i = 0; i < st->n_tensors; i++) {
+        const st_tensor_t *t = &st->tensors[i];
+        place_t p;
+        if (!parse_name(lora->config, t->name, &p)) {
+            if (!is_embedding(t->name)) return unknown_tensor(st, t->name, lora->config, err);
+            if (base && check_embedding(st, t, base, err)) return err->code;
+            continue;
+        }
+        const lora_tensor_t *want = find_tensor(lora, &p);
+        if (!want)
+            return err_set(err, ERR_USAGE, "%s: tensor %s: a layer that these target_modules leave out", st->path,
+                           t->name);
+        if (read_tensor(st, t, want, master, err)) return err->code;
+        seen[want - lora->tensors] = true;
+    }
+    for (size_t i = 0; i < lora->n_tensors; i++) {
+        char name[160];
+        lora_tensor_name(lora, &lora->tensors[i], name, sizeof name);
+        if (!seen[i])
+            return err_set(err, ERR_USAGE,
+                           "%s: tensor %s is missing: this adapter is for another model or other "
+                           "target_modules",
+                           st->path, name);
+    }
+    return 0;
+}
+
+int adapter_read(const char *dir, const lora_t *lora, const model_source_t *base, float *master, err_t *err) {
     safetensors_t *st = NULL;
-    int rc = safetensors_open(path, &st, err);
-    for (size_t i = 0; rc == 0 && i < lora->n_tensors; i++) rc = read_tensor(st, &lora->tensors[i], master, err);
-    if (rc == 0 && st->n_tensors != lora->n_tensors)
-        rc = err_set(err, ERR_USAGE,
-                     "%s: holds %zu tensors; this model and these target_modules have %zu: an adapter "
-                     "for another model",
-                     path, st->n_tensors, lora->n_tensors);
+    bool *seen = xcalloc(lora->n_tensors, sizeof *seen);
+    int rc = open_tensors(dir, &st, err);
+    if (rc == 0) rc = read_all(st, lora, base, seen, master, err);
     safetensors_close(st);
-    free(path);
+    free(seen);
     return rc;
+}
+
+/* ---- writing ---------------------------------------------------------------------------------------------------- */
+
+/* Whether a linear layer has an adapter. */
+static bool is_adapted(const lora_t *lora, size_t layer, linear_slot_t slot) {
+    return find_tensor(lora, &(place_t){layer, slot, false}) != NULL;
+}
+
+/* Names of linear layers where all blocks have the same, else whole module names. In a vision-language model these too:
+ * PEFT would find the others in its towers. */
+static json_t *targets_json(const lora_t *lora) {
+    const model_config_t *c = lora->config;
+    bool same = !c->wrapped;
+    char module[128];
+    json_t *list = json_array();
+    for (size_t l = 1; same && l < c->layers; l++)
+        for (unsigned s = 0; s < LINEAR_SLOTS; s++)
+            same &= is_adapted(lora, l, (linear_slot_t)s) == is_adapted(lora, 0, (linear_slot_t)s);
+    for (size_t l = 0; l < (same ? 1 : c->layers); l++)
+        for (unsigned s = 0; s < LINEAR_SLOTS; s++) {
+            if (!is_adapted(lora, l, (linear_slot_t)s)) continue;
+            model_module_name(c, l, (linear_slot_t)s, module, sizeof module);
+            json_array_append_new(list,
+                                  json_string(same ? linear_name(arch_linear(c->arch, (linear_slot_t)s)) : module));
+        }
+    return list;
 }
 
 static json_t *config_json(const lora_t *lora, const char *base) {
     const lora_spec_t *s = &lora->spec;
-    json_t *targets = json_array();
-    for (int k = 0; k < LIN_COUNT; k++)
-        if (s->targets[k]) json_array_append_new(targets, json_string(linear_info[k].name));
     json_t *cfg = json_pack("{s:s, s:s, s:s, s:I, s:o, s:f, s:s, s:b, s:b, s:o}", "peft_type", "LORA", "task_type",
                             "CAUSAL_LM", "base_model_name_or_path", base, "r", (json_int_t)s->r, "lora_alpha",
                             s->alpha == (double)(json_int_t)s->alpha ? json_integer((json_int_t)s->alpha)
                                                                      : json_real(s->alpha),
                             "lora_dropout", s->dropout, "bias", "none", "inference_mode", 1, "use_rslora", s->rslora,
-                            "target_modules", targets);
+                            "target_modules", targets_json(lora));
     CHECK(cfg != NULL);
     return cfg;
 }
@@ -172,7 +362,7 @@ static int write_tensors(const char *path, const lora_t *lora, const float *mast
     char name[160];
     for (size_t i = 0; i < lora->n_tensors; i++) {
         const lora_tensor_t *t = &lora->tensors[i];
-        lora_tensor_name(t, name, sizeof name);
+        lora_tensor_name(lora, t, name, sizeof name);
         st_writer_declare(w, name, dtype, 2, (size_t[]){t->rows, t->cols});
     }
     int rc = st_writer_begin(w, path, err);

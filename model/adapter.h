@@ -4,14 +4,19 @@
 #define MODEL_ADAPTER_H
 
 #include "model/lora.h"
+#include "model/source.h"
 
-/* r, alpha, targets, rsLoRA from adapter_config.json; f32 by what the tensors hold. ERR_USAGE on what would be
- * ignored silently otherwise (DoRA, rank patterns, biases, saved modules, another PEFT type). */
-int adapter_read_spec(const char *dir, lora_spec_t *spec, err_t *err);
+/* r, alpha, dropout, rsLoRA from adapter_config.json; f32 by what the tensors hold. Which linear layers are adapted the
+ * tensors say: targets [c->layers] is filled with those of each layer, and spec->layer_targets set to it (NULL, and c too:
+ * not asked for). ERR_USAGE on what would change what the adapter computes and is not supported (DoRA, rank patterns,
+ * biases, other initialisations of the base, keys that are not known), and on tensors of other modules. */
+int adapter_read_spec(const char *dir, const model_config_t *c, lora_spec_t *spec, unsigned char *targets, err_t *err);
+/* The target_modules of adapter_config.json as text, for reports; the caller frees. */
+int adapter_target_text(const char *dir, char **text, err_t *err);
 
-/* Every tensor of `lora` from the directory, to the host buffer master[lora->count]. A missing tensor, an
- * unknown one or another shape means an adapter for another model: ERR_USAGE naming it. */
-int adapter_read(const char *dir, const lora_t *lora, float *master, err_t *err);
+/* Every tensor of `lora` from the directory, to the host buffer master[lora->count]. A missing tensor, another shape, a
+ * value that is not finite, or embeddings saved along that are not those of `base` (NULL: any): ERR_USAGE naming it. */
+int adapter_read(const char *dir, const lora_t *lora, const model_source_t *base, float *master, err_t *err);
 
 /* Writes both files into an existing directory, with fsync; F32 or BF16 by lora->spec.f32. `base`: what
  * base_model_name_or_path says. */

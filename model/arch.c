@@ -1,35 +1,72 @@
 #include "model/arch.h"
 
-#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 
-static const arch_t archs[] = {
-    {.model_type = "llama", .hf_class = "LlamaForCausalLM", .gguf_name = "llama", .gguf_permuted_qk = true},
-};
-#define N_ARCHS (sizeof archs / sizeof *archs)
+/* ---- families --------------------------------------------------------------------------------------------- */
 
-static const arch_t *not_supported(const char *name, const char *where, err_t *err) {
+static const arch_t *not_supported(const char *name, const char *where, bool gguf, err_t *err) {
     strbuf_t list = {0};
-    for (size_t i = 0; i < N_ARCHS; i++) strbuf_addf(&list, "%s%s", i ? ", " : "", archs[i].model_type);
+    for (size_t i = 0; i < n_archs; i++) {
+        const char *known = gguf ? archs[i].gguf_name : archs[i].model_type;
+        if (known) strbuf_addf(&list, "%s%s", list.len ? ", " : "", known);
+    }
     err_set(err, ERR_USAGE, "%s: \"%.100s\" is not supported; expected one of: %s", where, name, list.p);
     free(list.p);
     return NULL;
 }
 
 const arch_t *arch_by_model_type(const char *model_type, const char *where, err_t *err) {
-    for (size_t i = 0; i < N_ARCHS; i++)
+    for (size_t i = 0; i < n_archs; i++)
         if (!strcmp(archs[i].model_type, model_type)) return &archs[i];
-    return not_supported(model_type, where, err);
+    return not_supported(model_type, where, false, err);
 }
 
 const arch_t *arch_by_gguf_name(const char *name, const char *where, err_t *err) {
-    for (size_t i = 0; i < N_ARCHS; i++)
-        if (!strcmp(archs[i].gguf_name, name)) return &archs[i];
-    return not_supported(name, where, err);
+    for (size_t i = 0; i < n_archs; i++)
+        if (archs[i].gguf_name && !strcmp(archs[i].gguf_name, name)) return &archs[i];
+    return not_supported(name, where, true, err);
 }
+
+static const tensor_spec_t *find_spec(const arch_t *arch, tensor_role_t role, unsigned slot) {
+    for (size_t i = 0; i < arch->n_tensors; i++)
+        if (arch->tensors[i].role == role && arch->tensors[i].slot == slot) return &arch->tensors[i];
+    return NULL;
+}
+
+const tensor_spec_t *arch_linear(const arch_t *arch, linear_slot_t slot) {
+    return find_spec(arch, TENSOR_LINEAR, slot);
+}
+
+const tensor_spec_t *arch_norm(const arch_t *arch, norm_slot_t slot) { return find_spec(arch, TENSOR_NORM, slot); }
+
+size_t arch_site(const arch_t *arch, site_t site, linear_slot_t slots[LINEAR_MAX]) {
+    size_t n = 0;
+    for (unsigned s = 0; s < LINEAR_SLOTS; s++) {
+        const tensor_spec_t *t = find_spec(arch, TENSOR_LINEAR, s);
+        if (t && t->site == site) slots[n++] = (linear_slot_t)s;
+    }
+    return n;
+}
+
+const char *linear_name(const tensor_spec_t *t) {
+    const char *dot = strrchr(t->hf, '.');
+    return dot ? dot + 1 : t->hf;
+}
+
+bool arch_any_linear(const char *name) {
+    for (size_t a = 0; a < n_archs; a++)
+        for (size_t i = 0; i < archs[a].n_tensors; i++) {
+            const tensor_spec_t *t = &archs[a].tensors[i];
+            if (t->role == TENSOR_LINEAR && !strcmp(linear_name(t), name)) return true;
+        }
+    return false;
+}
+
+/* ---- sizes ------------------------------------------------------------------------------------------------ */
 
 static int check_sizes(const model_config_t *c, const char *where, err_t *err) {
     const struct {
@@ -39,7 +76,7 @@ static int check_sizes(const model_config_t *c, const char *where, err_t *err) {
         {"vocab_size", c->vocab, (size_t)1 << 24},
         {"hidden_size", c->hidden, (size_t)1 << 18},
         {"intermediate_size", c->ffn, (size_t)1 << 20},
-        {"num_hidden_layers", c->layers, (size_t)1 << 12},
+        {"num_hidden_layers", c->layers, MODEL_MAX_LAYERS},
         {"num_attention_heads", c->heads, (size_t)1 << 12},
         {"num_key_value_heads", c->kv_heads, (size_t)1 << 12},
         {"head_dim", c->head_dim, (size_t)1 << 12},
@@ -49,6 +86,24 @@ static int check_sizes(const model_config_t *c, const char *where, err_t *err) {
         if (sizes[i].value < 1 || sizes[i].value > sizes[i].max)
             return err_set(err, ERR_USAGE, "%s: %s is %zu; expected 1 to %zu", where, sizes[i].key, sizes[i].value,
                            sizes[i].max);
+    return 0;
+}
+
+static int check_scales(const model_config_t *c, const char *where, err_t *err) {
+    const struct {
+        const char *what;
+        double value;
+        bool may_be_0;
+    } scales[] = {
+        {"scale of attention", c->attn_scale, false},      {"softcap of attention", c->attn_softcap, true},
+        {"residual multiplier", c->residual_scale, false}, {"embedding multiplier", c->embed_scale, false},
+        {"scale of the logits", c->logit_scale, false},    {"softcap of the logits", c->logit_softcap, true},
+    };
+    for (size_t i = 0; i < sizeof scales / sizeof *scales; i++) {
+        double v = scales[i].value;
+        if (!(v < 1e6 && (v > 1e-6 || (v == 0 && scales[i].may_be_0))))
+            return err_set(err, ERR_USAGE, "%s: the %s is %g; expected 1e-6 to 1e6", where, scales[i].what, v);
+    }
     return 0;
 }
 
@@ -64,10 +119,14 @@ int model_config_check(const model_config_t *c, const char *where, err_t *err) {
                        where, c->heads, c->kv_heads);
     if (c->head_dim % 2)
         return err_set(err, ERR_USAGE, "%s: head_dim is %zu; expected an even number", where, c->head_dim);
+    if (c->rotated < 2 || c->rotated > c->head_dim || c->rotated % 2)
+        return err_set(err, ERR_USAGE, "%s: RoPE turns %zu channels of a head; expected an even number of 2 to %zu",
+                       where, c->rotated, c->head_dim);
     if (!(c->norm_eps > 0 && c->norm_eps < 1))
         return err_set(err, ERR_USAGE, "%s: rms_norm_eps is %g; expected more than 0, less than 1", where, c->norm_eps);
-    if (!(c->rope_theta >= 1 && c->rope_theta <= 1e12))
-        return err_set(err, ERR_USAGE, "%s: rope_theta is %g; expected 1 to 1e12", where, c->rope_theta);
+    for (size_t i = 0; i < c->n_rope; i++)
+        if (rope_check(&c->rope[i], c->rotated, where, err)) return err->code;
+    if (check_scales(c, where, err)) return err->code;
     if (check_token(c, "bos_token_id", c->bos, where, err) || check_token(c, "pad_token_id", c->pad, where, err))
         return err->code;
     for (size_t i = 0; i < c->n_eos; i++)
@@ -75,51 +134,86 @@ int model_config_check(const model_config_t *c, const char *where, err_t *err) {
     return 0;
 }
 
-void rope_table(const model_config_t *c, size_t positions, float *table) {
-    size_t half = c->head_dim / 2;
-    for (size_t i = 0; i < half; i++) {
-        double freq = pow(c->rope_theta, -2.0 * (double)i / (double)c->head_dim);
-        for (size_t p = 0; p < positions; p++) {
-            float *t = table + (p * half + i) * 2;
-            t[0] = (float)cos((double)p * freq);
-            t[1] = (float)sin((double)p * freq);
-        }
+size_t model_dim(const model_config_t *c, dim_t d) {
+    size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
+    switch (d) {
+    case DIM_HIDDEN: return c->hidden;
+    case DIM_FFN: return c->ffn;
+    case DIM_2_FFN: return 2 * c->ffn;
+    case DIM_Q: return q;
+    case DIM_KV: return kv;
+    case DIM_Q_2KV: return q + 2 * kv;
+    case DIM_HEAD: return c->head_dim;
     }
+    return 0;
 }
 
-const linear_info_t linear_info[LIN_COUNT] = {
-    [LIN_Q] = {"q_proj", "self_attn.q_proj", "attn_q"},      [LIN_K] = {"k_proj", "self_attn.k_proj", "attn_k"},
-    [LIN_V] = {"v_proj", "self_attn.v_proj", "attn_v"},      [LIN_O] = {"o_proj", "self_attn.o_proj", "attn_output"},
-    [LIN_GATE] = {"gate_proj", "mlp.gate_proj", "ffn_gate"}, [LIN_UP] = {"up_proj", "mlp.up_proj", "ffn_up"},
-    [LIN_DOWN] = {"down_proj", "mlp.down_proj", "ffn_down"},
-};
-
-size_t linear_rows(const model_config_t *c, linear_kind_t k) {
-    switch (k) {
-    case LIN_Q: return c->heads * c->head_dim;
-    case LIN_K:
-    case LIN_V: return c->kv_heads * c->head_dim;
-    case LIN_GATE:
-    case LIN_UP: return c->ffn;
-    default: return c->hidden;
-    }
+size_t linear_rows(const model_config_t *c, linear_slot_t slot) {
+    const tensor_spec_t *t = arch_linear(c->arch, slot);
+    return t ? model_dim(c, t->rows) : 0;
 }
 
-size_t linear_cols(const model_config_t *c, linear_kind_t k) {
-    switch (k) {
-    case LIN_O: return c->heads * c->head_dim;
-    case LIN_DOWN: return c->ffn;
-    default: return c->hidden;
-    }
+size_t linear_cols(const model_config_t *c, linear_slot_t slot) {
+    const tensor_spec_t *t = arch_linear(c->arch, slot);
+    return t ? model_dim(c, t->cols) : 0;
+}
+
+/* ---- all tensors of a model --------------------------------------------------------------------------------- */
+
+static int visit_block_tensor(const model_config_t *c, size_t layer, const tensor_spec_t *spec, model_visit_fn *visit,
+                              void *ctx) {
+    model_tensor_t t = {.role = spec->role, .spec = spec, .layer = layer, .rows = 1, .cols = model_dim(c, spec->cols)};
+    if (spec->role == TENSOR_LINEAR) t.rows = model_dim(c, spec->rows);
+    int rc = visit(ctx, &t);
+    if (rc || spec->role != TENSOR_LINEAR || !linear_has_bias(c, (linear_slot_t)spec->slot)) return rc;
+    t = (model_tensor_t){.role = TENSOR_BIAS, .spec = spec, .layer = layer, .rows = 1, .cols = t.rows};
+    return visit(ctx, &t);
+}
+
+int model_each_tensor(const model_config_t *c, model_visit_fn *visit, void *ctx) {
+    model_tensor_t embedding = {.role = TENSOR_EMBEDDING, .rows = c->vocab, .cols = c->hidden};
+    model_tensor_t norm = {.role = TENSOR_NORM, .rows = 1, .cols = c->hidden};
+    model_tensor_t head = {.role = TENSOR_HEAD, .rows = c->vocab, .cols = c->hidden};
+    int rc = visit(ctx, &embedding);
+    for (size_t l = 0; rc == 0 && l < c->layers; l++)
+        for (size_t i = 0; rc == 0 && i < c->arch->n_tensors; i++)
+            rc = visit_block_tensor(c, l, &c->arch->tensors[i], visit, ctx);
+    if (rc == 0) rc = visit(ctx, &norm);
+    if (rc == 0 && !c->tied) rc = visit(ctx, &head);
+    return rc;
+}
+
+void model_tensor_name(const model_tensor_t *t, char *buf, size_t size) {
+    const char *kind = t->role == TENSOR_BIAS ? "bias" : "weight";
+    if (t->spec) snprintf(buf, size, "model.layers.%zu.%s.%s", t->layer, t->spec->hf, kind);
+    else if (t->role == TENSOR_HEAD) snprintf(buf, size, "lm_head.weight");
+    else snprintf(buf, size, "model.%s.weight", t->role == TENSOR_NORM ? "norm" : "embed_tokens");
+}
+
+void model_tensor_gguf_name(const model_tensor_t *t, char *buf, size_t size) {
+    const char *kind = t->role == TENSOR_BIAS ? "bias" : "weight";
+    if (t->spec) snprintf(buf, size, "blk.%zu.%s.%s", t->layer, t->spec->gguf, kind);
+    else if (t->role == TENSOR_HEAD) snprintf(buf, size, "output.weight");
+    else snprintf(buf, size, "%s.weight", t->role == TENSOR_NORM ? "output_norm" : "token_embd");
+}
+
+void model_module_name(const model_config_t *c, size_t layer, linear_slot_t slot, char *buf, size_t size) {
+    const tensor_spec_t *t = arch_linear(c->arch, slot);
+    snprintf(buf, size, "model.%slayers.%zu.%s", c->wrapped ? "language_model." : "", layer, t->hf);
+}
+
+static int count_tensor(void *ctx, const model_tensor_t *t) {
+    model_params_t *p = ctx;
+    size_t *class = t->role == TENSOR_LINEAR      ? &p->linear
+                    : t->role == TENSOR_EMBEDDING ? &p->embedding
+                    : t->role == TENSOR_HEAD      ? &p->head
+                                                  : &p->rest;
+    *class += t->rows * t->cols;
+    return 0;
 }
 
 model_params_t model_count_params(const model_config_t *c) {
-    size_t block = 0;
-    for (int k = 0; k < LIN_COUNT; k++) block += linear_rows(c, k) * linear_cols(c, k);
-    return (model_params_t){
-        .linear = c->layers * block,
-        .embedding = c->vocab * c->hidden,
-        .head = c->tied ? 0 : c->vocab * c->hidden,
-        .norm = (2 * c->layers + 1) * c->hidden,
-    };
+    model_params_t p = {0};
+    model_each_tensor(c, count_tensor, &p);
+    return p;
 }

@@ -1,17 +1,15 @@
 #include "model/known_models.h"
 
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/mem.h"
 
 typedef struct {
     const char *name;
-    const char *also; /* words that may stand in a name without changing what is below */
-    const char *model_type;
-    size_t vocab, hidden, ffn, layers, heads, kv_heads, max_positions;
-    float norm_eps;
-    double rope_theta;
-    bool tied;
+    const char *also;   /* words that may stand in a name without changing what is below */
+    const char *config; /* what its config.json says about what is computed, see config_of() */
 } known_model_t;
 
 #define LLAMA2 "meta hf chat fp16 bf16 bnb nf4 4bit"
@@ -20,18 +18,25 @@ typedef struct {
 /* Earlier chat versions of TinyLlama have a few more tokens. */
 #define TINYLLAMA "chat v1.0 intermediate step 1431k 3t bf16 bnb nf4 4bit"
 
-/* As their config.json have it. Llama 3.1 and later scale RoPE, which is not supported. */
+/* clang-format off */
+#define SIZES(type, vocab, hidden, ffn, layers, heads, kv_heads, positions) \
+    "'model_type': '" type "', 'vocab_size': " #vocab ", 'hidden_size': " #hidden ", 'intermediate_size': " #ffn \
+    ", 'num_hidden_layers': " #layers ", 'num_attention_heads': " #heads ", 'num_key_value_heads': " #kv_heads \
+    ", 'max_position_embeddings': " #positions
+
+/* As their config.json have it. */
 static const known_model_t models[] = {
-    {"smollm2-135m", SMOLLM2, "llama", 49152, 576, 1536, 30, 9, 3, 8192, 1e-5f, 1e5, true},
-    {"smollm2-360m", SMOLLM2, "llama", 49152, 960, 2560, 32, 15, 5, 8192, 1e-5f, 1e5, true},
-    {"smollm2-1.7b", SMOLLM2, "llama", 49152, 2048, 8192, 24, 32, 32, 8192, 1e-5f, 1.3e5, true},
-    {"tinyllama-1.1b", TINYLLAMA, "llama", 32000, 2048, 5632, 22, 32, 4, 2048, 1e-5f, 1e4, false},
-    {"llama-2-7b", LLAMA2, "llama", 32000, 4096, 11008, 32, 32, 32, 4096, 1e-5f, 1e4, false},
-    {"llama-2-13b", LLAMA2, "llama", 32000, 5120, 13824, 40, 40, 40, 4096, 1e-5f, 1e4, false},
-    {"llama-2-70b", LLAMA2, "llama", 32000, 8192, 28672, 80, 64, 8, 4096, 1e-5f, 1e4, false},
-    {"llama-3-8b", LLAMA3, "llama", 128256, 4096, 14336, 32, 32, 8, 8192, 1e-5f, 5e5, false},
-    {"llama-3-70b", LLAMA3, "llama", 128256, 8192, 28672, 80, 64, 8, 8192, 1e-5f, 5e5, false},
+    {"smollm2-135m", SMOLLM2, SIZES("llama", 49152, 576, 1536, 30, 9, 3, 8192) ", 'rms_norm_eps': 1e-5, 'rope_theta': 100000, 'tie_word_embeddings': true"},
+    {"smollm2-360m", SMOLLM2, SIZES("llama", 49152, 960, 2560, 32, 15, 5, 8192) ", 'rms_norm_eps': 1e-5, 'rope_theta': 100000, 'tie_word_embeddings': true"},
+    {"smollm2-1.7b", SMOLLM2, SIZES("llama", 49152, 2048, 8192, 24, 32, 32, 8192) ", 'rms_norm_eps': 1e-5, 'rope_theta': 130000, 'tie_word_embeddings': true"},
+    {"tinyllama-1.1b", TINYLLAMA, SIZES("llama", 32000, 2048, 5632, 22, 32, 4, 2048) ", 'rms_norm_eps': 1e-5, 'rope_theta': 10000, 'tie_word_embeddings': false"},
+    {"llama-2-7b", LLAMA2, SIZES("llama", 32000, 4096, 11008, 32, 32, 32, 4096) ", 'rms_norm_eps': 1e-5, 'rope_theta': 10000, 'tie_word_embeddings': false"},
+    {"llama-2-13b", LLAMA2, SIZES("llama", 32000, 5120, 13824, 40, 40, 40, 4096) ", 'rms_norm_eps': 1e-5, 'rope_theta': 10000, 'tie_word_embeddings': false"},
+    {"llama-2-70b", LLAMA2, SIZES("llama", 32000, 8192, 28672, 80, 64, 8, 4096) ", 'rms_norm_eps': 1e-5, 'rope_theta': 10000, 'tie_word_embeddings': false"},
+    {"llama-3-8b", LLAMA3, SIZES("llama", 128256, 4096, 14336, 32, 32, 8, 8192) ", 'rms_norm_eps': 1e-5, 'rope_theta': 500000, 'tie_word_embeddings': false"},
+    {"llama-3-70b", LLAMA3, SIZES("llama", 128256, 8192, 28672, 80, 64, 8, 8192) ", 'rms_norm_eps': 1e-5, 'rope_theta': 500000, 'tie_word_embeddings': false"},
 };
+/* clang-format on */
 #define N_MODELS (sizeof models / sizeof *models)
 
 /* ---- names ---------------------------------------------------------------------------------------------- */
@@ -85,23 +90,18 @@ static bool speaks_of(const char *text, const char *end, const known_model_t *m)
 
 /* ---- the two questions ---------------------------------------------------------------------------------- */
 
+/* The table has ' for " and no braces around. */
 static model_config_t config_of(const known_model_t *m) {
     err_t err = {0};
-    model_config_t c = {.arch = arch_by_model_type(m->model_type, m->name, &err),
-                        .vocab = m->vocab,
-                        .hidden = m->hidden,
-                        .ffn = m->ffn,
-                        .layers = m->layers,
-                        .heads = m->heads,
-                        .kv_heads = m->kv_heads,
-                        .head_dim = m->hidden / m->heads,
-                        .max_positions = m->max_positions,
-                        .norm_eps = m->norm_eps,
-                        .rope_theta = m->rope_theta,
-                        .tied = m->tied,
-                        .bos = -1,
-                        .pad = -1};
-    CHECK(c.arch != NULL);
+    model_config_t c;
+    json_t *json = NULL;
+    char *text = xasprintf("{%s}", m->config);
+    for (char *p = text; *p; p++)
+        if (*p == '\'') *p = '"';
+    CHECK(json_text(text, strlen(text), m->name, &json, &err) == 0 &&
+          model_config_from_json(json, m->name, &c, &err) == 0);
+    json_decref(json);
+    free(text);
     return c;
 }
 

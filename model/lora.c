@@ -7,41 +7,41 @@
 #include "base/mem.h"
 #include "base/rng.h"
 
-const site_info_t site_info[SITE_COUNT] = {
-    [SITE_QKV] = {3, {LIN_Q, LIN_K, LIN_V}},
-    [SITE_O] = {1, {LIN_O}},
-    [SITE_GATE_UP] = {2, {LIN_GATE, LIN_UP}},
-    [SITE_DOWN] = {1, {LIN_DOWN}},
-};
-
-static size_t add_tensor(lora_t *lora, size_t layer, linear_kind_t kind, bool is_b, size_t rows, size_t cols) {
+static size_t add_tensor(lora_t *lora, size_t layer, linear_slot_t slot, bool is_b, size_t rows, size_t cols) {
     size_t offset = lora->count;
-    lora->tensors[lora->n_tensors++] = (lora_tensor_t){layer, kind, is_b, offset, rows, cols};
+    lora->tensors[lora->n_tensors++] = (lora_tensor_t){layer, slot, is_b, offset, rows, cols};
     lora->count += rows * cols;
     return offset;
 }
 
+static void lay_out_site(lora_t *lora, size_t layer, site_t s) {
+    const model_config_t *c = lora->config;
+    lora_site_t *site = &lora->sites[layer * SITE_COUNT + (size_t)s];
+    linear_slot_t slots[LINEAR_MAX];
+    size_t n = arch_site(c->arch, s, slots), r = lora->spec.r;
+    unsigned targets = lora->spec.layer_targets ? lora->spec.layer_targets[layer] : lora->spec.targets;
+    for (size_t i = 0; i < n; i++)
+        if (targets >> slots[i] & 1) site->member[site->n++] = i;
+    site->a = lora->count;
+    for (size_t i = 0; i < site->n; i++) {
+        linear_slot_t slot = slots[site->member[i]];
+        add_tensor(lora, layer, slot, false, r, linear_cols(c, slot));
+    }
+    for (size_t i = 0; i < site->n; i++) {
+        linear_slot_t slot = slots[site->member[i]];
+        site->b[i] = add_tensor(lora, layer, slot, true, linear_rows(c, slot), r);
+    }
+    if (site->n * r > lora->width[s]) lora->width[s] = site->n * r;
+}
+
 void lora_init(lora_t *lora, const model_config_t *c, const lora_spec_t *spec) {
-    *lora = (lora_t){.spec = *spec, .layers = c->layers};
+    *lora = (lora_t){.spec = *spec, .config = c, .layers = c->layers};
     lora->scale = (float)(spec->rslora ? spec->alpha / sqrt((double)spec->r) : spec->alpha / (double)spec->r);
     lora->sites = xcalloc(c->layers * SITE_COUNT, sizeof *lora->sites);
-    lora->tensors = xcalloc(c->layers * LIN_COUNT * 2, sizeof *lora->tensors);
-    for (size_t l = 0; l < c->layers; l++) {
-        for (int s = 0; s < SITE_COUNT; s++) {
-            lora_site_t *site = &lora->sites[l * SITE_COUNT + (size_t)s];
-            for (size_t i = 0; i < site_info[s].n; i++)
-                if (spec->targets[site_info[s].kind[i]]) site->member[site->n++] = i;
-            site->a = lora->count;
-            for (size_t i = 0; i < site->n; i++) {
-                linear_kind_t k = site_info[s].kind[site->member[i]];
-                add_tensor(lora, l, k, false, spec->r, linear_cols(c, k));
-            }
-            for (size_t i = 0; i < site->n; i++) {
-                linear_kind_t k = site_info[s].kind[site->member[i]];
-                site->b[i] = add_tensor(lora, l, k, true, linear_rows(c, k), spec->r);
-            }
-        }
-    }
+    lora->tensors = xcalloc(c->layers * LINEAR_SLOTS * 2, sizeof *lora->tensors);
+    for (size_t l = 0; l < c->layers; l++)
+        for (int s = 0; s < SITE_COUNT; s++) lay_out_site(lora, l, (site_t)s);
+    lora->spec.layer_targets = NULL; /* the caller's */
 }
 
 void lora_free(lora_t *lora) {
@@ -71,7 +71,7 @@ void lora_fill(lora_t *lora, backend_t *be, uint64_t seed) {
     for (size_t i = 0; i < lora->n_tensors; i++) {
         const lora_tensor_t *t = &lora->tensors[i];
         if (t->is_b) continue;
-        uint64_t tensor_key = rng_fold(key, t->layer * LIN_COUNT + t->kind);
+        uint64_t tensor_key = rng_fold(key, t->layer * LINEAR_SLOTS + t->slot);
         float bound = 1.0f / sqrtf((float)t->cols);
         for (size_t j = 0; j < t->rows * t->cols; j++)
             host[t->offset + j] = (2.0f * rng_uniform(tensor_key, j) - 1.0f) * bound;
@@ -90,7 +90,8 @@ const lora_site_t *lora_site(const lora_t *lora, size_t layer, site_t site) {
     return &lora->sites[layer * SITE_COUNT + (size_t)site];
 }
 
-void lora_tensor_name(const lora_tensor_t *t, char *buf, size_t size) {
-    snprintf(buf, size, "base_model.model.model.layers.%zu.%s.lora_%c.weight", t->layer, linear_info[t->kind].path,
-             t->is_b ? 'B' : 'A');
+void lora_tensor_name(const lora_t *lora, const lora_tensor_t *t, char *buf, size_t size) {
+    char module[128];
+    model_module_name(lora->config, t->layer, t->slot, module, sizeof module);
+    snprintf(buf, size, "base_model.model.%s.lora_%c.weight", module, t->is_b ? 'B' : 'A');
 }

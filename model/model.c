@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "model/backend/element.h"
 
 /* Puts the micro-batch on the device and describes its segments. */
 static attn_segments_t upload_batch(model_t *m, acts_t *a, const batch_t *b) {
@@ -28,11 +29,21 @@ static attn_segments_t upload_batch(model_t *m, acts_t *a, const batch_t *b) {
                              .max_kv = b->max_seg};
 }
 
+static void embed(const block_ctx_t *ctx) {
+    const model_t *m = ctx->m;
+    const model_config_t *c = &m->config;
+    mat_t x = {ctx->a->blocks[0].x, c->hidden};
+    float scale = (float)c->embed_scale;
+    m->be->embed(m->be, x.p, &m->embed, ctx->a->ids, ctx->T);
+    if (c->embed_scale_rounded && m->be->act == DT_BF16) scale = bf16_round(scale);
+    if (scale != 1) m->be->scale_rows(m->be, x, x, scale, ctx->T, c->hidden);
+}
+
 static void forward(const block_ctx_t *ctx) {
     model_t *m = ctx->m;
     acts_t *a = ctx->a;
     model_cache_augmented(m);
-    m->be->embed(m->be, a->blocks[0].x, &m->embed, a->ids, ctx->T);
+    embed(ctx);
     block_enter(ctx, 0, &a->blocks[0]);
     for (size_t l = 0; l < m->config.layers; l++) {
         model_acquire_layer(m, l, 1);
@@ -54,27 +65,31 @@ static void backward(const block_ctx_t *ctx) {
     }
 }
 
-static linear_t head_of(const model_t *m) { return (linear_t){.n = 1, .w = {&m->head}}; }
+static linear_t head_of(const model_t *m) { return (linear_t){.n = 1, .part = {{.w = &m->head}}}; }
 
-/* Logits of n rows of the residual stream, named by `idx` on the device. */
+/* Rows of [chunk,C]. */
+static mat_t rows_of(const model_t *m, void *p) { return (mat_t){p, m->config.hidden}; }
+
+static logit_map_t logit_map_of(const model_t *m) {
+    return (logit_map_t){(float)m->config.logit_scale, (float)m->config.logit_softcap};
+}
+
+/* Products with the head of n rows of the residual stream, named by `idx` on the device. */
 static void head_fwd(model_t *m, acts_t *a, const int32_t *idx, size_t n) {
     backend_t *be = m->be;
-    size_t C = m->config.hidden;
     linear_t head = head_of(m);
-    be->gather_rows(be, a->hx, C, a->x_out, C, idx, n, C);
-    be->rmsnorm_fwd(be, a->hn, C, a->hrstd, a->hx, m->final_norm, n, C, m->config.norm_eps);
-    be->linear_fwd(be, n, a->hn, C, &head, a->logits, m->config.vocab);
+    be->gather_rows(be, rows_of(m, a->hx), rows_of(m, a->x_out), idx, n, m->config.hidden);
+    be->rmsnorm_fwd(be, rows_of(m, a->hn), a->hrstd, rows_of(m, a->hx), &m->final_norm, n);
+    be->linear_fwd(be, n, rows_of(m, a->hn), &head, (mat_t){a->logits, m->config.vocab});
 }
 
 /* a->logits holds their gradient; a->dx gets these rows of the residual stream's. */
 static void head_bwd(model_t *m, acts_t *a, const int32_t *idx, size_t n) {
     backend_t *be = m->be;
-    size_t C = m->config.hidden;
     linear_t head = head_of(m);
-    be->linear_bwd(be, n, a->logits, m->config.vocab, &head, NULL, a->hdn, C);
-    be->zero(be, a->hdx, n * C * dtype_size(be->act));
-    be->rmsnorm_bwd(be, a->hdx, C, a->hdn, a->hx, m->final_norm, a->hrstd, n, C);
-    be->scatter_rows(be, a->dx.p, a->dx.ld, a->hdx, C, idx, n, C);
+    be->linear_bwd(be, n, (mat_t){a->logits, m->config.vocab}, &head, NULL, rows_of(m, a->hdn));
+    be->rmsnorm_bwd(be, rows_of(m, a->hdx), false, rows_of(m, a->hdn), rows_of(m, a->hx), &m->final_norm, a->hrstd, n);
+    be->scatter_rows(be, a->dx, rows_of(m, a->hdx), idx, n, m->config.hidden);
 }
 
 /* Head and loss over the trained rows alone, a chunk of logits at a time; with want_grad also a->dx. */
@@ -85,7 +100,8 @@ static double loss_and_head(model_t *m, acts_t *a, const batch_t *b, bool want_g
     for (size_t i = 0; i < b->n_labels; i += a->chunk) {
         size_t n = b->n_labels - i < a->chunk ? b->n_labels - i : a->chunk;
         head_fwd(m, a, a->target_idx + i, n);
-        be->ce_loss(be, a->logits, a->row_loss + i, a->target + i, n, m->config.vocab, want_grad, grad_scale);
+        be->ce_loss(be, a->logits, a->row_loss + i, a->target + i, n, m->config.vocab, logit_map_of(m), want_grad,
+                    grad_scale);
         if (want_grad) head_bwd(m, a, a->target_idx + i, n);
     }
     float *rows = token_loss ? token_loss : xmalloc(b->n_labels * sizeof *rows);
@@ -116,11 +132,20 @@ void model_loss(model_t *m, acts_t *a, const batch_t *b, double *loss_sum, float
     *loss_sum = loss_and_head(m, a, b, false, 0.0f, token_loss);
 }
 
-/* The first n rows of a->logits, widened to fp32 on the host. */
+static void map_logits(const model_t *m, float *x, size_t n) {
+    logit_map_t map = logit_map_of(m);
+    if (map.scale == 1 && map.cap == 0) return;
+    for (size_t i = 0; i < n; i++) x[i] = logit_map(x[i], map);
+}
+
+/* The logits of the first n rows of a->logits, in fp32 on the host. */
 static void download_logits(model_t *m, acts_t *a, size_t n, float *out) {
     size_t count = n * m->config.vocab;
     m->be->download(m->be, out, a->logits, count * dtype_size(m->be->act));
-    if (m->be->act == DT_F32) return;
+    if (m->be->act == DT_F32) {
+        map_logits(m, out, count);
+        return;
+    }
     /* BF16 values fill the lower half of `out`: widen from the end, so that none is overwritten unread. */
     const bf16_t *narrow = (const bf16_t *)out;
     for (size_t i = count; i-- > 0;) {
@@ -128,6 +153,7 @@ static void download_logits(model_t *m, acts_t *a, size_t n, float *out) {
         memcpy(&h, narrow + i, sizeof h);
         out[i] = bf16_to_f32(h);
     }
+    map_logits(m, out, count);
 }
 
 void model_logits(model_t *m, acts_t *a, const batch_t *b, float *logits) {

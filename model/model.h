@@ -12,9 +12,10 @@
 #include "model/source.h"
 
 typedef struct {
-    qweight_t w[LIN_COUNT];
+    qweight_t w[LINEAR_SLOTS];   /* rows 0: the family has no such layer */
+    float *bias[LINEAR_SLOTS];   /* [rows]; NULL: none */
+    norm_t norm[NORM_SLOTS];     /* w NULL: none */
     void *augmented[SITE_COUNT]; /* see linear_t, if the layer is one of model_t.n_cached */
-    float *attn_norm, *ffn_norm; /* [C] */
 } layer_t;
 
 typedef struct {
@@ -22,9 +23,10 @@ typedef struct {
     backend_t *be;
     quant_type_t quant;
     bool double_quant;
-    qweight_t embed, head; /* BF16 [V,C]; the same place when tied */
-    float *final_norm;     /* [C] */
-    float *rope;           /* [rope_len, D/2, 2] */
+    qweight_t embed, head; /* [V,C] in 16 bits; the same place when tied */
+    norm_t final_norm;
+    float *rope[MODEL_KINDS], *rope_q[MODEL_KINDS]; /* tables for keys and for queries, mostly the same:
+                                                     * [rope_len, rotated/2, 2] */
     size_t rope_len;
     layer_t *layers;
     size_t n_paged;  /* layers whose quantized weights stay in host memory, spread evenly; */
@@ -32,14 +34,17 @@ typedef struct {
     size_t n_cached; /* the first layers keep their augmented weights, dequantized once; */
     uint64_t cached; /* 0: not yet; else lora->changes + 1 of the adapters in them */
     lora_t *lora;    /* NULL: the base model alone. Not owned. */
+    bool base_alone; /* passes leave the adapters out, for as long as it is set */
 } model_t;
 
 /* ---- weights (weights.c) ---- */
 /* `positions`: the longest segment (or generated sequence) that will be run. */
 void model_init(model_t *m, const model_config_t *c, backend_t *be, quant_type_t quant, bool double_quant,
                 size_t positions);
-/* Tensors that the source has quantized already keep its quantization; before model_place. */
-void model_keep_quantized(model_t *m, const model_source_t *src);
+/* What the source has quantized already keeps its quantization, what is held in 16 bits its type (BF16, or F16 where
+ * the file has that); before model_place. In a checkpoint of which some layers are in 4 bits the others stay in 16,
+ * unless quantize_rest. */
+void model_take_types(model_t *m, const model_source_t *src, bool quantize_rest);
 void model_free(model_t *m);
 /* Takes the places of all weights, anew each time. The linear layers of n_paged of the layers get none: they are
  * fetched when a pass comes to them (PAGER_SLOTS places serve them all). n_cached layers get another one for their
@@ -58,28 +63,25 @@ void model_release_layer(model_t *m, size_t layer);
 #define LOAD_PIECE ((size_t)4 << 20)
 
 /* ---- activations of a pass (acts.c) ---- */
-/* A matrix of act values, `ld` elements between two rows: [T, n | m] has n columns of its own, and room for the m of
+/* Columns of a matrix of act values from i on. A matrix [T, n | m] has n columns of its own, and room for the m of
  * adapters behind them (see linear_t). */
-typedef struct {
-    void *p;
-    size_t ld;
-} mat_t;
-
-/* Its columns from i on. */
 static inline void *mat_column(const backend_t *be, mat_t m, size_t i) {
     return (unsigned char *)m.p + i * dtype_size(be->act);
 }
 
 /* What a block's forward leaves for its backward. w: columns of a site's adapters. */
 typedef struct {
-    void *x;                     /* [T,C] the block's input (residual stream) */
-    float *rstd_attn, *rstd_ffn; /* [T] */
-    mat_t qkv;                   /* [T, Hq*D + 2*Hkv*D] queries, keys and values, the first two after RoPE */
-    mat_t attn;                  /* [T, Hq*D | w] attention output, u */
-    float *lse;                  /* [T,Hq] */
-    void *x_mid;                 /* [T,C] residual after attention */
-    mat_t gate_up;               /* [T, 2F | w] in the backward their gradients, du */
-    mat_t u[SITE_COUNT];         /* [T, w] u of each site, for the gradient of B; that of o lies in attn */
+    void *x;                       /* [T,C] the block's input (residual stream) */
+    float *rstd[NORM_FFN_OUT + 1]; /* [T] of the norms of that many slots; NULL: none */
+    mat_t qkv;           /* [T, Hq*D + 2*Hkv*D] queries, keys and values; the first two after RoPE, or where they
+                                * have norms as these take them */
+    mat_t attn;          /* [T, Hq*D | w] attention output, u */
+    float *lse;          /* [T,Hq] */
+    void *attn_out;      /* [T,C] what o gives, where it has a norm */
+    void *x_mid;         /* [T,C] residual after attention */
+    mat_t gate_up;       /* [T, 2F | w] in the backward their gradients, du */
+    void *ffn_out;       /* [T,C] what down gives, where it has a norm */
+    mat_t u[SITE_COUNT]; /* [T, w] u of each site, for the gradient of B; that of o lies in attn */
 } block_acts_t;
 
 typedef struct {
@@ -88,10 +90,13 @@ typedef struct {
     void *x_out;          /* [T,C] output of the last block */
     size_t n_kept;        /* blocks [0, layers - n_kept) are recomputed in the backward */
     mat_t dx;             /* [T, C | w] gradient of the residual stream, du */
+    mat_t dt;             /* [T, C | w] gradient of what o and down give, du, where that is not dx: p NULL */
     /* scratch, by width; what follows is only alive while a block runs */
-    mat_t h;  /* [T, C | w] normalised input, u; in a forward handed on to the next block */
-    void *t;  /* [T,C] a site's output */
-    mat_t ff; /* [T, F | w] silu(gate) * up, u */
+    mat_t h;                /* [T, C | w] normalised input, u; in a forward handed on to the next block */
+    mat_t qk;               /* [T, Hq*D + Hkv*D] queries and keys after their norms and RoPE, where they have norms */
+    float *rstd_q, *rstd_k; /* [T, groups] of those */
+    void *t;                /* [T,C] a site's output */
+    mat_t ff;               /* [T, F | w] silu(gate) * up, u */
     /* backward */
     void *dff;   /* [T,F] */
     void *dh;    /* [T,C] */

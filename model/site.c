@@ -16,24 +16,30 @@ static const void *compute_at(const lora_t *lora, size_t offset) {
 }
 
 linear_t site_linear(const model_t *m, size_t layer, site_t site) {
-    const site_info_t *info = &site_info[site];
-    const lora_t *lora = m->lora;
-    linear_t l = {.n = info->n};
-    for (size_t i = 0; i < info->n; i++) l.w[i] = &m->layers[layer].w[info->kind[i]];
-    if (layer < m->n_cached) l.augmented = m->layers[layer].augmented[site];
+    linear_slot_t slots[LINEAR_MAX];
+    const layer_t *w = &m->layers[layer];
+    const lora_t *lora = m->base_alone ? NULL : m->lora;
+    linear_t l = {.n = arch_site(m->config.arch, site, slots)};
+    for (size_t i = 0; i < l.n; i++) l.part[i] = (linear_part_t){.w = &w->w[slots[i]], .bias = w->bias[slots[i]]};
+    /* Augmented weights hold the adapters, so what is without them takes the weights themselves. */
+    if (layer < m->n_cached && !m->base_alone) l.augmented = w->augmented[site];
     if (!lora) return l;
     const lora_site_t *ls = lora_site(lora, layer, site);
-    l.r = lora->spec.r;
-    l.width = ls->n * l.r;
+    size_t r = lora->spec.r;
     l.ab_type = lora->compute_type;
-    l.a = compute_at(lora, ls->a);
-    for (size_t j = 0; j < ls->n; j++) l.b[ls->member[j]] = compute_at(lora, ls->b[j]);
+    for (size_t j = 0; j < ls->n; j++) {
+        linear_part_t *part = &l.part[ls->member[j]];
+        part->r = r;
+        part->scale = lora->scale;
+        part->a = compute_at(lora, ls->a + j * r * part->w->cols);
+        part->b = compute_at(lora, ls->b[j]);
+    }
     return l;
 }
 
 void model_cache_augmented(model_t *m) {
     uint64_t now = 1 + (m->lora ? m->lora->changes : 0);
-    if (m->cached == now) return;
+    if (m->cached == now || m->base_alone) return;
     for (size_t layer = 0; layer < m->n_cached; layer++) {
         for (int s = 0; s < SITE_COUNT; s++) {
             linear_t l = site_linear(m, layer, (site_t)s);
@@ -55,18 +61,23 @@ static const dropout_t *site_dropout(const block_ctx_t *ctx, size_t layer, site_
 void site_adapters_fwd(const block_ctx_t *ctx, size_t layer, site_t site, mat_t x, mat_t u) {
     backend_t *be = ctx->m->be;
     linear_t l = site_linear(ctx->m, layer, site);
-    if (l.width == 0) return;
+    size_t width = linear_width(&l);
+    if (width == 0) return;
     dropout_t key;
-    void *behind = mat_column(be, x, l.w[0]->cols);
-    be->adapter_fwd(be, ctx->T, x.p, x.ld, &l, ctx->m->lora->scale, site_dropout(ctx, layer, site, &key), behind, x.ld);
-    if (u.p && u.p != behind) be->copy_rows(be, u.p, u.ld, behind, x.ld, ctx->T, l.width);
+    mat_t behind = {mat_column(be, x, linear_cols_of(&l)), x.ld};
+    be->adapter_fwd(be, ctx->T, x, &l, site_dropout(ctx, layer, site, &key), behind);
+    if (u.p && u.p != behind.p) be->copy_rows(be, u, behind, ctx->T, width);
 }
 
 void site_fwd(const block_ctx_t *ctx, size_t layer, site_t site, mat_t x, mat_t u, mat_t y) {
     backend_t *be = ctx->m->be;
     linear_t l = site_linear(ctx->m, layer, site);
     site_adapters_fwd(ctx, layer, site, x, u);
-    be->linear_fwd(be, ctx->T, x.p, x.ld, &l, y.p, y.ld);
+    be->linear_fwd(be, ctx->T, x, &l, y);
+}
+
+static matrix_t act_matrix(const backend_t *be, mat_t m, size_t column) {
+    return (matrix_t){mat_column(be, m, column), be->act, m.ld};
 }
 
 /* du, behind dy, and the gradients of A and B from it. */
@@ -74,19 +85,19 @@ static void adapters_bwd(const block_ctx_t *ctx, const lora_site_t *ls, const li
                          const dropout_t *drop) {
     const lora_t *lora = ctx->m->lora;
     backend_t *be = ctx->m->be;
-    size_t r = l->r, first = 0, j = 0, rows = linear_rows_of(l);
-    void *du = mat_column(be, dy, rows);
-    for (size_t i = 0; i < l->n; first += l->w[i++]->rows) {
-        if (!l->b[i]) continue;
-        size_t out = l->w[i]->rows;
-        const void *dy_i = mat_column(be, dy, first);
-        be->gemm(be, false, false, ctx->T, r, out, lora->scale, dy_i, be->act, dy.ld, l->b[i], l->ab_type, r, 0.0f,
-                 mat_column(be, dy, rows + j * r), be->act, dy.ld);
-        be->gemm(be, true, false, out, r, ctx->T, 1.0f, dy_i, be->act, dy.ld, mat_column(be, u, j * r), be->act, u.ld,
-                 1.0f, lora->grad + ls->b[j], DT_F32, r);
-        j++;
+    size_t first = 0, at = 0, j = 0, rows = linear_rows_of(l);
+    for (size_t i = 0; i < l->n; first += l->part[i++].w->rows) {
+        const linear_part_t *p = &l->part[i];
+        if (!p->r) continue;
+        size_t out = p->w->rows, r = p->r;
+        matrix_t dy_i = act_matrix(be, dy, first), du_i = act_matrix(be, dy, rows + at), u_i = act_matrix(be, u, at);
+        matrix_t b = {(void *)(uintptr_t)p->b, l->ab_type, r}, db = {lora->grad + ls->b[j++], DT_F32, r};
+        be->gemm(be, false, false, ctx->T, r, out, p->scale, dy_i, b, 0.0f, du_i);
+        be->gemm(be, true, false, out, r, ctx->T, 1.0f, dy_i, u_i, 1.0f, db);
+        at += r;
     }
-    be->adapter_grad(be, ctx->T, du, dy.ld, x.p, x.ld, l, drop, lora->grad + ls->a);
+    mat_t du = {mat_column(be, dy, rows), dy.ld};
+    be->adapter_grad(be, ctx->T, du, x, l, drop, lora->grad + ls->a);
 }
 
 void site_bwd(const block_ctx_t *ctx, size_t layer, site_t site, mat_t x, mat_t u, mat_t dy, mat_t dx) {
@@ -94,6 +105,6 @@ void site_bwd(const block_ctx_t *ctx, size_t layer, site_t site, mat_t x, mat_t 
     linear_t l = site_linear(ctx->m, layer, site);
     dropout_t key;
     const dropout_t *drop = site_dropout(ctx, layer, site, &key);
-    if (l.width) adapters_bwd(ctx, lora_site(ctx->m->lora, layer, site), &l, x, u, dy, drop);
-    if (dx.p) be->linear_bwd(be, ctx->T, dy.p, dy.ld, &l, drop, dx.p, dx.ld);
+    if (linear_width(&l)) adapters_bwd(ctx, lora_site(ctx->m->lora, layer, site), &l, x, u, dy, drop);
+    if (dx.p) be->linear_bwd(be, ctx->T, dy, &l, drop, dx);
 }

@@ -1,8 +1,11 @@
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <xxhash.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "model/source_impl.h"
 
@@ -15,51 +18,45 @@
 /* Of each tensor's bytes, what its fingerprint covers. */
 #define FINGERPRINT_BYTES ((size_t)4096)
 
-static source_entry_t *add_entry(model_source_t *src, char *name, char *gguf_name, tensor_class_t class, size_t rows,
-                                 size_t cols) {
-    source_entry_t *e = &src->entries[src->n_entries++];
-    e->name = name;
-    e->gguf_name = gguf_name;
-    e->t = (source_tensor_t){.name = name, .class = class, .rows = rows, .cols = cols};
-    return e;
-}
-
-static void add_norm(model_source_t *src, char *name, char *gguf_name) {
-    add_entry(src, name, gguf_name, TENSOR_NORM, 1, src->config.hidden);
-}
-
-static void add_block(model_source_t *src, size_t l) {
-    const model_config_t *c = &src->config;
-    add_norm(src, xasprintf("model.layers.%zu.input_layernorm.weight", l), xasprintf("blk.%zu.attn_norm.weight", l));
-    for (int k = 0; k < LIN_COUNT; k++) {
-        source_entry_t *e = add_entry(src, xasprintf("model.layers.%zu.%s.weight", l, linear_info[k].path),
-                                      xasprintf("blk.%zu.%s.weight", l, linear_info[k].gguf), TENSOR_LINEAR,
-                                      linear_rows(c, (linear_kind_t)k), linear_cols(c, (linear_kind_t)k));
-        e->t.layer = l;
-        e->t.kind = (linear_kind_t)k;
-        e->heads = k == LIN_Q ? c->heads : k == LIN_K ? c->kv_heads : 0;
-    }
-    add_norm(src, xasprintf("model.layers.%zu.post_attention_layernorm.weight", l),
-             xasprintf("blk.%zu.ffn_norm.weight", l));
-}
-
 static int by_name(const void *a, const void *b) {
     return strcmp((*(source_entry_t *const *)a)->name, (*(source_entry_t *const *)b)->name);
 }
 
+/* The name in a Hugging Face file, whose prefix may be another than Llama's "model.". */
+static char *stored_name(const model_source_t *src, const char *name) {
+    static const char usual[] = "model.";
+    if (src->prefix && !strncmp(name, usual, sizeof usual - 1))
+        return xasprintf("%s%s", src->prefix, name + sizeof usual - 1);
+    return xasprintf("%s%s", src->head_prefix ? src->head_prefix : "", name);
+}
+
+static int add_entry(void *ctx, const model_tensor_t *t) {
+    model_source_t *src = ctx;
+    char name[160];
+    VEC_GROW(src->entries, src->n_entries, src->cap_entries);
+    source_entry_t *e = &src->entries[src->n_entries++];
+    *e = (source_entry_t){.t = {.role = t->role, .spec = t->spec, .layer = t->layer, .rows = t->rows, .cols = t->cols}};
+    model_tensor_name(t, name, sizeof name);
+    e->t.name = e->name = stored_name(src, name);
+    model_tensor_gguf_name(t, name, sizeof name);
+    e->gguf_name = xstrdup(name);
+    return 0;
+}
+
 void source_list_tensors(model_source_t *src) {
-    const model_config_t *c = &src->config;
-    size_t n = 2 + c->layers * (LIN_COUNT + 2) + (c->tied ? 0 : 1);
-    src->entries = xcalloc(n, sizeof *src->entries);
-    add_entry(src, xstrdup("model.embed_tokens.weight"), xstrdup("token_embd.weight"), TENSOR_EMBEDDING, c->vocab,
-              c->hidden);
-    for (size_t l = 0; l < c->layers; l++) add_block(src, l);
-    add_norm(src, xstrdup("model.norm.weight"), xstrdup("output_norm.weight"));
-    if (!c->tied) add_entry(src, xstrdup("lm_head.weight"), xstrdup("output.weight"), TENSOR_HEAD, c->vocab, c->hidden);
-    CHECK(src->n_entries == n);
-    src->by_name = xcalloc(n, sizeof *src->by_name);
-    for (size_t i = 0; i < n; i++) src->by_name[i] = &src->entries[i];
-    qsort(src->by_name, n, sizeof *src->by_name, by_name);
+    model_each_tensor(&src->config, add_entry, src);
+    src->by_name = xcalloc(src->n_entries, sizeof *src->by_name);
+    for (size_t i = 0; i < src->n_entries; i++) src->by_name[i] = &src->entries[i];
+    qsort(src->by_name, src->n_entries, sizeof *src->by_name, by_name);
+}
+
+void source_note(const model_source_t *src, const char *fmt, ...) {
+    va_list args;
+    char text[400];
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    log_warn("%s: %s", src->path, text);
 }
 
 int source_shape_error(const model_source_t *src, const source_entry_t *e, int n_dims, const size_t *shape,
@@ -67,7 +64,7 @@ int source_shape_error(const model_source_t *src, const source_entry_t *e, int n
     strbuf_t s = {0};
     strbuf_adds(&s, "[");
     for (int i = 0; i < n_dims; i++) strbuf_addf(&s, "%s%zu", i ? ", " : "", shape[i]);
-    if (e->t.class == TENSOR_NORM) strbuf_addf(&s, "]; expected [%zu]", e->t.cols);
+    if (tensor_is_vector(e->t.role)) strbuf_addf(&s, "]; expected [%zu]", e->t.cols);
     else strbuf_addf(&s, "]; expected [%zu, %zu]", e->t.rows, e->t.cols);
     err_set(err, ERR_USAGE, "%s: tensor \"%s\" has shape %s from the model's config", src->path,
             src->gguf ? e->gguf_name : e->name, s.p);
@@ -76,7 +73,7 @@ int source_shape_error(const model_source_t *src, const source_entry_t *e, int n
 }
 
 int source_missing_error(const model_source_t *src, const char *name, const source_entry_t *e, err_t *err) {
-    if (e->t.class == TENSOR_NORM)
+    if (tensor_is_vector(e->t.role))
         return err_set(err, ERR_USAGE, "%s: tensor \"%s\" is missing; expected shape [%zu]", src->path, name,
                        e->t.cols);
     return err_set(err, ERR_USAGE, "%s: tensor \"%s\" is missing; expected shape [%zu, %zu]", src->path, name,
@@ -122,11 +119,12 @@ void model_source_close(model_source_t *src) {
     for (size_t i = 0; i < src->n_entries; i++) {
         free(src->entries[i].name);
         free(src->entries[i].gguf_name);
-        free(src->entries[i].aligned_absmax);
+        free(src->entries[i].own_absmax);
     }
     free(src->entries);
     free(src->by_name);
     free(src->tensors);
+    free(src->others);
     for (size_t i = 0; i < src->n_shards; i++) safetensors_close(src->shards[i]);
     free(src->shards);
     gguf_close(src->gguf);
@@ -142,6 +140,9 @@ const char *model_source_dir(const model_source_t *src) { return src->dir; }
 size_t model_source_count(const model_source_t *src) { return src->n_entries; }
 const source_tensor_t *model_source_at(const model_source_t *src, size_t i) { return &src->entries[i].t; }
 
+size_t model_source_others(const model_source_t *src) { return src->n_others; }
+const st_tensor_t *model_source_other(const model_source_t *src, size_t i) { return src->others[i]; }
+
 const source_tensor_t *model_source_find(const model_source_t *src, const char *name) {
     source_entry_t entry = {.name = (char *)(uintptr_t)name}, *key = &entry;
     source_entry_t **found = bsearch(&key, src->by_name, src->n_entries, sizeof key, by_name);
@@ -156,26 +157,25 @@ const source_tensor_t *model_source_quantized(const model_source_t *src) {
 
 static const source_entry_t *entry_of(const source_tensor_t *t) { return (const source_entry_t *)t; }
 
-/* Where row `r` of Hugging Face's order lies. Within a head of D rows, RoPE pairs row j with row j + D/2;
+/* Where row `r` of Hugging Face's order lies, of `rows`. Within a head of D rows, RoPE pairs row j with row j + D/2;
  * GGUF's llama layout keeps the two of a pair next to each other, as 2j and 2j + 1. */
-static size_t stored_row(const source_entry_t *e, size_t r) {
-    if (!e->permuted) return r;
-    size_t d = e->t.rows / e->heads, in_head = r % d;
+static size_t stored_row(const source_entry_t *e, size_t rows, size_t r) {
+    if (!e->heads) return r;
+    size_t d = rows / e->heads, in_head = r % d;
     return r - in_head + in_head % (d / 2) * 2 + in_head / (d / 2);
 }
 
-/* Takes one chunk in fp32 to the output at element `at`. */
-typedef void sink_fn(const float *x, size_t n, void *out, size_t at);
-
-static void sink_bf16(const float *x, size_t n, void *out, size_t at) {
-    bf16_t *o = (bf16_t *)out + at;
+static void put_bf16(const float *x, size_t n, void *out) {
+    bf16_t *o = out;
     for (size_t i = 0; i < n; i++) o[i] = bf16_from_f32(x[i]);
 }
 
-static void sink_f32(const float *x, size_t n, void *out, size_t at) {
-    float *o = (float *)out + at;
-    for (size_t i = 0; i < n; i++) o[i] = bf16_round(x[i]);
+static void put_f16(const float *x, size_t n, void *out) {
+    uint16_t *o = out;
+    for (size_t i = 0; i < n; i++) o[i] = f16_from_f32(x[i]);
 }
+
+static void put_f32(const float *x, size_t n, void *out) { memcpy(out, x, n * sizeof *x); }
 
 /* Infinity or NaN among them? What is not finite after rounding would turn every loss into NaN. */
 static bool any_not_finite(const float *x, size_t n) {
@@ -184,65 +184,69 @@ static bool any_not_finite(const float *x, size_t n) {
     return bad != 0;
 }
 
-static bool any_not_finite_bf16(const bf16_t *x, size_t n) {
-    bf16_t bad = 0;
-    for (size_t i = 0; i < n; i++) bad |= (x[i] & 0x7f80) == 0x7f80;
+static bool any_not_finite_16(const uint16_t *x, size_t n, uint16_t exponent) {
+    uint16_t bad = 0;
+    for (size_t i = 0; i < n; i++) bad |= (x[i] & exponent) == exponent;
     return bad != 0;
 }
 
 static int not_finite_error(const model_source_t *src, const source_entry_t *e, size_t element, err_t *err) {
     return err_set(err, ERR_USAGE, "%s: tensor \"%s\" has a value that is not a finite number near row %zu", src->path,
-                   e->name, element / e->t.cols);
+                   e->name, tensor_is_vector(e->t.role) ? element : element / e->t.cols);
 }
 
-static int read_span(const model_source_t *src, const source_entry_t *e, size_t first, size_t n, sink_fn *sink,
-                     void *out, size_t at, err_t *err) {
+static int read_span(const model_source_t *src, const source_entry_t *e, size_t first, size_t n, dtype_t type,
+                     uint8_t *out, err_t *err) {
     float x[CHUNK];
     for (size_t i = 0; i < n; i += CHUNK) {
         size_t m = n - i < CHUNK ? n - i : CHUNK;
         gguf_dequant(&e->stored, first + i, m, x);
         if (any_not_finite(x, m)) return not_finite_error(src, e, first + i, err);
-        sink(x, m, out, at + i);
+        for (size_t k = 0; e->minus != 0 && k < m; k++) x[k] -= e->minus;
+        for (size_t k = 0; e->t.type == DT_BF16 && type == DT_F32 && k < m; k++) x[k] = bf16_round(x[k]);
+        (type == DT_BF16 ? put_bf16 : type == DT_F16 ? put_f16 : put_f32)(x, m, out + i * dtype_size(type));
     }
     return 0;
 }
 
-/* What is BF16 in the file needs no way through fp32: at four times the speed, and most models are. */
-static int copy_span(const model_source_t *src, const source_entry_t *e, size_t first, size_t n, bf16_t *out,
-                     err_t *err) {
+/* What has the type in the file needs no way through fp32: at four times the speed, and most models are BF16. */
+static int copy_span(const model_source_t *src, const source_entry_t *e, size_t first, size_t n, dtype_t type,
+                     uint8_t *out, err_t *err) {
+    size_t size = dtype_size(type);
     for (size_t i = 0; i < n; i += COPY_CHUNK) {
         size_t m = n - i < COPY_CHUNK ? n - i : COPY_CHUNK;
-        memcpy(out + i, e->stored.data + (first + i) * sizeof *out, m * sizeof *out);
-        if (any_not_finite_bf16(out + i, m)) return not_finite_error(src, e, first + i, err);
+        uint8_t *o = out + i * size;
+        memcpy(o, e->stored.data + (first + i) * size, m * size);
+        bool bad = type == DT_F32 ? any_not_finite((const float *)(void *)o, m)
+                                  : any_not_finite_16((const uint16_t *)(void *)o, m, type == DT_F16 ? 0x7c00 : 0x7f80);
+        if (bad) return not_finite_error(src, e, first + i, err);
     }
     return 0;
+}
+
+static bool is_stored_as(const source_entry_t *e, dtype_t type) {
+    return e->minus == 0 && e->stored.type == (type == DT_BF16  ? (uint32_t)GGML_BF16
+                                               : type == DT_F16 ? (uint32_t)GGML_F16
+                                                                : (uint32_t)GGML_F32);
 }
 
 /* Of a permuted tensor row by row, of others as one span. */
-static int read_values(const model_source_t *src, const source_tensor_t *t, size_t first, size_t n, sink_fn *sink,
-                       void *out, err_t *err) {
+int source_read(const model_source_t *src, const source_tensor_t *t, size_t first, size_t n, dtype_t type, void *out,
+                err_t *err) {
     const source_entry_t *e = entry_of(t);
-    size_t count = t->rows * t->cols;
+    bool vector = tensor_is_vector(t->role);
+    size_t count = t->rows * t->cols, width = vector ? 1 : t->cols;
     CHECK(!t->quantized && first <= count && n <= count - first);
     for (size_t i = 0, m; i < n; i += m) {
-        size_t row = (first + i) / t->cols, col = (first + i) % t->cols, left = n - i;
-        m = e->permuted && t->cols - col < left ? t->cols - col : left;
-        size_t from = stored_row(e, row) * t->cols + col;
-        int rc = sink == sink_bf16 && e->stored.type == GGML_BF16 ? copy_span(src, e, from, m, (bf16_t *)out + i, err)
-                                                                  : read_span(src, e, from, m, sink, out, i, err);
+        size_t row = (first + i) / width, col = (first + i) % width, left = n - i;
+        m = e->heads && width - col < left ? width - col : left;
+        size_t from = stored_row(e, count / width, row) * width + col;
+        uint8_t *to = (uint8_t *)out + i * dtype_size(type);
+        int rc = is_stored_as(e, type) ? copy_span(src, e, from, m, type, to, err)
+                                       : read_span(src, e, from, m, type, to, err);
         if (rc) return rc;
     }
     return 0;
-}
-
-int source_read_bf16(const model_source_t *src, const source_tensor_t *t, size_t first, size_t n, bf16_t *out,
-                     err_t *err) {
-    return read_values(src, t, first, n, sink_bf16, out, err);
-}
-
-int source_read_f32(const model_source_t *src, const source_tensor_t *t, size_t first, size_t n, float *out,
-                    err_t *err) {
-    return read_values(src, t, first, n, sink_f32, out, err);
 }
 
 int source_quantized(const model_source_t *src, const source_tensor_t *t, qweight_t *w, err_t *err) {

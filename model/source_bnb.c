@@ -101,27 +101,37 @@ static int read_state(const json_t *state, const char *where, const source_entry
     return 0;
 }
 
-/* safetensors aligns data by element size only as long as the header does; a copy serves where it does not. */
-static float *aligned_floats(const st_tensor_t *t, source_entry_t *e) {
-    if ((uintptr_t)t->data % sizeof(float) == 0) return (float *)(uintptr_t)t->data;
-    e->aligned_absmax = xmalloc(t->bytes);
-    memcpy(e->aligned_absmax, t->data, t->bytes);
-    return e->aligned_absmax;
+/* fp32 constants, which some checkpoints have in BF16 or F16. safetensors aligns data by element size only as long as
+ * the header does; a copy serves where it does not. */
+static float *floats_of(const st_tensor_t *t, size_t n, source_entry_t *e) {
+    if (t->dtype == DT_F32 && (uintptr_t)t->data % sizeof(float) == 0) return (float *)(uintptr_t)t->data;
+    e->own_absmax = xmalloc(n * sizeof(float));
+    for (size_t i = 0; i < n; i++) CHECK(st_value(t, i, &e->own_absmax[i]));
+    return e->own_absmax;
+}
+
+/* Of n values in any of the types that fp32 holds. */
+static const st_tensor_t *need_floats(const bnb_t *b, const char *part, size_t n, err_t *err) {
+    const st_tensor_t *t = find_part(b, part);
+    bool narrow = t && (t->dtype == DT_BF16 || t->dtype == DT_F16) && t->bytes == n * dtype_size(t->dtype);
+    return narrow ? t : need_part(b, part, DT_F32, n, err);
 }
 
 static int find_constants(const bnb_t *b, source_entry_t *e, qweight_t *w, err_t *err) {
     size_t blocks = quant_blocks(qweight_count(w));
-    const st_tensor_t *absmax = need_part(b, "absmax", w->double_quant ? DT_U8 : DT_F32, blocks, err);
+    const st_tensor_t *absmax = w->double_quant ? need_part(b, "absmax", DT_U8, blocks, err)
+                                                : need_floats(b, "absmax", blocks, err);
     if (!absmax) return err->code;
     e->t.file_bytes += absmax->bytes;
     if (!w->double_quant) {
-        w->absmax = aligned_floats(absmax, e);
+        w->absmax = floats_of(absmax, blocks, e);
         return 0;
     }
-    const st_tensor_t *nested = need_part(b, "nested_absmax", DT_F32, quant_nested_blocks(qweight_count(w)), err);
+    size_t n_nested = quant_nested_blocks(qweight_count(w));
+    const st_tensor_t *nested = need_floats(b, "nested_absmax", n_nested, err);
     if (!nested) return err->code;
     w->absmax_q = (uint8_t *)(uintptr_t)absmax->data;
-    w->nested_absmax = aligned_floats(nested, e);
+    w->nested_absmax = floats_of(nested, n_nested, e);
     e->t.file_bytes += nested->bytes;
     return check_table(b, "nested_quant_map", quant_dynamic_signed()->value, 256, err);
 }

@@ -22,37 +22,41 @@ static void add_tensor(model_source_t *src, const st_tensor_t *t) {
     src->tensors[src->n_tensors++] = t;
 }
 
-/* One line of the index: tensor `name` is in `file`. Shards lie next to the index and nowhere else. */
-static int add_indexed(model_source_t *src, const char *index, const char *name, const json_t *file, err_t *err) {
+/* One line of the index: tensor `name` is in `file`. Shards lie next to the index and nowhere else. A tensor that its
+ * file does not have is counted: where the model needs it, it is missing. */
+static int add_indexed(model_source_t *src, const char *index, const char *name, const json_t *file, size_t *stale,
+                       err_t *err) {
     const char *f = json_string_value(file);
+    if (f && !strncmp(f, "./", 2)) f += 2;
     if (!f || !*f || strchr(f, '/'))
         return err_set(err, ERR_USAGE, "%s: weight_map: \"%.200s\": expected the name of a file in the same directory",
                        index, name);
     char *path = path_join(src->dir, f);
     safetensors_t *shard = NULL;
-    const st_tensor_t *t = NULL;
-    if (open_shard(src, path, &shard, err) == 0) {
-        t = safetensors_find(shard, name);
-        if (t) add_tensor(src, t);
-        else err_set(err, ERR_USAGE, "%s: weight_map: tensor \"%.200s\" is not in %s", index, name, f);
-    }
+    int rc = open_shard(src, path, &shard, err);
+    const st_tensor_t *t = rc == 0 ? safetensors_find(shard, name) : NULL;
+    if (t) add_tensor(src, t);
+    else *stale += rc == 0;
     free(path);
-    return t ? 0 : err->code;
+    return rc;
 }
 
 static int open_index(model_source_t *src, const char *index, err_t *err) {
     json_t *root = NULL, *file;
     const char *name;
+    size_t stale = 0;
     if (json_file(index, &root, err)) return err->code;
     json_t *map = json_object_get(root, "weight_map");
     int rc = json_is_object(map) ? 0 : err_set(err, ERR_USAGE, "%s: weight_map: expected an object", index);
     if (rc == 0) {
         json_object_foreach(map, name, file) {
-            rc = add_indexed(src, index, name, file, err);
+            rc = add_indexed(src, index, name, file, &stale, err);
             if (rc) break;
         }
     }
     json_decref(root);
+    if (rc == 0 && stale)
+        source_note(src, "the index names %zu tensors that its files do not have; those are left out", stale);
     return rc;
 }
 
@@ -97,7 +101,7 @@ static int place_plain(const model_source_t *src, const st_tensor_t *st, source_
         dtype_t st;
         ggml_type_t stored;
     } types[] = {{DT_BF16, GGML_BF16}, {DT_F16, GGML_F16}, {DT_F32, GGML_F32}};
-    bool shape_ok = e->t.class == TENSOR_NORM
+    bool shape_ok = tensor_is_vector(e->t.role)
                         ? st->n_dims == 1 && st->shape[0] == e->t.cols
                         : st->n_dims == 2 && st->shape[0] == e->t.rows && st->shape[1] == e->t.cols;
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
@@ -105,6 +109,7 @@ static int place_plain(const model_source_t *src, const st_tensor_t *st, source_
         if (!shape_ok) return source_shape_error(src, e, st->n_dims, st->shape, err);
         e->stored = (gguf_tensor_t){
             .type = types[i].stored, .rows = e->t.rows, .cols = e->t.cols, .data = st->data, .bytes = st->bytes};
+        e->t.type = st->dtype;
         e->t.file_type = dtype_name(st->dtype);
         e->t.file_bytes = st->bytes;
         return 0;
@@ -119,26 +124,57 @@ static int find_tensor(const model_source_t *src, source_entry_t *e, err_t *err)
     if (!st) return source_missing_error(src, e->name, e, err);
     const st_tensor_t *state = source_bnb_state(src, find_stored, e->name, &type);
     if (!state) return place_plain(src, st, e, err);
-    if (e->t.class != TENSOR_LINEAR)
+    if (e->t.role != TENSOR_LINEAR)
         return err_set(err, ERR_USAGE, "%s: tensor \"%s\" is quantized; only the linear layers of the blocks may be",
                        src->path, e->name);
     return source_bnb_open(src, find_stored, state, type, e, err);
 }
 
-static int refuse_biases(const model_source_t *src, err_t *err) {
-    for (size_t i = 0; i < src->n_tensors; i++)
-        if (path_has_suffix(src->tensors[i]->name, ".bias"))
-            return err_set(err, ERR_USAGE, "%s: tensor \"%.200s\": biases are not supported for this architecture",
-                           src->path, src->tensors[i]->name);
-    return 0;
+/* ---- names -------------------------------------------------------------------------------------------------- */
+
+/* Under which names the language model's tensors are: as a causal model saves them, as the bare model does, and as
+ * vision-language models do. */
+static void find_prefixes(model_source_t *src) {
+    static const char *const prefixes[] = {"model.", "language_model.model.", "model.language_model.",
+                                           "language_model.", ""};
+    static const char *const heads[] = {"", "language_model."};
+    src->prefix = prefixes[0];
+    src->head_prefix = heads[0];
+    char name[96];
+    for (size_t i = sizeof prefixes / sizeof *prefixes; i-- > 0;) {
+        snprintf(name, sizeof name, "%sembed_tokens.weight", prefixes[i]);
+        if (find_stored(src, name)) src->prefix = prefixes[i];
+    }
+    for (size_t i = sizeof heads / sizeof *heads; i-- > 0;) {
+        snprintf(name, sizeof name, "%slm_head.weight", heads[i]);
+        if (find_stored(src, name)) src->head_prefix = heads[i];
+    }
+}
+
+/* A bias that is there is used. */
+static void find_biases(model_source_t *src) {
+    char name[160];
+    for (unsigned slot = 0; slot < LINEAR_SLOTS; slot++) {
+        const tensor_spec_t *spec = arch_linear(src->config.arch, (linear_slot_t)slot);
+        if (!spec) continue;
+        snprintf(name, sizeof name, "%slayers.0.%s.bias", src->prefix, spec->hf);
+        if (find_stored(src, name)) src->config.biases |= 1u << slot;
+    }
+}
+
+static bool is_of_block(const model_source_t *src, const char *name, char *prefix, size_t size) {
+    snprintf(prefix, size, "%slayers.", src->prefix);
+    return source_layers_named(name, strlen(name), prefix) > 0;
 }
 
 static int refuse_more_layers(const model_source_t *src, err_t *err) {
     const char *last = NULL;
+    char prefix[64];
     size_t held = 0;
+    snprintf(prefix, sizeof prefix, "%slayers.", src->prefix);
     for (size_t i = 0; i < src->n_tensors; i++) {
         const char *name = src->tensors[i]->name;
-        size_t n = source_layers_named(name, strlen(name), "model.layers.");
+        size_t n = source_layers_named(name, strlen(name), prefix);
         if (n <= held) continue;
         held = n;
         last = name;
@@ -146,20 +182,63 @@ static int refuse_more_layers(const model_source_t *src, err_t *err) {
     return held > src->config.layers ? source_layers_error(src, last, strlen(last), held, err) : 0;
 }
 
+/* The weight that a tensor belongs to: itself, or for "W.absmax" and the like W. */
+static bool is_part_of_entry(const model_source_t *src, const char *name) {
+    size_t len = strlen(name);
+    char *whole = xstrdup(name);
+    bool found = false;
+    for (size_t i = len; !found && i > 0; i--) {
+        if (i < len && whole[i] != '.') continue;
+        whole[i] = '\0';
+        found = model_source_find(src, whole) != NULL;
+    }
+    free(whole);
+    return found;
+}
+
+/* The rest of the files. In a block nothing may be left over that would be part of what it computes. */
+static int find_others(model_source_t *src, err_t *err) {
+    char prefix[64];
+    for (size_t i = 0; i < src->n_tensors; i++) {
+        const char *name = src->tensors[i]->name;
+        if (is_part_of_entry(src, name)) continue;
+        bool harmless = path_has_suffix(name, "rotary_emb.inv_freq"); /* a buffer that older versions saved */
+        if (!harmless && is_of_block(src, name, prefix, sizeof prefix) && path_has_suffix(name, ".bias"))
+            return err_set(err, ERR_USAGE, "%s: tensor \"%.200s\": a bias there is not supported for this architecture",
+                           src->path, name);
+        VEC_GROW(src->others, src->n_others, src->cap_others);
+        src->others[src->n_others++] = src->tensors[i];
+    }
+    return 0;
+}
+
 /* Some files of tied models hold the head too. It is not read, so it must be what is read in its place. */
+static bool same_values(const st_tensor_t *a, const st_tensor_t *b) {
+    if (a->dtype == b->dtype) return a->bytes == b->bytes && memcmp(a->data, b->data, a->bytes) == 0;
+    size_t n = a->bytes / dtype_size(a->dtype);
+    if (n != b->bytes / dtype_size(b->dtype)) return false;
+    for (size_t i = 0; i < n; i++) {
+        float x, y;
+        if (!st_value(a, i, &x) || !st_value(b, i, &y) || x != y) return false;
+    }
+    return true;
+}
+
 static int check_tied_head(const model_source_t *src, err_t *err) {
-    const st_tensor_t *head = find_stored(src, "lm_head.weight");
-    const st_tensor_t *embedding = find_stored(src, "model.embed_tokens.weight");
+    char name[96];
+    snprintf(name, sizeof name, "%slm_head.weight", src->head_prefix);
+    const st_tensor_t *head = find_stored(src, name);
+    snprintf(name, sizeof name, "%sembed_tokens.weight", src->prefix);
+    const st_tensor_t *embedding = find_stored(src, name);
     if (!src->config.tied || !head || !embedding) return 0;
-    bool same = head->dtype == embedding->dtype && head->bytes == embedding->bytes &&
-                memcmp(head->data, embedding->data, head->bytes) == 0;
+    bool same = same_values(head, embedding);
     mapping_release(head->data, head->bytes);
     mapping_release(embedding->data, embedding->bytes);
     if (same) return 0;
     return err_set(err, ERR_USAGE,
-                   "%s: tensor \"lm_head.weight\" differs from the embedding, and tie_word_embeddings "
-                   "is true; expected the same bytes, none, or tie_word_embeddings: false",
-                   src->path);
+                   "%s: tensor \"%s\" differs from the embedding, and tie_word_embeddings is true; expected the same "
+                   "values, none, or tie_word_embeddings: false",
+                   src->path, head->name);
 }
 
 static int read_config(model_source_t *src, err_t *err) {
@@ -174,11 +253,12 @@ static int read_config(model_source_t *src, err_t *err) {
 
 int source_open_hf(model_source_t *src, err_t *err) {
     src->dir = xstrdup(src->path);
-    if (read_config(src, err) || open_tensors(src, err) || refuse_biases(src, err) || refuse_more_layers(src, err) ||
-        check_tied_head(src, err))
-        return err->code;
+    if (read_config(src, err) || open_tensors(src, err)) return err->code;
+    find_prefixes(src);
+    if (refuse_more_layers(src, err) || check_tied_head(src, err)) return err->code;
+    find_biases(src);
     source_list_tensors(src);
     for (size_t i = 0; i < src->n_entries; i++)
         if (find_tensor(src, &src->entries[i], err)) return err->code;
-    return 0;
+    return find_others(src, err);
 }

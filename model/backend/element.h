@@ -19,6 +19,24 @@ HOSTDEV float silu_grad(float x) {
     return s * (1.0f + x * (1.0f - s));
 }
 
+/* A score or logit capped: cap * tanh(s / cap), and its derivative from the result. */
+HOSTDEV float softcap(float s, float cap) { return cap * tanhf(s / cap); }
+
+HOSTDEV float softcap_grad(float capped, float cap) {
+    float t = capped / cap;
+    return 1.0f - t * t;
+}
+
+/* The logit of a product with the head, and its derivative from the logit. */
+HOSTDEV float logit_map(float l, logit_map_t map) {
+    float z = map.scale * l;
+    return map.cap > 0 ? softcap(z, map.cap) : z;
+}
+
+HOSTDEV float logit_map_grad(float z, logit_map_t map) {
+    return map.cap > 0 ? map.scale * softcap_grad(z, map.cap) : map.scale;
+}
+
 /* The key of one row of a mask: everything but the channel. */
 HOSTDEV uint64_t dropout_row_key(uint64_t seed, uint64_t step, int32_t row, int32_t pos, uint32_t layer,
                                  uint32_t site) {

@@ -42,6 +42,9 @@ const gguf_tensor_t *gguf_tensor_at(const gguf_t *g, size_t i);
 const gguf_tensor_t *gguf_find(const gguf_t *g, const char *name); /* NULL: not there */
 const char *gguf_type_name(uint32_t type);                         /* "Q4_1"; "type 17" for one that is not read here */
 
+/* Whether gguf_dequant() decodes it. */
+bool gguf_type_readable(uint32_t type);
+
 /* Metadata. gguf_has: there is such a key, of whatever kind. The other getters return false when the key is
  * absent or of another kind (integers of any width convert). */
 bool gguf_has(const gguf_t *g, const char *key);

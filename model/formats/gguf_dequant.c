@@ -88,3 +88,5 @@ void gguf_dequant(const gguf_tensor_t *t, size_t first, size_t n, float *out) {
     CHECK(first <= t->rows * t->cols && n <= t->rows * t->cols - first);
     row->dequant(t->data + first / row->block_len * row->block_bytes, n / row->block_len, out);
 }
+
+bool gguf_type_readable(uint32_t type) { return gguf_block_len(type) != 0; }

@@ -13,8 +13,10 @@
 #define NAME_FMT "%s: tensor \"%.200s\": "
 
 static const char *const dtype_names[DT_COUNT] = {
-    [DT_F32] = "F32", [DT_F16] = "F16", [DT_BF16] = "BF16", [DT_F64] = "F64", [DT_U8] = "U8",
-    [DT_I8] = "I8",   [DT_I16] = "I16", [DT_I32] = "I32",   [DT_I64] = "I64", [DT_BOOL] = "BOOL",
+    [DT_F32] = "F32", [DT_F16] = "F16",         [DT_BF16] = "BF16",       [DT_F64] = "F64",
+    [DT_U8] = "U8",   [DT_I8] = "I8",           [DT_I16] = "I16",         [DT_I32] = "I32",
+    [DT_I64] = "I64", [DT_BOOL] = "BOOL",       [DT_U16] = "U16",         [DT_U32] = "U32",
+    [DT_U64] = "U64", [DT_F8_E4M3] = "F8_E4M3", [DT_F8_E5M2] = "F8_E5M2", [DT_OTHER] = "an unknown one",
 };
 
 const char *dtype_name(dtype_t t) { return dtype_names[t]; }
@@ -27,7 +29,8 @@ static int parse_dtype(const json_t *info, st_tensor_t *t, const char *path, err
             t->dtype = (dtype_t)i;
             return 0;
         }
-    return err_set(err, ERR_USAGE, NAME_FMT "element type %.40s is not supported", path, t->name, s);
+    t->dtype = DT_OTHER; /* whoever needs the tensor refuses it */
+    return 0;
 }
 
 /* Shape, and from it the size that the offsets must agree with. */
@@ -39,7 +42,7 @@ static int parse_shape(const json_t *info, st_tensor_t *t, const char *path, err
         return err_set(err, ERR_USAGE, NAME_FMT "shape has %zu dimensions; at most %d are supported", path, t->name, n,
                        TENSOR_MAX_DIMS);
     t->n_dims = (int)n;
-    t->bytes = dtype_size(t->dtype);
+    t->bytes = t->dtype == DT_OTHER ? 1 : dtype_size(t->dtype);
     for (size_t i = 0; i < n; i++) {
         const json_t *d = json_array_get(shape, i);
         if (!json_is_integer(d) || json_integer_value(d) < 0)
@@ -63,6 +66,7 @@ static int parse_offsets(const json_t *info, st_tensor_t *t, const uint8_t *base
                        NAME_FMT "data_offsets [%" JSON_INTEGER_FORMAT ", %" JSON_INTEGER_FORMAT
                                 "] lie outside the %zu bytes of data that the file has (is it truncated?)",
                        path, t->name, begin, end, n_data);
+    if (t->dtype == DT_OTHER) t->bytes = (size_t)(end - begin);
     if ((uint64_t)(end - begin) != t->bytes)
         return err_set(err, ERR_USAGE,
                        NAME_FMT "data_offsets span %" JSON_INTEGER_FORMAT " bytes; its shape and element type need %zu",
@@ -165,4 +169,16 @@ void safetensors_close(safetensors_t *st) {
 const st_tensor_t *safetensors_find(const safetensors_t *st, const char *name) {
     st_tensor_t key = {.name = (char *)(uintptr_t)name};
     return bsearch(&key, st->tensors, st->n_tensors, sizeof key, by_name);
+}
+
+bool st_value(const st_tensor_t *t, size_t i, float *out) {
+    uint16_t h;
+    if (t->dtype == DT_F32) {
+        memcpy(out, t->data + 4 * i, 4);
+        return true;
+    }
+    if (t->dtype != DT_BF16 && t->dtype != DT_F16) return false;
+    memcpy(&h, t->data + 2 * i, 2);
+    *out = t->dtype == DT_BF16 ? bf16_to_f32(h) : f16_to_f32(h);
+    return true;
 }

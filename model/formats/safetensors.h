@@ -5,6 +5,7 @@
 #ifndef MODEL_FORMATS_SAFETENSORS_H
 #define MODEL_FORMATS_SAFETENSORS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/dtype.h"
@@ -32,6 +33,9 @@ typedef struct {
 int safetensors_open(const char *path, safetensors_t **st, err_t *err);
 void safetensors_close(safetensors_t *st);                                      /* NULL is fine */
 const st_tensor_t *safetensors_find(const safetensors_t *st, const char *name); /* NULL: not there */
+
+/* Element i in fp32; false: the type is not F32, F16 or BF16. */
+bool st_value(const st_tensor_t *t, size_t i, float *out);
 
 /* "F32", "BF16", ...: the names of the format. */
 const char *dtype_name(dtype_t t);
