@@ -72,8 +72,9 @@ const tensor_spec_t *arch_norm(const arch_t *arch, norm_slot_t slot);
 size_t arch_site(const arch_t *arch, site_t site, linear_slot_t slots[LINEAR_MAX]);
 /* What target_modules calls a linear layer: the last part of its name, "q_proj". */
 const char *linear_name(const tensor_spec_t *t);
-/* Whether some family has a linear layer of that name. */
-bool arch_any_linear(const char *name);
+/* The names of the linear layers of all families, each once; how many there are. */
+#define ARCH_MAX_LINEAR_NAMES 16
+size_t arch_linear_names(const char *names[ARCH_MAX_LINEAR_NAMES]);
 
 /* ---- a model ---------------------------------------------------------------------------------------------- */
 

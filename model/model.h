@@ -53,6 +53,8 @@ void model_place(model_t *m, size_t n_paged, size_t n_cached, pool_t *pool);
 /* Streams every tensor from the source to its place, quantizing on the way. Host memory beside the pool: what the
  * backend stages a piece of a tensor in. On the device, the fp32 constants of the tensor at hand. */
 int model_load(model_t *m, const model_source_t *src, err_t *err);
+/* Only the tables of angles: for a model whose weights are made up. */
+void model_load_rope(model_t *m);
 /* The host memory of paged layers (a file under spill_dir if not NULL); after the pool has its memory, before
  * loading. */
 int model_open_pages(model_t *m, const pool_t *pool, const char *spill_dir, err_t *err);

@@ -290,7 +290,7 @@ static int load_tensors(model_t *m, const model_source_t *src, float *absmax, er
     return 0;
 }
 
-static void load_rope(model_t *m) {
+void model_load_rope(model_t *m) {
     const model_config_t *c = &m->config;
     size_t n = m->rope_len * c->rotated;
     float *table = xmalloc(n * sizeof *table);
@@ -320,7 +320,7 @@ int model_load(model_t *m, const model_source_t *src, err_t *err) {
     float *absmax = blocks ? be->alloc(be, blocks * sizeof(float), MEM_DEVICE) : NULL;
     int rc = blocks && !absmax ? err_set(err, ERR_FAILED, "%s: no memory for loading", be->device) : 0;
     if (rc == 0) rc = load_tensors(m, src, absmax, err);
-    if (rc == 0) load_rope(m);
+    if (rc == 0) model_load_rope(m);
     be->sync(be);
     if (absmax) be->free(be, absmax, MEM_DEVICE);
     return rc;

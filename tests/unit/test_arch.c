@@ -45,7 +45,7 @@ static void test_transformers5(void **state) {
     assert_int_equal(p.linear, 2 * (2 * 96 * 96 + 2 * 32 * 96 + 3 * 96 * 200));
     assert_int_equal(p.embedding, 320 * 96);
     assert_int_equal(p.head, 0);
-    assert_int_equal(p.norm, 5 * 96);
+    assert_int_equal(p.rest, 5 * 96);
 }
 
 /* What a text turns into: 0 and *c, or the error. */

@@ -35,7 +35,7 @@ static void test_parameters(void **state) {
         assert_true(known_model_find(published[i].name, &c, &name));
         assert_string_equal(name, published[i].name);
         model_params_t p = model_count_params(&c);
-        assert_int_equal(p.linear + p.embedding + p.head + p.norm, published[i].parameters);
+        assert_int_equal(p.linear + p.embedding + p.head + p.rest, published[i].parameters);
         assert_ok(model_config_check(&c, name, &err), err);
     }
 }

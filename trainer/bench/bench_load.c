@@ -25,22 +25,13 @@ static model_config_t one_layer(const model_config_t *c, size_t full_layers) {
     return one;
 }
 
-static void declare(st_writer_t *w, const model_config_t *c) {
-    static const char *const norms[] = {"model.norm", "model.layers.0.input_layernorm",
-                                        "model.layers.0.post_attention_layernorm"};
-    const size_t table[] = {c->vocab, c->hidden};
-    char name[96];
-    st_writer_declare(w, "model.embed_tokens.weight", DT_BF16, 2, table);
-    if (!c->tied) st_writer_declare(w, "lm_head.weight", DT_BF16, 2, table);
-    for (size_t i = 0; i < sizeof norms / sizeof *norms; i++) {
-        snprintf(name, sizeof name, "%s.weight", norms[i]);
-        st_writer_declare(w, name, DT_BF16, 1, &c->hidden);
-    }
-    for (int k = 0; k < LIN_COUNT; k++) {
-        const size_t shape[] = {linear_rows(c, (linear_kind_t)k), linear_cols(c, (linear_kind_t)k)};
-        snprintf(name, sizeof name, "model.layers.0.%s.weight", linear_info[k].path);
-        st_writer_declare(w, name, DT_BF16, 2, shape);
-    }
+static int declare(void *ctx, const model_tensor_t *t) {
+    st_writer_t *w = ctx;
+    char name[160];
+    bool vector = tensor_is_vector(t->role);
+    model_tensor_name(t, name, sizeof name);
+    st_writer_declare(w, name, DT_BF16, vector ? 1 : 2, vector ? (size_t[]){t->cols} : (size_t[]){t->rows, t->cols});
+    return 0;
 }
 
 /* Values of any tensor are as good as any other's. */
@@ -48,7 +39,7 @@ static int write_weights(const char *path, const model_config_t *c, err_t *err) 
     enum { PIECE = 1 << 20 };
     bf16_t *values = bench_values(PIECE, 0.02);
     st_writer_t *w = st_writer_new();
-    declare(w, c);
+    model_each_tensor(c, declare, w);
     size_t total = st_writer_total(w), at = 0;
     int rc = st_writer_begin(w, path, err);
     for (size_t n; rc == 0 && at < total; at += n) {

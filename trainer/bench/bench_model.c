@@ -14,8 +14,8 @@
 
 typedef struct {
     backend_t *be;
-    unsigned char *codes;     /* [NOISE_BYTES] random */
-    void *of_kind[LIN_COUNT]; /* [NOISE_BYTES] constants; values where there are no codes */
+    unsigned char *codes;        /* [NOISE_BYTES] random */
+    void *of_slot[LINEAR_SLOTS]; /* [NOISE_BYTES] constants; values where there are no codes */
     uint64_t uploads;
 } noise_t;
 
@@ -59,15 +59,15 @@ static double rms_of_type(quant_type_t type) {
 /* Weights of standard deviation 1/sqrt(in): outputs of about the inputs' size. */
 static void *make_noise(const qweight_t *w, float *absmax) {
     double deviation = 1 / sqrt((double)w->cols);
-    if (w->type == QUANT_NONE) return bench_values(NOISE_BYTES / sizeof(bf16_t), deviation);
+    if (quant_is_plain(w->type)) return bench_values(NOISE_BYTES / sizeof(bf16_t), deviation);
     *absmax = (float)(deviation / rms_of_type(w->type));
     return make_constants(w->double_quant ? 0.25f * *absmax : *absmax);
 }
 
 static void fill_weight(noise_t *n, qweight_t *w, const void *noise) {
     size_t count = qweight_count(w);
-    upload_noise(n, w->codes, quant_code_bytes(w->type, count), w->type == QUANT_NONE ? noise : n->codes);
-    if (w->type == QUANT_NONE) return;
+    upload_noise(n, w->codes, quant_code_bytes(w->type, count), quant_is_plain(w->type) ? noise : n->codes);
+    if (quant_is_plain(w->type)) return;
     if (!w->double_quant) {
         upload_noise(n, w->absmax, quant_blocks(count) * sizeof(float), noise);
         return;
@@ -77,46 +77,50 @@ static void fill_weight(noise_t *n, qweight_t *w, const void *noise) {
 }
 
 static void fill_linears(noise_t *n, model_t *m) {
-    for (int k = 0; k < LIN_COUNT; k++) {
+    for (int k = 0; k < LINEAR_SLOTS; k++) {
         float absmax = 0;
-        n->of_kind[k] = make_noise(&m->layers[0].w[k], &absmax);
+        if (!m->layers[0].w[k].rows) continue;
+        n->of_slot[k] = make_noise(&m->layers[0].w[k], &absmax);
         for (size_t l = 0; l < m->config.layers; l++) m->layers[l].w[k].nested_offset = absmax;
     }
     size_t pages = 0;
     for (size_t l = 0; l < m->config.layers; l++) {
-        bool paged = !m->layers[l].w[0].codes; /* it has no place of its own */
+        bool paged = !m->layers[l].w[LIN_Q].codes; /* it has no place of its own */
         model_acquire_layer(m, l, 1);
-        for (int k = 0; k < LIN_COUNT; k++) fill_weight(n, &m->layers[l].w[k], n->of_kind[k]);
+        for (int k = 0; k < LINEAR_SLOTS; k++)
+            if (m->layers[l].w[k].rows) fill_weight(n, &m->layers[l].w[k], n->of_slot[k]);
         if (paged) {
             const page_t *page = &m->pager.pages[pages++];
             m->be->download(m->be, page->host, page->place, page->bytes);
         }
         model_release_layer(m, l);
     }
-    for (int k = 0; k < LIN_COUNT; k++) free(n->of_kind[k]);
+    for (int k = 0; k < LINEAR_SLOTS; k++) free(n->of_slot[k]);
+}
+
+/* Norms of ones, biases of zeros. */
+static int fill_vector(void *ctx, const model_tensor_t *t) {
+    model_t *m = ctx;
+    if (!tensor_is_vector(t->role)) return 0;
+    const layer_t *w = &m->layers[t->layer];
+    bool norm = t->role == TENSOR_NORM;
+    const float *place = !t->spec ? m->final_norm.w : norm ? w->norm[t->spec->slot].w : w->bias[t->spec->slot];
+    float *values = xcalloc(t->cols, sizeof *values);
+    for (size_t i = 0; norm && i < t->cols; i++) values[i] = 1;
+    m->be->upload(m->be, (void *)(uintptr_t)place, values, t->cols * sizeof *values);
+    free(values);
+    return 0;
 }
 
 static void fill_rest(noise_t *n, model_t *m) {
     const model_config_t *c = &m->config;
-    backend_t *be = m->be;
-    float *ones = xmalloc(c->hidden * sizeof *ones);
-    for (size_t i = 0; i < c->hidden; i++) ones[i] = 1.0f;
-    for (size_t l = 0; l < c->layers; l++) {
-        be->upload(be, m->layers[l].attn_norm, ones, c->hidden * sizeof *ones);
-        be->upload(be, m->layers[l].ffn_norm, ones, c->hidden * sizeof *ones);
-    }
-    be->upload(be, m->final_norm, ones, c->hidden * sizeof *ones);
-    free(ones);
+    model_each_tensor(c, fill_vector, m);
     /* Logits of standard deviation 1/2: the loss starts near ln V + 1/8. */
-    bf16_t *values = bench_values(NOISE_BYTES / sizeof(bf16_t), 0.5 / sqrt((double)c->hidden));
+    bf16_t *values = bench_values(NOISE_BYTES / sizeof(bf16_t), 0.5 / sqrt((double)c->hidden) / c->logit_scale);
     fill_weight(n, &m->embed, values);
     if (!c->tied) fill_weight(n, &m->head, values);
     free(values);
-    size_t angles = m->rope_len * c->head_dim;
-    float *table = xmalloc(angles * sizeof *table);
-    rope_table(c, m->rope_len, table);
-    be->upload(be, m->rope, table, angles * sizeof *table);
-    free(table);
+    model_load_rope(m);
 }
 
 static void fill(model_t *m) {
@@ -171,7 +175,7 @@ int bench_model_open(bench_model_t *b, backend_t *be, const model_config_t *c, c
     *b = (bench_model_t){0};
     model_init(&b->model, c, be, spec->quant, spec->double_quant, spec->length);
     lora_spec_t lora = {.r = spec->rank, .alpha = (double)spec->rank};
-    for (int k = 0; k < LIN_COUNT; k++) lora.targets[k] = true;
+    lora.targets = ~0u;
     lora_init(&b->lora, c, &lora);
     b->model.lora = &b->lora;
     b->need = (plan_need_t){.train_tokens = spec->rows * spec->length,

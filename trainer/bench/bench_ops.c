@@ -1,6 +1,5 @@
 /* The ops that a step spends its time in, one by one, at a model's shapes: what decoding costs against a copy, what
  * the products on the fly cost against bare ones, what adapters add, and attention. */
-#include <math.h>
 #include <stdio.h>
 
 #include "trainer/bench/bench.h"
@@ -16,10 +15,10 @@ typedef struct {
     size_t T;
     unsigned char *scratch; /* decoded weights */
     size_t scratch_size;
-    linear_kind_t kind; /* of the call at hand */
+    linear_slot_t slot; /* of the call at hand */
     site_t site;
     bool forward;
-    double bare[LIN_COUNT][2]; /* seconds of the bare product, [forward]; 0: not measured */
+    double bare[LINEAR_SLOTS][2]; /* seconds of the bare product, [forward]; 0: not measured */
 } rig_t;
 
 /* ---- memory --------------------------------------------------------------------------------------------- */
@@ -44,11 +43,11 @@ static size_t weight_bytes(const qweight_t *w) {
 
 static size_t layers_to_measure(const model_config_t *c, const bench_spec_t *spec) {
     size_t layer = 0;
-    for (int k = 0; k < LIN_COUNT; k++)
+    for (unsigned k = 0; k < LINEAR_SLOTS; k++)
         layer += weight_bytes(&(qweight_t){.type = spec->quant,
                                            .double_quant = spec->double_quant,
-                                           .rows = linear_rows(c, (linear_kind_t)k),
-                                           .cols = linear_cols(c, (linear_kind_t)k)});
+                                           .rows = linear_rows(c, (linear_slot_t)k),
+                                           .cols = linear_cols(c, (linear_slot_t)k)});
     size_t n = MAX_WEIGHT_BYTES / layer;
     if (n > MAX_LAYERS) n = MAX_LAYERS;
     if (n > c->layers) n = c->layers;
@@ -68,7 +67,7 @@ static int open_rig(rig_t *r, backend_t *be, const model_config_t *c, const benc
     *r = (rig_t){.be = be, .T = spec->rows * spec->length};
     if (bench_model_open(&r->m, be, &cut, &all_recomputed, err)) return err->code;
     size_t largest = 0;
-    for (int k = 0; k < LIN_COUNT; k++) {
+    for (unsigned k = 0; k < LINEAR_SLOTS; k++) {
         size_t n = decoded_bytes(r, &r->m.model.layers[0].w[k]);
         if (n > largest) largest = n;
     }
@@ -87,7 +86,7 @@ static void close_rig(rig_t *r) {
 }
 
 static const qweight_t *weight_at(const rig_t *r, size_t i) {
-    return &r->m.model.layers[i % r->m.model.config.layers].w[r->kind];
+    return &r->m.model.layers[i % r->m.model.config.layers].w[r->slot];
 }
 
 /* What goes into a linear layer or a site and comes out of it, in either direction. */
@@ -100,25 +99,21 @@ static io_t site_io(const rig_t *r, site_t site) {
     const acts_t *a = &r->m.acts;
     const block_acts_t *b = &a->blocks[0];
     mat_t t = {a->t, c->hidden}, dh = {a->dh, c->hidden}, dff = {a->dff, c->ffn};
-    mat_t dattn = {a->dattn, c->heads * c->head_dim};
+    mat_t dattn = {a->dattn, c->heads * c->head_dim}, dy = a->dt.p ? a->dt : a->dx;
     const struct {
         mat_t x, y, dy, dx;
     } io[SITE_COUNT] = {
         [SITE_QKV] = {a->h, b->qkv, a->dqkv, dh},
-        [SITE_O] = {b->attn, t, a->dx, dattn},
+        [SITE_O] = {b->attn, t, dy, dattn},
         [SITE_GATE_UP] = {a->h, b->gate_up, b->gate_up, dh},
-        [SITE_DOWN] = {a->ff, t, a->dx, dff},
+        [SITE_DOWN] = {a->ff, t, dy, dff},
     };
     return r->forward ? (io_t){io[site].x, io[site].y} : (io_t){io[site].dy, io[site].dx};
 }
 
-static site_t site_of(linear_kind_t kind) {
-    for (int s = 0; s < SITE_COUNT; s++)
-        for (size_t i = 0; i < site_info[s].n; i++)
-            if (site_info[s].kind[i] == kind) return (site_t)s;
-    CHECK(!"a site for each kind");
-    return SITE_QKV;
-}
+static const tensor_spec_t *spec_of(const rig_t *r) { return arch_linear(r->m.model.config.arch, r->slot); }
+
+static site_t site_of(const rig_t *r) { return spec_of(r)->site; }
 
 /* ---- copy and decoding ---------------------------------------------------------------------------------- */
 
@@ -165,12 +160,13 @@ static void put_dequant(json_t *row, double bytes, double seconds, double copy) 
 static json_t *measure_dequant(rig_t *r, double copy) {
     json_t *rows = json_array();
     double all_bytes = 0, all_seconds = 0;
-    for (int k = 0; k < LIN_COUNT; k++) {
-        r->kind = (linear_kind_t)k;
+    for (unsigned k = 0; k < LINEAR_SLOTS; k++) {
+        r->slot = (linear_slot_t)k;
+        if (!spec_of(r)) continue;
         const qweight_t *w = weight_at(r, 0);
         double bytes = (double)(weight_bytes(w) + qweight_count(w) * dtype_size(r->be->act));
         double seconds = bench_time(r->be, call_dequant, r);
-        json_t *row = weight_row(linear_info[k].name, w);
+        json_t *row = weight_row(linear_name(spec_of(r)), w);
         put_dequant(row, bytes, seconds, copy);
         json_array_append_new(rows, row);
         all_bytes += bytes;
@@ -198,18 +194,18 @@ static void call_bare(void *ctx, size_t i) {
     rig_t *r = ctx;
     backend_t *be = r->be;
     const qweight_t *w = weight_at(r, i);
-    io_t io = site_io(r, site_of(r->kind));
+    io_t io = site_io(r, site_of(r));
     size_t in = r->forward ? w->cols : w->rows, out = r->forward ? w->rows : w->cols;
-    be->gemm(be, false, r->forward, r->T, out, in, 1.0f, io.in.p, be->act, in, r->scratch, be->act, w->cols, 0.0f,
-             io.out.p, be->act, out);
+    be->gemm(be, false, r->forward, r->T, out, in, 1.0f, (matrix_t){io.in.p, be->act, in},
+             (matrix_t){r->scratch, be->act, w->cols}, 0.0f, (matrix_t){io.out.p, be->act, out});
 }
 
 static void call_weight(void *ctx, size_t i) {
     rig_t *r = ctx;
-    io_t io = site_io(r, site_of(r->kind));
-    linear_t l = {.n = 1, .w = {weight_at(r, i)}};
-    if (r->forward) r->be->linear_fwd(r->be, r->T, io.in.p, io.in.ld, &l, io.out.p, io.out.ld);
-    else r->be->linear_bwd(r->be, r->T, io.in.p, io.in.ld, &l, NULL, io.out.p, io.out.ld);
+    io_t io = site_io(r, site_of(r));
+    linear_t l = {.n = 1, .part = {{.w = weight_at(r, i)}}};
+    if (r->forward) r->be->linear_fwd(r->be, r->T, io.in, &l, io.out);
+    else r->be->linear_bwd(r->be, r->T, io.in, &l, NULL, io.out);
 }
 
 static const char *const directions[2] = {"backward", "forward"};
@@ -230,18 +226,19 @@ static void measure_direction(rig_t *r, bool forward, json_t *row, double flops,
     double seconds[2];
     bench_time_all(r->be, (const bench_call_t[]){call_bare, call_weight}, 2, r, seconds);
     put_products(row, forward, flops, seconds);
-    r->bare[r->kind][forward] = seconds[0];
+    r->bare[r->slot][forward] = seconds[0];
     for (int i = 0; i < 2; i++) sums[i] += seconds[i];
 }
 
 static json_t *measure_gemm(rig_t *r, double *flops_per_second) {
     json_t *rows = json_array();
     double all_flops = 0, sums[2][2] = {{0}}; /* seconds [forward][on the fly] */
-    for (int k = 0; k < LIN_COUNT; k++) {
-        r->kind = (linear_kind_t)k;
+    for (unsigned k = 0; k < LINEAR_SLOTS; k++) {
+        r->slot = (linear_slot_t)k;
+        if (!spec_of(r)) continue;
         const qweight_t *w = weight_at(r, 0);
         double flops = 2.0 * (double)r->T * (double)qweight_count(w);
-        json_t *row = weight_row(linear_info[k].name, w);
+        json_t *row = weight_row(linear_name(spec_of(r)), w);
         r->be->dequant(r->be, w, 0, qweight_count(w), r->scratch, r->be->act);
         for (int forward = 1; forward >= 0; forward--) measure_direction(r, forward, row, flops, sums[forward]);
         json_array_append_new(rows, row);
@@ -291,13 +288,15 @@ static json_t *measure_sites(rig_t *r) {
     json_t *rows = json_array();
     for (int s = 0; s < SITE_COUNT; s++) {
         json_t *row = json_pack("{s:s}", "site", names[s]);
+        linear_slot_t slots[LINEAR_MAX];
+        size_t n = arch_site(r->m.model.config.arch, (site_t)s, slots);
         r->site = (site_t)s;
         for (int forward = 1; forward >= 0; forward--) {
             char key[48];
             double bare = 0;
             r->forward = forward;
             double seconds = bench_time(r->be, call_site, r);
-            for (size_t i = 0; i < site_info[s].n; i++) bare += r->bare[site_info[s].kind[i]][forward];
+            for (size_t i = 0; i < n; i++) bare += r->bare[slots[i]][forward];
             snprintf(key, sizeof key, "%s_seconds", directions[forward]);
             json_object_set_new(row, key, json_real(seconds));
             snprintf(key, sizeof key, "%s_of_bare", directions[forward]);
@@ -333,9 +332,12 @@ static void call_attention(void *ctx, size_t i) {
     attn_shape_t shape = {.Hq = c->heads,
                           .Hkv = c->kv_heads,
                           .D = c->head_dim,
-                          .scale = 1.0f / sqrtf((float)c->head_dim),
+                          .window = c->kinds[0].window,
+                          .scale = (float)c->attn_scale,
+                          .softcap = (float)c->attn_softcap,
                           .ld_q = b->qkv.ld,
-                          .ld_kv = b->qkv.ld,
+                          .ld_k = b->qkv.ld,
+                          .ld_v = b->qkv.ld,
                           .ld_o = b->attn.ld,
                           .ld_dout = q,
                           .ld_dqkv = a->dqkv.ld};

@@ -18,7 +18,7 @@ const char *bench_family_name(bench_family_t f) {
                                                 "attention backward",
                                                 "norms (and adds)",
                                                 "RoPE",
-                                                "SwiGLU",
+                                                "gated activation",
                                                 "residual adds",
                                                 "head",
                                                 "loss",
@@ -43,247 +43,82 @@ static void end(backend_t *be, bench_family_t f, double start) {
 
 /* ---- the ops, as the contract lists them ---------------------------------------------------------------- */
 
-static void upload(backend_t *be, void *dst, const void *src, size_t bytes) {
-    double t;
-    backend_t *real = begin(be, &t);
-    real->upload(real, dst, src, bytes);
-    end(be, FAMILY_COPIES, t);
-}
-
-static void download(backend_t *be, void *dst, const void *src, size_t bytes) {
-    double t;
-    backend_t *real = begin(be, &t);
-    real->download(real, dst, src, bytes);
-    end(be, FAMILY_COPIES, t);
-}
-
-static void copy(backend_t *be, void *dst, const void *src, size_t bytes) {
-    double t;
-    backend_t *real = begin(be, &t);
-    real->copy(real, dst, src, bytes);
-    end(be, FAMILY_COPIES, t);
-}
-
-static void zero(backend_t *be, void *dst, size_t bytes) {
-    double t;
-    backend_t *real = begin(be, &t);
-    real->zero(real, dst, bytes);
-    end(be, FAMILY_COPIES, t);
-}
-
-static void gemm(backend_t *be, bool ta, bool tb, size_t M, size_t N, size_t K, float alpha, const void *A,
-                 dtype_t a_type, size_t lda, const void *B, dtype_t b_type, size_t ldb, float beta, void *C,
-                 dtype_t c_type, size_t ldc) {
-    double t;
-    backend_t *real = begin(be, &t);
-    real->gemm(real, ta, tb, M, N, K, alpha, A, a_type, lda, B, b_type, ldb, beta, C, c_type, ldc);
-    end(be, FAMILY_LOW_RANK, t);
-}
-
 static bench_family_t family_of(const backend_t *be, const linear_t *l) {
-    return l->w[0] == ((const profile_t *)be)->head ? FAMILY_HEAD : FAMILY_LINEAR;
+    return l->part[0].w == ((const profile_t *)be)->head ? FAMILY_HEAD : FAMILY_LINEAR;
 }
 
-static void linear_fwd(backend_t *be, size_t T, const void *x, size_t ldx, const linear_t *l, void *y, size_t ldy) {
-    double t;
-    backend_t *real = begin(be, &t);
-    real->linear_fwd(real, T, x, ldx, l, y, ldy);
-    end(be, family_of(be, l), t);
-}
+/* Every op of a step: name, family, parameters, arguments. Casts are of adapters after an update, copied rows mostly
+ * u. */
+/* clang-format off */
+#define TIMED_OPS(X) \
+    X(upload, FAMILY_COPIES, (backend_t *be, void *dst, const void *src, size_t n), (real, dst, src, n)) \
+    X(download, FAMILY_COPIES, (backend_t *be, void *dst, const void *src, size_t n), (real, dst, src, n)) \
+    X(copy, FAMILY_COPIES, (backend_t *be, void *dst, const void *src, size_t n), (real, dst, src, n)) \
+    X(zero, FAMILY_COPIES, (backend_t *be, void *dst, size_t n), (real, dst, n)) \
+    X(gemm, FAMILY_LOW_RANK, (backend_t *be, bool ta, bool tb, size_t M, size_t N, size_t K, float alpha, matrix_t A, \
+                              matrix_t B, float beta, matrix_t C), (real, ta, tb, M, N, K, alpha, A, B, beta, C)) \
+    X(linear_fwd, family_of(be, l), (backend_t *be, size_t T, mat_t x, const linear_t *l, mat_t y), (real, T, x, l, y)) \
+    X(linear_bwd, family_of(be, l), (backend_t *be, size_t T, mat_t dy, const linear_t *l, const dropout_t *drop, \
+                                     mat_t dx), (real, T, dy, l, drop, dx)) \
+    X(linear_cache, FAMILY_LINEAR, (backend_t *be, const linear_t *l, bool frozen), (real, l, frozen)) \
+    X(adapter_fwd, FAMILY_LOW_RANK, (backend_t *be, size_t T, mat_t x, const linear_t *l, const dropout_t *drop, \
+                                     mat_t u), (real, T, x, l, drop, u)) \
+    X(adapter_grad, FAMILY_LOW_RANK, (backend_t *be, size_t T, mat_t du, mat_t x, const linear_t *l, \
+                                      const dropout_t *drop, float *dA), (real, T, du, x, l, drop, dA)) \
+    X(embed, FAMILY_EMBEDDING, (backend_t *be, void *y, const qweight_t *E, const int32_t *ids, size_t T), \
+      (real, y, E, ids, T)) \
+    X(add, FAMILY_ADD, (backend_t *be, void *y, const void *a, const void *b, size_t n), (real, y, a, b, n)) \
+    X(scale_rows, FAMILY_ADD, (backend_t *be, mat_t y, mat_t x, float a, size_t T, size_t C), (real, y, x, a, T, C)) \
+    X(cast, FAMILY_OPTIMIZER, (backend_t *be, void *dst, dtype_t dst_type, const void *src, dtype_t src_type, \
+                               size_t n), (real, dst, dst_type, src, src_type, n)) \
+    X(gather_rows, FAMILY_EMBEDDING, (backend_t *be, mat_t y, mat_t x, const int32_t *idx, size_t n, size_t C), \
+      (real, y, x, idx, n, C)) \
+    X(scatter_rows, FAMILY_EMBEDDING, (backend_t *be, mat_t y, mat_t x, const int32_t *idx, size_t n, size_t C), \
+      (real, y, x, idx, n, C)) \
+    X(copy_rows, FAMILY_LOW_RANK, (backend_t *be, mat_t y, mat_t x, size_t T, size_t C), (real, y, x, T, C)) \
+    X(rmsnorm_fwd, FAMILY_NORM, (backend_t *be, mat_t y, float *rstd, mat_t x, const norm_t *norm, size_t T), \
+      (real, y, rstd, x, norm, T)) \
+    X(add_rmsnorm_fwd, FAMILY_NORM, (backend_t *be, void *sum, mat_t y, float *rstd, const void *a, const void *b, \
+                                     const norm_t *norm, size_t T), (real, sum, y, rstd, a, b, norm, T)) \
+    X(rmsnorm_bwd, FAMILY_NORM, (backend_t *be, mat_t dx, bool add_it, mat_t dy, mat_t x, const norm_t *norm, \
+                                 const float *rstd, size_t T), (real, dx, add_it, dy, x, norm, rstd, T)) \
+    X(rope, FAMILY_ROPE, (backend_t *be, mat_t x, const rope_t *r, const int32_t *pos, size_t T, size_t H, int sign), \
+      (real, x, r, pos, T, H, sign)) \
+    X(glu_fwd, FAMILY_GLU, (backend_t *be, act_fn_t fn, mat_t y, mat_t gate_up, size_t T, size_t F), \
+      (real, fn, y, gate_up, T, F)) \
+    X(glu_bwd, FAMILY_GLU, (backend_t *be, act_fn_t fn, mat_t gate_up, const void *dy, size_t T, size_t F), \
+      (real, fn, gate_up, dy, T, F)) \
+    X(attn_fwd, FAMILY_ATTENTION_FWD, (backend_t *be, void *o, float *lse, const void *q, const void *k, \
+                                       const void *v, const attn_shape_t *shape, const attn_segments_t *seg), \
+      (real, o, lse, q, k, v, shape, seg)) \
+    X(attn_bwd, FAMILY_ATTENTION_BWD, (backend_t *be, void *dq, void *dk, void *dv, const void *dout, const void *q, \
+                                       const void *k, const void *v, const void *o, const float *lse, \
+                                       const attn_shape_t *shape, const attn_segments_t *seg), \
+      (real, dq, dk, dv, dout, q, k, v, o, lse, shape, seg)) \
+    X(ce_loss, FAMILY_LOSS, (backend_t *be, void *logits, float *row_loss, const int32_t *labels, size_t R, size_t V, \
+                             logit_map_t map, bool want_grad, float grad_scale), \
+      (real, logits, row_loss, labels, R, V, map, want_grad, grad_scale)) \
+    X(sumsq, FAMILY_OPTIMIZER, (backend_t *be, double *out, const float *x, size_t n), (real, out, x, n)) \
+    X(adamw, FAMILY_OPTIMIZER, (backend_t *be, float *p, const float *g, float *m, float *v, size_t n, \
+                                const adamw_t *h), (real, p, g, m, v, n, h))
 
-static void linear_bwd(backend_t *be, size_t T, const void *dy, size_t lddy, const linear_t *l, const dropout_t *drop,
-                       void *dx, size_t lddx) {
-    double t;
-    backend_t *real = begin(be, &t);
-    real->linear_bwd(real, T, dy, lddy, l, drop, dx, lddx);
-    end(be, family_of(be, l), t);
-}
-
-static void linear_cache(backend_t *be, const linear_t *l, bool frozen) {
-    double t;
-    backend_t *real = begin(be, &t);
-    real->linear_cache(real, l, frozen);
-    end(be, FAMILY_LINEAR, t);
-}
-
-static void adapter_fwd(backend_t *be, size_t T, const void *x, size_t ldx, const linear_t *l, float scale,
-                        const dropout_t *drop, void *u, size_t ldu) {
-    double t;
-    backend_t *real = begin(be, &t);
-    real->adapter_fwd(real, T, x, ldx, l, scale, drop, u, ldu);
-    end(be, FAMILY_LOW_RANK, t);
-}
-
-static void adapter_grad(backend_t *be, size_t T, const void *du, size_t lddu, const void *x, size_t ldx,
-                         const linear_t *l, const dropout_t *drop, float *dA) {
-    double t;
-    backend_t *real = begin(be, &t);
-    real->adapter_grad(real, T, du, lddu, x, ldx, l, drop, dA);
-    end(be, FAMILY_LOW_RANK, t);
-}
-
-static void embed(backend_t *be, void *y, const qweight_t *E, const int32_t *ids, size_t T) {
-    double t;
-    backend_t *real = begin(be, &t);
-    real->embed(real, y, E, ids, T);
-    end(be, FAMILY_EMBEDDING, t);
-}
-
-static void add(backend_t *be, void *y, const void *a, const void *b, size_t n) {
-    double t;
-    backend_t *real = begin(be, &t);
-    real->add(real, y, a, b, n);
-    end(be, FAMILY_ADD, t);
-}
-
-/* Only adapters are cast, after an update. */
-static void cast(backend_t *be, void *dst, dtype_t dst_type, const void *src, dtype_t src_type, size_t n) {
-    double t;
-    backend_t *real = begin(be, &t);
-    real->cast(real, dst, dst_type, src, src_type, n);
-    end(be, FAMILY_OPTIMIZER, t);
-}
-
-static void gather_rows(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, const int32_t *idx, size_t n,
-                        size_t C) {
-    double t;
-    backend_t *real = begin(be, &t);
-    real->gather_rows(real, y, ldy, x, ldx, idx, n, C);
-    end(be, FAMILY_EMBEDDING, t);
-}
-
-static void scatter_rows(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, const int32_t *idx, size_t n,
-                         size_t C) {
-    double t;
-    backend_t *real = begin(be, &t);
-    real->scatter_rows(real, y, ldy, x, ldx, idx, n, C);
-    end(be, FAMILY_EMBEDDING, t);
-}
-
-/* Only u is copied. */
-static void copy_rows(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, size_t T, size_t C) {
-    double t;
-    backend_t *real = begin(be, &t);
-    real->copy_rows(real, y, ldy, x, ldx, T, C);
-    end(be, FAMILY_LOW_RANK, t);
-}
-
-static void rmsnorm_fwd(backend_t *be, void *y, size_t ldy, float *rstd, const void *x, const float *w, size_t T,
-                        size_t C, float eps) {
-    double t;
-    backend_t *real = begin(be, &t);
-    real->rmsnorm_fwd(real, y, ldy, rstd, x, w, T, C, eps);
-    end(be, FAMILY_NORM, t);
-}
-
-static void add_rmsnorm_fwd(backend_t *be, void *sum, void *y, size_t ldy, float *rstd, const void *a, const void *b,
-                            const float *w, size_t T, size_t C, float eps) {
-    double t;
-    backend_t *real = begin(be, &t);
-    real->add_rmsnorm_fwd(real, sum, y, ldy, rstd, a, b, w, T, C, eps);
-    end(be, FAMILY_NORM, t);
-}
-
-static void rmsnorm_bwd(backend_t *be, void *dx, size_t lddx, const void *dy, const void *x, const float *w,
-                        const float *rstd, size_t T, size_t C) {
-    double t;
-    backend_t *real = begin(be, &t);
-    real->rmsnorm_bwd(real, dx, lddx, dy, x, w, rstd, T, C);
-    end(be, FAMILY_NORM, t);
-}
-
-static void rope(backend_t *be, void *x, size_t ldx, const float *table, const int32_t *pos, size_t T, size_t H,
-                 size_t D, int sign) {
-    double t;
-    backend_t *real = begin(be, &t);
-    real->rope(real, x, ldx, table, pos, T, H, D, sign);
-    end(be, FAMILY_ROPE, t);
-}
-
-static void swiglu_fwd(backend_t *be, void *y, size_t ldy, const void *gate_up, size_t ld, size_t T, size_t F) {
-    double t;
-    backend_t *real = begin(be, &t);
-    real->swiglu_fwd(real, y, ldy, gate_up, ld, T, F);
-    end(be, FAMILY_SWIGLU, t);
-}
-
-static void swiglu_bwd(backend_t *be, void *gate_up, size_t ld, const void *dy, size_t T, size_t F) {
-    double t;
-    backend_t *real = begin(be, &t);
-    real->swiglu_bwd(real, gate_up, ld, dy, T, F);
-    end(be, FAMILY_SWIGLU, t);
-}
-
-static void attn_fwd(backend_t *be, void *o, float *lse, const void *q, const void *k, const void *v,
-                     const attn_shape_t *shape, const attn_segments_t *seg) {
-    double t;
-    backend_t *real = begin(be, &t);
-    real->attn_fwd(real, o, lse, q, k, v, shape, seg);
-    end(be, FAMILY_ATTENTION_FWD, t);
-}
-
-static void attn_bwd(backend_t *be, void *dq, void *dk, void *dv, const void *dout, const void *q, const void *k,
-                     const void *v, const void *o, const float *lse, const attn_shape_t *shape,
-                     const attn_segments_t *seg) {
-    double t;
-    backend_t *real = begin(be, &t);
-    real->attn_bwd(real, dq, dk, dv, dout, q, k, v, o, lse, shape, seg);
-    end(be, FAMILY_ATTENTION_BWD, t);
-}
-
-static void ce_loss(backend_t *be, void *logits, float *row_loss, const int32_t *labels, size_t R, size_t V,
-                    bool want_grad, float grad_scale) {
-    double t;
-    backend_t *real = begin(be, &t);
-    real->ce_loss(real, logits, row_loss, labels, R, V, want_grad, grad_scale);
-    end(be, FAMILY_LOSS, t);
-}
-
-static void sumsq(backend_t *be, double *out, const float *x, size_t n) {
-    double t;
-    backend_t *real = begin(be, &t);
-    real->sumsq(real, out, x, n);
-    end(be, FAMILY_OPTIMIZER, t);
-}
-
-static void adamw(backend_t *be, float *p, const float *g, float *m, float *v, size_t n, const adamw_t *h) {
-    double t;
-    backend_t *real = begin(be, &t);
-    real->adamw(real, p, g, m, v, n, h);
-    end(be, FAMILY_OPTIMIZER, t);
-}
+#define DEFINE(name, family, parameters, arguments) \
+    static void name parameters { \
+        double start; \
+        backend_t *real = begin(be, &start); \
+        real->name arguments; \
+        end(be, family, start); \
+    }
+TIMED_OPS(DEFINE)
+/* clang-format on */
 
 bench_step_t bench_profile_step(bench_model_t *b, size_t step, double seconds[]) {
     backend_t *real = b->model.be;
     profile_t p = {.be = *real, .real = real, .head = &b->model.head, .seconds = seconds};
     for (int f = 0; f < FAMILIES; f++) seconds[f] = 0;
-    p.be.upload = upload;
-    p.be.download = download;
-    p.be.copy = copy;
-    p.be.zero = zero;
-    p.be.gemm = gemm;
-    p.be.linear_fwd = linear_fwd;
-    p.be.linear_bwd = linear_bwd;
-    p.be.linear_cache = linear_cache;
-    p.be.adapter_fwd = adapter_fwd;
-    p.be.adapter_grad = adapter_grad;
-    p.be.embed = embed;
-    p.be.add = add;
-    p.be.cast = cast;
-    p.be.gather_rows = gather_rows;
-    p.be.scatter_rows = scatter_rows;
-    p.be.copy_rows = copy_rows;
-    p.be.rmsnorm_fwd = rmsnorm_fwd;
-    p.be.add_rmsnorm_fwd = add_rmsnorm_fwd;
-    p.be.rmsnorm_bwd = rmsnorm_bwd;
-    p.be.rope = rope;
-    p.be.swiglu_fwd = swiglu_fwd;
-    p.be.swiglu_bwd = swiglu_bwd;
-    p.be.attn_fwd = attn_fwd;
-    p.be.attn_bwd = attn_bwd;
-    p.be.ce_loss = ce_loss;
-    p.be.sumsq = sumsq;
-    p.be.adamw = adamw;
+#define SET(name, family, parameters, arguments) p.be.name = name;
+    TIMED_OPS(SET)
+#undef SET
     b->model.be = &p.be;
     bench_step_t s = bench_model_step(b, step);
     b->model.be = real;

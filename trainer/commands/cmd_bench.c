@@ -202,7 +202,7 @@ static bench_spec_t spec_of(const bench_t *b, backend_t *be, size_t length) {
 
 static json_t *describe(const char *model, const model_config_t *c, size_t full_layers, const bench_spec_t *s) {
     model_params_t p = model_count_params(c);
-    size_t parameters = p.linear + p.embedding + p.head + p.norm;
+    size_t parameters = p.linear + p.embedding + p.head + p.rest;
     log_info("\n%s: %.1f M parameters, %zu%s%zu layers; %zu rows of %zu, %s, rank %zu", model, (double)parameters / 1e6,
              c->layers, c->layers < full_layers ? " of " : "/", full_layers, s->rows, s->length,
              quant_type_name(s->quant), s->rank);

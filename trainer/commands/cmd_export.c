@@ -19,14 +19,17 @@
 
 static const char help[] =
     "usage: qlora-train export CHECKPOINT_DIR --adapter DIR [section.key=value ...]\n"
-    "       qlora-train export CHECKPOINT_DIR --merged DIR [--base original|dequantized] [section.key=value ...]\n"
+    "       qlora-train export CHECKPOINT_DIR --merged DIR [--base original|dequantized]\n"
+    "                    [--dtype auto|bf16|f16|f32] [section.key=value ...]\n"
     "\n"
     "Writes what was trained for other tools; DIR must not exist.\n"
     "\n"
     "  --adapter DIR   the LoRA adapter, as PEFT and vLLM load it\n"
-    "  --merged DIR    the whole model with the adapter merged in, 16 bits, as transformers and vLLM load it\n"
+    "  --merged DIR    the whole model with the adapter merged in, as transformers and vLLM load it\n"
     "  --base WHICH    merge onto the original weights (default), or onto the dequantized ones that the\n"
     "                  adapter was trained against\n"
+    "  --dtype TYPE    of the merged weights: the base's (auto, the default; bf16 where that is quantized),\n"
+    "                  or bf16, f16 or f32\n"
     "\n"
     "The result is read again: values, and for a merged model its loss, are compared with those of base and\n"
     "adapter; a difference that rounding cannot explain is an error. For its loss a merged model is loaded, on\n"
@@ -41,18 +44,21 @@ enum { MAX_OVERRIDES = 64 };
 typedef struct {
     const char *checkpoint, *adapter, *merged;
     bool dequantized;
+    dtype_t dtype;                /* DT_COUNT: the base's */
     const char *const *overrides; /* section.key=value */
     size_t n_overrides;
 } request_t;
 
 /* ---- adapter -------------------------------------------------------------------------------------------- */
 
-static int read_adapter(const char *dir, const model_config_t *c, lora_t *lora, float **master, err_t *err) {
+static int read_adapter(const char *dir, const model_source_t *base, lora_t *lora, float **master, err_t *err) {
     lora_spec_t spec;
-    if (adapter_read_spec(dir, &spec, err)) return err->code;
+    unsigned char targets[MODEL_MAX_LAYERS];
+    const model_config_t *c = model_source_config(base);
+    if (adapter_read_spec(dir, c, &spec, targets, err)) return err->code;
     lora_init(lora, c, &spec);
     *master = xmalloc(lora->count * sizeof **master);
-    return adapter_read(dir, lora, *master, err);
+    return adapter_read(dir, lora, base, *master, err);
 }
 
 static int export_adapter(const run_t *run, const request_t *q, const lora_t *lora, const float *master, err_t *err) {
@@ -61,7 +67,7 @@ static int export_adapter(const run_t *run, const request_t *q, const lora_t *lo
     char *tmp;
     if (model_dir_begin(q->adapter, &tmp, err)) return err->code;
     int rc = adapter_write(tmp, lora, master, run->config.model.path, err);
-    if (rc == 0) rc = read_adapter(tmp, model_source_config(run->src), &again, &back, err);
+    if (rc == 0) rc = read_adapter(tmp, run->src, &again, &back, err);
     if (rc == 0 && (again.count != lora->count || memcmp(back, master, lora->count * sizeof *back) != 0))
         rc = err_set(err, ERR_FAILED, "%s: what was read back is not what was written", tmp);
     double norm = 0;
@@ -211,7 +217,11 @@ static int load_quantized(const run_t *run, run_t *base, err_t *err) {
 static int write_merged(const run_t *run, const request_t *q, const lora_t *lora, const float *master, const char *dir,
                         err_t *err) {
     run_t base = {0};
-    merge_t merge = {run->src, lora, master, q->dequantized ? &base.model : NULL, NULL};
+    merge_t merge = {.src = run->src,
+                     .lora = lora,
+                     .master = master,
+                     .dequantized = q->dequantized ? &base.model : NULL,
+                     .dtype = q->dtype};
     int rc = q->dequantized ? load_quantized(run, &base, err) : 0;
     if (rc == 0) rc = backend_open_cpu(DT_F32, run->config.device.threads, false, &merge.cpu, err);
     if (rc == 0) rc = merge_write(dir, &merge, err);
@@ -222,12 +232,10 @@ static int write_merged(const run_t *run, const request_t *q, const lora_t *lora
 }
 
 static int export_merged(run_t *run, const request_t *q, const lora_t *lora, const float *master, err_t *err) {
-    for (size_t i = 0; !q->dequantized && i < model_source_count(run->src); i++)
-        if (model_source_at(run->src, i)->quantized)
-            return err_set(err, ERR_USAGE,
-                           "%s holds 4-bit weights only, there are no original ones to merge onto; "
-                           "expected --base dequantized",
-                           run->config.model.path);
+    if (!q->dequantized && model_source_quantized(run->src))
+        return err_set(err, ERR_USAGE,
+                       "%s holds 4-bit weights, there are no original ones to merge onto; expected --base dequantized",
+                       run->config.model.path);
     batch_t b = {0};
     char *tmp = NULL;
     check_batch(run, &b);
@@ -314,7 +322,7 @@ static int export(const request_t *q, err_t *err) {
     if (rc == 0) rc = load_config(q, config, &run.config, err);
     if (rc == 0) rc = run_open(&run, false, false, false, err);
     if (rc == 0) rc = check_model(q, &run, err);
-    if (rc == 0) rc = read_adapter(q->checkpoint, model_source_config(run.src), &lora, &master, err);
+    if (rc == 0) rc = read_adapter(q->checkpoint, run.src, &lora, &master, err);
     if (rc == 0 && q->adapter) rc = export_adapter(&run, q, &lora, master, err);
     if (rc == 0 && q->merged) rc = export_merged(&run, q, &lora, master, err);
     free(config);
@@ -324,14 +332,30 @@ static int export(const request_t *q, err_t *err) {
     return rc;
 }
 
+static int read_dtype(const char *name, dtype_t *dtype, err_t *err) {
+    static const struct {
+        const char *name;
+        dtype_t dtype;
+    } types[] = {{"auto", DT_COUNT}, {"bf16", DT_BF16}, {"f16", DT_F16}, {"f32", DT_F32}};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (!strcmp(name, types[i].name)) {
+            *dtype = types[i].dtype;
+            return 0;
+        }
+    return err_set(err, ERR_USAGE, "--dtype: %s; expected auto, bf16, f16 or f32", name);
+}
+
 int command_export(int argc, char **argv) {
-    const char *pos[1 + MAX_OVERRIDES], *base = "original";
+    const char *pos[1 + MAX_OVERRIDES], *base = "original", *dtype = "auto";
     bool want_help = false;
     size_t n;
     err_t err = {0};
     request_t q = {0};
-    option_t opts[] = {
-        {"adapter", &q.adapter, NULL}, {"merged", &q.merged, NULL}, {"base", &base, NULL}, {"help", NULL, &want_help}};
+    option_t opts[] = {{"adapter", &q.adapter, NULL},
+                       {"merged", &q.merged, NULL},
+                       {"base", &base, NULL},
+                       {"dtype", &dtype, NULL},
+                       {"help", NULL, &want_help}};
     int rc = options_parse(argc, argv, opts, sizeof opts / sizeof *opts, pos, 1 + MAX_OVERRIDES, &n, &err);
     if (rc == 0 && want_help) {
         fputs(help, stdout);
@@ -342,6 +366,7 @@ int command_export(int argc, char **argv) {
     q.dequantized = !strcmp(base, "dequantized");
     if (rc == 0 && !q.dequantized && strcmp(base, "original") != 0)
         rc = err_set(&err, ERR_USAGE, "--base: %s; expected original or dequantized", base);
+    if (rc == 0) rc = read_dtype(dtype, &q.dtype, &err);
     q.checkpoint = n ? pos[0] : NULL;
     q.overrides = pos + 1;
     q.n_overrides = n ? n - 1 : 0;

@@ -33,17 +33,17 @@ typedef struct {
 
 /* One line a class and type in the file: "linear  Q4_1  210 tensors  66.4 MiB". */
 static void print_tensors(const model_source_t *src) {
-    static const char *const names[TENSOR_CLASSES] = {"embedding", "head", "norm", "linear"};
+    static const char *const names[TENSOR_ROLES] = {"embedding", "head", "norm", "linear", "bias"};
     size_t n = model_source_count(src);
     bool *done = xcalloc(n, sizeof *done);
-    for (int class = 0; class < TENSOR_CLASSES; class ++) {
+    for (int role = 0; role < TENSOR_ROLES; role++) {
         for (size_t i = 0; i < n; i++) {
             const source_tensor_t *first = model_source_at(src, i);
-            if (done[i] || (int)first->class != class) continue;
+            if (done[i] || (int)first->role != role) continue;
             size_t count = 0, values = 0, bytes = 0;
             for (size_t k = i; k < n; k++) {
                 const source_tensor_t *t = model_source_at(src, k);
-                if (done[k] || (int)t->class != class || strcmp(t->file_type, first->file_type)) continue;
+                if (done[k] || (int)t->role != role || strcmp(t->file_type, first->file_type)) continue;
                 done[k] = true;
                 count++;
                 values += t->rows * t->cols;
@@ -51,8 +51,7 @@ static void print_tensors(const model_source_t *src) {
             }
             char size[16];
             format_bytes(bytes, size);
-            log_info("  %-10s %-9s %4zu tensors  %13zu values  %s", names[class], first->file_type, count, values,
-                     size);
+            log_info("  %-10s %-9s %4zu tensors  %13zu values  %s", names[role], first->file_type, count, values, size);
         }
     }
     free(done);
@@ -61,9 +60,9 @@ static void print_tensors(const model_source_t *src) {
 /* Bytes of the weights in memory with the linear layers of the blocks in NF4 and double quantization, all else BF16. */
 static size_t nf4_bytes(const model_config_t *c) {
     model_params_t p = model_count_params(c);
-    size_t bytes = 2 * (p.embedding + p.head + p.norm);
-    for (int k = 0; k < LIN_COUNT; k++) {
-        size_t n = linear_rows(c, (linear_kind_t)k) * linear_cols(c, (linear_kind_t)k);
+    size_t bytes = 2 * (p.embedding + p.head + p.rest);
+    for (unsigned k = 0; k < LINEAR_SLOTS; k++) {
+        size_t n = linear_rows(c, (linear_slot_t)k) * linear_cols(c, (linear_slot_t)k);
         bytes += c->layers * (quant_code_bytes(QUANT_NF4, n) + quant_constant_bytes(QUANT_NF4, true, n));
     }
     return bytes;
@@ -91,21 +90,42 @@ static void print_tokenizer(const char *path) {
     tokenizer_close(tok);
 }
 
+/* What is not as in a plain llama: windows, RoPE. */
+static void print_layers(const model_config_t *c) {
+    strbuf_t b = {0};
+    for (size_t k = 0; k < MODEL_KINDS; k++) {
+        size_t n = 0;
+        for (size_t l = 0; l < c->layers; l++) n += c->kind[l] == k;
+        const layer_kind_t *kind = &c->kinds[k];
+        if (n == 0 || (n == c->layers && !kind->window && c->rope[0].type == ROPE_DEFAULT)) continue;
+        strbuf_addf(&b, "%s%zu layers ", b.len ? "; " : "", n);
+        if (kind->window) strbuf_addf(&b, "with a window of %zu, ", kind->window);
+        if (kind->rope < 0) strbuf_adds(&b, "without RoPE");
+        else strbuf_addf(&b, "RoPE %s, theta %g", rope_type_names[c->rope[kind->rope].type], c->rope[kind->rope].theta);
+    }
+    if (b.len) log_info("attention   %s", b.p);
+    free(b.p);
+}
+
 static int inspect_model(const inspect_t *in, err_t *err) {
     model_source_t *src;
     char size[16];
     if (model_source_open(in->path, &src, err)) return err->code;
     const model_config_t *c = model_source_config(src);
     model_params_t p = model_count_params(c);
-    size_t total = p.linear + p.embedding + p.head + p.norm;
+    size_t total = p.linear + p.embedding + p.head + p.rest;
     log_info("%s: model, %s, %s", in->path, c->arch->model_type, model_source_is_gguf(src) ? "GGUF" : "Hugging Face");
     log_info("sizes       %zu layers, hidden %zu, FFN %zu, heads %zu/%zu of %zu, vocabulary %zu, positions %zu%s",
              c->layers, c->hidden, c->ffn, c->heads, c->kv_heads, c->head_dim, c->vocab, c->max_positions,
              c->tied ? ", head tied to the embedding" : "");
-    log_info("parameters  %zu: linear %zu, embedding %zu, head %zu, norm %zu", total, p.linear, p.embedding, p.head,
-             p.norm);
+    log_info("parameters  %zu: linear %zu, embedding %zu, head %zu, norms and biases %zu", total, p.linear, p.embedding,
+             p.head, p.rest);
+    print_layers(c);
     log_info("tensors");
     print_tensors(src);
+    if (model_source_others(src))
+        log_info("  %zu tensors of other parts (%s, ...), which are not used", model_source_others(src),
+                 model_source_other(src, 0)->name);
     format_bytes(nf4_bytes(c), size);
     log_info("in memory   %s as nf4 with double quantization (all but the linear layers in BF16)", size);
     print_tokenizer(in->path);
@@ -118,17 +138,9 @@ static int inspect_model(const inspect_t *in, err_t *err) {
 static double tensor_sumsq(const st_tensor_t *t) {
     double sum = 0;
     for (size_t i = 0; i < t->bytes / dtype_size(t->dtype); i++) {
-        uint32_t wide;
-        uint16_t half;
-        double v;
-        if (t->dtype == DT_F32) {
-            memcpy(&wide, t->data + 4 * i, 4);
-            v = f32_from_bits(wide);
-        } else {
-            memcpy(&half, t->data + 2 * i, 2);
-            v = t->dtype == DT_BF16 ? bf16_to_f32(half) : f16_to_f32(half);
-        }
-        sum += v * v;
+        float v = 0;
+        st_value(t, i, &v);
+        sum += (double)v * v;
     }
     return sum;
 }
@@ -157,14 +169,12 @@ static int print_adapter_tensors(const char *path, err_t *err) {
 
 static int print_adapter(const char *dir, err_t *err) {
     lora_spec_t spec;
-    if (adapter_read_spec(dir, &spec, err)) return err->code;
-    strbuf_t targets = {0};
-    for (size_t i = 0; i < LIN_COUNT; i++)
-        if (spec.targets[i]) strbuf_addf(&targets, "%s%s", targets.len ? ", " : "", linear_info[i].name);
+    char *targets = NULL;
+    if (adapter_read_spec(dir, NULL, &spec, NULL, err) || adapter_target_text(dir, &targets, err)) return err->code;
     log_info("lora        r %zu, alpha %g, dropout %g%s, %s", spec.r, spec.alpha, spec.dropout,
              spec.rslora ? ", rank-stabilised" : "", spec.f32 ? "F32" : "16 bits");
-    log_info("targets     %s", targets.p ? targets.p : "none");
-    free(targets.p);
+    log_info("targets     %s", targets);
+    free(targets);
     char *path = path_join(dir, "adapter_model.safetensors");
     int rc = print_adapter_tensors(path, err);
     free(path);

@@ -74,9 +74,10 @@ typedef struct {
     plan_need_t need;
 } outline_t;
 
-static void outline_open(outline_t *o, const config_t *c, const model_config_t *shape, backend_t *be) {
-    lora_spec_t spec = run_lora_spec(c);
+static int outline_open(outline_t *o, const config_t *c, const model_config_t *shape, backend_t *be, err_t *err) {
+    lora_spec_t spec;
     *o = (outline_t){.config = c};
+    if (run_lora_spec(c, shape->arch, &spec, err)) return err->code;
     lora_init(&o->lora, shape, &spec);
     model_init(&o->model, shape, be, c->quantization.quant_type, c->quantization.double_quant, c->data.max_length);
     o->model.lora = &o->lora;
@@ -93,6 +94,7 @@ static void outline_open(outline_t *o, const config_t *c, const model_config_t *
         o->need.eval_tokens = tokens;
         o->need.eval_seg = c->data.max_length;
     }
+    return 0;
 }
 
 static void outline_close(outline_t *o) {
@@ -140,7 +142,7 @@ static void print_needs(outline_t *o, const char *name) {
     plan_t p;
     log_info("model     %s, without weights: %.2f B parameters, %zu layers, hidden %zu, heads %zu/%zu, vocabulary "
              "%zu%s",
-             name, (double)(n.linear + n.embedding + n.head + n.norm) / 1e9, m->layers, m->hidden, m->heads,
+             name, (double)(n.linear + n.embedding + n.head + n.rest) / 1e9, m->layers, m->hidden, m->heads,
              m->kv_heads, m->vocab, m->tied ? " (tied)" : "");
     log_info("lora      r %zu: %.2f M trainable parameters", o->lora.spec.r, (double)o->lora.count / 1e6);
     log_info("steps     of %zu x %zu rows, the data not looked at: micro-batches of up to %zu tokens",
@@ -162,8 +164,11 @@ static int plan_outline(const config_t *c, err_t *err) {
     if (outline_read(c->model.path, &shape, &name, err)) return err->code;
     backend_t be = backend_outline_cuda(c->quantization.compute_dtype == COMPUTE_F32 ? DT_F32 : DT_BF16);
     outline_t o;
-    int rc = 0;
-    outline_open(&o, c, &shape, &be);
+    int rc = outline_open(&o, c, &shape, &be, err);
+    if (rc) {
+        free(name);
+        return rc;
+    }
     print_needs(&o, name);
     log_info("on a GPU of (computing at %.0f%% of the stated rate; estimates):", 100 * CARD_SHARE);
     for (size_t i = 0; i < sizeof cards / sizeof *cards; i++) {

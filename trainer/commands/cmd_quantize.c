@@ -46,11 +46,14 @@ static void python_double(char *buf, size_t size, double v) {
     }
 }
 
-static char *quant_state_json(const qweight_t *w) {
+static const char *type_name(dtype_t t) { return t == DT_F32 ? "float32" : t == DT_F16 ? "float16" : "bfloat16"; }
+
+/* dtype: of the weights that it was made from, which bitsandbytes gives back. */
+static char *quant_state_json(const qweight_t *w, dtype_t dtype) {
     strbuf_t s = {0};
     char offset[64];
-    strbuf_addf(&s, "{\"quant_type\": \"%s\", \"blocksize\": %zu, \"dtype\": \"bfloat16\", \"shape\": [%zu, %zu]",
-                quant_type_name(w->type), QUANT_BLOCK, w->rows, w->cols);
+    strbuf_addf(&s, "{\"quant_type\": \"%s\", \"blocksize\": %zu, \"dtype\": \"%s\", \"shape\": [%zu, %zu]",
+                quant_type_name(w->type), QUANT_BLOCK, type_name(dtype), w->rows, w->cols);
     if (w->double_quant) {
         python_double(offset, sizeof offset, w->nested_offset);
         strbuf_addf(&s, ", \"nested_blocksize\": %zu, \"nested_dtype\": \"float32\", \"nested_offset\": %s",
@@ -68,28 +71,31 @@ static int emit_device(backend_t *be, const void *data, size_t bytes, st_writer_
     return rc;
 }
 
-/* A tensor that stays as it is, in BF16, a piece of rows at a time. */
-static int emit_plain(const model_source_t *src, const char *name, st_writer_t *w, err_t *err) {
-    const source_tensor_t *t = model_source_find(src, name);
-    CHECK(t != NULL);
-    size_t rows = LOAD_PIECE / t->cols + 1;
-    bf16_t *piece = xmalloc((rows < t->rows ? rows : t->rows) * t->cols * sizeof *piece);
+/* A tensor that stays as it is, a piece of rows at a time. */
+static int emit_plain(const model_source_t *src, const source_tensor_t *t, st_writer_t *w, err_t *err) {
+    size_t rows = LOAD_PIECE / t->cols + 1, size = dtype_size(t->type);
+    void *piece = xmalloc((rows < t->rows ? rows : t->rows) * t->cols * size);
     int rc = 0;
     for (size_t row = 0; rc == 0 && row < t->rows; row += rows) {
         size_t n = t->rows - row < rows ? t->rows - row : rows;
-        rc = source_read_bf16(src, t, row * t->cols, n * t->cols, piece, err);
-        if (rc == 0) rc = st_writer_data(w, piece, n * t->cols * sizeof *piece, err);
+        rc = source_read(src, t, row * t->cols, n * t->cols, t->type, piece, err);
+        if (rc == 0) rc = st_writer_data(w, piece, n * t->cols * size, err);
     }
     free(piece);
     source_release(src, t);
     return rc;
 }
 
+/* How a linear layer is held; NULL: the tensor is none. */
+static const qweight_t *weight_of(const model_t *m, const source_tensor_t *t) {
+    return t->role == TENSOR_LINEAR ? &m->layers[t->layer].w[source_slot(t)] : NULL;
+}
+
 static int emit(void *ctx, const out_tensor_t *t, st_writer_t *w, err_t *err) {
     const context_t *c = ctx;
     backend_t *be = c->m->be;
-    if (t->part == PART_PLAIN) return emit_plain(c->src, t->name, w, err);
-    const qweight_t *q = &c->m->layers[t->layer].w[t->kind];
+    if (t->part == PART_PLAIN) return emit_plain(c->src, t->from, w, err);
+    const qweight_t *q = weight_of(c->m, t->from);
     size_t n = qweight_count(q), blocks = quant_blocks(n);
     switch (t->part) {
     case PART_CODES: return emit_device(be, q->codes, quant_code_bytes(q->type, n), w, err);
@@ -101,60 +107,89 @@ static int emit(void *ctx, const out_tensor_t *t, st_writer_t *w, err_t *err) {
     case PART_MAP: return st_writer_data(w, quant_table(q->type), 16 * sizeof(float), err);
     default: break;
     }
-    char *state = quant_state_json(q);
+    char *state = quant_state_json(q, t->from->type);
     int rc = st_writer_data(w, state, strlen(state), err);
     free(state);
     return rc;
 }
 
-static void add(out_list_t *list, int part, size_t layer, linear_kind_t kind, dtype_t dtype, size_t n,
-                const char *prefix, const char *suffix) {
-    out_tensor_t *t = out_list_add(list, dtype, 1, n, 0, "%s%s", prefix, suffix);
+static void add(out_list_t *list, int part, const source_tensor_t *from, dtype_t dtype, size_t n, const char *suffix) {
+    out_tensor_t *t = out_list_add(list, dtype, 1, n, 0, "%s%s", from->name, suffix);
     t->part = part;
-    t->layer = layer;
-    t->kind = kind;
+    t->from = from;
 }
 
-static void add_linear(out_list_t *list, const model_t *m, size_t layer, linear_kind_t kind) {
-    const qweight_t *q = &m->layers[layer].w[kind];
+static void add_linear(out_list_t *list, const qweight_t *q, const source_tensor_t *from) {
     size_t n = qweight_count(q);
-    char x[96], suffix[48];
-    snprintf(x, sizeof x, "model.layers.%zu.%s.weight", layer, linear_info[kind].path);
-    out_tensor_t *codes = out_list_add(list, DT_U8, 2, quant_code_bytes(q->type, n), 1, "%s", x);
+    char suffix[48];
+    out_tensor_t *codes = out_list_add(list, DT_U8, 2, quant_code_bytes(q->type, n), 1, "%s", from->name);
     codes->part = PART_CODES;
-    codes->layer = layer;
-    codes->kind = kind;
-    add(list, PART_ABSMAX, layer, kind, q->double_quant ? DT_U8 : DT_F32, quant_blocks(n), x, ".absmax");
-    add(list, PART_MAP, layer, kind, DT_F32, 16, x, ".quant_map");
+    codes->from = from;
+    add(list, PART_ABSMAX, from, q->double_quant ? DT_U8 : DT_F32, quant_blocks(n), ".absmax");
+    add(list, PART_MAP, from, DT_F32, 16, ".quant_map");
     if (q->double_quant) {
-        add(list, PART_NESTED_ABSMAX, layer, kind, DT_F32, quant_nested_blocks(n), x, ".nested_absmax");
-        add(list, PART_NESTED_MAP, layer, kind, DT_F32, 256, x, ".nested_quant_map");
+        add(list, PART_NESTED_ABSMAX, from, DT_F32, quant_nested_blocks(n), ".nested_absmax");
+        add(list, PART_NESTED_MAP, from, DT_F32, 256, ".nested_quant_map");
     }
-    char *state = quant_state_json(q);
+    char *state = quant_state_json(q, from->type);
     snprintf(suffix, sizeof suffix, ".quant_state.bitsandbytes__%s", quant_type_name(q->type));
-    add(list, PART_STATE, layer, kind, DT_U8, strlen(state), x, suffix);
+    add(list, PART_STATE, from, DT_U8, strlen(state), suffix);
     free(state);
 }
 
 static void list_tensors(out_list_t *list, const model_t *m, const model_source_t *src) {
-    for (size_t l = 0; l < m->config.layers; l++)
-        for (int k = 0; k < LIN_COUNT; k++) add_linear(list, m, l, (linear_kind_t)k);
     for (size_t i = 0; i < model_source_count(src); i++) {
         const source_tensor_t *t = model_source_at(src, i);
-        if (t->class == TENSOR_LINEAR) continue;
-        bool vector = t->class == TENSOR_NORM;
-        out_list_add(list, DT_BF16, vector ? 1 : 2, vector ? t->cols : t->rows, t->cols, "%s", t->name)->part =
-            PART_PLAIN;
+        const qweight_t *q = weight_of(m, t);
+        if (q && !quant_is_plain(q->type)) {
+            add_linear(list, q, t);
+            continue;
+        }
+        bool vector = tensor_is_vector(t->role);
+        out_tensor_t *plain = out_list_add(list, t->type, vector ? 1 : 2, vector ? t->cols : t->rows, t->cols, "%s",
+                                           t->name);
+        plain->part = PART_PLAIN;
+        plain->from = t;
     }
+    for (size_t i = 0; i < model_source_others(src); i++) out_list_add_other(list, model_source_other(src, i));
 }
 
-static json_t *quantization_config(const model_t *m) {
-    json_t *q = json_pack("{s:b, s:b, s:s, s:s, s:s, s:b, s:b, s:b, s:n, s:f, s:b, s:b, s:s}", "_load_in_4bit", 1,
+static void add_once(json_t *list, const char *name, size_t len) {
+    size_t i;
+    json_t *v;
+    json_array_foreach(list, i, v) if (json_string_length(v) == len && !memcmp(json_string_value(v), name, len)) return;
+    json_array_append_new(list, json_stringn(name, len));
+}
+
+/* The modules that transformers must not quantize beside the head, which it leaves by itself: linear layers that are in
+ * 16 bits, and of a vision-language model the other parts, by the names of their outermost modules. */
+static json_t *skipped_modules(const model_t *m, const model_source_t *src) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < model_source_count(src); i++) {
+        const source_tensor_t *t = model_source_at(src, i);
+        const qweight_t *q = weight_of(m, t);
+        if (q && quant_is_plain(q->type)) add_once(list, t->name, strlen(t->name) - strlen(".weight"));
+    }
+    for (size_t i = 0; m->config.wrapped && i < model_source_others(src); i++) {
+        const char *name = model_source_other(src, i)->name;
+        if (!strncmp(name, "model.", 6)) name += 6;
+        add_once(list, name, strcspn(name, "."));
+    }
+    if (json_array_size(list) == 0) {
+        json_decref(list);
+        return json_null();
+    }
+    add_once(list, "lm_head", strlen("lm_head"));
+    return list;
+}
+
+static json_t *quantization_config(const model_t *m, const model_source_t *src) {
+    json_t *q = json_pack("{s:b, s:b, s:s, s:s, s:s, s:b, s:b, s:b, s:o, s:f, s:b, s:b, s:s}", "_load_in_4bit", 1,
                           "_load_in_8bit", 0, "bnb_4bit_compute_dtype", "bfloat16", "bnb_4bit_quant_storage", "uint8",
                           "bnb_4bit_quant_type", quant_type_name(m->quant), "bnb_4bit_use_double_quant",
                           m->double_quant, "llm_int8_enable_fp32_cpu_offload", 0, "llm_int8_has_fp16_weight", 0,
-                          "llm_int8_skip_modules", "llm_int8_threshold", 6.0, "load_in_4bit", 1, "load_in_8bit", 0,
-                          "quant_method", "bitsandbytes");
+                          "llm_int8_skip_modules", skipped_modules(m, src), "llm_int8_threshold", 6.0, "load_in_4bit",
+                          1, "load_in_8bit", 0, "quant_method", "bitsandbytes");
     CHECK(q != NULL);
     return q;
 }
@@ -162,9 +197,9 @@ static json_t *quantization_config(const model_t *m) {
 static int write_model(const model_t *m, const model_source_t *src, const char *dir, err_t *err) {
     out_list_t list = {0};
     list_tensors(&list, m, src);
-    json_t *q = quantization_config(m);
+    json_t *q = quantization_config(m, src);
     int rc = model_dir_tensors(dir, &list, emit, &(context_t){m, src}, err);
-    if (rc == 0) rc = model_dir_companions(dir, src, q, err);
+    if (rc == 0) rc = model_dir_companions(dir, src, model_source_at(src, 0)->type, q, err);
     json_decref(q);
     free(list.t);
     return rc;
@@ -173,8 +208,9 @@ static int write_model(const model_t *m, const model_source_t *src, const char *
 static void report(const model_t *m, const char *out_dir) {
     size_t n = 0, bytes = 0;
     for (size_t l = 0; l < m->config.layers; l++)
-        for (int k = 0; k < LIN_COUNT; k++) {
+        for (int k = 0; k < LINEAR_SLOTS; k++) {
             const qweight_t *w = &m->layers[l].w[k];
+            if (quant_is_plain(w->type)) continue;
             n += qweight_count(w);
             bytes += quant_code_bytes(w->type, qweight_count(w));
             bytes += quant_constant_bytes(w->type, w->double_quant, qweight_count(w));
@@ -214,6 +250,7 @@ static int quantize(const char *model, const char *out_dir, const asked_t *asked
     if (rc == 0) {
         quant_type_t type = asked->type && !strcmp(asked->type, "fp4") ? QUANT_FP4 : QUANT_NF4;
         model_init(&m, model_source_config(src), be, type, !asked->no_double_quant, 1);
+        model_take_types(&m, src, false);
         pool_t count = pool_counting(be);
         model_place(&m, 0, 0, &count);
         rc = pool_open(&pool, be, count.used, err);

@@ -123,6 +123,7 @@ static int apply(loader_t *l, const yaml_entry_t *e, const char *base) {
                            e->section, e->key, first->line);
     if (config_value_set(key, e, base, l->c, l->err)) return l->err->code;
     *first = e->value_at;
+    if (key == config_key_find("quantization", "quant_type")) l->c->quantization.quant_type_given = true;
     return 0;
 }
 
@@ -299,7 +300,9 @@ char *config_to_yaml(const config_t *c) {
         char *text = config_value_text(k, c);
         if (!text) continue; /* not given, and not needed by this command */
         if (strcmp(section, k->section) != 0) strbuf_addf(&b, "%s:\n", section = k->section);
-        strbuf_addf(&b, "  %s: %s\n", k->name, text);
+        /* What was not given must not read as if it had been: of a checkpoint in 4 bits it decides. */
+        bool left_open = k == config_key_find("quantization", "quant_type") && !c->quantization.quant_type_given;
+        strbuf_addf(&b, "  %s%s: %s\n", left_open ? "# " : "", k->name, text);
         free(text);
     }
     return b.p;

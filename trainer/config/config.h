@@ -21,13 +21,15 @@ typedef struct {
     } model;
     struct {
         quant_type_t quant_type;
+        bool quant_type_given; /* and not the default */
         bool double_quant;
         compute_t compute_dtype;
     } quantization;
     struct {
         size_t r;
         double alpha, dropout;
-        bool targets[7]; /* by linear_kind_t; all-linear sets all */
+        unsigned
+            targets; /* linear layers by name: bit 1 << i for the i-th of arch_linear_names(); all-linear: all bits */
         bool use_rslora;
         bool f32;   /* dtype: f32 instead of bf16 */
         char *init; /* NULL: default, else an adapter directory */

@@ -140,6 +140,7 @@ static void add_real_range(strbuf_t *b, const config_key_t *k) {
 
 char *config_key_expected(const config_key_t *k) {
     strbuf_t b = {0};
+    const char *names[ARCH_MAX_LINEAR_NAMES];
     switch (k->kind) {
     case KEY_WHOLE:
     case KEY_SEED: strbuf_addf(&b, "a whole number from %.0f to %.0f", k->min, k->max); break;
@@ -158,10 +159,8 @@ char *config_key_expected(const config_key_t *k) {
     case KEY_FILES: strbuf_adds(&b, "a file or a list of files"); break;
     case KEY_TARGETS:
         strbuf_adds(&b, "all-linear or a list of ");
-        for (size_t i = 0; i < LIN_COUNT; i++) {
-            if (i) strbuf_adds(&b, i + 1 < LIN_COUNT ? ", " : " and ");
-            strbuf_adds(&b, linear_info[i].name);
-        }
+        for (size_t i = 0, n = arch_linear_names(names); i < n; i++)
+            strbuf_addf(&b, "%s%s", i == 0 ? "" : i + 1 < n ? ", " : " and ", names[i]);
         break;
     case KEY_AUTO_BYTES: strbuf_addf(&b, "auto or a size of at least %.0f bytes such as 512MiB or 4GiB", k->min); break;
     case KEY_AUTO_WHOLE: strbuf_addf(&b, "auto or a whole number from %.0f to %.0f", k->min, k->max); break;

@@ -257,20 +257,23 @@ static int set_files(const config_key_t *k, const yaml_entry_t *e, const char *b
     return 0;
 }
 
-static int set_targets(const config_key_t *k, const yaml_entry_t *e, bool *targets, err_t *err) {
-    const char *names[LIN_COUNT + 1] = {"all-linear"};
-    for (size_t i = 0; i < LIN_COUNT; i++) names[i + 1] = linear_info[i].name;
-    bool chosen[LIN_COUNT] = {false}, all = e->kind == YAML_ITEM_SCALAR && strcmp(e->items[0].text, "all-linear") == 0;
-    if (e->n_items == 0) return fail(k, &e->value_at, "an empty list", NULL, err);
-    for (size_t i = 0; !all && i < e->n_items; i++) {
-        const yaml_item_t *item = &e->items[i];
-        size_t kind = 0;
-        while (kind < LIN_COUNT && strcmp(linear_info[kind].name, item->text) != 0) kind++;
-        if (kind == LIN_COUNT || e->kind == YAML_ITEM_SCALAR)
-            return fail_item(k, item, kind == LIN_COUNT ? closest_name(item->text, names, LIN_COUNT + 1) : NULL, err);
-        chosen[kind] = true;
+static int set_targets(const config_key_t *k, const yaml_entry_t *e, unsigned *targets, err_t *err) {
+    const char *names[ARCH_MAX_LINEAR_NAMES + 1];
+    size_t n = arch_linear_names(names), known;
+    names[n] = "all-linear";
+    *targets = 0;
+    if (e->kind == YAML_ITEM_SCALAR && strcmp(e->items[0].text, "all-linear") == 0) {
+        *targets = ~0u;
+        return 0;
     }
-    for (size_t i = 0; i < LIN_COUNT; i++) targets[i] = all || chosen[i];
+    if (e->n_items == 0) return fail(k, &e->value_at, "an empty list", NULL, err);
+    for (size_t i = 0; i < e->n_items; i++) {
+        const yaml_item_t *item = &e->items[i];
+        for (known = 0; known < n && strcmp(names[known], item->text) != 0;) known++;
+        if (known == n || e->kind == YAML_ITEM_SCALAR)
+            return fail_item(k, item, known == n ? closest_name(item->text, names, n + 1) : NULL, err);
+        *targets |= 1u << known;
+    }
     return 0;
 }
 
@@ -339,17 +342,16 @@ static void add_list(strbuf_t *b, char *const *files, size_t n) {
     strbuf_adds(b, "]");
 }
 
-static void add_targets(strbuf_t *b, const bool *targets) {
-    size_t n = 0;
-    for (size_t i = 0; i < LIN_COUNT; i++) n += targets[i];
-    if (n == LIN_COUNT) {
+static void add_targets(strbuf_t *b, unsigned targets) {
+    const char *names[ARCH_MAX_LINEAR_NAMES], *sep = "[";
+    size_t n = arch_linear_names(names);
+    if (targets == ~0u) {
         strbuf_adds(b, "all-linear");
         return;
     }
-    const char *sep = "[";
-    for (size_t i = 0; i < LIN_COUNT; i++) {
-        if (targets[i]) strbuf_addf(b, "%s%s", sep, linear_info[i].name);
-        if (targets[i]) sep = ", ";
+    for (size_t i = 0; i < n; i++) {
+        if (targets >> i & 1) strbuf_addf(b, "%s%s", sep, names[i]);
+        if (targets >> i & 1) sep = ", ";
     }
     strbuf_adds(b, "]");
 }
@@ -384,7 +386,7 @@ char *config_value_text(const config_key_t *k, const config_t *c) {
     case KEY_FLAG: strbuf_adds(&b, k->words[*(const bool *)slot]); break;
     case KEY_AUTO_BYTES: add_auto(&b, *(const size_t *)slot); break;
     case KEY_AUTO_WHOLE: add_auto(&b, (size_t) * (const int *)slot); break;
-    case KEY_TARGETS: add_targets(&b, slot); break;
+    case KEY_TARGETS: add_targets(&b, *(const unsigned *)slot); break;
     case KEY_FILES:
         if (*(char **const *)slot) add_list(&b, *(char **const *)slot, *files_count((void *)(uintptr_t)slot));
         break;

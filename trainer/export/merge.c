@@ -9,14 +9,13 @@
 #include "base/rng.h"
 #include "trainer/export/model_dir.h"
 
-#define LINEAR_NONE LIN_COUNT /* in out_tensor_t.kind: not a linear layer of a block */
-
-static const float *find_lora(const merge_t *c, size_t layer, linear_kind_t kind, bool is_b) {
-    for (size_t i = 0; i < c->lora->n_tensors; i++) {
-        const lora_tensor_t *t = &c->lora->tensors[i];
-        if (t->layer == layer && t->kind == kind && t->is_b == is_b) return c->master + t->offset;
+/* The A and B of a weight; NULL when it has none. */
+static void find_adapter(const merge_t *c, const source_tensor_t *t, const float **A, const float **B) {
+    *A = *B = NULL;
+    for (size_t i = 0; t->role == TENSOR_LINEAR && i < c->lora->n_tensors; i++) {
+        const lora_tensor_t *l = &c->lora->tensors[i];
+        if (l->layer == t->layer && l->slot == source_slot(t)) *(l->is_b ? B : A) = c->master + l->offset;
     }
-    return NULL;
 }
 
 static size_t piece_rows(const source_tensor_t *t) {
@@ -24,12 +23,16 @@ static size_t piece_rows(const source_tensor_t *t) {
     return rows < t->rows ? rows : t->rows;
 }
 
+static dtype_t out_type(const merge_t *c, const source_tensor_t *from) {
+    return c->dtype == DT_COUNT ? from->type : c->dtype;
+}
+
 /* Rows of the base weight in fp32. */
 static int base_rows(const merge_t *c, const source_tensor_t *from, size_t row, size_t n, float *out, err_t *err) {
     model_t *m = c->dequantized;
-    if (!m || from->class != TENSOR_LINEAR)
-        return source_read_f32(c->src, from, row * from->cols, n * from->cols, out, err);
-    const qweight_t *w = &m->layers[from->layer].w[from->kind];
+    if (!m || from->role != TENSOR_LINEAR)
+        return source_read(c->src, from, row * from->cols, n * from->cols, DT_F32, out, err);
+    const qweight_t *w = &m->layers[from->layer].w[source_slot(from)];
     size_t count = n * w->cols;
     float *place = m->be->alloc(m->be, count * sizeof *place, MEM_DEVICE);
     if (!place) return err_set(err, ERR_FAILED, "%s: out of memory", m->be->device);
@@ -41,42 +44,68 @@ static int base_rows(const merge_t *c, const source_tensor_t *from, size_t row, 
     return 0;
 }
 
-/* rows[n,in] += scale * B[row.., r] A[r,in]. */
-static void add_delta(const merge_t *c, const out_tensor_t *t, size_t row, size_t n, size_t in, float *rows) {
-    const float *A = find_lora(c, t->layer, t->kind, false), *B = find_lora(c, t->layer, t->kind, true);
+/* out[n,in] = scale * B[row.., r] A[r,in] + beta * out. */
+static void delta_rows(const merge_t *c, const float *A, const float *B, size_t row, size_t n, size_t in, float beta,
+                       float *out) {
     size_t r = c->lora->spec.r;
-    if (!A) return;
-    c->cpu->gemm(c->cpu, false, false, n, in, r, c->lora->scale, B + row * r, DT_F32, r, A, DT_F32, in, 1, rows, DT_F32,
-                 in);
+    matrix_t a = {(void *)(uintptr_t)A, DT_F32, in}, b = {(void *)(uintptr_t)(B + row * r), DT_F32, r};
+    c->cpu->gemm(c->cpu, false, false, n, in, r, c->lora->scale, b, a, beta, (matrix_t){out, DT_F32, in});
 }
 
-/* Rounds to one of the two BF16 neighbours, the nearer with the greater probability, so that the mean is kept.
- * Nearest would lose the adapter: the base weight lies on the BF16 grid, and a delta of less than half a step would
- * vanish in every element (measured on SmolLM2 after six steps: loss 2.44 merged against 2.25; see
- * docs/decisions.md). The choice is a function of the element alone. */
-static bf16_t round_unbiased(float x, uint64_t key, size_t element) {
+/* The value of the type next to x towards zero, and the next one from there. What is on the grid is its own `low`. */
+static void neighbours(float x, dtype_t type, float *low, float *high) {
     uint32_t bits = f32_to_bits(x);
-    if ((bits & 0x7f800000u) == 0x7f800000u) return bf16_from_f32(x);
-    return (bf16_t)((bits + (uint32_t)(rng_fold(key, element) >> 48)) >> 16);
+    float smallest = ldexpf(1, -14), step = ldexpf(1, -24); /* F16's normal numbers begin at 2^-14 */
+    if (type == DT_F32) *low = *high = x;
+    else if (type == DT_F16 && fabsf(x) < smallest) {
+        *low = copysignf(floorf(fabsf(x) / step) * step, x);
+        *high = *low + copysignf(step, x);
+    } else {
+        uint32_t unit = type == DT_F16 ? 0x2000u : 0x10000u;
+        *low = f32_from_bits(bits & ~(unit - 1));
+        *high = f32_from_bits((bits & ~(unit - 1)) + unit);
+    }
+}
+
+/* Rounds to one of the two neighbours, the nearer with the greater probability, so that the mean is kept.
+ * Nearest would lose the adapter: the base weight lies on the grid, and a delta of less than half a step would vanish in
+ * every element (measured on SmolLM2 after six steps: loss 2.44 merged against 2.25; see docs/decisions.md). The choice is
+ * a function of the element alone. */
+static float round_unbiased(float x, dtype_t type, uint64_t key, size_t element) {
+    float low, high;
+    if (!isfinite(x)) return x;
+    neighbours(x, type, &low, &high);
+    if (low == x) return x;
+    uint32_t part = (uint32_t)((x - low) / (high - low) * 65536.0f), draw = (uint32_t)(rng_fold(key, element) >> 48);
+    return part + draw >= 65536 ? high : low;
+}
+
+/* The value, which has the type, in it. */
+static void put(float x, dtype_t type, void *out, size_t i) {
+    if (type == DT_F32) ((float *)out)[i] = x;
+    else ((uint16_t *)out)[i] = type == DT_F16 ? f16_from_f32(x) : bf16_from_f32(x);
 }
 
 static int emit(void *ctx, const out_tensor_t *t, st_writer_t *w, err_t *err) {
     const merge_t *c = ctx;
-    const source_tensor_t *from = model_source_find(c->src, t->name);
-    CHECK(from != NULL);
+    const source_tensor_t *from = t->from;
+    const float *A, *B;
+    bool linear = from->role == TENSOR_LINEAR;
     size_t in = from->cols, rows = piece_rows(from);
-    uint64_t key = rng_fold(rng_mix(t->layer), t->kind);
+    uint64_t key = linear ? rng_fold(rng_mix(from->layer), source_slot(from)) : rng_fold(rng_mix(0), LINEAR_SLOTS);
     float *wide = xmalloc(rows * in * sizeof *wide);
-    bf16_t *narrow = xmalloc(rows * in * sizeof *narrow);
+    void *narrow = xmalloc(rows * in * dtype_size(t->dtype));
     int rc = 0;
+    find_adapter(c, from, &A, &B);
     for (size_t row = 0; rc == 0 && row < from->rows; row += rows) {
         size_t n = from->rows - row < rows ? from->rows - row : rows;
         rc = base_rows(c, from, row, n, wide, err);
         if (rc) break;
-        if (t->kind != LINEAR_NONE) add_delta(c, t, row, n, in, wide);
+        if (A) delta_rows(c, A, B, row, n, in, 1, wide);
 #pragma omp parallel for schedule(static) num_threads(c->cpu->threads)
-        for (size_t i = 0; i < n * in; i++) narrow[i] = round_unbiased(wide[i], key, row * in + i);
-        rc = st_writer_data(w, narrow, n * in * sizeof *narrow, err);
+        for (size_t i = 0; i < n * in; i++)
+            put(round_unbiased(wide[i], t->dtype, key, row * in + i), t->dtype, narrow, i);
+        rc = st_writer_data(w, narrow, n * in * dtype_size(t->dtype), err);
     }
     free(wide);
     free(narrow);
@@ -88,14 +117,13 @@ int merge_write(const char *dir, const merge_t *c, err_t *err) {
     out_list_t list = {0};
     for (size_t i = 0; i < model_source_count(c->src); i++) {
         const source_tensor_t *s = model_source_at(c->src, i);
-        bool vector = s->class == TENSOR_NORM;
-        out_tensor_t *t = out_list_add(&list, DT_BF16, vector ? 1 : 2, vector ? s->cols : s->rows, s->cols, "%s",
-                                       s->name);
-        t->kind = s->class == TENSOR_LINEAR ? s->kind : LINEAR_NONE;
-        t->layer = s->layer;
+        bool vector = tensor_is_vector(s->role);
+        out_list_add(&list, out_type(c, s), vector ? 1 : 2, vector ? s->cols : s->rows, s->cols, "%s", s->name)->from =
+            s;
     }
+    for (size_t i = 0; i < model_source_others(c->src); i++) out_list_add_other(&list, model_source_other(c->src, i));
     int rc = model_dir_tensors(dir, &list, emit, (void *)(uintptr_t)c, err);
-    if (rc == 0) rc = model_dir_companions(dir, c->src, NULL, err);
+    if (rc == 0) rc = model_dir_companions(dir, c->src, out_type(c, model_source_at(c->src, 0)), NULL, err);
     free(list.t);
     return rc;
 }
@@ -117,16 +145,18 @@ static double ratio_of(const moments_t *m) { return m->arrived / m->delta2; }
 static double tolerance_of(const moments_t *m) { return 6 * sqrt(m->variance) / m->delta2 + 0.01; }
 
 /* d [n] is the change, w [n] the base weight, got [n] the merged values of one row. */
-static moments_t row_moments(const float *w, const float *d, const float *got, size_t n) {
+static moments_t row_moments(const float *w, const float *d, const float *got, size_t n, dtype_t type) {
     moments_t m = {0};
     for (size_t j = 0; j < n; j++) {
         float x = w[j] + d[j];
-        uint32_t bits = f32_to_bits(x);
-        float low = f32_from_bits(bits & 0xffff0000u), high = f32_from_bits((bits & 0xffff0000u) + 0x10000u);
-        double step = fabs((double)high - low), f = (bits & 0xffffu) / 65536.0;
+        float low, high;
+        neighbours(x, type, &low, &high);
+        double step = fabs((double)high - low), f = step > 0 ? fabs((double)x - low) / step : 0;
         /* 1/256 of a step: what the order of the sum BA may make. What does not change and needs no rounding stays.
          * A NaN of the base must be one in the result. */
-        double reach = d[j] == 0 && f == 0 ? 0 : step * (1 + 1.0 / 256);
+        double reach = d[j] == 0 && f == 0 ? 0
+                       : type == DT_F32    ? 1e-6 * fabs((double)d[j]) + 1e-7 * fabs((double)x)
+                                           : step * (1 + 1.0 / 256);
         bool good = isfinite(x) ? fabs((double)got[j] - x) <= reach : isnan(x) ? isnan(got[j]) : got[j] == x;
         if (!good && !m.wrong) m.wrong = true, m.wrong_col = j;
         if (!good || d[j] == 0) continue;
@@ -142,11 +172,13 @@ typedef struct {
     moments_t *row;     /* of each row in the piece: they are added in order, whatever the threads */
 } piece_t;
 
-/* The sums over one tensor. The adapter is found by walking its tensors, not as the merge found it. */
-static int check_tensor(const merge_t *c, const model_source_t *merged, const source_tensor_t *from, const float *A,
-                        const float *B, const char *dir, moments_t *sum, err_t *err) {
+/* The sums over one tensor. */
+static int check_tensor(const merge_t *c, const model_source_t *merged, const source_tensor_t *from, const char *dir,
+                        moments_t *sum, err_t *err) {
     const source_tensor_t *to = model_source_find(merged, from->name);
-    size_t in = from->cols, r = c->lora->spec.r, rows = piece_rows(from);
+    const float *A, *B;
+    size_t in = from->cols, rows = piece_rows(from);
+    find_adapter(c, from, &A, &B);
     CHECK(to && to->rows == from->rows && to->cols == in);
     piece_t p = {xmalloc(rows * in * sizeof(float)), xcalloc(rows * in, sizeof(float)),
                  xmalloc(rows * in * sizeof(float)), xmalloc(rows * sizeof(moments_t))};
@@ -154,20 +186,18 @@ static int check_tensor(const merge_t *c, const model_source_t *merged, const so
     for (size_t row = 0; rc == 0 && row < from->rows; row += rows) {
         size_t n = from->rows - row < rows ? from->rows - row : rows;
         rc = base_rows(c, from, row, n, p.w, err);
-        if (rc == 0) rc = source_read_f32(merged, to, row * in, n * in, p.got, err);
+        if (rc == 0) rc = source_read(merged, to, row * in, n * in, DT_F32, p.got, err);
         if (rc) break;
-        if (A)
-            c->cpu->gemm(c->cpu, false, false, n, in, r, c->lora->scale, B + row * r, DT_F32, r, A, DT_F32, in, 0, p.d,
-                         DT_F32, in);
+        if (A) delta_rows(c, A, B, row, n, in, 0, p.d);
 #pragma omp parallel for schedule(static) num_threads(c->cpu->threads)
-        for (size_t i = 0; i < n; i++) p.row[i] = row_moments(p.w + i * in, p.d + i * in, p.got + i * in, in);
+        for (size_t i = 0; i < n; i++) p.row[i] = row_moments(p.w + i * in, p.d + i * in, p.got + i * in, in, to->type);
         for (size_t i = 0; rc == 0 && i < n; i++) {
             sum->arrived += p.row[i].arrived;
             sum->variance += p.row[i].variance;
             sum->delta2 += p.row[i].delta2;
             size_t at = i * in + p.row[i].wrong_col;
             if (p.row[i].wrong)
-                rc = err_set(err, ERR_FAILED, "%s: %s[%zu,%zu] is %.9g; expected a BF16 neighbour of %.9g + %.9g", dir,
+                rc = err_set(err, ERR_FAILED, "%s: %s[%zu,%zu] is %.9g; expected a neighbour of %.9g + %.9g", dir,
                              from->name, row + i, p.row[i].wrong_col, p.got[at], p.w[at], p.d[at]);
         }
     }
@@ -185,15 +215,6 @@ static int judge(const moments_t *m, const char *dir, const char *name, err_t *e
                    ratio, tolerance);
 }
 
-/* The A and B of a weight; NULL when it has none. */
-static void adapter_of(const merge_t *c, const source_tensor_t *t, const float **A, const float **B) {
-    *A = *B = NULL;
-    for (size_t i = 0; t->class == TENSOR_LINEAR && i < c->lora->n_tensors; i++) {
-        const lora_tensor_t *l = &c->lora->tensors[i];
-        if (l->layer == t->layer && l->kind == t->kind) *(l->is_b ? B : A) = c->master + l->offset;
-    }
-}
-
 static int check_all(const char *dir, const merge_t *c, const model_source_t *merged, merge_report_t *report,
                      err_t *err) {
     moments_t all = {0};
@@ -202,8 +223,8 @@ static int check_all(const char *dir, const merge_t *c, const model_source_t *me
         const source_tensor_t *from = model_source_at(c->src, i);
         const float *A, *B;
         moments_t m = {0};
-        adapter_of(c, from, &A, &B);
-        if (check_tensor(c, merged, from, A, B, dir, &m, err)) return err->code;
+        if (check_tensor(c, merged, from, dir, &m, err)) return err->code;
+        find_adapter(c, from, &A, &B);
         adapted += A != NULL;
         if (m.delta2 == 0) continue;
         report->changed++;

@@ -1,5 +1,5 @@
-/* Merging an adapter into its base model: W + scale * B A in fp32, rounded once to BF16 (without bias: merge.c
- * says why), a piece of rows at a time. */
+/* Merging an adapter into its base model: W + scale * B A in fp32, rounded once (without bias: merge.c says why), a piece
+ * of rows at a time. */
 #ifndef TRAINER_EXPORT_MERGE_H
 #define TRAINER_EXPORT_MERGE_H
 
@@ -13,9 +13,11 @@ typedef struct {
     model_t *dequantized; /* NULL to merge onto the source's own weights, or the loaded quantized model, to merge
                                  * onto what was trained against */
     backend_t *cpu;       /* does the products */
+    dtype_t dtype; /* of the merged weights: BF16, F16 or F32; DT_COUNT: each as in the base, BF16 where that is in
+                           * 4 bits or a GGUF's blocks */
 } merge_t;
 
-/* Writes the merged model in 16 bits into the directory `dir` (of model_dir_begin). The same bytes each time for the
+/* Writes the merged model into the directory `dir` (of model_dir_begin). The same bytes each time for the
  * same number of threads. */
 int merge_write(const char *dir, const merge_t *c, err_t *err);
 
@@ -28,7 +30,7 @@ typedef struct {
     char worst_name[160];
 } merge_report_t;
 
-/* Reads a merged model back: every value is a BF16 neighbour of W + scale * B A, and in every judged weight and in all
+/* Reads a merged model back: every value is W + scale * B A or one of its neighbours in the type W + scale * B A, and in every judged weight and in all
  * together the change arrived, within six standard deviations and 1%. ERR_FAILED names the tensor that is wrong. */
 int merge_check(const char *dir, const merge_t *c, merge_report_t *report, err_t *err);
 

@@ -31,6 +31,12 @@ out_tensor_t *out_list_add(out_list_t *list, dtype_t dtype, int n_dims, size_t r
     return t;
 }
 
+void out_list_add_other(out_list_t *list, const st_tensor_t *t) {
+    out_tensor_t *o = out_list_add(list, t->dtype, t->n_dims, 0, 0, "%s", t->name);
+    memcpy(o->shape, t->shape, sizeof o->shape);
+    o->other = t;
+}
+
 int model_dir_absent(const char *dir, err_t *err) {
     if (!dir[0]) return err_set(err, ERR_USAGE, "the name of a directory is empty; expected one to be made");
     if (path_exists(dir)) return err_set(err, ERR_USAGE, "%s: exists already; expected a directory to be made", dir);
@@ -136,14 +142,23 @@ int model_dir_end(char *tmp, const char *dir, int rc, err_t *err) {
 /* ---- tensors -------------------------------------------------------------------------------------------- */
 
 static size_t tensor_bytes(const out_tensor_t *t) {
-    return t->shape[0] * (t->n_dims > 1 ? t->shape[1] : 1) * dtype_size(t->dtype);
+    size_t bytes = dtype_size(t->dtype);
+    for (int i = 0; i < t->n_dims; i++) bytes *= t->shape[i];
+    return bytes;
+}
+
+static int emit_one(emit_fn emit, void *ctx, const out_tensor_t *t, st_writer_t *w, err_t *err) {
+    if (!t->other) return emit(ctx, t, w, err);
+    int rc = st_writer_data(w, t->other->data, t->other->bytes, err);
+    mapping_release(t->other->data, t->other->bytes);
+    return rc;
 }
 
 static int write_shard(const char *path, const out_tensor_t *t, size_t n, emit_fn emit, void *ctx, err_t *err) {
     st_writer_t *w = st_writer_new();
     for (size_t i = 0; i < n; i++) st_writer_declare(w, t[i].name, t[i].dtype, t[i].n_dims, t[i].shape);
     int rc = st_writer_begin(w, path, err);
-    for (size_t i = 0; rc == 0 && i < n; i++) rc = emit(ctx, &t[st_writer_order(w, i)], w, err);
+    for (size_t i = 0; rc == 0 && i < n; i++) rc = emit_one(emit, ctx, &t[st_writer_order(w, i)], w, err);
     if (rc == 0) return st_writer_finish(w, err);
     st_writer_abort(w);
     return rc;
@@ -199,8 +214,18 @@ int model_dir_tensors(const char *tmp, const out_list_t *list, emit_fn emit, voi
 /* ---- the files beside them ------------------------------------------------------------------------------ */
 
 static const char *const companions[] = {
-    "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "vocab.json",     "merges.txt",      "chat_template.jinja",   "generation_config.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "generation_config.json",
+    "processor_config.json",
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
 };
 
 static int copy_companions(const char *tmp, const char *from, err_t *err) {
@@ -233,11 +258,20 @@ static int base_config(const model_source_t *src, json_t **cfg, err_t *err) {
     return rc;
 }
 
-int model_dir_companions(const char *tmp, const model_source_t *src, json_t *quantization, err_t *err) {
+static const char *type_name(dtype_t t) { return t == DT_F32 ? "float32" : t == DT_F16 ? "float16" : "bfloat16"; }
+
+/* The name of the key tells which Transformers wrote the file, and so which will read it. */
+static void set_type(json_t *cfg, dtype_t dtype) {
+    json_object_set_new(cfg, json_object_get(cfg, "torch_dtype") ? "torch_dtype" : "dtype",
+                        json_string(type_name(dtype)));
+}
+
+int model_dir_companions(const char *tmp, const model_source_t *src, dtype_t dtype, json_t *quantization, err_t *err) {
     json_t *cfg = NULL;
     if (base_config(src, &cfg, err)) return err->code;
-    /* The name of the key tells which Transformers wrote the file, and so which will read it. */
-    json_object_set_new(cfg, json_object_get(cfg, "torch_dtype") ? "torch_dtype" : "dtype", json_string("bfloat16"));
+    set_type(cfg, dtype);
+    json_t *text = json_object_get(cfg, "text_config");
+    if (json_object_get(text, "dtype") || json_object_get(text, "torch_dtype")) set_type(text, dtype);
     json_object_del(cfg, "quantization_config");
     if (quantization) json_object_set(cfg, "quantization_config", quantization);
     char *path = path_join(tmp, "config.json");

@@ -8,15 +8,15 @@
 #include "model/formats/safetensors.h"
 #include "model/source.h"
 
-/* One tensor to be written; part, layer and kind are for the emitter, which gives its bytes. */
+/* One tensor to be written; what follows its shape is for the emitter, which gives its bytes. */
 typedef struct {
     char name[160];
     dtype_t dtype;
     int n_dims;
-    size_t shape[2];
+    size_t shape[TENSOR_MAX_DIMS];
+    const source_tensor_t *from; /* of the model; NULL: */
+    const st_tensor_t *other;    /* one that the model does not have, copied as it is */
     int part;
-    size_t layer;
-    linear_kind_t kind;
 } out_tensor_t;
 
 typedef struct {
@@ -25,6 +25,9 @@ typedef struct {
 } out_list_t;
 out_tensor_t *out_list_add(out_list_t *list, dtype_t dtype, int n_dims, size_t rows, size_t cols, const char *fmt, ...)
     __attribute__((format(printf, 6, 7)));
+
+/* A tensor that is no part of the model, but of its directory. */
+void out_list_add_other(out_list_t *list, const st_tensor_t *t);
 
 /* Gives all bytes of one tensor to the writer. */
 typedef int (*emit_fn)(void *ctx, const out_tensor_t *t, st_writer_t *w, err_t *err);
@@ -37,9 +40,9 @@ int model_dir_begin(const char *dir, char **tmp, err_t *err);
 /* model.safetensors, or model-0000i-of-0000n.safetensors of at most SHARD_BYTES with their index. */
 int model_dir_tensors(const char *tmp, const out_list_t *list, emit_fn emit, void *ctx, err_t *err);
 #define SHARD_BYTES ((size_t)5 << 30)
-/* config.json (of the source, or made from a GGUF's metadata) in 16 bits, with `quantization` as its
+/* config.json (of the source, or made from a GGUF's metadata) for weights of type dtype, with `quantization` as its
  * quantization_config (borrowed; NULL: none), and the tokenizer, template and generation files. */
-int model_dir_companions(const char *tmp, const model_source_t *src, json_t *quantization, err_t *err);
+int model_dir_companions(const char *tmp, const model_source_t *src, dtype_t dtype, json_t *quantization, err_t *err);
 /* Renames into place, or, when rc is an error, removes what there is. Frees tmp. Returns rc or its own error. */
 int model_dir_end(char *tmp, const char *dir, int rc, err_t *err);
 

@@ -46,7 +46,8 @@ static int measure(const run_t *run, double *flops_per_second, err_t *err) {
         be->sync(be);
         double start = clock_seconds();
         for (int i = 0; i < AT_A_TIME; i++)
-            be->gemm(be, false, true, M, N, K, 1.0f, a, type, K, b, type, K, 0.0f, y, type, N);
+            be->gemm(be, false, true, M, N, K, 1.0f, (matrix_t){a, type, K}, (matrix_t){b, type, K}, 0.0f,
+                     (matrix_t){y, type, N});
         be->sync(be);
         double rate = AT_A_TIME * 2.0 * (double)M * (double)N * (double)K / (clock_seconds() - start);
         if (rate > *flops_per_second) *flops_per_second = rate;

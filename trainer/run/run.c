@@ -81,31 +81,65 @@ int run_open(run_t *run, bool load_train, bool load_eval, bool need_chat, err_t 
     return run_open_data(run, load_train, load_eval, err);
 }
 
-lora_spec_t run_lora_spec(const config_t *c) {
-    lora_spec_t s = {.r = c->lora.r,
-                     .alpha = c->lora.alpha,
-                     .dropout = c->lora.dropout,
-                     .rslora = c->lora.use_rslora,
-                     .f32 = c->lora.f32};
-    memcpy(s.targets, c->lora.targets, sizeof s.targets);
-    return s;
+/* "q_proj, k_proj, ..." of an architecture; the caller frees. */
+static char *linear_list(const arch_t *arch) {
+    strbuf_t b = {0};
+    for (unsigned s = 0; s < LINEAR_SLOTS; s++) {
+        const tensor_spec_t *t = arch_linear(arch, (linear_slot_t)s);
+        if (t) strbuf_addf(&b, "%s%s", b.len ? ", " : "", linear_name(t));
+    }
+    return b.p;
+}
+
+/* The slots of the layers that the config names. */
+static int find_targets(const config_t *c, const arch_t *arch, unsigned *slots, err_t *err) {
+    const char *names[ARCH_MAX_LINEAR_NAMES];
+    size_t n = arch_linear_names(names);
+    for (size_t i = 0; i < n; i++) {
+        if (!(c->lora.targets >> i & 1)) continue;
+        bool found = c->lora.targets == ~0u;
+        for (unsigned s = 0; s < LINEAR_SLOTS; s++) {
+            const tensor_spec_t *t = arch_linear(arch, (linear_slot_t)s);
+            if (!t || strcmp(linear_name(t), names[i]) != 0) continue;
+            *slots |= 1u << s;
+            found = true;
+        }
+        if (found) continue;
+        char *list = linear_list(arch);
+        err_set(err, ERR_USAGE, "%s: lora.target_modules: %s models have no %s; expected all-linear or some of %s",
+                c->path, arch->model_type, names[i], list);
+        free(list);
+        return err->code;
+    }
+    return 0;
+}
+
+int run_lora_spec(const config_t *c, const arch_t *arch, lora_spec_t *spec, err_t *err) {
+    *spec = (lora_spec_t){.r = c->lora.r,
+                          .alpha = c->lora.alpha,
+                          .dropout = c->lora.dropout,
+                          .rslora = c->lora.use_rslora,
+                          .f32 = c->lora.f32};
+    return find_targets(c, arch, &spec->targets, err);
 }
 
 /* A warm start goes on with the adapter as it is; another rank, scale or target list would change it. */
-static int check_init(const config_t *c, const lora_spec_t *want, err_t *err) {
+static int check_init(const config_t *c, const model_config_t *m, const lora_spec_t *want, err_t *err) {
     lora_spec_t have;
-    if (adapter_read_spec(c->lora.init, &have, err)) return err->code;
+    unsigned char targets[MODEL_MAX_LAYERS];
+    if (adapter_read_spec(c->lora.init, m, &have, targets, err)) return err->code;
     if (have.r != want->r || have.alpha != want->alpha || have.rslora != want->rslora)
         return err_set(err, ERR_USAGE,
                        "lora.init: the adapter in %s has r %zu, lora_alpha %g, use_rslora %s; the "
                        "config says r %zu, lora_alpha %g, use_rslora %s; expected the same",
                        c->lora.init, have.r, have.alpha, have.rslora ? "true" : "false", want->r, want->alpha,
                        want->rslora ? "true" : "false");
-    if (memcmp(have.targets, want->targets, sizeof have.targets) != 0)
-        return err_set(err, ERR_USAGE,
-                       "lora.init: the adapter in %s adapts other layers than lora.target_modules; "
-                       "expected the same",
-                       c->lora.init);
+    for (size_t l = 0; l < m->layers; l++)
+        if (targets[l] != want->targets)
+            return err_set(err, ERR_USAGE,
+                           "lora.init: the adapter in %s adapts other layers than lora.target_modules; "
+                           "expected the same",
+                           c->lora.init);
     return 0;
 }
 
@@ -130,12 +164,15 @@ static int check_adapter_dir(const char *dir, err_t *err) {
 }
 
 int run_set_lora(run_t *run, const char *adapter_dir, err_t *err) {
-    lora_spec_t spec = run_lora_spec(&run->config);
+    lora_spec_t spec;
+    unsigned char targets[MODEL_MAX_LAYERS];
+    const model_config_t *m = model_source_config(run->src);
     const char *dir = adapter_dir ? adapter_dir : run->config.lora.init;
     if (dir && check_adapter_dir(dir, err)) return err->code;
-    if (adapter_dir && adapter_read_spec(adapter_dir, &spec, err)) return err->code;
-    if (!adapter_dir && run->config.lora.init && check_init(&run->config, &spec, err)) return err->code;
-    lora_init(&run->lora, model_source_config(run->src), &spec);
+    if (adapter_dir && adapter_read_spec(adapter_dir, m, &spec, targets, err)) return err->code;
+    if (!adapter_dir && run_lora_spec(&run->config, m->arch, &spec, err)) return err->code;
+    if (!adapter_dir && run->config.lora.init && check_init(&run->config, m, &spec, err)) return err->code;
+    lora_init(&run->lora, m, &spec);
     return 0;
 }
 
@@ -160,12 +197,36 @@ static void warn_of_length(const run_t *run, size_t positions) {
                  positions, most);
 }
 
+/* What a checkpoint holds in 4 bits stays so, and what it holds in 16 does where the config names no type. */
 static void warn_of_quantization(const run_t *run) {
     const config_t *c = &run->config;
     const source_tensor_t *t = model_source_quantized(run->src);
-    if (t && (t->quant != c->quantization.quant_type || t->double_quant != c->quantization.double_quant))
+    size_t plain = 0;
+    if (!t) return;
+    if (t->quant != c->quantization.quant_type || t->double_quant != c->quantization.double_quant)
         log_warn("%s is quantized already: its own %s is kept, whatever the config's quantization says", c->model.path,
                  t->file_type);
+    for (size_t i = 0; i < model_source_count(run->src); i++)
+        plain += model_source_at(run->src, i)->role == TENSOR_LINEAR && !model_source_at(run->src, i)->quantized;
+    if (plain && !c->quantization.quant_type_given)
+        log_info("%s: %zu linear layers are not quantized there and stay in 16 bits (quantization.quant_type would "
+                 "quantize them)",
+                 c->model.path, plain);
+}
+
+/* LongRoPE has two sets of factors, for texts within the length of the first training and beyond: which is the run's
+ * follows from the longest text that it may have, so that it does not depend on the data. */
+static void choose_rope(const run_t *run, size_t positions, model_config_t *m) {
+    bool generates = run->need.cache > 0;
+    double longest = (double)(generates || positions > run->config.data.max_length ? positions
+                                                                                   : run->config.data.max_length);
+    for (size_t i = 0; i < m->n_rope; i++) {
+        const rope_spec_t *r = &m->rope[i];
+        if (r->type != ROPE_LONGROPE || memcmp(r->short_factor, r->long_factor, sizeof r->short_factor) == 0) continue;
+        m->rope_long = longest > r->original;
+        log_info("LongRoPE with its %s factors: up to %.0f positions, of which %.0f were trained first",
+                 m->rope_long ? "long" : "short", longest, r->original);
+    }
 }
 
 /* On a device that shares the host's memory paging makes room only under a limit that somebody set, or into a file. */
@@ -180,7 +241,8 @@ int run_plan(run_t *run, err_t *err) {
     warn_of_quantization(run);
     model_init(&run->model, model_source_config(run->src), run->be, c->quantization.quant_type,
                c->quantization.double_quant, positions);
-    model_keep_quantized(&run->model, run->src);
+    model_take_types(&run->model, run->src, c->quantization.quant_type_given);
+    choose_rope(run, positions, &run->model.config);
     run->model.lora = lora_of(run);
     plan_need_t *need = &run->need;
     need->checkpointing = c->training.gradient_checkpointing;
@@ -195,7 +257,7 @@ int run_plan(run_t *run, err_t *err) {
 
 static int load_adapter(run_t *run, const char *dir, err_t *err) {
     float *master = xmalloc(run->lora.count * sizeof *master);
-    int rc = adapter_read(dir, &run->lora, master, err);
+    int rc = adapter_read(dir, &run->lora, run->src, master, err);
     if (rc == 0) lora_upload(&run->lora, run->be, master);
     free(master);
     return rc;
@@ -323,7 +385,7 @@ static void summarise_data(const char *what, const dataset_t *ds) {
 void run_summary(const run_t *run) {
     const model_config_t *c = &run->model.config;
     model_params_t p = model_count_params(c);
-    size_t total = p.linear + p.embedding + p.head + p.norm;
+    size_t total = p.linear + p.embedding + p.head + p.rest;
     log_info("model     %s: %s, %.1f M parameters, %zu layers, hidden %zu, heads %zu/%zu, vocabulary %zu%s",
              run->config.model.path, c->arch->model_type, (double)total / 1e6, c->layers, c->hidden, c->heads,
              c->kv_heads, c->vocab, c->tied ? " (tied)" : "");

@@ -32,7 +32,8 @@ int run_open(run_t *run, bool load_train, bool load_eval, bool need_chat, err_t 
 /* Only the datasets (and the tokenizer that they need), of a run that is open. */
 int run_open_data(run_t *run, bool load_train, bool load_eval, err_t *err);
 
-lora_spec_t run_lora_spec(const config_t *c);
+/* Adapters as the config describes them; ERR_USAGE where it targets layers that the architecture does not have. */
+int run_lora_spec(const config_t *c, const arch_t *arch, lora_spec_t *spec, err_t *err);
 /* device.memory_limit in bytes; auto: what the device has free, less a margin. */
 size_t run_memory_limit(const config_t *c, backend_t *be);
 /* Adapters as the config describes them, or as a directory of adapters says (adapter_dir; NULL: config). */
