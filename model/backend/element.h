@@ -22,11 +22,13 @@ HOSTDEV float silu_grad(float x) {
 /* The tanh form of gelu, 0.5 x (1 + tanh z) with z = sqrt(2/pi) (x + 0.044715 x^3), as x sigmoid(2z). */
 HOSTDEV float gelu_tanh_2z(float x) { return 1.5957691216057308f * (x + 0.044715f * x * x * x); }
 
+HOSTDEV float gelu_tanh_2z_grad(float x) { return 1.5957691216057308f * (1.0f + 3.0f * 0.044715f * x * x); }
+
 HOSTDEV float gelu_tanh(float x) { return x * sigmoid(gelu_tanh_2z(x)); }
 
 HOSTDEV float gelu_tanh_grad(float x) {
     float s = sigmoid(gelu_tanh_2z(x));
-    return s + x * s * (1.0f - s) * 1.5957691216057308f * (1.0f + 3.0f * 0.044715f * x * x);
+    return s * (1.0f + x * gelu_tanh_2z_grad(x) * (1.0f - s));
 }
 
 HOSTDEV float act_fn(act_fn_t fn, float x) { return fn == ACT_SILU ? silu(x) : gelu_tanh(x); }
