@@ -7,11 +7,9 @@
 #if defined(__x86_64__)
 cpu_features_t cpu_features(void) {
 #define HAS(feature) (__builtin_cpu_supports(feature) != 0)
-    bool avx512 = HAS("avx512f") && HAS("avx512bw") && HAS("avx512vl") && HAS("avx512dq");
     return (cpu_features_t){
         .avx2 = HAS("avx2") && HAS("fma") && HAS("f16c"),
-        .avx512 = avx512,
-        .avx512_bf16 = avx512 && HAS("avx512bf16"),
+        .avx512 = HAS("avx512f") && HAS("avx512bw") && HAS("avx512vl") && HAS("avx512dq"),
         .amd = __builtin_cpu_is("amd") != 0,
     };
 #undef HAS

@@ -5,9 +5,8 @@
 #include <stdbool.h>
 
 typedef struct {
-    bool avx2;        /* with FMA and F16C */
-    bool avx512;      /* F, BW, VL and DQ */
-    bool avx512_bf16; /* besides */
+    bool avx2;   /* with FMA and F16C */
+    bool avx512; /* F, BW, VL and DQ */
     bool amd;
 } cpu_features_t;
 

@@ -1,13 +1,13 @@
 /* Attention in tiles (FlashAttention-2, Dao 2023): memory does not grow with the square of the sequence. The
  * inner products of a tile are sgemm on one thread; each task owns what it writes, so nothing is added across
  * threads. */
-#include <cblas.h>
 #include <math.h>
 #include <omp.h>
 #include <string.h>
 
 #include "base/minmax.h"
 #include "cpu/act.h"
+#include "cpu/blas.h"
 #include "cpu/ops.h"
 
 enum {
@@ -38,12 +38,6 @@ size_t tuned_attention_floats(const backend_t *be, const workspace_need_t *need)
 }
 
 /* ---- tiles ------------------------------------------------------------------------------------------- */
-
-static void product(bool ta, bool tb, size_t M, size_t N, size_t K, const float *A, size_t lda, const float *B,
-                    size_t ldb, float beta, float *C, size_t ldc) {
-    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)M, (int)N, (int)K,
-                1, A, (int)lda, B, (int)ldb, beta, C, (int)ldc);
-}
 
 /* Where head `head` of rows from t0 on begins; rows lie ld apart. */
 static size_t head_at(const attn_shape_t *shape, size_t t0, size_t ld, size_t head) {
@@ -160,9 +154,9 @@ static void fwd_tile(const backend_t *be, const fwd_t *f, size_t s, size_t head,
         size_t row = (size_t)f->seg->kv_off[s] + k0;
         rows_t k = rows_load(be, f->k, head_at(shape, row, shape->ld_k, kv_head), shape->ld_k, keys, D, wide_k);
         rows_t v = rows_load(be, f->v, head_at(shape, row, shape->ld_v, kv_head), shape->ld_v, keys, D, wide_v);
-        product(false, true, n, keys, D, q.p, q.ld, k.p, k.ld, 0, scores, keys);
+        blas_sgemm(false, true, n, keys, D, 1, q.p, q.ld, k.p, k.ld, 0, scores, keys);
         online_softmax(be, &st, scores, seen, n, k0, keys, shape);
-        product(false, false, n, D, keys, scores, keys, v.p, v.ld, 1, st.out, D);
+        blas_sgemm(false, false, n, D, keys, 1, scores, keys, v.p, v.ld, 1, st.out, D);
     }
     for (size_t i = 0; i < n; i++) {
         cpu_kernels(be)->scale(st.out + i * D, D, 1.0f / st.sum[i]);
@@ -233,15 +227,15 @@ static void bwd_tile(const backend_t *be, const attn_shape_t *shape, const head_
     const float *q = h->q.p + q0 * h->q.ld, *dout = h->dout.p + q0 * h->dout.ld;
     const float *k = h->k.p + k0 * h->k.ld, *v = h->v.p + k0 * h->v.ld;
 
-    product(false, true, n, keys, D, q, h->q.ld, k, h->k.ld, 0, p, keys);
-    product(false, true, n, keys, D, dout, h->dout.ld, v, h->v.ld, 0, ds, keys);
+    blas_sgemm(false, true, n, keys, D, 1, q, h->q.ld, k, h->k.ld, 0, p, keys);
+    blas_sgemm(false, true, n, keys, D, 1, dout, h->dout.ld, v, h->v.ld, 0, ds, keys);
     for (size_t i = 0; i < n; i++) {
         range_t seen = in_tile(visible(shape, q0 + i, h->n, h->n), k0, keys);
         row_bwd(be, shape, seen, keys, h->lse[(q0 + i) * shape->Hq], h->delta[q0 + i], p + i * keys, ds + i * keys);
     }
-    product(true, false, keys, D, n, p, keys, dout, h->dout.ld, 1, h->dv.p + k0 * h->dv.ld, h->dv.ld);
-    product(true, false, keys, D, n, ds, keys, q, h->q.ld, 1, h->dk.p + k0 * h->dk.ld, h->dk.ld);
-    product(false, false, n, D, keys, ds, keys, k, h->k.ld, 1, h->dq.p + q0 * h->dq.ld, h->dq.ld);
+    blas_sgemm(true, false, keys, D, n, 1, p, keys, dout, h->dout.ld, 1, h->dv.p + k0 * h->dv.ld, h->dv.ld);
+    blas_sgemm(true, false, keys, D, n, 1, ds, keys, q, h->q.ld, 1, h->dk.p + k0 * h->dk.ld, h->dk.ld);
+    blas_sgemm(false, false, n, D, keys, 1, ds, keys, k, h->k.ld, 1, h->dq.p + q0 * h->dq.ld, h->dq.ld);
 }
 
 static void bwd_head(const backend_t *be, const attn_shape_t *shape, const head_t *h, float *scratch) {
