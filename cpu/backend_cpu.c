@@ -1,6 +1,5 @@
 /* The CPU as a device: memory, identity, and the choice of ops. The reference ops fill the table first and
  * the tuned ones override them, so an op that has no tuned form still works. */
-#include <cblas.h>
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +7,7 @@
 #include "base/clock.h"
 #include "base/host.h"
 #include "base/mem.h"
+#include "cpu/blas.h"
 #include "cpu/ops.h"
 #include "cpu/ref.h"
 
@@ -109,6 +109,7 @@ static void tuned_ops(backend_t *be) {
 int backend_open_cpu(dtype_t act, int threads, bool reference, backend_t **out, err_t *err) {
     if (act != DT_F32 && act != DT_BF16) return err_set(err, ERR_USAGE, "the CPU backend computes in f32 or bf16");
     if (threads < 0) return err_set(err, ERR_USAGE, "device.threads: %d; expected 0 (auto) or more", threads);
+    if (!reference && blas_load(err) != 0) return err->code;
     backend_t *be = xcalloc(1, sizeof *be);
     *be = (backend_t){
         .name = "cpu",
@@ -142,9 +143,9 @@ int backend_open_cpu(dtype_t act, int threads, bool reference, backend_t **out, 
     if (!reference) {
         impl->kernels = kernels_best();
         tuned_ops(be);
+        blas_set_threads(be->threads);
     }
     omp_set_num_threads(be->threads);
-    openblas_set_num_threads(be->threads);
     host_cpu_name(be->device, sizeof be->device, reference ? "reference ops" : impl->kernels->isa);
     *out = be;
     return 0;

@@ -1,7 +1,22 @@
 /* Which kernels this processor runs. */
 #include <pthread.h>
 
+#include "cpu/features.h"
 #include "cpu/kernels/kernels.h"
+
+#if defined(__x86_64__)
+cpu_features_t cpu_features(void) {
+#define HAS(feature) (__builtin_cpu_supports(feature) != 0)
+    return (cpu_features_t){
+        .avx2 = HAS("avx2") && HAS("fma") && HAS("f16c"),
+        .avx512 = HAS("avx512f") && HAS("avx512bw") && HAS("avx512vl") && HAS("avx512dq"),
+        .amd = __builtin_cpu_is("amd") != 0,
+    };
+#undef HAS
+}
+#else
+cpu_features_t cpu_features(void) { return (cpu_features_t){0}; }
+#endif
 
 void kernels_exact_base(cpu_kernels_t *k);
 void kernels_rows_base(cpu_kernels_t *k);
@@ -25,11 +40,9 @@ static void add_set(const char *isa, void (*exact)(cpu_kernels_t *), void (*rows
 static void find_sets(void) {
 #if defined(__x86_64__)
     add_set("SSE2", kernels_exact_base, kernels_rows_base);
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        add_set("AVX2", kernels_exact_avx2, kernels_rows_avx2);
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq"))
-        add_set("AVX-512", kernels_exact_avx512, kernels_rows_avx512);
+    cpu_features_t has = cpu_features();
+    if (has.avx2) add_set("AVX2", kernels_exact_avx2, kernels_rows_avx2);
+    if (has.avx512) add_set("AVX-512", kernels_exact_avx512, kernels_rows_avx512);
 #else
     add_set("baseline", kernels_exact_base, kernels_rows_base);
 #endif

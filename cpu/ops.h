@@ -20,7 +20,7 @@ static inline const cpu_kernels_t *cpu_kernels(const backend_t *be) { return ((c
 void tuned_gemm_ops(backend_t *be);   /* gemm */
 void tuned_weight_ops(backend_t *be); /* quantize, dequant */
 void tuned_linear_ops(backend_t *be); /* linear layers and their adapters */
-void tuned_row_ops(backend_t *be);    /* embedding, element-wise, norm, rope, swiglu, loss */
+void tuned_row_ops(backend_t *be);    /* embedding, element-wise, norms, RoPE, gates, loss */
 void tuned_attention_ops(backend_t *be);
 void tuned_optimizer_ops(backend_t *be);
 
@@ -31,8 +31,7 @@ size_t tuned_attention_floats(const backend_t *be, const workspace_need_t *need)
 
 /* gemm with scratch of tuned_gemm_floats() floats elsewhere than at the beginning of the workspace. */
 void tuned_gemm_at(backend_t *be, float *scratch, bool ta, bool tb, size_t M, size_t N, size_t K, float alpha,
-                   const void *A, dtype_t a_type, size_t lda, const void *B, dtype_t b_type, size_t ldb, float beta,
-                   void *C, dtype_t c_type, size_t ldc);
+                   matrix_t A, matrix_t B, float beta, matrix_t C);
 
 /* Elements [first, first+n) of a weight, by all threads. bf16: see cpu_kernels_t. */
 void tuned_dequant(const backend_t *be, const qweight_t *w, size_t first, size_t n, void *out, dtype_t out_type,

@@ -1,12 +1,13 @@
 /* Attention in tiles (FlashAttention-2, Dao 2023): memory does not grow with the square of the sequence. The
  * inner products of a tile are sgemm on one thread; each task owns what it writes, so nothing is added across
  * threads. */
-#include <cblas.h>
 #include <math.h>
 #include <omp.h>
 #include <string.h>
 
+#include "base/minmax.h"
 #include "cpu/act.h"
+#include "cpu/blas.h"
 #include "cpu/ops.h"
 
 enum {
@@ -15,10 +16,6 @@ enum {
     TILE_KV_BWD = 128
 };
 _Static_assert(TILE_KV_BWD % TILE_Q == 0, "a tile of keys starts where a tile of queries does");
-
-static size_t min(size_t a, size_t b) { return a < b ? a : b; }
-
-static size_t max(size_t a, size_t b) { return a > b ? a : b; }
 
 /* ---- scratch of one thread, in floats ---------------------------------------------------------------- */
 
@@ -37,15 +34,14 @@ static size_t per_thread(size_t floats) { return (floats + 15) / 16 * 16; }
 
 size_t tuned_attention_floats(const backend_t *be, const workspace_need_t *need) {
     size_t fwd = fwd_floats(be, need->attn.D), bwd = bwd_floats(be, need->attn.D, need->max_kv);
-    return (size_t)be->threads * per_thread(max(fwd, bwd));
+    return (size_t)be->threads * per_thread(max_size(fwd, bwd));
 }
 
 /* ---- tiles ------------------------------------------------------------------------------------------- */
 
-static void product(bool ta, bool tb, size_t M, size_t N, size_t K, const float *A, size_t lda, const float *B,
-                    size_t ldb, float beta, float *C, size_t ldc) {
-    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)M, (int)N, (int)K,
-                1, A, (int)lda, B, (int)ldb, beta, C, (int)ldc);
+/* Where head `head` of rows from t0 on begins; rows lie ld apart. */
+static size_t head_at(const attn_shape_t *shape, size_t t0, size_t ld, size_t head) {
+    return t0 * ld + head * shape->D;
 }
 
 /* Rows of one head in fp32: in place, or widened. */
@@ -77,6 +73,9 @@ static void rows_store(const backend_t *be, void *x, size_t first, size_t stride
         cpu_kernels(be)->cast(act_at(x, DT_BF16, first + i * stride), DT_BF16, r.p + i * r.ld, DT_F32, D);
 }
 
+/* What a score is multiplied by under the exponential: a cap has scaled it already. */
+static float exp_scale(const attn_shape_t *shape) { return shape->softcap > 0 ? 1 : shape->scale; }
+
 /* Keys that a query sees, counted from the first key of its segment. */
 typedef struct {
     size_t first, end;
@@ -89,8 +88,8 @@ static range_t visible(const attn_shape_t *shape, size_t query, size_t n_q, size
 
 /* The part of `r` in the tile of n keys at k0, counted from k0; empty where they do not meet. */
 static range_t in_tile(range_t r, size_t k0, size_t n) {
-    size_t first = r.first > k0 ? min(r.first - k0, n) : 0, end = r.end > k0 ? min(r.end - k0, n) : 0;
-    return (range_t){first, max(first, end)};
+    size_t first = r.first > k0 ? min_size(r.first - k0, n) : 0, end = r.end > k0 ? min_size(r.end - k0, n) : 0;
+    return (range_t){first, max_size(first, end)};
 }
 
 /* ---- forward ----------------------------------------------------------------------------------------- */
@@ -105,16 +104,18 @@ typedef struct {
 static void online_softmax(const backend_t *be, online_t *st, float *s, const range_t *seen, size_t n, size_t k0,
                            size_t keys, const attn_shape_t *shape) {
     const cpu_kernels_t *k = cpu_kernels(be);
+    float scale = exp_scale(shape);
     for (size_t i = 0; i < n; i++) {
         float *row = s + i * keys;
         range_t r = in_tile(seen[i], k0, keys);
         memset(row, 0, sizeof(float) * r.first);
         memset(row + r.end, 0, sizeof(float) * (keys - r.end));
         if (r.first == r.end) continue;
-        float top = fmaxf(st->max[i], shape->scale * k->max(row + r.first, r.end - r.first));
+        if (shape->softcap > 0) k->soft_cap(row + r.first, r.end - r.first, shape->scale, shape->softcap, NULL);
+        float top = fmaxf(st->max[i], scale * k->max(row + r.first, r.end - r.first));
         float shrink = expf(st->max[i] - top);
         if (shrink != 1.0f) k->scale(st->out + i * shape->D, shape->D, shrink);
-        st->sum[i] = st->sum[i] * shrink + k->exp_sum(row + r.first, r.end - r.first, shape->scale, top);
+        st->sum[i] = st->sum[i] * shrink + k->exp_sum(row + r.first, r.end - r.first, scale, top);
         st->max[i] = top;
     }
 }
@@ -129,9 +130,9 @@ typedef struct {
 
 static void fwd_tile(const backend_t *be, const fwd_t *f, size_t s, size_t head, size_t q0, float *scratch) {
     const attn_shape_t *shape = f->shape;
-    size_t D = shape->D, kv_stride = shape->ld_kv;
+    size_t D = shape->D;
     size_t n_q = (size_t)(f->seg->q_off[s + 1] - f->seg->q_off[s]), n_kv = (size_t)f->seg->kv_len[s];
-    size_t n = min(TILE_Q, n_q - q0), t0 = (size_t)f->seg->q_off[s] + q0;
+    size_t n = min_size(TILE_Q, n_q - q0), t0 = (size_t)f->seg->q_off[s] + q0;
     size_t kv_head = head / (shape->Hq / shape->Hkv);
     CHECK(n_kv >= n_q && n_q <= f->seg->max_q && shape->scale > 0);
 
@@ -147,19 +148,19 @@ static void fwd_tile(const backend_t *be, const fwd_t *f, size_t s, size_t head,
         st.sum[i] = 0;
     }
     memset(st.out, 0, sizeof(float) * n * D);
-    rows_t q = rows_load(be, f->q, t0 * shape->ld_q + head * D, shape->ld_q, n, D, wide_q);
+    rows_t q = rows_load(be, f->q, head_at(shape, t0, shape->ld_q, head), shape->ld_q, n, D, wide_q);
     for (size_t k0 = seen[0].first; k0 < seen[n - 1].end; k0 += TILE_KV) {
-        size_t keys = min(TILE_KV, seen[n - 1].end - k0);
-        size_t at = ((size_t)f->seg->kv_off[s] + k0) * kv_stride + kv_head * D;
-        rows_t k = rows_load(be, f->k, at, kv_stride, keys, D, wide_k);
-        rows_t v = rows_load(be, f->v, at, kv_stride, keys, D, wide_v);
-        product(false, true, n, keys, D, q.p, q.ld, k.p, k.ld, 0, scores, keys);
+        size_t keys = min_size(TILE_KV, seen[n - 1].end - k0);
+        size_t row = (size_t)f->seg->kv_off[s] + k0;
+        rows_t k = rows_load(be, f->k, head_at(shape, row, shape->ld_k, kv_head), shape->ld_k, keys, D, wide_k);
+        rows_t v = rows_load(be, f->v, head_at(shape, row, shape->ld_v, kv_head), shape->ld_v, keys, D, wide_v);
+        blas_sgemm(false, true, n, keys, D, 1, q.p, q.ld, k.p, k.ld, 0, scores, keys);
         online_softmax(be, &st, scores, seen, n, k0, keys, shape);
-        product(false, false, n, D, keys, scores, keys, v.p, v.ld, 1, st.out, D);
+        blas_sgemm(false, false, n, D, keys, 1, scores, keys, v.p, v.ld, 1, st.out, D);
     }
     for (size_t i = 0; i < n; i++) {
         cpu_kernels(be)->scale(st.out + i * D, D, 1.0f / st.sum[i]);
-        void *o = act_at(f->o, be->act, (t0 + i) * shape->ld_o + head * D);
+        void *o = act_at(f->o, be->act, head_at(shape, t0 + i, shape->ld_o, head));
         cpu_kernels(be)->cast(o, be->act, st.out + i * D, DT_F32, D);
         if (f->lse) f->lse[(t0 + i) * shape->Hq + head] = st.max[i] + logf(st.sum[i]);
     }
@@ -200,31 +201,41 @@ typedef struct {
     size_t n;
 } head_t;
 
+/* Of one query: its scores become probabilities p, and dp becomes the gradient ds of the products with the keys, 0
+ * where a key is not seen. */
+static void row_bwd(const backend_t *be, const attn_shape_t *shape, range_t seen, size_t keys, float lse, float delta,
+                    float *p, float *ds) {
+    const cpu_kernels_t *k = cpu_kernels(be);
+    size_t n = seen.end - seen.first;
+    float slope[TILE_KV_BWD];
+    if (shape->softcap > 0) k->soft_cap(p + seen.first, n, shape->scale, shape->softcap, slope);
+    k->exp_sum(p + seen.first, n, exp_scale(shape), lse);
+    memset(p, 0, sizeof(float) * seen.first);
+    memset(p + seen.end, 0, sizeof(float) * (keys - seen.end));
+    k->score_grad(ds, p, keys, delta);
+    if (shape->softcap > 0) k->multiply(ds + seen.first, slope, n);
+    k->scale(ds, keys, shape->scale);
+}
+
 /* The tile of queries q0.. and keys k0..: p = exp(scores - lse), dS = p * (dout v^T - delta), and their
  * products into dq, dk, dv. */
 static void bwd_tile(const backend_t *be, const attn_shape_t *shape, const head_t *h, size_t q0, size_t k0,
                      float *scratch) {
-    const cpu_kernels_t *kern = cpu_kernels(be);
-    size_t D = shape->D, n = min(TILE_Q, h->n - q0), keys = min(TILE_KV_BWD, h->n - k0);
-    keys = min(keys, q0 + n - k0); /* what the last query sees */
+    size_t D = shape->D, n = min_size(TILE_Q, h->n - q0), keys = min_size(TILE_KV_BWD, h->n - k0);
+    keys = min_size(keys, q0 + n - k0); /* what the last query sees */
     float *p = scratch, *ds = p + TILE_Q * TILE_KV_BWD;
     const float *q = h->q.p + q0 * h->q.ld, *dout = h->dout.p + q0 * h->dout.ld;
     const float *k = h->k.p + k0 * h->k.ld, *v = h->v.p + k0 * h->v.ld;
 
-    product(false, true, n, keys, D, q, h->q.ld, k, h->k.ld, 0, p, keys);
-    product(false, true, n, keys, D, dout, h->dout.ld, v, h->v.ld, 0, ds, keys);
+    blas_sgemm(false, true, n, keys, D, 1, q, h->q.ld, k, h->k.ld, 0, p, keys);
+    blas_sgemm(false, true, n, keys, D, 1, dout, h->dout.ld, v, h->v.ld, 0, ds, keys);
     for (size_t i = 0; i < n; i++) {
-        float *p_row = p + i * keys, *ds_row = ds + i * keys;
-        range_t r = in_tile(visible(shape, q0 + i, h->n, h->n), k0, keys);
-        kern->exp_sum(p_row + r.first, r.end - r.first, shape->scale, h->lse[(q0 + i) * shape->Hq]);
-        memset(p_row, 0, sizeof(float) * r.first);
-        memset(p_row + r.end, 0, sizeof(float) * (keys - r.end));
-        kern->score_grad(ds_row, p_row, keys, h->delta[q0 + i]);
-        kern->scale(ds_row, keys, shape->scale);
+        range_t seen = in_tile(visible(shape, q0 + i, h->n, h->n), k0, keys);
+        row_bwd(be, shape, seen, keys, h->lse[(q0 + i) * shape->Hq], h->delta[q0 + i], p + i * keys, ds + i * keys);
     }
-    product(true, false, keys, D, n, p, keys, dout, h->dout.ld, 1, h->dv.p + k0 * h->dv.ld, h->dv.ld);
-    product(true, false, keys, D, n, ds, keys, q, h->q.ld, 1, h->dk.p + k0 * h->dk.ld, h->dk.ld);
-    product(false, false, n, D, keys, ds, keys, k, h->k.ld, 1, h->dq.p + q0 * h->dq.ld, h->dq.ld);
+    blas_sgemm(true, false, keys, D, n, 1, p, keys, dout, h->dout.ld, 1, h->dv.p + k0 * h->dv.ld, h->dv.ld);
+    blas_sgemm(true, false, keys, D, n, 1, ds, keys, q, h->q.ld, 1, h->dk.p + k0 * h->dk.ld, h->dk.ld);
+    blas_sgemm(false, false, n, D, keys, 1, ds, keys, k, h->k.ld, 1, h->dq.p + q0 * h->dq.ld, h->dq.ld);
 }
 
 static void bwd_head(const backend_t *be, const attn_shape_t *shape, const head_t *h, float *scratch) {
@@ -237,22 +248,17 @@ static void bwd_head(const backend_t *be, const attn_shape_t *shape, const head_
     }
 }
 
-/* Head `head` of a segment's n rows from t0 on; rows lie ld apart. */
-static size_t head_at(const attn_shape_t *shape, size_t t0, size_t ld, size_t head) {
-    return t0 * ld + head * shape->D;
-}
-
 /* All the heads of q that share one head of k and v: the owner of its dk and dv. */
 static void bwd_group(const backend_t *be, const bwd_t *b, size_t s, size_t kv_head, float *scratch) {
     const attn_shape_t *shape = b->shape;
     size_t D = shape->D, group = shape->Hq / shape->Hkv;
     size_t t0 = (size_t)b->seg->q_off[s], n = (size_t)b->seg->q_off[s + 1] - t0;
-    size_t kv = head_at(shape, t0, shape->ld_kv, kv_head), dkv = head_at(shape, t0, shape->ld_dqkv, kv_head);
+    size_t dkv = head_at(shape, t0, shape->ld_dqkv, kv_head);
     CHECK((size_t)b->seg->kv_off[s] == t0 && (size_t)b->seg->kv_len[s] == n && n <= b->seg->max_kv);
     float *tiles = scratch, *wide = tiles + 2 * TILE_Q * TILE_KV_BWD + n;
     head_t h = {.delta = tiles + 2 * TILE_Q * TILE_KV_BWD, .n = n};
-    h.k = rows_load(be, b->k, kv, shape->ld_kv, n, D, wide);
-    h.v = rows_load(be, b->v, kv, shape->ld_kv, n, D, wide + n * D);
+    h.k = rows_load(be, b->k, head_at(shape, t0, shape->ld_k, kv_head), shape->ld_k, n, D, wide);
+    h.v = rows_load(be, b->v, head_at(shape, t0, shape->ld_v, kv_head), shape->ld_v, n, D, wide + n * D);
     h.dk = rows_zero(be, b->dk, dkv, shape->ld_dqkv, n, D, wide + 2 * n * D);
     h.dv = rows_zero(be, b->dv, dkv, shape->ld_dqkv, n, D, wide + 3 * n * D);
     for (size_t head = kv_head * group; head < (kv_head + 1) * group; head++) {

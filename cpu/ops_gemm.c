@@ -1,8 +1,7 @@
-/* Matrix products are cblas_sgemm. BF16 operands are widened into scratch, block by block. */
-#include <cblas.h>
-#include <limits.h>
-
+/* Matrix products are sgemm. BF16 operands are widened into scratch, block by block. */
+#include "base/minmax.h"
 #include "cpu/act.h"
+#include "cpu/blas.h"
 #include "cpu/ops.h"
 
 enum {
@@ -21,9 +20,7 @@ typedef struct {
 } sgemm_t;
 
 static void sgemm(const sgemm_t *g, size_t M, size_t N, size_t K, const float *A, const float *B, float *C) {
-    CHECK(M <= INT_MAX && N <= INT_MAX && K <= INT_MAX && g->lda <= INT_MAX && g->ldb <= INT_MAX && g->ldc <= INT_MAX);
-    cblas_sgemm(CblasRowMajor, g->ta ? CblasTrans : CblasNoTrans, g->tb ? CblasTrans : CblasNoTrans, (int)M, (int)N,
-                (int)K, g->alpha, A, (int)g->lda, B, (int)g->ldb, g->beta, C, (int)g->ldc);
+    blas_sgemm(g->ta, g->tb, M, N, K, g->alpha, A, g->lda, B, g->ldb, g->beta, C, g->ldc);
 }
 
 /* The low-rank side of LoRA, many rows and few columns, is where OpenBLAS threads badly: slabs of rows instead. */
@@ -49,49 +46,45 @@ static void convert(const backend_t *be, void *dst, dtype_t dst_type, size_t dst
         k->cast(act_at(dst, dst_type, r * dst_ld), dst_type, act_at_const(src, src_type, r * src_ld), src_type, cols);
 }
 
-/* An operand: op(X) has `major` rows of `minor` values as stored; widened blocks lie in `scratch`. */
+/* A factor: op(X) has `major` rows of `minor` values as stored; widened blocks lie in `scratch`. */
 typedef struct {
-    const void *p;
-    dtype_t type;
-    size_t ld;
+    matrix_t m;
     float *scratch;
-} operand_t;
+} factor_t;
 
 /* Block [r, r+rows) x [c, c+cols) as stored, in fp32; *ld is its stride. */
-static const float *block(const backend_t *be, const operand_t *x, size_t r, size_t c, size_t rows, size_t cols,
+static const float *block(const backend_t *be, const factor_t *x, size_t r, size_t c, size_t rows, size_t cols,
                           size_t *ld) {
-    const void *p = act_at_const(x->p, x->type, r * x->ld + c);
-    *ld = x->type == DT_F32 ? x->ld : cols;
-    if (x->type == DT_F32) return p;
-    convert(be, x->scratch, DT_F32, cols, p, x->type, x->ld, rows, cols);
+    const matrix_t *m = &x->m;
+    const void *p = act_at_const(m->p, m->type, r * m->ld + c);
+    *ld = m->type == DT_F32 ? m->ld : cols;
+    if (m->type == DT_F32) return p;
+    convert(be, x->scratch, DT_F32, cols, p, m->type, m->ld, rows, cols);
     return x->scratch;
 }
 
-static size_t min(size_t a, size_t b) { return a < b ? a : b; }
-
 void tuned_gemm_at(backend_t *be, float *scratch, bool ta, bool tb, size_t M, size_t N, size_t K, float alpha,
-                   const void *A, dtype_t a_type, size_t lda, const void *B, dtype_t b_type, size_t ldb, float beta,
-                   void *C, dtype_t c_type, size_t ldc) {
+                   matrix_t A, matrix_t B, float beta, matrix_t C) {
     if (M == 0 || N == 0) return;
-    bool wide_a = a_type != DT_F32, wide_b = b_type != DT_F32, wide_c = c_type != DT_F32;
+    bool wide_a = A.type != DT_F32, wide_b = B.type != DT_F32, wide_c = C.type != DT_F32;
     CHECK((!wide_a && !wide_b && !wide_c) ||
           (size_t)((char *)(scratch + tuned_gemm_floats()) - (char *)be->workspace) <= be->workspace_size);
-    operand_t a = {A, a_type, lda, scratch}, b = {B, b_type, ldb, scratch + BLOCK_FLOATS};
+    const factor_t a = {A, scratch}, b = {B, scratch + BLOCK_FLOATS};
     float *c_block = scratch + 2 * BLOCK_FLOATS;
-    size_t KB = wide_a || wide_b ? min(K, BLOCK_K) : K;
-    size_t MB = wide_a ? min(M, BLOCK_FLOATS / (KB ? KB : 1)) : M;
-    size_t NB = wide_b ? min(N, BLOCK_FLOATS / (KB ? KB : 1)) : N;
-    if (wide_c) MB = min(MB, 512), NB = min(NB, BLOCK_FLOATS / 512);
+    size_t KB = wide_a || wide_b ? min_size(K, BLOCK_K) : K;
+    size_t MB = wide_a ? min_size(M, BLOCK_FLOATS / (KB ? KB : 1)) : M;
+    size_t NB = wide_b ? min_size(N, BLOCK_FLOATS / (KB ? KB : 1)) : N;
+    if (wide_c) MB = min_size(MB, 512), NB = min_size(NB, BLOCK_FLOATS / 512);
 
     for (size_t m = 0; m < M; m += MB) {
         for (size_t n = 0; n < N; n += NB) {
-            size_t rows = min(MB, M - m), cols = min(NB, N - n);
-            void *c = act_at(C, c_type, m * ldc + n);
-            sgemm_t g = {ta, tb, alpha, beta, lda, ldb, wide_c ? cols : ldc};
-            if (wide_c && beta != 0) convert(be, c_block, DT_F32, cols, c, c_type, ldc, rows, cols);
+            size_t rows = min_size(MB, M - m), cols = min_size(NB, N - n);
+            void *c = act_at(C.p, C.type, m * C.ld + n);
+            sgemm_t g = {ta, tb, alpha, beta, A.ld, B.ld, wide_c ? cols : C.ld};
+            if (wide_c && beta != 0) convert(be, c_block, DT_F32, cols, c, C.type, C.ld, rows, cols);
             size_t k = 0;
             do { /* once even for K = 0, where C = beta * C */
-                size_t depth = min(KB, K - k);
+                size_t depth = min_size(KB, K - k);
                 const float *pa = ta ? block(be, &a, k, m, depth, rows, &g.lda)
                                      : block(be, &a, m, k, rows, depth, &g.lda);
                 const float *pb = tb ? block(be, &b, n, k, cols, depth, &g.ldb)
@@ -100,15 +93,14 @@ void tuned_gemm_at(backend_t *be, float *scratch, bool ta, bool tb, size_t M, si
                 g.beta = 1;
                 k += depth;
             } while (k < K);
-            if (wide_c) convert(be, c, c_type, ldc, c_block, DT_F32, cols, rows, cols);
+            if (wide_c) convert(be, c, C.type, C.ld, c_block, DT_F32, cols, rows, cols);
         }
     }
 }
 
-static void gemm(backend_t *be, bool ta, bool tb, size_t M, size_t N, size_t K, float alpha, const void *A,
-                 dtype_t a_type, size_t lda, const void *B, dtype_t b_type, size_t ldb, float beta, void *C,
-                 dtype_t c_type, size_t ldc) {
-    tuned_gemm_at(be, be->workspace, ta, tb, M, N, K, alpha, A, a_type, lda, B, b_type, ldb, beta, C, c_type, ldc);
+static void gemm(backend_t *be, bool ta, bool tb, size_t M, size_t N, size_t K, float alpha, matrix_t A, matrix_t B,
+                 float beta, matrix_t C) {
+    tuned_gemm_at(be, be->workspace, ta, tb, M, N, K, alpha, A, B, beta, C);
 }
 
 void tuned_gemm_ops(backend_t *be) { be->gemm = gemm; }

@@ -11,11 +11,11 @@ static size_t chunk_at(size_t i, size_t n) { return n - i < CHUNK ? n - i : CHUN
 
 static void embed(backend_t *be, void *y, const qweight_t *E, const int32_t *ids, size_t T) {
     const cpu_kernels_t *k = cpu_kernels(be);
-    CHECK(E->type == QUANT_NONE);
+    CHECK(quant_is_plain(E->type));
 #pragma omp parallel for schedule(static) num_threads(be->threads) if (T * E->cols > WORTH_IT)
     for (size_t t = 0; t < T; t++) {
         CHECK(ids[t] >= 0 && (size_t)ids[t] < E->rows);
-        k->cast(act_at(y, be->act, t * E->cols), be->act, E->codes + 2 * (size_t)ids[t] * E->cols, DT_BF16, E->cols);
+        k->dequant(E, (size_t)ids[t] * E->cols, E->cols, act_at(y, be->act, t * E->cols), be->act, false);
     }
 }
 
@@ -27,6 +27,13 @@ static void add(backend_t *be, void *y, const void *a, const void *b, size_t n) 
                be->act);
 }
 
+static void scale_rows(backend_t *be, mat_t y, mat_t x, float a, size_t T, size_t C) {
+    const cpu_kernels_t *k = cpu_kernels(be);
+#pragma omp parallel for schedule(static) num_threads(be->threads) if (T * C > WORTH_IT)
+    for (size_t t = 0; t < T; t++)
+        k->scale_row(act_at(y.p, be->act, t * y.ld), act_at(x.p, be->act, t * x.ld), C, a, be->act);
+}
+
 static void cast(backend_t *be, void *dst, dtype_t dst_type, const void *src, dtype_t src_type, size_t n) {
     const cpu_kernels_t *k = cpu_kernels(be);
 #pragma omp parallel for schedule(static) num_threads(be->threads) if (n > WORTH_IT)
@@ -34,89 +41,97 @@ static void cast(backend_t *be, void *dst, dtype_t dst_type, const void *src, dt
         k->cast(act_at(dst, dst_type, i), dst_type, act_at_const(src, src_type, i), src_type, chunk_at(i, n));
 }
 
-static void gather_rows(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, const int32_t *idx, size_t n,
-                        size_t C) {
+static void gather_rows(backend_t *be, mat_t y, mat_t x, const int32_t *idx, size_t n, size_t C) {
 #pragma omp parallel for schedule(static) num_threads(be->threads) if (n * C > WORTH_IT)
-    for (size_t i = 0; i < n; i++) act_copy(y, i * ldy, x, (size_t)idx[i] * ldx, C, be->act);
+    for (size_t i = 0; i < n; i++) act_copy(y.p, i * y.ld, x.p, (size_t)idx[i] * x.ld, C, be->act);
 }
 
-static void scatter_rows(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, const int32_t *idx, size_t n,
-                         size_t C) {
+static void scatter_rows(backend_t *be, mat_t y, mat_t x, const int32_t *idx, size_t n, size_t C) {
 #pragma omp parallel for schedule(static) num_threads(be->threads) if (n * C > WORTH_IT)
-    for (size_t i = 0; i < n; i++) act_copy(y, (size_t)idx[i] * ldy, x, i * ldx, C, be->act);
+    for (size_t i = 0; i < n; i++) act_copy(y.p, (size_t)idx[i] * y.ld, x.p, i * x.ld, C, be->act);
 }
 
-static void copy_rows(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, size_t T, size_t C) {
+static void copy_rows(backend_t *be, mat_t y, mat_t x, size_t T, size_t C) {
 #pragma omp parallel for schedule(static) num_threads(be->threads) if (T * C > WORTH_IT)
-    for (size_t t = 0; t < T; t++) act_copy(y, t * ldy, x, t * ldx, C, be->act);
+    for (size_t t = 0; t < T; t++) act_copy(y.p, t * y.ld, x.p, t * x.ld, C, be->act);
 }
 
-static void rmsnorm_fwd(backend_t *be, void *y, size_t ldy, float *rstd, const void *x, const float *w, size_t T,
-                        size_t C, float eps) {
-    const cpu_kernels_t *k = cpu_kernels(be);
-#pragma omp parallel for schedule(static) num_threads(be->threads) if (T * C > WORTH_IT)
+static void norm_row_fwd(const backend_t *be, void *y, float *rstd, const void *x, const norm_t *norm) {
+    for (size_t g = 0; g < norm->groups; g++)
+        rstd[g] = cpu_kernels(be)->rmsnorm_fwd(act_at(y, be->act, g * norm->C), act_at_const(x, be->act, g * norm->C),
+                                               norm->w, norm->C, norm->eps, be->act);
+}
+
+static void rmsnorm_fwd(backend_t *be, mat_t y, float *rstd, mat_t x, const norm_t *norm, size_t T) {
+#pragma omp parallel for schedule(static) num_threads(be->threads) if (T * norm->groups * norm->C > WORTH_IT)
     for (size_t t = 0; t < T; t++)
-        rstd[t] = k->rmsnorm_fwd(act_at(y, be->act, t * ldy), act_at_const(x, be->act, t * C), w, C, eps, be->act);
+        norm_row_fwd(be, act_at(y.p, be->act, t * y.ld), rstd + t * norm->groups, act_at(x.p, be->act, t * x.ld), norm);
 }
 
-static void add_rmsnorm_fwd(backend_t *be, void *sum, void *y, size_t ldy, float *rstd, const void *a, const void *b,
-                            const float *w, size_t T, size_t C, float eps) {
+static void add_rmsnorm_fwd(backend_t *be, void *sum, mat_t y, float *rstd, const void *a, const void *b,
+                            const norm_t *norm, size_t T) {
     const cpu_kernels_t *k = cpu_kernels(be);
+    size_t C = norm->C;
+    CHECK(norm->groups == 1);
 #pragma omp parallel for schedule(static) num_threads(be->threads) if (T * C > WORTH_IT)
     for (size_t t = 0; t < T; t++) {
         void *row = act_at(sum, be->act, t * C);
         k->add(row, act_at_const(a, be->act, t * C), act_at_const(b, be->act, t * C), C, be->act);
-        rstd[t] = k->rmsnorm_fwd(act_at(y, be->act, t * ldy), row, w, C, eps, be->act);
+        norm_row_fwd(be, act_at(y.p, be->act, t * y.ld), rstd + t, row, norm);
     }
 }
 
-static void rmsnorm_bwd(backend_t *be, void *dx, size_t lddx, const void *dy, const void *x, const float *w,
-                        const float *rstd, size_t T, size_t C) {
+static void rmsnorm_bwd(backend_t *be, mat_t dx, bool add_to, mat_t dy, mat_t x, const norm_t *norm, const float *rstd,
+                        size_t T) {
     const cpu_kernels_t *k = cpu_kernels(be);
-#pragma omp parallel for schedule(static) num_threads(be->threads) if (T * C > WORTH_IT)
+#pragma omp parallel for schedule(static) num_threads(be->threads) if (T * norm->groups * norm->C > WORTH_IT)
     for (size_t t = 0; t < T; t++)
-        k->rmsnorm_bwd(act_at(dx, be->act, t * lddx), act_at_const(dy, be->act, t * C), act_at_const(x, be->act, t * C),
-                       w, rstd[t], C, be->act);
+        for (size_t g = 0; g < norm->groups; g++) {
+            size_t c = g * norm->C;
+            k->rmsnorm_bwd(act_at(dx.p, be->act, t * dx.ld + c), add_to, act_at(dy.p, be->act, t * dy.ld + c),
+                           act_at(x.p, be->act, t * x.ld + c), norm->w, rstd[t * norm->groups + g], norm->C, be->act);
+        }
 }
 
-static void rope(backend_t *be, void *x, size_t ldx, const float *table, const int32_t *pos, size_t T, size_t H,
-                 size_t D, int sign) {
+static void rope(backend_t *be, mat_t x, const rope_t *rope, const int32_t *pos, size_t T, size_t H, int sign) {
     const cpu_kernels_t *k = cpu_kernels(be);
-#pragma omp parallel for schedule(static) num_threads(be->threads) if (T * H * D > WORTH_IT)
+#pragma omp parallel for schedule(static) num_threads(be->threads) if (T * H * rope->D > WORTH_IT)
     for (size_t t = 0; t < T; t++)
-        k->rope(act_at(x, be->act, t * ldx), table + (size_t)pos[t] * D, H, D, (float)sign, be->act);
+        k->rope(act_at(x.p, be->act, t * x.ld), rope, rope->table + (size_t)pos[t] * rope->R, H, (float)sign, be->act);
 }
 
-static void swiglu_fwd(backend_t *be, void *y, size_t ldy, const void *gate_up, size_t ld, size_t T, size_t F) {
-    const cpu_kernels_t *k = cpu_kernels(be);
-#pragma omp parallel for schedule(static) num_threads(be->threads) if (T * F > WORTH_IT)
-    for (size_t t = 0; t < T; t++)
-        k->swiglu_fwd(act_at(y, be->act, t * ldy), act_at_const(gate_up, be->act, t * ld),
-                      act_at_const(gate_up, be->act, t * ld + F), F, be->act);
-}
-
-static void swiglu_bwd(backend_t *be, void *gate_up, size_t ld, const void *dy, size_t T, size_t F) {
+static void glu_fwd(backend_t *be, act_fn_t fn, mat_t y, mat_t gate_up, size_t T, size_t F) {
     const cpu_kernels_t *k = cpu_kernels(be);
 #pragma omp parallel for schedule(static) num_threads(be->threads) if (T * F > WORTH_IT)
     for (size_t t = 0; t < T; t++) {
-        void *gate = act_at(gate_up, be->act, t * ld), *up = act_at(gate_up, be->act, t * ld + F);
-        k->swiglu_bwd(gate, up, act_at_const(dy, be->act, t * F), gate, up, F, be->act);
+        const void *gate = act_at(gate_up.p, be->act, t * gate_up.ld);
+        k->glu_fwd(fn, act_at(y.p, be->act, t * y.ld), gate, act_at_const(gate, be->act, F), F, be->act);
+    }
+}
+
+static void glu_bwd(backend_t *be, act_fn_t fn, mat_t gate_up, const void *dy, size_t T, size_t F) {
+    const cpu_kernels_t *k = cpu_kernels(be);
+#pragma omp parallel for schedule(static) num_threads(be->threads) if (T * F > WORTH_IT)
+    for (size_t t = 0; t < T; t++) {
+        void *gate = act_at(gate_up.p, be->act, t * gate_up.ld), *up = act_at(gate, be->act, F);
+        k->glu_bwd(fn, gate, up, act_at_const(dy, be->act, t * F), gate, up, F, be->act);
     }
 }
 
 static void ce_loss(backend_t *be, void *logits, float *row_loss, const int32_t *labels, size_t R, size_t V,
-                    bool want_grad, float grad_scale) {
+                    logit_map_t map, bool want_grad, float grad_scale) {
     const cpu_kernels_t *k = cpu_kernels(be);
 #pragma omp parallel for schedule(static) num_threads(be->threads) if (R * V > WORTH_IT)
     for (size_t r = 0; r < R; r++) {
         CHECK(labels[r] >= 0 && (size_t)labels[r] < V);
-        row_loss[r] = k->ce_loss(act_at(logits, be->act, r * V), V, labels[r], want_grad, grad_scale, be->act);
+        row_loss[r] = k->ce_loss(act_at(logits, be->act, r * V), V, labels[r], map, want_grad, grad_scale, be->act);
     }
 }
 
 void tuned_row_ops(backend_t *be) {
     be->embed = embed;
     be->add = add;
+    be->scale_rows = scale_rows;
     be->cast = cast;
     be->gather_rows = gather_rows;
     be->scatter_rows = scatter_rows;
@@ -125,7 +140,7 @@ void tuned_row_ops(backend_t *be) {
     be->add_rmsnorm_fwd = add_rmsnorm_fwd;
     be->rmsnorm_bwd = rmsnorm_bwd;
     be->rope = rope;
-    be->swiglu_fwd = swiglu_fwd;
-    be->swiglu_bwd = swiglu_bwd;
+    be->glu_fwd = glu_fwd;
+    be->glu_bwd = glu_bwd;
     be->ce_loss = ce_loss;
 }

@@ -1,18 +1,19 @@
 /* Quantized weights: encode and decode. */
+#include "base/minmax.h"
 #include "cpu/act.h"
 #include "cpu/ops.h"
 
 enum { PIECE = 128 * 64 }; /* elements of a weight that one task encodes or decodes */
 
-static size_t min(size_t a, size_t b) { return a < b ? a : b; }
-
-static void quantize(backend_t *be, qweight_t *w, const bf16_t *host_x, size_t first, size_t n, float *absmax) {
+static void quantize(backend_t *be, qweight_t *w, const void *host_x, dtype_t x_type, size_t first, size_t n,
+                     float *absmax) {
     CHECK(first % QUANT_BLOCK == 0 && n <= qweight_count(w) - first);
     CHECK(n % QUANT_BLOCK == 0 || first + n == qweight_count(w));
 #pragma omp parallel for schedule(static) num_threads(be->threads)
     for (size_t i = 0; i < n; i += PIECE)
-        quant_encode(w->type, host_x + i, min(PIECE, n - i), w->codes + quant_code_bytes(w->type, first + i),
-                     w->type == QUANT_NONE ? NULL : absmax + (first + i) / QUANT_BLOCK);
+        quant_encode(w->type, act_at_const(host_x, x_type, i), x_type, min_size(PIECE, n - i),
+                     w->codes + quant_code_bytes(w->type, first + i),
+                     quant_is_plain(w->type) ? NULL : absmax + (first + i) / QUANT_BLOCK);
 }
 
 /* Pieces end at multiples of PIECE of the weight, so that only the ends cut blocks. */
@@ -23,7 +24,7 @@ void tuned_dequant(const backend_t *be, const qweight_t *w, size_t first, size_t
     size_t end = first + n;
 #pragma omp parallel for schedule(static) num_threads(be->threads) if (n > 2 * PIECE)
     for (size_t piece = first / PIECE; piece <= (end - 1) / PIECE; piece++) {
-        size_t from = piece * PIECE > first ? piece * PIECE : first, to = min((piece + 1) * PIECE, end);
+        size_t from = piece * PIECE > first ? piece * PIECE : first, to = min_size((piece + 1) * PIECE, end);
         k->dequant(w, from, to - from, act_at(out, out_type, from - first), out_type, bf16);
     }
 }

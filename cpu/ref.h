@@ -8,7 +8,7 @@
 
 void ref_matrix_ops(backend_t *be); /* quantize, dequant, gemm */
 void ref_linear_ops(backend_t *be); /* linear layers and their adapters */
-void ref_row_ops(backend_t *be);    /* embedding, element-wise, norm, rope, swiglu, loss */
+void ref_row_ops(backend_t *be);    /* embedding, element-wise, norms, RoPE, gates, loss */
 void ref_attention_ops(backend_t *be);
 void ref_optimizer_ops(backend_t *be);
 

@@ -23,6 +23,16 @@ static key_range_t visible_keys(const attn_shape_t *shape, const attn_segments_t
     return (key_range_t){kv + first, kv + last + 1};
 }
 
+/* A scaled score as it enters the softmax. */
+static double capped(const attn_shape_t *shape, double s) {
+    return shape->softcap > 0 ? shape->softcap * tanh(s / shape->softcap) : s;
+}
+
+/* The derivative of capped(), from its value. */
+static double capped_grad(const attn_shape_t *shape, double s) {
+    return shape->softcap > 0 ? 1 - pow(s / shape->softcap, 2) : 1;
+}
+
 static double dot(const void *a, size_t i, const void *b, size_t j, size_t n, dtype_t type) {
     double sum = 0;
     for (size_t d = 0; d < n; d++) sum += (double)act_get(a, type, i + d) * act_get(b, type, j + d);
@@ -31,18 +41,19 @@ static double dot(const void *a, size_t i, const void *b, size_t j, size_t n, dt
 
 static void query_fwd(backend_t *be, void *o, float *lse, const void *q, const void *k, const void *v,
                       const attn_shape_t *shape, key_range_t keys, size_t t, size_t h) {
-    size_t D = shape->D, at = h / (shape->Hq / shape->Hkv) * D, ld = shape->ld_kv;
+    size_t D = shape->D, at = h / (shape->Hq / shape->Hkv) * D;
     double *p = be->workspace, *out = p + (keys.end - keys.first), max = -INFINITY, sum = 0;
     CHECK(be->workspace_size >= sizeof(double) * (keys.end - keys.first + D));
     memset(out, 0, sizeof(double) * D);
     for (size_t j = keys.first; j < keys.end; j++) {
-        p[j - keys.first] = shape->scale * dot(q, t * shape->ld_q + h * D, k, j * ld + at, D, be->act);
+        double s = shape->scale * dot(q, t * shape->ld_q + h * D, k, j * shape->ld_k + at, D, be->act);
+        p[j - keys.first] = capped(shape, s);
         max = fmax(max, p[j - keys.first]);
     }
     for (size_t j = keys.first; j < keys.end; j++) {
         double e = exp(p[j - keys.first] - max);
         sum += e;
-        for (size_t d = 0; d < D; d++) out[d] += e * act_get(v, be->act, j * ld + at + d);
+        for (size_t d = 0; d < D; d++) out[d] += e * act_get(v, be->act, j * shape->ld_v + at + d);
     }
     for (size_t d = 0; d < D; d++) act_set(o, be->act, t * shape->ld_o + h * D + d, (float)(out[d] / sum));
     if (lse) lse[t * shape->Hq + h] = (float)(max + log(sum));
@@ -58,7 +69,7 @@ static void attn_fwd(backend_t *be, void *o, float *lse, const void *q, const vo
     }
 }
 
-/* What the gradients are sums of: for query row qi, head h and key row kj, the probability p and the gradient
+/* What the gradients are sums of: for query row t, head h and key row j, the probability p and the gradient
  * ds of the scaled score, from dP = do.v and delta = do.o (FlashAttention-2, Dao 2023). */
 typedef struct {
     double p, ds;
@@ -73,15 +84,21 @@ typedef struct {
 
 static size_t q_at(const bwd_t *b, size_t t, size_t h) { return t * b->shape->ld_q + h * b->shape->D; }
 
-static size_t kv_at(const bwd_t *b, size_t j, size_t kv_head) { return j * b->shape->ld_kv + kv_head * b->shape->D; }
+/* In a row of k or v: the head of q head h. */
+static size_t kv_at(const bwd_t *b, size_t ld, size_t j, size_t h) {
+    return j * ld + h / (b->shape->Hq / b->shape->Hkv) * b->shape->D;
+}
 
 static size_t dout_at(const bwd_t *b, size_t t, size_t h) { return t * b->shape->ld_dout + h * b->shape->D; }
 
 static pair_t pair(const bwd_t *b, size_t t, size_t h, size_t j) {
-    size_t D = b->shape->D, kj = kv_at(b, j, h / (b->shape->Hq / b->shape->Hkv)), di = dout_at(b, t, h);
-    double p = exp(b->shape->scale * dot(b->q, q_at(b, t, h), b->k, kj, D, b->type) - b->lse[t * b->shape->Hq + h]);
-    double delta = dot(b->dout, di, b->o, t * b->shape->ld_o + h * D, D, b->type);
-    return (pair_t){p, p * (dot(b->dout, di, b->v, kj, D, b->type) - delta)};
+    const attn_shape_t *shape = b->shape;
+    size_t D = shape->D, di = dout_at(b, t, h);
+    double score = dot(b->q, q_at(b, t, h), b->k, kv_at(b, shape->ld_k, j, h), D, b->type);
+    double s = capped(shape, shape->scale * score), p = exp(s - b->lse[t * shape->Hq + h]);
+    double delta = dot(b->dout, di, b->o, t * shape->ld_o + h * D, D, b->type);
+    double dp = dot(b->dout, di, b->v, kv_at(b, shape->ld_v, j, h), D, b->type);
+    return (pair_t){p, p * (dp - delta) * capped_grad(shape, s)};
 }
 
 static void query_bwd(backend_t *be, void *dq, const bwd_t *b, key_range_t keys, size_t t, size_t h) {
@@ -90,7 +107,7 @@ static void query_bwd(backend_t *be, void *dq, const bwd_t *b, key_range_t keys,
     memset(sum, 0, sizeof(double) * D);
     for (size_t j = keys.first; j < keys.end; j++) {
         pair_t s = pair(b, t, h, j);
-        size_t kj = kv_at(b, j, h / (b->shape->Hq / b->shape->Hkv));
+        size_t kj = kv_at(b, b->shape->ld_k, j, h);
         for (size_t d = 0; d < D; d++) sum[d] += b->shape->scale * s.ds * act_get(b->k, be->act, kj + d);
     }
     for (size_t d = 0; d < D; d++) act_set(dq, be->act, t * b->shape->ld_dqkv + h * D + d, (float)sum[d]);

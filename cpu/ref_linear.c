@@ -20,65 +20,72 @@ static uint64_t mask_key(const dropout_t *d, size_t t) {
     return d ? dropout_row_key(d->seed, d->step, d->row[t], d->pos[t], d->layer, d->site) : 0;
 }
 
-static void linear_fwd(backend_t *be, size_t T, const void *x, size_t ldx, const linear_t *l, void *y, size_t ldy) {
-    size_t cols = l->w[0]->cols, first = 0, u = cols;
+/* One output of a part: row o, from row x of the input and the u of that part behind it. */
+static double output_of(const backend_t *be, const linear_part_t *p, dtype_t ab_type, size_t o, const void *x,
+                        const void *u) {
+    double sum = p->bias ? p->bias[o] : 0;
+    for (size_t c = 0; c < p->w->cols; c++) sum += (double)act_get(x, be->act, c) * weight_at(be, p->w, o, c);
+    for (size_t k = 0; k < p->r; k++) sum += (double)act_get(u, be->act, k) * act_get(p->b, ab_type, o * p->r + k);
+    return sum;
+}
+
+static void linear_fwd(backend_t *be, size_t T, mat_t x, const linear_t *l, mat_t y) {
+    size_t first = 0, u = linear_cols_of(l);
     for (size_t i = 0; i < l->n; i++) {
+        const linear_part_t *p = &l->part[i];
         for (size_t t = 0; t < T; t++) {
-            for (size_t o = 0; o < l->w[i]->rows; o++) {
-                double sum = 0;
-                for (size_t c = 0; c < cols; c++)
-                    sum += (double)act_get(x, be->act, t * ldx + c) * weight_at(be, l->w[i], o, c);
-                for (size_t k = 0; l->b[i] && k < l->r; k++)
-                    sum += (double)act_get(x, be->act, t * ldx + u + k) * act_get(l->b[i], l->ab_type, o * l->r + k);
-                act_set(y, be->act, t * ldy + first + o, (float)sum);
-            }
+            const void *row = act_at(x.p, be->act, t * x.ld), *u_row = act_at(x.p, be->act, t * x.ld + u);
+            for (size_t o = 0; o < p->w->rows; o++)
+                act_set(y.p, be->act, t * y.ld + first + o, (float)output_of(be, p, l->ab_type, o, row, u_row));
         }
-        first += l->w[i]->rows;
-        if (l->b[i]) u += l->r;
+        first += p->w->rows;
+        u += p->r;
     }
 }
 
-static void linear_bwd(backend_t *be, size_t T, const void *dy, size_t lddy, const linear_t *l, const dropout_t *drop,
-                       void *dx, size_t lddx) {
-    size_t cols = l->w[0]->cols, rows = linear_rows_of(l);
+static void linear_bwd(backend_t *be, size_t T, mat_t dy, const linear_t *l, const dropout_t *drop, mat_t dx) {
+    size_t cols = linear_cols_of(l), rows = linear_rows_of(l), width = linear_width(l);
     for (size_t t = 0; t < T; t++) {
         uint64_t key = mask_key(drop, t);
         for (size_t c = 0; c < cols; c++) {
             double sum = 0;
-            for (size_t k = 0; k < l->width; k++)
-                sum += (double)act_get(dy, be->act, t * lddy + rows + k) * act_get(l->a, l->ab_type, k * cols + c);
+            for (size_t k = 0; k < width; k++)
+                sum += (double)act_get(dy.p, be->act, t * dy.ld + rows + k) *
+                       act_get(linear_a(l), l->ab_type, k * cols + c);
             sum *= mask_at(drop, key, c);
-            for (size_t i = 0, first = 0; i < l->n; first += l->w[i++]->rows)
-                for (size_t o = 0; o < l->w[i]->rows; o++)
-                    sum += (double)act_get(dy, be->act, t * lddy + first + o) * weight_at(be, l->w[i], o, c);
-            act_set(dx, be->act, t * lddx + c, (float)sum);
+            for (size_t i = 0, first = 0; i < l->n; first += l->part[i++].w->rows)
+                for (size_t o = 0; o < l->part[i].w->rows; o++)
+                    sum += (double)act_get(dy.p, be->act, t * dy.ld + first + o) * weight_at(be, l->part[i].w, o, c);
+            act_set(dx.p, be->act, t * dx.ld + c, (float)sum);
         }
     }
 }
 
-static void adapter_fwd(backend_t *be, size_t T, const void *x, size_t ldx, const linear_t *l, float scale,
-                        const dropout_t *drop, void *u, size_t ldu) {
-    size_t cols = l->w[0]->cols;
+static void adapter_fwd(backend_t *be, size_t T, mat_t x, const linear_t *l, const dropout_t *drop, mat_t u) {
+    size_t cols = linear_cols_of(l);
     for (size_t t = 0; t < T; t++) {
         uint64_t key = mask_key(drop, t);
-        for (size_t k = 0; k < l->width; k++) {
-            double sum = 0;
-            for (size_t c = 0; c < cols; c++)
-                sum += (double)act_get(x, be->act, t * ldx + c) * mask_at(drop, key, c) *
-                       act_get(l->a, l->ab_type, k * cols + c);
-            act_set(u, be->act, t * ldu + k, (float)(scale * sum));
+        for (size_t i = 0, first = 0; i < l->n; first += l->part[i++].r) {
+            const linear_part_t *p = &l->part[i];
+            for (size_t k = 0; k < p->r; k++) {
+                double sum = 0;
+                for (size_t c = 0; c < cols; c++)
+                    sum += (double)act_get(x.p, be->act, t * x.ld + c) * mask_at(drop, key, c) *
+                           act_get(p->a, l->ab_type, k * cols + c);
+                act_set(u.p, be->act, t * u.ld + first + k, (float)(p->scale * sum));
+            }
         }
     }
 }
 
-static void adapter_grad(backend_t *be, size_t T, const void *du, size_t lddu, const void *x, size_t ldx,
-                         const linear_t *l, const dropout_t *drop, float *dA) {
-    size_t cols = l->w[0]->cols;
-    for (size_t k = 0; k < l->width; k++) {
+static void adapter_grad(backend_t *be, size_t T, mat_t du, mat_t x, const linear_t *l, const dropout_t *drop,
+                         float *dA) {
+    size_t cols = linear_cols_of(l), width = linear_width(l);
+    for (size_t k = 0; k < width; k++) {
         for (size_t c = 0; c < cols; c++) {
             double sum = dA[k * cols + c];
             for (size_t t = 0; t < T; t++)
-                sum += (double)act_get(du, be->act, t * lddu + k) * act_get(x, be->act, t * ldx + c) *
+                sum += (double)act_get(du.p, be->act, t * du.ld + k) * act_get(x.p, be->act, t * x.ld + c) *
                        mask_at(drop, mask_key(drop, t), c);
             dA[k * cols + c] = (float)sum;
         }
@@ -86,22 +93,21 @@ static void adapter_grad(backend_t *be, size_t T, const void *du, size_t lddu, c
 }
 
 static void linear_cache(backend_t *be, const linear_t *l, bool frozen) {
-    size_t cols = l->w[0]->cols, ld = linear_ld(cols, l->width), row = 0, first = cols;
-    for (size_t i = 0; i < l->n; i++) {
-        for (size_t o = 0; o < l->w[i]->rows; o++, row++) {
+    size_t cols = linear_cols_of(l), width = linear_width(l), ld = linear_ld(cols, width), row = 0, first = cols;
+    for (size_t i = 0; i < l->n; first += l->part[i++].r) {
+        const linear_part_t *p = &l->part[i];
+        for (size_t o = 0; o < p->w->rows; o++, row++) {
             for (size_t c = 0; frozen && c < cols; c++)
-                act_set(l->augmented, be->act, row * ld + c, weight_at(be, l->w[i], o, c));
-            for (size_t c = cols; c < cols + l->width; c++) {
-                bool own = l->b[i] && c >= first && c < first + l->r;
-                act_set(l->augmented, be->act, row * ld + c,
-                        own ? act_get(l->b[i], l->ab_type, o * l->r + c - first) : 0);
+                act_set(l->augmented, be->act, row * ld + c, weight_at(be, p->w, o, c));
+            for (size_t c = cols; c < cols + width; c++) {
+                bool own = c >= first && c < first + p->r;
+                act_set(l->augmented, be->act, row * ld + c, own ? act_get(p->b, l->ab_type, o * p->r + c - first) : 0);
             }
         }
-        if (l->b[i]) first += l->r;
     }
-    for (size_t k = 0; k < l->width; k++, row++)
+    for (size_t k = 0; k < width; k++, row++)
         for (size_t c = 0; c < cols; c++)
-            act_set(l->augmented, be->act, row * ld + c, act_get(l->a, l->ab_type, k * cols + c));
+            act_set(l->augmented, be->act, row * ld + c, act_get(linear_a(l), l->ab_type, k * cols + c));
 }
 
 void ref_linear_ops(backend_t *be) {

@@ -5,11 +5,14 @@
 #include "model/backend/element.h"
 
 static void embed(backend_t *be, void *y, const qweight_t *E, const int32_t *ids, size_t T) {
-    CHECK(E->type == QUANT_NONE);
+    CHECK(quant_is_plain(E->type));
     for (size_t t = 0; t < T; t++) {
         CHECK(ids[t] >= 0 && (size_t)ids[t] < E->rows);
-        for (size_t c = 0; c < E->cols; c++)
-            act_set(y, be->act, t * E->cols + c, act_get(E->codes, DT_BF16, (size_t)ids[t] * E->cols + c));
+        for (size_t c = 0; c < E->cols; c++) {
+            float x;
+            quant_decode(E, (size_t)ids[t] * E->cols + c, 1, &x);
+            act_set(y, be->act, t * E->cols + c, x);
+        }
     }
 }
 
@@ -17,109 +20,125 @@ static void add(backend_t *be, void *y, const void *a, const void *b, size_t n) 
     for (size_t i = 0; i < n; i++) act_set(y, be->act, i, act_get(a, be->act, i) + act_get(b, be->act, i));
 }
 
+static void scale_rows(backend_t *be, mat_t y, mat_t x, float a, size_t T, size_t C) {
+    for (size_t t = 0; t < T; t++)
+        for (size_t c = 0; c < C; c++) act_set(y.p, be->act, t * y.ld + c, a * act_get(x.p, be->act, t * x.ld + c));
+}
+
 static void cast(backend_t *be, void *dst, dtype_t dst_type, const void *src, dtype_t src_type, size_t n) {
     (void)be;
     for (size_t i = 0; i < n; i++) act_set(dst, dst_type, i, act_get(src, src_type, i));
 }
 
-static void gather_rows(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, const int32_t *idx, size_t n,
-                        size_t C) {
-    for (size_t i = 0; i < n; i++) act_copy(y, i * ldy, x, (size_t)idx[i] * ldx, C, be->act);
+static void gather_rows(backend_t *be, mat_t y, mat_t x, const int32_t *idx, size_t n, size_t C) {
+    for (size_t i = 0; i < n; i++) act_copy(y.p, i * y.ld, x.p, (size_t)idx[i] * x.ld, C, be->act);
 }
 
-static void scatter_rows(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, const int32_t *idx, size_t n,
-                         size_t C) {
-    for (size_t i = 0; i < n; i++) act_copy(y, (size_t)idx[i] * ldy, x, i * ldx, C, be->act);
+static void scatter_rows(backend_t *be, mat_t y, mat_t x, const int32_t *idx, size_t n, size_t C) {
+    for (size_t i = 0; i < n; i++) act_copy(y.p, (size_t)idx[i] * y.ld, x.p, i * x.ld, C, be->act);
 }
 
-static void copy_rows(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, size_t T, size_t C) {
-    for (size_t t = 0; t < T; t++) act_copy(y, t * ldy, x, t * ldx, C, be->act);
+static void copy_rows(backend_t *be, mat_t y, mat_t x, size_t T, size_t C) {
+    for (size_t t = 0; t < T; t++) act_copy(y.p, t * y.ld, x.p, t * x.ld, C, be->act);
 }
 
-static void rmsnorm_fwd(backend_t *be, void *y, size_t ldy, float *rstd, const void *x, const float *w, size_t T,
-                        size_t C, float eps) {
-    for (size_t t = 0; t < T; t++) {
-        double sum = 0;
-        for (size_t c = 0; c < C; c++) sum += pow(act_get(x, be->act, t * C + c), 2);
-        rstd[t] = (float)(1 / sqrt(sum / (double)C + eps));
-        for (size_t c = 0; c < C; c++)
-            act_set(y, be->act, t * ldy + c, act_get(x, be->act, t * C + c) * rstd[t] * w[c]);
-    }
+static float group_norm_fwd(const backend_t *be, void *y, const void *x, const norm_t *norm) {
+    double sum = 0;
+    for (size_t c = 0; c < norm->C; c++) sum += pow(act_get(x, be->act, c), 2);
+    float rstd = (float)(1 / sqrt(sum / (double)norm->C + norm->eps));
+    for (size_t c = 0; c < norm->C; c++) act_set(y, be->act, c, act_get(x, be->act, c) * rstd * norm->w[c]);
+    return rstd;
 }
 
-static void add_rmsnorm_fwd(backend_t *be, void *sum, void *y, size_t ldy, float *rstd, const void *a, const void *b,
-                            const float *w, size_t T, size_t C, float eps) {
-    add(be, sum, a, b, T * C);
-    rmsnorm_fwd(be, y, ldy, rstd, sum, w, T, C, eps);
+static void rmsnorm_fwd(backend_t *be, mat_t y, float *rstd, mat_t x, const norm_t *norm, size_t T) {
+    for (size_t t = 0; t < T; t++)
+        for (size_t g = 0; g < norm->groups; g++)
+            rstd[t * norm->groups + g] = group_norm_fwd(be, act_at(y.p, be->act, t * y.ld + g * norm->C),
+                                                        act_at(x.p, be->act, t * x.ld + g * norm->C), norm);
+}
+
+static void add_rmsnorm_fwd(backend_t *be, void *sum, mat_t y, float *rstd, const void *a, const void *b,
+                            const norm_t *norm, size_t T) {
+    CHECK(norm->groups == 1);
+    add(be, sum, a, b, T * norm->C);
+    rmsnorm_fwd(be, y, rstd, (mat_t){sum, norm->C}, norm, T);
 }
 
 /* With n = x * rstd: dx = rstd * (dy*w - n * mean(dy*w*n)). */
-static void rmsnorm_bwd(backend_t *be, void *dx, size_t lddx, const void *dy, const void *x, const float *w,
-                        const float *rstd, size_t T, size_t C) {
-    for (size_t t = 0; t < T; t++) {
-        double mean = 0;
-        for (size_t c = 0; c < C; c++)
-            mean += (double)act_get(dy, be->act, t * C + c) * w[c] * act_get(x, be->act, t * C + c) * rstd[t];
-        mean /= (double)C;
-        for (size_t c = 0; c < C; c++) {
-            size_t i = t * C + c, o = t * lddx + c;
-            double g = (double)act_get(dy, be->act, i) * w[c] - act_get(x, be->act, i) * rstd[t] * mean;
-            act_set(dx, be->act, o, (float)(act_get(dx, be->act, o) + rstd[t] * g));
-        }
+static void group_norm_bwd(const backend_t *be, void *dx, bool add_to, const void *dy, const void *x,
+                           const norm_t *norm, float rstd) {
+    double mean = 0;
+    for (size_t c = 0; c < norm->C; c++)
+        mean += (double)act_get(dy, be->act, c) * norm->w[c] * act_get(x, be->act, c) * rstd;
+    mean /= (double)norm->C;
+    for (size_t c = 0; c < norm->C; c++) {
+        double g = (double)act_get(dy, be->act, c) * norm->w[c] - act_get(x, be->act, c) * rstd * mean;
+        act_set(dx, be->act, c, (float)((add_to ? act_get(dx, be->act, c) : 0) + rstd * g));
     }
 }
 
-static void rope(backend_t *be, void *x, size_t ldx, const float *table, const int32_t *pos, size_t T, size_t H,
-                 size_t D, int sign) {
+static void rmsnorm_bwd(backend_t *be, mat_t dx, bool add_to, mat_t dy, mat_t x, const norm_t *norm, const float *rstd,
+                        size_t T) {
+    for (size_t t = 0; t < T; t++)
+        for (size_t g = 0; g < norm->groups; g++) {
+            size_t c = g * norm->C;
+            group_norm_bwd(be, act_at(dx.p, be->act, t * dx.ld + c), add_to, act_at(dy.p, be->act, t * dy.ld + c),
+                           act_at(x.p, be->act, t * x.ld + c), norm, rstd[t * norm->groups + g]);
+        }
+}
+
+static void rope(backend_t *be, mat_t x, const rope_t *rope, const int32_t *pos, size_t T, size_t H, int sign) {
+    size_t half = rope->R / 2;
     for (size_t t = 0; t < T; t++) {
-        const float *cs = table + (size_t)pos[t] * D;
+        const float *cs = rope->table + (size_t)pos[t] * rope->R;
         for (size_t h = 0; h < H; h++) {
-            for (size_t i = 0; i < D / 2; i++) {
-                size_t lo = t * ldx + h * D + i, hi = lo + D / 2;
+            for (size_t i = 0; i < half; i++) {
+                size_t head = t * x.ld + h * rope->D;
+                size_t first = head + (rope->interleaved ? 2 * i : i), second = first + (rope->interleaved ? 1 : half);
                 float c = cs[2 * i], s = (float)sign * cs[2 * i + 1];
-                float a = act_get(x, be->act, lo), b = act_get(x, be->act, hi);
-                act_set(x, be->act, lo, a * c - b * s);
-                act_set(x, be->act, hi, b * c + a * s);
+                float a = act_get(x.p, be->act, first), b = act_get(x.p, be->act, second);
+                act_set(x.p, be->act, first, a * c - b * s);
+                act_set(x.p, be->act, second, b * c + a * s);
             }
         }
     }
 }
 
-static void swiglu_fwd(backend_t *be, void *y, size_t ldy, const void *gate_up, size_t ld, size_t T, size_t F) {
+static void glu_fwd(backend_t *be, act_fn_t fn, mat_t y, mat_t gate_up, size_t T, size_t F) {
     for (size_t t = 0; t < T; t++) {
-        for (size_t f = 0; f < F; f++) {
-            float g = act_get(gate_up, be->act, t * ld + f), u = act_get(gate_up, be->act, t * ld + F + f);
-            act_set(y, be->act, t * ldy + f, silu(g) * u);
-        }
+        const void *gate = act_at(gate_up.p, be->act, t * gate_up.ld);
+        for (size_t f = 0; f < F; f++)
+            act_set(y.p, be->act, t * y.ld + f, act_fn(fn, act_get(gate, be->act, f)) * act_get(gate, be->act, F + f));
     }
 }
 
-static void swiglu_bwd(backend_t *be, void *gate_up, size_t ld, const void *dy, size_t T, size_t F) {
+static void glu_bwd(backend_t *be, act_fn_t fn, mat_t gate_up, const void *dy, size_t T, size_t F) {
     for (size_t t = 0; t < T; t++) {
+        void *gate = act_at(gate_up.p, be->act, t * gate_up.ld);
         for (size_t f = 0; f < F; f++) {
-            size_t gate = t * ld + f, up = gate + F;
-            float g = act_get(gate_up, be->act, gate), u = act_get(gate_up, be->act, up);
+            float g = act_get(gate, be->act, f), u = act_get(gate, be->act, F + f);
             float d = act_get(dy, be->act, t * F + f);
-            act_set(gate_up, be->act, gate, d * u * silu_grad(g));
-            act_set(gate_up, be->act, up, d * silu(g));
+            act_set(gate, be->act, f, d * u * act_fn_grad(fn, g));
+            act_set(gate, be->act, F + f, d * act_fn(fn, g));
         }
     }
 }
 
 static void ce_loss(backend_t *be, void *logits, float *row_loss, const int32_t *labels, size_t R, size_t V,
-                    bool want_grad, float grad_scale) {
+                    logit_map_t map, bool want_grad, float grad_scale) {
     for (size_t r = 0; r < R; r++) {
         CHECK(labels[r] >= 0 && (size_t)labels[r] < V);
         void *row = act_at(logits, be->act, r * V);
         double max = -INFINITY, sum = 0;
-        for (size_t v = 0; v < V; v++) max = fmax(max, act_get(row, be->act, v));
-        for (size_t v = 0; v < V; v++) sum += exp(act_get(row, be->act, v) - max);
+        for (size_t v = 0; v < V; v++) max = fmax(max, logit_of(act_get(row, be->act, v), map));
+        for (size_t v = 0; v < V; v++) sum += exp(logit_of(act_get(row, be->act, v), map) - max);
         double lse = max + log(sum);
-        row_loss[r] = (float)(lse - act_get(row, be->act, (size_t)labels[r]));
+        row_loss[r] = (float)(lse - logit_of(act_get(row, be->act, (size_t)labels[r]), map));
         if (!want_grad) continue;
         for (size_t v = 0; v < V; v++) {
-            double p = exp(act_get(row, be->act, v) - lse);
-            act_set(row, be->act, v, (float)(grad_scale * (p - (v == (size_t)labels[r]))));
+            float z = logit_of(act_get(row, be->act, v), map);
+            double g = grad_scale * (exp(z - lse) - (v == (size_t)labels[r]));
+            act_set(row, be->act, v, (float)(g * logit_grad(z, map)));
         }
     }
 }
@@ -127,6 +146,7 @@ static void ce_loss(backend_t *be, void *logits, float *row_loss, const int32_t 
 void ref_row_ops(backend_t *be) {
     be->embed = embed;
     be->add = add;
+    be->scale_rows = scale_rows;
     be->cast = cast;
     be->gather_rows = gather_rows;
     be->scatter_rows = scatter_rows;
@@ -135,7 +155,7 @@ void ref_row_ops(backend_t *be) {
     be->add_rmsnorm_fwd = add_rmsnorm_fwd;
     be->rmsnorm_bwd = rmsnorm_bwd;
     be->rope = rope;
-    be->swiglu_fwd = swiglu_fwd;
-    be->swiglu_bwd = swiglu_bwd;
+    be->glu_fwd = glu_fwd;
+    be->glu_bwd = glu_bwd;
     be->ce_loss = ce_loss;
 }

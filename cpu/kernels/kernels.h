@@ -17,6 +17,7 @@ typedef struct {
     /* Elements [first, first+n) of w; bf16: rounded to BF16 (always so when out_type is BF16). */
     void (*dequant)(const qweight_t *w, size_t first, size_t n, void *out, dtype_t out_type, bool bf16);
     void (*add)(void *y, const void *a, const void *b, size_t n, dtype_t type);
+    void (*scale_row)(void *y, const void *x, size_t n, float a, dtype_t type); /* y = a * x */
     void (*cast)(void *dst, dtype_t dst_type, const void *src, dtype_t src_type, size_t n);
     /* Zeros what is dropped; what is kept is not scaled. */
     void (*dropout_row)(void *y, const void *x, size_t n, uint64_t row_key, float p, dtype_t type);
@@ -27,20 +28,27 @@ typedef struct {
 
     /* ---- rows: kernels_rows.c ---- */
     float (*rmsnorm_fwd)(void *y, const void *x, const float *w, size_t C, float eps, dtype_t type); /* gives rstd */
-    void (*rmsnorm_bwd)(void *dx, const void *dy, const void *x, const float *w, float rstd, size_t C, dtype_t type);
-    void (*rope)(void *x, const float *cos_sin, size_t H, size_t D, float sign, dtype_t type);
-    void (*swiglu_fwd)(void *y, const void *gate, const void *up, size_t n, dtype_t type);
-    void (*swiglu_bwd)(void *dgate, void *dup, const void *dy, const void *gate, const void *up, size_t n,
-                       dtype_t type);
-    /* Loss of one row; want_grad overwrites it by grad_scale * (softmax - onehot). */
-    float (*ce_loss)(void *logits, size_t V, int32_t label, bool want_grad, float grad_scale, dtype_t type);
+    /* add: dx += the gradient; else dx = it, and dx may be dy. */
+    void (*rmsnorm_bwd)(void *dx, bool add, const void *dy, const void *x, const float *w, float rstd, size_t C,
+                        dtype_t type);
+    /* One row, at the position whose factors are cos_sin. */
+    void (*rope)(void *x, const rope_t *rope, const float *cos_sin, size_t H, float sign, dtype_t type);
+    void (*glu_fwd)(act_fn_t fn, void *y, const void *gate, const void *up, size_t n, dtype_t type);
+    void (*glu_bwd)(act_fn_t fn, void *dgate, void *dup, const void *dy, const void *gate, const void *up, size_t n,
+                    dtype_t type);
+    /* Loss of one row; want_grad overwrites it by grad_scale * (softmax - onehot), through the map. */
+    float (*ce_loss)(void *logits, size_t V, int32_t label, logit_map_t map, bool want_grad, float grad_scale,
+                     dtype_t type);
     double (*sumsq)(const float *x, size_t n);
     float (*dot)(const float *a, const float *b, size_t n);
     float (*max)(const float *x, size_t n); /* -inf when n = 0 */
     /* x = exp(scale * x - shift); gives the sum. */
     float (*exp_sum)(float *x, size_t n, float scale, float shift);
+    /* x = soft_cap(scale * x), and its derivative unless slope is NULL. */
+    void (*soft_cap)(float *x, size_t n, float scale, float cap, float *slope);
     /* ds = p * (dp - delta), in place in dp. */
     void (*score_grad)(float *dp, const float *p, size_t n, float delta);
+    void (*multiply)(float *y, const float *x, size_t n); /* y *= x */
     void (*scale)(float *x, size_t n, float factor);
 } cpu_kernels_t;
 

@@ -87,8 +87,48 @@ static void cast(void *dst, dtype_t dst_type, const void *src, dtype_t src_type,
     else cast_body(dst, DT_F32, src, DT_BF16, n);
 }
 
+/* 16 values at `codes`, which is at any address. */
+#if defined(__AVX512F__)
+static void decode_16_f16(const uint8_t *codes, float *x) {
+    _mm512_storeu_ps(x, _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)codes)));
+}
+#elif defined(__F16C__)
+static void decode_16_f16(const uint8_t *codes, float *x) {
+    for (int i = 0; i < 16; i += 8)
+        _mm256_storeu_ps(x + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(codes + 2 * i))));
+}
+#else
+static void decode_16_f16(const uint8_t *codes, float *x) {
+    uint16_t h[16];
+    memcpy(h, codes, sizeof h);
+    for (int i = 0; i < 16; i++) x[i] = f16_to_f32(h[i]);
+}
+#endif
+
+BODY void dequant_f16_body(const uint8_t *codes, size_t n, void *out, dtype_t out_type, bool bf16) {
+    size_t i = 0;
+    for (; n - i >= 16; i += 16) {
+        float x[16];
+        decode_16_f16(codes + 2 * i, x);
+        emit(x, 16, out, i, out_type, bf16);
+    }
+    for (; i < n; i++) {
+        uint16_t h;
+        memcpy(&h, codes + 2 * i, sizeof h);
+        float x = f16_to_f32(h);
+        emit(&x, 1, out, i, out_type, bf16);
+    }
+}
+
+static void dequant_f16(const uint8_t *codes, size_t n, void *out, dtype_t out_type, bool bf16) {
+    if (out_type == DT_BF16) dequant_f16_body(codes, n, out, DT_BF16, false);
+    else if (bf16) dequant_f16_body(codes, n, out, DT_F32, true);
+    else dequant_f16_body(codes, n, out, DT_F32, false);
+}
+
 static void dequant(const qweight_t *w, size_t first, size_t n, void *out, dtype_t out_type, bool bf16) {
-    if (w->type == QUANT_NONE) cast(out, out_type, (const bf16_t *)(const void *)w->codes + first, DT_BF16, n);
+    if (w->type == QUANT_F16) dequant_f16(w->codes + 2 * first, n, out, out_type, bf16);
+    else if (w->type == QUANT_NONE) cast(out, out_type, (const bf16_t *)(const void *)w->codes + first, DT_BF16, n);
     else if (out_type == DT_BF16) dequant_body(w, first, n, out, DT_BF16, false);
     else if (bf16) dequant_body(w, first, n, out, DT_F32, true);
     else dequant_body(w, first, n, out, DT_F32, false);
@@ -102,6 +142,14 @@ BODY void add_body(void *y, const void *a, const void *b, size_t n, dtype_t type
 
 static void add(void *y, const void *a, const void *b, size_t n, dtype_t type) {
     BY_TYPE(type, add_body(y, a, b, n, DT_F32), add_body(y, a, b, n, DT_BF16));
+}
+
+BODY void scale_row_body(void *y, const void *x, size_t n, float a, dtype_t type) {
+    _Pragma("omp simd") for (size_t i = 0; i < n; i++) act_set(y, type, i, a * act_get(x, type, i));
+}
+
+static void scale_row(void *y, const void *x, size_t n, float a, dtype_t type) {
+    BY_TYPE(type, scale_row_body(y, x, n, a, DT_F32), scale_row_body(y, x, n, a, DT_BF16));
 }
 
 BODY void dropout_body(void *y, const void *x, size_t n, uint64_t row_key, float p, dtype_t type) {
@@ -164,6 +212,7 @@ static void adamw_8bit_block(float *p, const float *g, uint8_t *m_codes, uint8_t
 void ISA_NAME(kernels_exact)(cpu_kernels_t *k) {
     k->dequant = dequant;
     k->add = add;
+    k->scale_row = scale_row;
     k->cast = cast;
     k->dropout_row = dropout_row;
     k->adamw = adamw;

@@ -19,22 +19,35 @@ HOSTDEV float silu_grad(float x) {
     return s * (1.0f + x * (1.0f - s));
 }
 
-/* A score or logit capped: cap * tanh(s / cap), and its derivative from the result. */
-HOSTDEV float softcap(float s, float cap) { return cap * tanhf(s / cap); }
+/* The tanh form of gelu, 0.5 x (1 + tanh z) with z = sqrt(2/pi) (x + 0.044715 x^3), as x sigmoid(2z). */
+HOSTDEV float gelu_tanh_2z(float x) { return 1.5957691216057308f * (x + 0.044715f * x * x * x); }
 
-HOSTDEV float softcap_grad(float capped, float cap) {
-    float t = capped / cap;
-    return 1.0f - t * t;
+HOSTDEV float gelu_tanh_2z_grad(float x) { return 1.5957691216057308f * (1.0f + 3.0f * 0.044715f * x * x); }
+
+HOSTDEV float gelu_tanh(float x) { return x * sigmoid(gelu_tanh_2z(x)); }
+
+HOSTDEV float gelu_tanh_grad(float x) {
+    float s = sigmoid(gelu_tanh_2z(x));
+    return s * (1.0f + x * gelu_tanh_2z_grad(x) * (1.0f - s));
 }
 
-/* The logit of a product with the head, and its derivative from the logit. */
-HOSTDEV float logit_map(float l, logit_map_t map) {
+HOSTDEV float act_fn(act_fn_t fn, float x) { return fn == ACT_SILU ? silu(x) : gelu_tanh(x); }
+
+HOSTDEV float act_fn_grad(act_fn_t fn, float x) { return fn == ACT_SILU ? silu_grad(x) : gelu_tanh_grad(x); }
+
+HOSTDEV float soft_cap(float x, float cap) { return cap * tanhf(x / cap); }
+
+/* The derivative of soft_cap, from its value y. */
+HOSTDEV float soft_cap_grad(float y, float cap) { return 1.0f - (y / cap) * (y / cap); }
+
+HOSTDEV float logit_of(float l, logit_map_t map) {
     float z = map.scale * l;
-    return map.cap > 0 ? softcap(z, map.cap) : z;
+    return map.cap > 0 ? soft_cap(z, map.cap) : z;
 }
 
-HOSTDEV float logit_map_grad(float z, logit_map_t map) {
-    return map.cap > 0 ? map.scale * softcap_grad(z, map.cap) : map.scale;
+/* The derivative of logit_of, from its value z. */
+HOSTDEV float logit_grad(float z, logit_map_t map) {
+    return map.cap > 0 ? map.scale * soft_cap_grad(z, map.cap) : map.scale;
 }
 
 /* The key of one row of a mask: everything but the channel. */

@@ -5,7 +5,6 @@
  * A line: op, shape, best and median milliseconds, GFLOP/s or GB/s at best, and what the op adds up to, at best,
  * in a training step of 1024 tokens (4 rows of 256; 30 layers). On a machine that others use too the best is
  * what can be reproduced; on a quiet one both are the same. */
-#include <cblas.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,10 +12,23 @@
 #include <time.h>
 
 #include "base/mem.h"
+#include "cpu/blas.h"
 #include "cpu/ops.h"
 #include "ops_rig.h"
 
-enum { T = 1024, C = 576, F = 1536, HQ = 9, HKV = 3, D = 64, V = 49152, LAYERS = 30, ROWS = 256, RANK = 16 };
+enum {
+    T = 1024,
+    C = 576,
+    F = 1536,
+    HQ = 9,
+    HKV = 3,
+    D = 64,
+    V = 49152,
+    LAYERS = 30,
+    ROWS = 256,
+    RANK = 16,
+    HEADS = HQ + HKV
+};
 enum { MAX_REPETITIONS = 101 };
 
 static int repetitions = 15;
@@ -85,7 +97,8 @@ static attn_shape_t attention_shape(void) {
                           .D = D,
                           .scale = 0.125f,
                           .ld_q = LD_QKV,
-                          .ld_kv = LD_QKV,
+                          .ld_k = LD_QKV,
+                          .ld_v = LD_QKV,
                           .ld_o = HQ * D,
                           .ld_dout = HQ * D,
                           .ld_dqkv = LD_QKV};
@@ -104,16 +117,18 @@ static void open_rig(rig_t *r, backend_t *be) {
 
 /* ---- weights ----------------------------------------------------------------------------------------- */
 
+static mat_t dense(const void *p, size_t ld) { return (mat_t){(void *)p, ld}; }
+
 static void call_weight(const call_t *c) {
     backend_t *be = c->r->be;
-    if (c->flag) be->linear_fwd(be, c->n[0], c->p[0], c->w[0].cols, &c->l, (void *)c->p[1], c->w[0].rows);
-    else be->linear_bwd(be, c->n[0], c->p[0], c->w[0].rows, &c->l, NULL, (void *)c->p[1], c->w[0].cols);
+    mat_t of_rows = dense(c->p[c->flag], c->w[0].rows), of_cols = dense(c->p[!c->flag], c->w[0].cols);
+    if (c->flag) be->linear_fwd(be, c->n[0], of_cols, &c->l, of_rows);
+    else be->linear_bwd(be, c->n[0], of_rows, &c->l, NULL, of_cols);
 }
 
 static void call_sgemm(const call_t *c) {
-    int rows = (int)c->w[0].rows, cols = (int)c->w[0].cols, in = c->flag ? cols : rows, out = c->flag ? rows : cols;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, c->flag ? CblasTrans : CblasNoTrans, (int)c->n[0], out, in, 1, c->p[0], in,
-                c->p[2], cols, 0, (void *)c->p[1], out);
+    size_t rows = c->w[0].rows, cols = c->w[0].cols, in = c->flag ? cols : rows, out = c->flag ? rows : cols;
+    blas_sgemm(false, c->flag, c->n[0], out, in, 1, c->p[0], in, c->p[2], cols, 0, (void *)c->p[1], out);
 }
 
 static void call_dequant(const call_t *c) {
@@ -127,7 +142,7 @@ static void bench_weight(backend_t *be, quant_type_t type, size_t rows, size_t c
     open_rig(&r, be);
     size_t widest = rows > cols ? rows : cols, n = rows * cols;
     call_t c = {.r = &r, .n = {tokens}, .w = {rig_weight(&r, type, true, rows, cols)}};
-    c.l = (linear_t){.n = 1, .w = {&c.w[0]}};
+    c.l = (linear_t){.n = 1, .part = {{.w = &c.w[0]}}};
     c.p[0] = rig_random(&r, DT_F32, tokens * widest, 1);
     c.p[1] = rig_random(&r, DT_F32, tokens * widest, 1);
     c.p[2] = rig_random(&r, DT_F32, n, 1);
@@ -148,37 +163,37 @@ static void bench_weight(backend_t *be, quant_type_t type, size_t rows, size_t c
 /* ---- sites with adapters ------------------------------------------------------------------------------- */
 
 /* p: [x | u], [dy | du], the gradients of A and of one B after another, dx. */
-static size_t ld_x(const call_t *c) { return linear_ld(c->w[0].cols, c->l.width); }
-static size_t ld_dy(const call_t *c) { return linear_ld(linear_rows_of(&c->l), c->l.width); }
-static void *u_of(const call_t *c) { return rig_act_at(c->r, c->p[0], c->w[0].cols); }
-static void *du_of(const call_t *c) { return rig_act_at(c->r, c->p[1], linear_rows_of(&c->l)); }
+static mat_t x_of(const call_t *c) { return dense(c->p[0], linear_ld(c->w[0].cols, linear_width(&c->l))); }
+static mat_t dy_of(const call_t *c) { return dense(c->p[1], linear_ld(linear_rows_of(&c->l), linear_width(&c->l))); }
+static mat_t columns_from(const call_t *c, mat_t m, size_t first) {
+    return (mat_t){rig_act_at(c->r, m.p, first), m.ld};
+}
+static mat_t u_of(const call_t *c) { return columns_from(c, x_of(c), c->w[0].cols); }
+static mat_t du_of(const call_t *c) { return columns_from(c, dy_of(c), linear_rows_of(&c->l)); }
 
-static void call_adapter_fwd(const call_t *c) {
-    c->r->be->adapter_fwd(c->r->be, T, c->p[0], ld_x(c), &c->l, 1, c->drop, u_of(c), ld_x(c));
-}
-static void call_linear_fwd(const call_t *c) {
-    c->r->be->linear_fwd(c->r->be, T, c->p[0], ld_x(c), &c->l, (void *)c->p[1], ld_dy(c));
-}
+static void call_adapter_fwd(const call_t *c) { c->r->be->adapter_fwd(c->r->be, T, x_of(c), &c->l, c->drop, u_of(c)); }
+static void call_linear_fwd(const call_t *c) { c->r->be->linear_fwd(c->r->be, T, x_of(c), &c->l, dy_of(c)); }
 static void call_linear_bwd(const call_t *c) {
-    c->r->be->linear_bwd(c->r->be, T, c->p[1], ld_dy(c), &c->l, c->drop, (void *)c->p[4], c->w[0].cols);
+    c->r->be->linear_bwd(c->r->be, T, dy_of(c), &c->l, c->drop, dense(c->p[4], c->w[0].cols));
 }
 static void call_adapter_grad(const call_t *c) {
-    c->r->be->adapter_grad(c->r->be, T, du_of(c), ld_dy(c), c->p[0], ld_x(c), &c->l, c->drop, (void *)c->p[2]);
+    c->r->be->adapter_grad(c->r->be, T, du_of(c), x_of(c), &c->l, c->drop, (void *)c->p[2]);
 }
+
+static matrix_t matrix_of(const call_t *c, mat_t m) { return (matrix_t){m.p, c->r->be->act, m.ld}; }
 
 /* Each layer's du = dy B (grad false) or dB += dy^T u, as model/site.c asks for them. */
 static void of_layers(const call_t *c, bool grad) {
     backend_t *be = c->r->be;
     float *dB = (void *)c->p[3];
     for (size_t i = 0, first = 0; i < c->l.n; first += c->w[i++].rows) {
-        const void *dy = rig_act_at(c->r, c->p[1], first);
-        size_t rows = c->w[i].rows, k = i * RANK;
-        if (grad)
-            be->gemm(be, true, false, rows, RANK, T, 1, dy, be->act, ld_dy(c), rig_act_at(c->r, u_of(c), k), be->act,
-                     ld_x(c), 1, dB + first * RANK, DT_F32, RANK);
-        else
-            be->gemm(be, false, false, T, RANK, rows, 1, dy, be->act, ld_dy(c), c->l.b[i], c->l.ab_type, RANK, 0,
-                     rig_act_at(c->r, du_of(c), k), be->act, ld_dy(c));
+        const matrix_t dy = matrix_of(c, columns_from(c, dy_of(c), first));
+        const matrix_t u = matrix_of(c, columns_from(c, u_of(c), i * RANK));
+        const matrix_t du = matrix_of(c, columns_from(c, du_of(c), i * RANK));
+        const matrix_t B = {(void *)c->l.part[i].b, c->l.ab_type, RANK};
+        size_t rows = c->w[i].rows;
+        if (grad) be->gemm(be, true, false, rows, RANK, T, 1, dy, u, 1, (matrix_t){dB + first * RANK, DT_F32, RANK});
+        else be->gemm(be, false, false, T, RANK, rows, 1, dy, B, 0, du);
     }
 }
 
@@ -189,16 +204,20 @@ static void call_grad_b(const call_t *c) { of_layers(c, true); }
 static void bench_site(backend_t *be, size_t n, const size_t *rows, size_t cols, int per_step) {
     rig_t r;
     open_rig(&r, be);
-    call_t c = {.r = &r, .l = {.n = n, .r = RANK, .width = n * RANK, .ab_type = DT_BF16}};
+    call_t c = {.r = &r, .l = {.n = n, .ab_type = DT_BF16}};
+    float *bias = rig_random(&r, DT_F32, F, 1);
+    bf16_t *a = rig_random(&r, DT_BF16, n * RANK * cols, 0.1f);
     for (size_t i = 0; i < n; i++) {
         c.w[i] = rig_weight(&r, QUANT_NF4, true, rows[i], cols);
-        c.l.w[i] = &c.w[i];
-        c.l.b[i] = rig_random(&r, DT_BF16, rows[i] * RANK, 0.1f);
+        c.l.part[i] = (linear_part_t){.w = &c.w[i],
+                                      .r = RANK,
+                                      .scale = 1,
+                                      .a = a + i * RANK * cols,
+                                      .b = rig_random(&r, DT_BF16, rows[i] * RANK, 0.1f)};
     }
-    size_t width = c.l.width, out = linear_rows_of(&c.l);
-    c.l.a = rig_random(&r, DT_BF16, width * cols, 0.1f);
-    c.p[0] = rig_random(&r, DT_F32, T * ld_x(&c), 1);
-    c.p[1] = rig_random(&r, DT_F32, T * ld_dy(&c), 1);
+    size_t width = linear_width(&c.l), out = linear_rows_of(&c.l);
+    c.p[0] = rig_random(&r, DT_F32, T * x_of(&c).ld, 1);
+    c.p[1] = rig_random(&r, DT_F32, T * dy_of(&c).ld, 1);
     c.p[2] = rig_random(&r, DT_F32, width * cols, 1);
     c.p[3] = rig_random(&r, DT_F32, out * RANK, 1);
     c.p[4] = rig_random(&r, DT_F32, T * cols, 1);
@@ -208,22 +227,24 @@ static void bench_site(backend_t *be, size_t n, const size_t *rows, size_t cols,
         const char *name;
         void (*f)(const call_t *);
         size_t M, N, K;
-        bool drop;
+        bool drop, bias;
         int calls; /* in a step, of each site: the forward runs twice */
     } ops[] = {
-        {"adapter_fwd", call_adapter_fwd, T, width, cols, false, 2},
-        {"  with dropout", call_adapter_fwd, T, width, cols, true, 0},
-        {"linear_fwd", call_linear_fwd, T, out, cols + RANK, false, 2},
-        {"lora dy B", call_du, T, RANK, out, false, 1},
-        {"lora dB = dy^T u", call_grad_b, out, RANK, T, false, 1},
-        {"adapter_grad", call_adapter_grad, width, cols, T, false, 1},
-        {"  with dropout", call_adapter_grad, width, cols, T, true, 0},
-        {"linear_bwd", call_linear_bwd, T, cols, out + width, false, 1},
-        {"  with dropout", call_linear_bwd, T, cols, out + width, true, 0},
+        {"adapter_fwd", call_adapter_fwd, T, width, cols, false, false, 2},
+        {"  with dropout", call_adapter_fwd, T, width, cols, true, false, 0},
+        {"linear_fwd", call_linear_fwd, T, out, cols + RANK, false, false, 2},
+        {"  with biases", call_linear_fwd, T, out, cols + RANK, false, true, 0},
+        {"lora dy B", call_du, T, RANK, out, false, false, 1},
+        {"lora dB = dy^T u", call_grad_b, out, RANK, T, false, false, 1},
+        {"adapter_grad", call_adapter_grad, width, cols, T, false, false, 1},
+        {"  with dropout", call_adapter_grad, width, cols, T, true, false, 0},
+        {"linear_bwd", call_linear_bwd, T, cols, out + width, false, false, 1},
+        {"  with dropout", call_linear_bwd, T, cols, out + width, true, false, 0},
     };
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
         char shape[64];
         c.drop = ops[i].drop ? &c.key : NULL;
+        for (size_t k = 0; k < n; k++) c.l.part[k].bias = ops[i].bias ? bias : NULL;
         snprintf(shape, sizeof shape, "[%zu,%zu] K=%zu", ops[i].M, ops[i].N, ops[i].K);
         time_op(ops[i].name, shape, ops[i].f, &c, 2.0 * (double)(ops[i].M * ops[i].N * ops[i].K), "GFLOP/s",
                 ops[i].calls * per_step);
@@ -244,13 +265,15 @@ static void call_attn_bwd(const call_t *c) {
                  c->p[4], &c->shape, &c->seg);
 }
 
-static void bench_attention(backend_t *be, int32_t length, int per_step) {
+static void bench_attention(backend_t *be, int32_t length, size_t window, float softcap, int per_step) {
     rig_t r;
     open_rig(&r, be);
     int32_t lengths[T / 128];
     size_t n = (size_t)(T / length);
     for (size_t i = 0; i < n; i++) lengths[i] = length;
     call_t c = {.r = &r, .shape = attention_shape(), .seg = rig_segments(&r, n, lengths, lengths)};
+    c.shape.window = window;
+    c.shape.softcap = softcap;
     static const size_t sizes[] = {T * LD_QKV, 0, 0, T * HQ * D, T * HQ, T * LD_QKV, 0, 0, T * HQ * D};
     for (int i = 0; i < 9; i++)
         if (sizes[i]) c.p[i] = rig_random(&r, DT_F32, sizes[i], 1);
@@ -259,8 +282,9 @@ static void bench_attention(backend_t *be, int32_t length, int per_step) {
         c.p[i + 2] = rig_act_at(&r, c.p[i + 1], HKV * D);
     }
     char shape[64];
-    snprintf(shape, sizeof shape, "%zu x %d, %d/%d heads", n, length, HQ, HKV);
-    double flop = 2.0 * T * length * HQ * D; /* two products, half of them masked */
+    snprintf(shape, sizeof shape, "%zu x %d, %d/%d%s%s", n, length, HQ, HKV, window ? ", window" : "",
+             softcap > 0 ? ", cap" : "");
+    double flop = 2.0 * T * length * HQ * D; /* two products, half of them masked; a window not counted */
     time_op("attn_fwd", shape, call_attn_fwd, &c, flop, "GFLOP/s", per_step);
     time_op("attn_bwd", shape, call_attn_bwd, &c, 2.5 * flop, "GFLOP/s", per_step);
     rig_free(&r);
@@ -268,29 +292,42 @@ static void bench_attention(backend_t *be, int32_t length, int per_step) {
 
 /* ---- rows and elements ------------------------------------------------------------------------------- */
 
+static norm_t norm_of(const call_t *c) { return (norm_t){c->p[3], 1, C, 1e-5f}; }
+
 static void call_norm_fwd(const call_t *c) {
-    c->r->be->rmsnorm_fwd(c->r->be, (void *)c->p[1], C, (void *)c->p[2], c->p[0], c->p[3], T, C, 1e-5f);
+    const norm_t norm = norm_of(c);
+    c->r->be->rmsnorm_fwd(c->r->be, dense(c->p[1], C), (void *)c->p[2], dense(c->p[0], C), &norm, T);
+}
+static void call_head_norm(const call_t *c) {
+    const norm_t norm = {c->p[3], HQ, D, 1e-5f};
+    c->r->be->rmsnorm_fwd(c->r->be, dense(c->p[1], C), (void *)c->p[2], dense(c->p[0], C), &norm, T);
 }
 static void call_add_norm(const call_t *c) {
-    c->r->be->add_rmsnorm_fwd(c->r->be, (void *)c->p[1], (void *)c->p[4], C, (void *)c->p[2], c->p[0], c->p[5], c->p[3],
-                              T, C, 1e-5f);
+    const norm_t norm = norm_of(c);
+    c->r->be->add_rmsnorm_fwd(c->r->be, (void *)c->p[1], dense(c->p[4], C), (void *)c->p[2], c->p[0], c->p[5], &norm,
+                              T);
 }
 static void call_norm_bwd(const call_t *c) {
-    c->r->be->rmsnorm_bwd(c->r->be, (void *)c->p[1], C, c->p[4], c->p[0], c->p[3], c->p[2], T, C);
+    const norm_t norm = norm_of(c);
+    c->r->be->rmsnorm_bwd(c->r->be, dense(c->p[1], C), true, dense(c->p[4], C), dense(c->p[0], C), &norm, c->p[2], T);
 }
-static void call_swiglu_fwd(const call_t *c) {
-    c->r->be->swiglu_fwd(c->r->be, (void *)c->p[1], F, c->p[0], 2 * F, T, F);
+static void call_glu_fwd(const call_t *c) {
+    c->r->be->glu_fwd(c->r->be, c->flag ? ACT_GELU_TANH : ACT_SILU, dense(c->p[1], F), dense(c->p[0], 2 * F), T, F);
 }
-static void call_swiglu_bwd(const call_t *c) { c->r->be->swiglu_bwd(c->r->be, (void *)c->p[0], 2 * F, c->p[1], T, F); }
+static void call_glu_bwd(const call_t *c) {
+    c->r->be->glu_bwd(c->r->be, c->flag ? ACT_GELU_TANH : ACT_SILU, dense(c->p[0], 2 * F), c->p[1], T, F);
+}
 static void call_rope(const call_t *c) {
-    c->r->be->rope(c->r->be, (void *)c->p[0], (HQ + HKV) * D, c->p[1], c->p[2], T, HQ + HKV, D, 1);
+    const rope_t rope = {c->p[1], D, D, c->flag};
+    c->r->be->rope(c->r->be, dense(c->p[0], (HQ + HKV) * D), &rope, c->p[2], T, HQ + HKV, 1);
 }
 static void call_add(const call_t *c) { c->r->be->add(c->r->be, (void *)c->p[2], c->p[0], c->p[1], T * C); }
 static void call_copy_rows(const call_t *c) {
-    c->r->be->copy_rows(c->r->be, (void *)c->p[1], C, c->p[0], LD_QKV, T, C);
+    c->r->be->copy_rows(c->r->be, dense(c->p[1], C), dense(c->p[0], LD_QKV), T, C);
 }
 static void call_loss(const call_t *c) {
-    c->r->be->ce_loss(c->r->be, (void *)c->p[0], (void *)c->p[1], c->p[2], ROWS, V, true, 1);
+    const logit_map_t map = {1, c->flag ? 30 : 0};
+    c->r->be->ce_loss(c->r->be, (void *)c->p[0], (void *)c->p[1], c->p[2], ROWS, V, map, true, 1);
 }
 static void call_adamw(const call_t *c) {
     const adamw_t h = {1e-4f, 0.9, 0.999, 1e-8f, 0.01f, 0.1f, 0.001f, 1};
@@ -317,26 +354,45 @@ static void bench_rows(backend_t *be) {
         size_t size[6]; /* of the buffers; 0: indices */
         double bytes;
         int per_step;
+        bool flag;
     } rows[] = {
-        {"rmsnorm_fwd", "[1024,576]", call_norm_fwd, {T * C, T * C, T, C, 1, 1}, 8.0 * T * C, 2 * LAYERS},
-        {"add_rmsnorm", "[1024,576]", call_add_norm, {T * C, T * C, T, C, T * C, T * C}, 16.0 * T * C, 2 * LAYERS},
-        {"rmsnorm_bwd", "[1024,576]", call_norm_bwd, {T * C, T * C, T, C, T * C, 1}, 16.0 * T * C, 2 * LAYERS},
-        {"swiglu_fwd", "[1024,1536]", call_swiglu_fwd, {2 * T * F, T * F, 1, 1, 1, 1}, 12.0 * T * F, 2 * LAYERS},
-        {"swiglu_bwd", "[1024,1536]", call_swiglu_bwd, {2 * T * F, T * F, 1, 1, 1, 1}, 20.0 * T * F, LAYERS},
+        {"rmsnorm_fwd", "[1024,576]", call_norm_fwd, {T * C, T * C, T, C, 1, 1}, 8.0 * T * C, 2 * LAYERS, false},
+        {"add_rmsnorm",
+         "[1024,576]",
+         call_add_norm,
+         {T * C, T * C, T, C, T * C, T * C},
+         16.0 * T * C,
+         2 * LAYERS,
+         false},
+        {"rmsnorm_bwd", "[1024,576]", call_norm_bwd, {T * C, T * C, T, C, T * C, 1}, 16.0 * T * C, 2 * LAYERS, false},
+        {"head norms", "[1024,9,64]", call_head_norm, {T * C, T * C, T * HQ, D, 1, 1}, 8.0 * T * C, 0, false},
+        {"silu gate", "[1024,1536]", call_glu_fwd, {2 * T * F, T * F, 1, 1, 1, 1}, 12.0 * T * F, 2 * LAYERS, false},
+        {"silu gate bwd", "[1024,1536]", call_glu_bwd, {2 * T * F, T * F, 1, 1, 1, 1}, 20.0 * T * F, LAYERS, false},
+        {"gelu gate", "[1024,1536]", call_glu_fwd, {2 * T * F, T * F, 1, 1, 1, 1}, 12.0 * T * F, 0, true},
+        {"gelu gate bwd", "[1024,1536]", call_glu_bwd, {2 * T * F, T * F, 1, 1, 1, 1}, 20.0 * T * F, 0, true},
         {"rope",
          "[1024,9+3,64]",
          call_rope,
-         {T * (HQ + HKV) * D, T * D, 0, 1, 1, 1},
-         8.0 * T * (HQ + HKV) * D,
-         2 * LAYERS},
-        {"add", "[1024,576]", call_add, {T * C, T * C, T * C, 1, 1, 1}, 12.0 * T * C, 0},
-        {"copy_rows", "[1024,576] of 960", call_copy_rows, {T * LD_QKV, T * C, 1, 1, 1, 1}, 8.0 * T * C, 0},
-        {"ce_loss", "[256,49152]", call_loss, {ROWS * V, ROWS, 0, 1, 1, 1}, 8.0 * ROWS * V, T / ROWS},
+         {T * HEADS * D, T * D, 0, 1, 1, 1},
+         8.0 * T * HEADS * D,
+         2 * LAYERS,
+         false},
+        {"rope interleaved",
+         "[1024,9+3,64]",
+         call_rope,
+         {T * HEADS * D, T * D, 0, 1, 1, 1},
+         8.0 * T * HEADS * D,
+         0,
+         true},
+        {"add", "[1024,576]", call_add, {T * C, T * C, T * C, 1, 1, 1}, 12.0 * T * C, 0, false},
+        {"copy_rows", "[1024,576] of 960", call_copy_rows, {T * LD_QKV, T * C, 1, 1, 1, 1}, 8.0 * T * C, 0, false},
+        {"ce_loss", "[256,49152]", call_loss, {ROWS * V, ROWS, 0, 1, 1, 1}, 8.0 * ROWS * V, T / ROWS, false},
+        {"ce_loss capped", "[256,49152]", call_loss, {ROWS * V, ROWS, 0, 1, 1, 1}, 8.0 * ROWS * V, 0, true},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         rig_t r;
         open_rig(&r, be);
-        call_t c = {.r = &r};
+        call_t c = {.r = &r, .flag = rows[i].flag};
         for (int k = 0; k < 6; k++)
             c.p[k] = rows[i].size[k] ? rig_random(&r, DT_F32, rows[i].size[k], 1) : (void *)rig_indices(&r, T, T);
         time_op(rows[i].name, rows[i].shape, rows[i].f, &c, rows[i].bytes, "GB/s", rows[i].per_step);
@@ -360,7 +416,7 @@ static void bench_rows(backend_t *be) {
 
 static void call_quantize(const call_t *c) {
     qweight_t w = c->w[0];
-    c->r->be->quantize(c->r->be, &w, c->p[0], 0, qweight_count(&w), (void *)c->p[1]);
+    c->r->be->quantize(c->r->be, &w, c->p[0], DT_BF16, 0, qweight_count(&w), (void *)c->p[1]);
 }
 
 static void bench_quantize(backend_t *be) {
@@ -389,8 +445,10 @@ int main(int argc, char **argv) {
     }
     printf("%s, %d threads, best and median of %d\n", be->device, be->threads, repetitions);
     bench_rows(be);
-    bench_attention(be, 256, LAYERS);
-    bench_attention(be, 1024, 0);
+    bench_attention(be, 256, 0, 0, LAYERS);
+    bench_attention(be, 1024, 0, 0, 0);
+    bench_attention(be, 1024, 128, 0, 0);
+    bench_attention(be, 1024, 0, 50, 0);
     bench_quantize(be);
     if (!reference) { /* the plain loops take minutes here */
         static const size_t qkv[] = {HQ * D, HKV * D, HKV * D}, o[] = {C}, gate_up[] = {F, F}, down[] = {C};
@@ -404,10 +462,12 @@ int main(int argc, char **argv) {
         bench_weight(be, QUANT_NF4, C, F, T, LAYERS);
         bench_weight(be, QUANT_NONE, V, C, 256, 4);
         bench_weight(be, QUANT_NONE, V, C, 512, 0);
+        bench_weight(be, QUANT_F16, V, C, 256, 0);
         bench_weight(be, QUANT_NF4, F, C, 1, 0);
         bench_weight(be, QUANT_NF4, F, C, 4, 0);
         bench_weight(be, QUANT_NF4, F, C, 8, 0);
         bench_weight(be, QUANT_NONE, V, C, 1, 0);
+        bench_weight(be, QUANT_F16, V, C, 1, 0);
     }
     be->close(be);
     return 0;

@@ -6,9 +6,9 @@
 
 #include "base/mem.h"
 
-/* a: T; b: C; c: V. */
+/* a: T; b: C; c: V; flags: 1 F16. */
 static void run_embed(rig_t *r, const params_t *p) {
-    qweight_t E = rig_weight(r, QUANT_NONE, false, p->c, p->b);
+    qweight_t E = rig_weight(r, p->flags ? QUANT_F16 : QUANT_NONE, false, p->c, p->b);
     int32_t *ids = rig_indices(r, p->a, p->c);
     void *y = rig_alloc(r, p->a * p->b * dtype_size(r->be->act));
     r->be->embed(r->be, y, &E, ids, p->a);
@@ -32,11 +32,6 @@ static void run_cast(rig_t *r, const params_t *p) {
     rig_output(r, y, to, p->a);
 }
 
-/* Columns of a matrix that is `pad` columns wider, half of them before and half behind. */
-static columns_t padded(const rig_t *r, size_t rows, size_t cols, size_t pad) {
-    return (columns_t){r->be->act, rows, pad / 2, cols, cols + pad};
-}
-
 /* a: n; b: C; c: rows of the other side; d: padding; flags: 1 scatter. idx is a permutation's beginning, so that no row
  * is written twice. */
 static void run_rows(rig_t *r, const params_t *p) {
@@ -44,24 +39,32 @@ static void run_rows(rig_t *r, const params_t *p) {
     for (size_t i = 0; i < p->a; i++) idx[i] = (int32_t)((i * 7 + 3) % p->c);
     int32_t *d_idx = rig_upload(r, idx, p->a * sizeof *idx);
     free(idx);
-    const columns_t of_many = padded(r, p->c, p->b, p->d), of_few = padded(r, p->a, p->b, 2 * p->d);
+    const columns_t of_many = rig_padded(r, p->c, p->b, p->d), of_few = rig_padded(r, p->a, p->b, 2 * p->d);
     void *many = rig_columns(r, &of_many, 1);
     if (p->flags & 1) {
         void *few = rig_columns(r, &of_few, 1);
-        r->be->scatter_rows(r->be, many, of_many.ld, few, of_few.ld, d_idx, p->a, p->b);
+        r->be->scatter_rows(r->be, rig_mat(many, &of_many), rig_mat(few, &of_few), d_idx, p->a, p->b);
         rig_output_columns(r, many, &of_many);
     } else {
         void *few = rig_unwritten(r, &of_few);
-        r->be->gather_rows(r->be, few, of_few.ld, many, of_many.ld, d_idx, p->a, p->b);
+        r->be->gather_rows(r->be, rig_mat(few, &of_few), rig_mat(many, &of_many), d_idx, p->a, p->b);
         rig_output_columns(r, few, &of_few);
     }
 }
 
 /* a: T; b: C; c,d: padding of x and y. */
 static void run_copy_rows(rig_t *r, const params_t *p) {
-    const columns_t of_x = padded(r, p->a, p->b, p->c), of_y = padded(r, p->a, p->b, p->d);
+    const columns_t of_x = rig_padded(r, p->a, p->b, p->c), of_y = rig_padded(r, p->a, p->b, p->d);
     void *x = rig_columns(r, &of_x, 1), *y = rig_unwritten(r, &of_y);
-    r->be->copy_rows(r->be, y, of_y.ld, x, of_x.ld, p->a, p->b);
+    r->be->copy_rows(r->be, rig_mat(y, &of_y), rig_mat(x, &of_x), p->a, p->b);
+    rig_output_columns(r, y, &of_y);
+}
+
+/* The same; flags: 1 in place. */
+static void run_scale_rows(rig_t *r, const params_t *p) {
+    const columns_t of_x = rig_padded(r, p->a, p->b, p->c), of_y = p->flags ? of_x : rig_padded(r, p->a, p->b, p->d);
+    void *x = rig_columns(r, &of_x, 1), *y = p->flags ? x : rig_unwritten(r, &of_y);
+    r->be->scale_rows(r->be, rig_mat(y, &of_y), rig_mat(x, &of_x), 0.2197f, p->a, p->b);
     rig_output_columns(r, y, &of_y);
 }
 
@@ -74,23 +77,31 @@ static void check_same_bytes(rig_t *r, const void *p, const void *q, size_t n) {
     free(b);
 }
 
-/* a: T; b: C; c: padding of y. */
+/* Norms: a: T; b: C; c, d: padding of y (dx) and of x; flags: groups, with how the backward writes. */
+enum { GROUPS = 63, OVERWRITE = 64, IN_PLACE = 128 };
+
+static norm_t norm_of(rig_t *r, const params_t *p) {
+    return (norm_t){rig_random(r, DT_F32, p->b, 1), p->flags & GROUPS, p->b, 1e-5f};
+}
+
 static void run_rmsnorm_fwd(rig_t *r, const params_t *p) {
-    const columns_t of_y = padded(r, p->a, p->b, p->c);
-    void *x = rig_random(r, r->be->act, p->a * p->b, 2), *y = rig_unwritten(r, &of_y);
-    float *w = rig_random(r, DT_F32, p->b, 1), *rstd = rig_alloc(r, p->a * sizeof(float));
-    r->be->rmsnorm_fwd(r->be, y, of_y.ld, rstd, x, w, p->a, p->b, 1e-5f);
+    const norm_t norm = norm_of(r, p);
+    size_t n = p->a * norm.groups, C = norm.groups * norm.C;
+    const columns_t of_x = rig_padded(r, p->a, C, p->d), of_y = rig_padded(r, p->a, C, p->c);
+    void *x = rig_columns(r, &of_x, 2), *y = rig_unwritten(r, &of_y);
+    float *rstd = rig_alloc(r, n * sizeof(float));
+    r->be->rmsnorm_fwd(r->be, rig_mat(y, &of_y), rstd, rig_mat(x, &of_x), &norm, p->a);
     rig_output_columns(r, y, &of_y);
-    rig_output(r, rstd, DT_F32, p->a);
+    rig_output(r, rstd, DT_F32, n);
 }
 
 /* The two ops that it stands for give the same bits on the same backend: a block that is recomputed in the backward
  * may go either way. */
 static void run_add_rmsnorm_fwd(rig_t *r, const params_t *p) {
-    const columns_t of_y = padded(r, p->a, p->b, p->c);
+    const norm_t norm = norm_of(r, p);
+    const columns_t of_y = rig_padded(r, p->a, p->b, p->c);
     size_t n = p->a * p->b, size = dtype_size(r->be->act);
     void *a = rig_random(r, r->be->act, n, 1), *b = rig_random(r, r->be->act, n, 2);
-    float *w = rig_random(r, DT_F32, p->b, 1);
     struct {
         void *sum, *y;
         float *rstd;
@@ -100,9 +111,9 @@ static void run_add_rmsnorm_fwd(rig_t *r, const params_t *p) {
         out[i].y = rig_unwritten(r, &of_y);
         out[i].rstd = rig_alloc(r, p->a * sizeof(float));
     }
-    r->be->add_rmsnorm_fwd(r->be, out[0].sum, out[0].y, of_y.ld, out[0].rstd, a, b, w, p->a, p->b, 1e-5f);
+    r->be->add_rmsnorm_fwd(r->be, out[0].sum, rig_mat(out[0].y, &of_y), out[0].rstd, a, b, &norm, p->a);
     r->be->add(r->be, out[1].sum, a, b, n);
-    r->be->rmsnorm_fwd(r->be, out[1].y, of_y.ld, out[1].rstd, out[1].sum, w, p->a, p->b, 1e-5f);
+    r->be->rmsnorm_fwd(r->be, rig_mat(out[1].y, &of_y), out[1].rstd, (mat_t){out[1].sum, p->b}, &norm, p->a);
     check_same_bytes(r, out[0].sum, out[1].sum, n * size);
     check_same_bytes(r, out[0].y, out[1].y, ((p->a - 1) * of_y.ld + p->b) * size);
     check_same_bytes(r, out[0].rstd, out[1].rstd, p->a * sizeof(float));
@@ -111,150 +122,75 @@ static void run_add_rmsnorm_fwd(rig_t *r, const params_t *p) {
     rig_output(r, out[0].rstd, DT_F32, p->a);
 }
 
-/* a: T; b: C; c: padding of dx. */
 static void run_rmsnorm_bwd(rig_t *r, const params_t *p) {
-    const columns_t of_dx = padded(r, p->a, p->b, p->c);
-    void *x = rig_random(r, r->be->act, p->a * p->b, 2), *y = rig_alloc(r, p->a * p->b * dtype_size(r->be->act));
-    void *dy = rig_random(r, r->be->act, p->a * p->b, 1), *dx = rig_columns(r, &of_dx, 1);
-    float *w = rig_random(r, DT_F32, p->b, 1), *rstd = rig_alloc(r, p->a * sizeof(float));
-    r->be->rmsnorm_fwd(r->be, y, p->b, rstd, x, w, p->a, p->b, 1e-5f);
-    r->be->rmsnorm_bwd(r->be, dx, of_dx.ld, dy, x, w, rstd, p->a, p->b);
+    const norm_t norm = norm_of(r, p);
+    size_t C = norm.groups * norm.C;
+    bool add = !(p->flags & (OVERWRITE | IN_PLACE));
+    const columns_t of_x = rig_padded(r, p->a, C, p->d), of_dx = rig_padded(r, p->a, C, p->c),
+                    dense = rig_padded(r, p->a, C, 0);
+    const columns_t of_dy = p->flags & IN_PLACE ? of_dx : rig_padded(r, p->a, C, p->d);
+    void *x = rig_columns(r, &of_x, 2), *y = rig_unwritten(r, &dense), *dy = rig_columns(r, &of_dy, 1);
+    void *dx = p->flags & IN_PLACE ? dy : add ? rig_columns(r, &of_dx, 1) : rig_unwritten(r, &of_dx);
+    float *rstd = rig_alloc(r, p->a * norm.groups * sizeof(float));
+    r->be->rmsnorm_fwd(r->be, rig_mat(y, &dense), rstd, rig_mat(x, &of_x), &norm, p->a);
+    r->be->rmsnorm_bwd(r->be, rig_mat(dx, &of_dx), add, rig_mat(dy, &of_dy), rig_mat(x, &of_x), &norm, rstd, p->a);
     rig_output_columns(r, dx, &of_dx);
 }
 
-/* a: T; b: H; c: D; d: padding; flags: 1 backward. */
+/* a: T; b: H; c: D; d: padding; flags: */
+#define ROTATED(channels) ((channels) << 2) /* all without it */
+enum { BACKWARD = 1, INTERLEAVED = 2 };
+
 static void run_rope(rig_t *r, const params_t *p) {
     enum { POSITIONS = 300 };
-    float *table = xmalloc(POSITIONS * p->c * sizeof *table);
+    size_t R = p->flags >> 2 ? (size_t)p->flags >> 2 : p->c;
+    float *table = xmalloc(POSITIONS * R * sizeof *table);
     for (size_t t = 0; t < POSITIONS; t++) {
-        for (size_t i = 0; i < p->c / 2; i++) {
-            double angle = (double)t * pow(10000, -2.0 * (double)i / (double)p->c);
-            table[t * p->c + 2 * i] = (float)cos(angle);
-            table[t * p->c + 2 * i + 1] = (float)sin(angle);
+        for (size_t i = 0; i < R / 2; i++) {
+            double angle = (double)t * pow(10000, -2.0 * (double)i / (double)R);
+            table[t * R + 2 * i] = (float)cos(angle);
+            table[t * R + 2 * i + 1] = (float)sin(angle);
         }
     }
-    float *d_table = rig_upload(r, table, POSITIONS * p->c * sizeof *table);
+    const rope_t rope = {rig_upload(r, table, POSITIONS * R * sizeof *table), p->c, R, p->flags & INTERLEAVED};
     free(table);
-    const columns_t of_x = padded(r, p->a, p->b * p->c, p->d);
+    const columns_t of_x = rig_padded(r, p->a, p->b * p->c, p->d);
     void *x = rig_columns(r, &of_x, 1);
-    r->be->rope(r->be, x, of_x.ld, d_table, rig_indices(r, p->a, POSITIONS), p->a, p->b, p->c, p->flags & 1 ? -1 : 1);
+    r->be->rope(r->be, rig_mat(x, &of_x), &rope, rig_indices(r, p->a, POSITIONS), p->a, p->b,
+                p->flags & BACKWARD ? -1 : 1);
     rig_output_columns(r, x, &of_x);
 }
 
-/* a: T; b: F; c,d: padding of gate and up, and of y. Gates to +-60: exp over- and underflows in places. */
-static void run_swiglu_fwd(rig_t *r, const params_t *p) {
-    const columns_t of_gate_up = padded(r, p->a, 2 * p->b, p->c), of_y = padded(r, p->a, p->b, p->d);
+/* a: T; b: F; c,d: padding of gate and up, and of y; flags: act_fn_t. Gates to +-60: exp over- and underflows in
+ * places. */
+static void run_glu_fwd(rig_t *r, const params_t *p) {
+    const columns_t of_gate_up = rig_padded(r, p->a, 2 * p->b, p->c), of_y = rig_padded(r, p->a, p->b, p->d);
     void *gate_up = rig_columns(r, &of_gate_up, 20), *y = rig_unwritten(r, &of_y);
-    r->be->swiglu_fwd(r->be, y, of_y.ld, gate_up, of_gate_up.ld, p->a, p->b);
+    r->be->glu_fwd(r->be, (act_fn_t)p->flags, rig_mat(y, &of_y), rig_mat(gate_up, &of_gate_up), p->a, p->b);
     rig_output_columns(r, y, &of_y);
     rig_output_columns(r, gate_up, &of_gate_up);
 }
 
-/* a: T; b: F; c: padding of gate and up; d: elements before the first of dy. */
-static void run_swiglu_bwd(rig_t *r, const params_t *p) {
-    const columns_t of_gate_up = padded(r, p->a, 2 * p->b, p->c);
+/* a: T; b: F; c: padding of gate and up; d: elements before the first of dy; flags: act_fn_t. */
+static void run_glu_bwd(rig_t *r, const params_t *p) {
+    const columns_t of_gate_up = rig_padded(r, p->a, 2 * p->b, p->c);
     void *gate_up = rig_columns(r, &of_gate_up, 3), *dy = rig_random(r, r->be->act, p->d + p->a * p->b, 1);
-    r->be->swiglu_bwd(r->be, gate_up, of_gate_up.ld, rig_act_at(r, dy, p->d), p->a, p->b);
+    r->be->glu_bwd(r->be, (act_fn_t)p->flags, rig_mat(gate_up, &of_gate_up), rig_act_at(r, dy, p->d), p->a, p->b);
     rig_output_columns(r, gate_up, &of_gate_up);
 }
 
-/* a: R; b: V; flags: 1 gradient; c: scale of the logits. */
+/* a: R; b: V; c: scale of the products; d: map; flags: 1 gradient. */
+static const logit_map_t logit_maps[] = {{1, 0}, {0.0625f, 0}, {1, 30}, {0.5f, 8}};
+
 static void run_ce_loss(rig_t *r, const params_t *p) {
     void *logits = rig_random(r, r->be->act, p->a * p->b, (float)p->c);
     int32_t *labels = rig_indices(r, p->a, p->b);
     float *loss = rig_alloc(r, p->a * sizeof(float));
-    r->be->ce_loss(r->be, logits, loss, labels, p->a, p->b, p->flags & 1, 0.125f);
+    r->be->ce_loss(r->be, logits, loss, labels, p->a, p->b, logit_maps[p->d], p->flags & 1, 0.125f);
     rig_output(r, loss, DT_F32, p->a);
     rig_output(r, logits, r->be->act, p->a * p->b);
 }
 
-/* Lists of segments by number: lengths of queries and of keys. */
-static const struct {
-    size_t n;
-    int32_t q[5], kv[5];
-} segment_lists[] = {
-    {1, {1}, {1}},
-    {1, {67}, {67}},
-    {4, {5, 130, 1, 64}, {5, 130, 1, 64}},
-    {2, {300, 129}, {300, 129}},
-    {3, {1, 1, 1}, {1, 300, 77}}, /* generation: queries are the last of their keys */
-    {2, {9, 70}, {40, 333}},
-};
-
-/* Matrices of their own; or q, k and v (k and v alone where there are more keys than queries) are columns of one matrix
- * that has so many columns more. */
-#define JOINED(pad) (1024 | (pad) << 11)
-
-typedef struct {
-    attn_segments_t seg;
-    attn_shape_t shape;
-    void *q, *k, *v;
-    size_t T, heads; /* of queries: rows, columns */
-    size_t pad;
-    bool joined;
-} attn_case_t;
-
-/* a: segment list; b: Hq; c: Hkv; d: D; flags: the window, JOINED(). */
-static attn_case_t attn_inputs(rig_t *r, const params_t *p) {
-    attn_case_t a = {.joined = p->flags & 1024, .pad = (size_t)p->flags >> 11, .heads = p->b * p->d};
-    size_t Tkv = 0, kv = p->c * p->d;
-    for (size_t i = 0; i < segment_lists[p->a].n; i++) {
-        a.T += (size_t)segment_lists[p->a].q[i];
-        Tkv += (size_t)segment_lists[p->a].kv[i];
-    }
-    a.seg = rig_segments(r, segment_lists[p->a].n, segment_lists[p->a].q, segment_lists[p->a].kv);
-    a.shape = (attn_shape_t){
-        .Hq = p->b, .Hkv = p->c, .D = p->d, .window = (size_t)p->flags & 1023, .scale = 1 / sqrtf((float)p->d)};
-    bool one = a.joined && Tkv == a.T;
-    const columns_t of_q = padded(r, a.T, one ? a.heads + 2 * kv : a.heads, a.pad);
-    const columns_t of_k = padded(r, Tkv, a.joined ? 2 * kv : kv, 3 * a.pad);
-    a.q = rig_columns(r, &of_q, 1.5f);
-    a.k = one ? rig_act_at(r, a.q, a.heads) : rig_columns(r, &of_k, 1.5f);
-    a.v = a.joined ? rig_act_at(r, a.k, kv) : rig_columns(r, &of_k, 1);
-    a.shape.ld_q = of_q.ld;
-    a.shape.ld_kv = one ? of_q.ld : of_k.ld;
-    a.shape.ld_o = a.heads + a.pad;
-    a.shape.ld_dout = a.heads + 2 * a.pad;
-    a.shape.ld_dqkv = (a.joined ? a.heads + 2 * kv : a.heads) + 3 * a.pad;
-    return a;
-}
-
-static void run_attn_fwd(rig_t *r, const params_t *p) {
-    attn_case_t a = attn_inputs(r, p);
-    const columns_t of_o = padded(r, a.T, a.heads, a.pad);
-    void *o = rig_unwritten(r, &of_o), *without = rig_unwritten(r, &of_o);
-    float *lse = rig_alloc(r, a.T * p->b * sizeof(float));
-    r->be->attn_fwd(r->be, o, lse, a.q, a.k, a.v, &a.shape, &a.seg);
-    rig_output_columns(r, o, &of_o);
-    rig_output(r, lse, DT_F32, a.T * p->b);
-    r->be->attn_fwd(r->be, without, NULL, a.q, a.k, a.v, &a.shape, &a.seg);
-    rig_output_columns(r, without, &of_o);
-}
-
-/* dq, dk and dv are columns of one matrix, or of three with rows of one length. */
-static void run_attn_bwd(rig_t *r, const params_t *p) {
-    attn_case_t a = attn_inputs(r, p);
-    size_t kv = p->c * p->d, first = a.pad / 2, ld = a.shape.ld_dqkv;
-    const columns_t of_o = padded(r, a.T, a.heads, a.pad), of_dout = padded(r, a.T, a.heads, 2 * a.pad);
-    const columns_t of_all = {r->be->act, a.T, first, a.heads + 2 * kv, ld};
-    columns_t of[3] = {
-        {r->be->act, a.T, first, a.heads, ld}, {r->be->act, a.T, first, kv, ld}, {r->be->act, a.T, first, kv, ld}};
-    void *o = rig_unwritten(r, &of_o), *dout = rig_columns(r, &of_dout, 1), *grad[3];
-    float *lse = rig_alloc(r, a.T * p->b * sizeof(float));
-    if (a.joined) {
-        of[1].first += a.heads;
-        of[2].first += a.heads + kv;
-        grad[0] = rig_unwritten(r, &of_all);
-        grad[1] = rig_act_at(r, grad[0], a.heads);
-        grad[2] = rig_act_at(r, grad[1], kv);
-    } else {
-        for (size_t i = 0; i < 3; i++) grad[i] = rig_unwritten(r, &of[i]);
-    }
-    r->be->attn_fwd(r->be, o, lse, a.q, a.k, a.v, &a.shape, &a.seg);
-    r->be->attn_bwd(r->be, grad[0], grad[1], grad[2], dout, a.q, a.k, a.v, o, lse, &a.shape, &a.seg);
-    if (a.joined) rig_output_columns(r, grad[0], &of_all);
-    for (size_t i = 0; i < 3; i++) (a.joined ? rig_output_inner : rig_output_columns)(r, grad[i], &of[i]);
-}
 /* a: n; b: 1 a NaN, 2 an infinity at element c; then the output is whether the sum is one. */
 static void run_sumsq(rig_t *r, const params_t *p) {
     static const float odd[] = {0, NAN, INFINITY};
@@ -337,7 +273,10 @@ static void run_adamw_8bit(rig_t *r, const params_t *p) {
 
 /* ---- the table --------------------------------------------------------------------------------------- */
 
-static const params_t embed_cases[] = {{1, 8, 5, 0, 0}, {77, 61, 100, 0, 0}, {90, 576, 50, 0, 0}};
+static const params_t embed_cases[] = {
+    {1, 8, 5, 0, 0}, {77, 61, 100, 0, 0}, {90, 576, 50, 0, 0},
+    {1, 8, 5, 0, 1}, {77, 61, 100, 0, 1}, {90, 576, 50, 0, 1},
+};
 static const params_t add_cases[] = {
     {1, 0, 0, 0, 0}, {1001, 0, 0, 0, 1}, {1001, 0, 0, 0, 2}, {50001, 0, 0, 0, 0}, {1000, 3, 0, 0, 0}, {13, 8, 0, 0, 1},
 };
@@ -355,89 +294,116 @@ static const params_t copy_rows_cases[] = {
     {1, 1, 0, 0, 0},     {33, 61, 0, 0, 0},  {90, 576, 0, 0, 0}, {33, 61, 3, 7, 0},    {90, 576, 16, 0, 0},
     {90, 576, 0, 48, 0}, {20, 64, 8, 16, 0}, {90, 576, 1, 0, 0}, {5, 3000, 16, 32, 0}, {600, 16, 64, 16, 0},
 };
+static const params_t scale_rows_cases[] = {
+    {1, 1, 0, 0, 0},    {33, 61, 0, 0, 0},  {33, 61, 3, 7, 0},    {90, 576, 0, 0, 1},
+    {90, 576, 1, 0, 1}, {20, 64, 8, 16, 0}, {90, 576, 16, 48, 0}, {5, 3000, 0, 32, 0},
+};
+static const params_t add_norm_cases[] = {
+    {1, 1, 0, 0, 1},  {3, 61, 0, 0, 1},    {65, 576, 0, 0, 1}, {20, 2500, 0, 0, 1}, {3, 4104, 0, 0, 1},
+    {3, 61, 5, 0, 1}, {65, 576, 16, 0, 1}, {65, 576, 1, 0, 1}, {7, 64, 8, 0, 1},    {3, 4104, 64, 0, 1},
+};
 static const params_t norm_cases[] = {
-    {1, 1, 0, 0, 0},  {3, 61, 0, 0, 0},    {65, 576, 0, 0, 0}, {20, 2500, 0, 0, 0}, {3, 4104, 0, 0, 0},
-    {3, 61, 5, 0, 0}, {65, 576, 16, 0, 0}, {65, 576, 1, 0, 0}, {7, 64, 8, 0, 0},    {3, 4104, 64, 0, 0},
+    {1, 1, 0, 0, 1},
+    {3, 61, 0, 0, 1},
+    {65, 576, 0, 0, 1},
+    {20, 2500, 0, 0, 1},
+    {3, 4104, 0, 0, 1},
+    {3, 61, 5, 0, 1},
+    {65, 576, 16, 0, 1},
+    {65, 576, 1, 0, 1},
+    {7, 64, 8, 0, 1},
+    {3, 4104, 64, 0, 1},
+    {65, 576, 0, 16, 1},
+    {3, 61, 4, 3, 1},
+    {65, 576, 16, 32, 1},
+    /* heads of a row */
+    {1, 16, 0, 0, 1},
+    {33, 64, 0, 0, 9},
+    {33, 64, 16, 384, 9},
+    {5, 128, 0, 64, 32},
+    {7, 61, 3, 5, 3},
+    {65, 80, 8, 16, 4},
+    {4, 256, 0, 512, 2},
+    {2, 8, 1, 0, 5},
+    {90, 128, 0, 0, 12},
+};
+static const params_t norm_bwd_cases[] = {
+    {1, 1, 0, 0, 1},
+    {3, 61, 0, 0, 1},
+    {65, 576, 0, 0, 1},
+    {20, 2500, 0, 0, 1},
+    {3, 4104, 0, 0, 1},
+    {3, 61, 5, 0, 1},
+    {65, 576, 16, 0, 1},
+    {65, 576, 1, 0, 1},
+    {7, 64, 8, 0, 1},
+    {3, 4104, 64, 0, 1},
+    {65, 576, 16, 32, 1},
+    {33, 64, 16, 384, 9},
+    {7, 61, 3, 5, 3},
+    {5, 128, 64, 0, 32},
+    {65, 576, 16, 32, 1 | OVERWRITE},
+    {3, 61, 3, 5, 1 | OVERWRITE},
+    {33, 64, 384, 16, 9 | OVERWRITE},
+    {65, 576, 0, 0, 1 | IN_PLACE},
+    {3, 4104, 64, 0, 1 | IN_PLACE},
+    {3, 61, 3, 5, 1 | IN_PLACE},
+    {33, 64, 384, 16, 9 | IN_PLACE},
+    {5, 128, 0, 64, 32 | IN_PLACE},
+    {7, 61, 3, 5, 3 | IN_PLACE},
+    {2, 8, 1, 0, 5 | IN_PLACE},
 };
 static const params_t rope_cases[] = {
-    {1, 1, 2, 0, 0},    {17, 3, 16, 0, 1}, {65, 9, 64, 0, 0},  {9, 2, 80, 0, 0}, {9, 4, 128, 0, 1},  {3, 71, 64, 0, 0},
-    {2, 2, 1026, 0, 1}, {17, 3, 16, 3, 1}, {65, 9, 64, 96, 0}, {9, 2, 80, 1, 0}, {9, 4, 128, 16, 1}, {5, 3, 64, 8, 0},
+    {1, 1, 2, 0, 0},
+    {17, 3, 16, 0, BACKWARD},
+    {65, 9, 64, 0, 0},
+    {9, 2, 80, 0, 0},
+    {9, 4, 128, 0, BACKWARD},
+    {3, 71, 64, 0, 0},
+    {2, 2, 1026, 0, BACKWARD},
+    {17, 3, 16, 3, BACKWARD},
+    {65, 9, 64, 96, 0},
+    {9, 2, 80, 1, 0},
+    {9, 4, 128, 16, BACKWARD},
+    {5, 3, 64, 8, 0},
+    /* some of the channels */
+    {65, 9, 64, 0, ROTATED(32)},
+    {17, 3, 80, 16, ROTATED(20) | BACKWARD},
+    {9, 4, 128, 3, ROTATED(64)},
+    {5, 3, 96, 8, ROTATED(48) | BACKWARD},
+    {3, 2, 7, 0, ROTATED(6)},
+    {1, 1, 16, 0, ROTATED(2)},
+    /* pairs side by side */
+    {65, 9, 64, 0, INTERLEAVED},
+    {17, 3, 16, 3, INTERLEAVED | BACKWARD},
+    {9, 4, 128, 16, INTERLEAVED},
+    {9, 2, 80, 1, INTERLEAVED | BACKWARD},
+    {17, 3, 64, 8, INTERLEAVED | ROTATED(32)},
+    {5, 3, 96, 16, INTERLEAVED | ROTATED(20) | BACKWARD},
+    {3, 2, 7, 0, INTERLEAVED | ROTATED(6)},
 };
-static const params_t swiglu_fwd_cases[] = {
-    {1, 1, 0, 0, 0},    {1, 1003, 0, 0, 0}, {3, 17001, 0, 0, 0},   {33, 64, 0, 0, 0},
-    {17, 61, 0, 0, 0},  {33, 64, 16, 0, 0}, {33, 64, 0, 16, 0},    {17, 61, 3, 5, 0},
-    {33, 64, 8, 16, 0}, {33, 64, 1, 0, 0},  {65, 1536, 32, 16, 0},
+static const params_t glu_fwd_cases[] = {
+    {1, 1, 0, 0, ACT_SILU},          {1, 1003, 0, 0, ACT_SILU},         {3, 17001, 0, 0, ACT_SILU},
+    {33, 64, 0, 0, ACT_SILU},        {17, 61, 0, 0, ACT_SILU},          {33, 64, 16, 0, ACT_SILU},
+    {33, 64, 0, 16, ACT_SILU},       {17, 61, 3, 5, ACT_SILU},          {33, 64, 8, 16, ACT_SILU},
+    {33, 64, 1, 0, ACT_SILU},        {65, 1536, 32, 16, ACT_SILU},      {1, 1, 0, 0, ACT_GELU_TANH},
+    {3, 17001, 0, 0, ACT_GELU_TANH}, {17, 61, 3, 5, ACT_GELU_TANH},     {33, 64, 8, 16, ACT_GELU_TANH},
+    {33, 64, 1, 0, ACT_GELU_TANH},   {65, 1536, 32, 16, ACT_GELU_TANH},
 };
-static const params_t swiglu_bwd_cases[] = {
-    {1, 1, 0, 0, 0},    {1, 1003, 0, 0, 0}, {3, 17001, 0, 0, 0},  {1, 500, 0, 1, 0}, {33, 64, 0, 0, 0},
-    {17, 61, 0, 0, 0},  {33, 64, 16, 0, 0}, {17, 61, 3, 0, 0},    {33, 64, 8, 0, 0}, {33, 64, 1, 0, 0},
-    {33, 64, 16, 8, 0}, {33, 64, 16, 3, 0}, {65, 1536, 48, 0, 0},
+static const params_t glu_bwd_cases[] = {
+    {1, 1, 0, 0, ACT_SILU},           {1, 1003, 0, 0, ACT_SILU},     {3, 17001, 0, 0, ACT_SILU},
+    {1, 500, 0, 1, ACT_SILU},         {33, 64, 0, 0, ACT_SILU},      {17, 61, 0, 0, ACT_SILU},
+    {33, 64, 16, 0, ACT_SILU},        {17, 61, 3, 0, ACT_SILU},      {33, 64, 8, 0, ACT_SILU},
+    {33, 64, 1, 0, ACT_SILU},         {33, 64, 16, 8, ACT_SILU},     {33, 64, 16, 3, ACT_SILU},
+    {65, 1536, 48, 0, ACT_SILU},      {1, 1, 0, 0, ACT_GELU_TANH},   {3, 17001, 0, 0, ACT_GELU_TANH},
+    {17, 61, 3, 0, ACT_GELU_TANH},    {33, 64, 8, 0, ACT_GELU_TANH}, {33, 64, 16, 3, ACT_GELU_TANH},
+    {65, 1536, 48, 0, ACT_GELU_TANH},
 };
 static const params_t ce_loss_cases[] = {
-    {1, 1, 1, 0, 1},    {3, 61, 5, 0, 0},     {9, 1000, 40, 0, 1}, {5, 49152, 3, 0, 1},
-    {2, 5000, 3, 0, 0}, {5, 16385, 10, 0, 1}, {9, 7, 3, 0, 1}, /* rows at every distance from an aligned address */
-};
-static const params_t attn_fwd_cases[] = {
-    {0, 1, 1, 16, 0},
-    {1, 3, 1, 64, 0},
-    {2, 4, 4, 32, 0},
-    {2, 4, 2, 80, 33},
-    {3, 3, 1, 64, 0},
-    {3, 2, 2, 128, 100},
-    {3, 2, 1, 16, 1},
-    {4, 6, 2, 64, 0},
-    {4, 2, 2, 80, 50},
-    {5, 4, 1, 32, 0},
-    {5, 2, 2, 128, 65},
-    /* head sizes of 256, of no power of two, of less than a tensor core takes, and ones that it takes none of */
-    {2, 2, 1, 256, 40},
-    {4, 2, 1, 256, 0},
-    {2, 3, 3, 96, 0},
-    {5, 2, 1, 72, 30},
-    {2, 4, 1, 8, 9},
-    {5, 2, 2, 20, 0},
-    {2, 2, 1, 100, 60},
-    /* columns of wider matrices */
-    {0, 1, 1, 16, JOINED(0)},
-    {1, 3, 1, 64, JOINED(16)},
-    {2, 4, 2, 80, 33 | JOINED(16)},
-    {3, 2, 1, 128, JOINED(48)},
-    {2, 4, 2, 64, 100 | JOINED(3)},
-    {1, 2, 2, 32, JOINED(8)},
-    {4, 6, 2, 64, JOINED(16)},
-    {4, 2, 2, 80, 50 | JOINED(5)},
-    {5, 4, 1, 32, JOINED(16)},
-    {5, 2, 2, 128, 65 | JOINED(1)},
-    {5, 2, 2, 64, JOINED(8)},
-    {2, 2, 1, 256, JOINED(16)},
-    {2, 4, 2, 20, JOINED(16)},
-    {1, 4, 1, 8, JOINED(16)},
-};
-static const params_t attn_bwd_cases[] = {
-    {0, 1, 1, 16, 0},
-    {1, 3, 1, 64, 0},
-    {2, 4, 4, 32, 0},
-    {2, 4, 2, 80, 33},
-    {3, 3, 1, 64, 0},
-    {3, 2, 2, 128, 100},
-    {3, 2, 1, 16, 1},
-    {2, 2, 1, 256, 40},
-    {1, 2, 1, 256, 0},
-    {2, 3, 3, 96, 0},
-    {3, 2, 1, 72, 30},
-    {2, 4, 1, 8, 9},
-    {2, 4, 2, 20, 0},
-    {2, 2, 1, 100, 60},
-    {0, 1, 1, 16, JOINED(0)},
-    {1, 3, 1, 64, JOINED(16)},
-    {2, 4, 2, 80, 33 | JOINED(16)},
-    {3, 2, 1, 128, JOINED(48)},
-    {2, 4, 2, 64, 100 | JOINED(3)},
-    {1, 2, 2, 32, JOINED(8)},
-    {2, 2, 1, 256, JOINED(16)},
-    {2, 4, 2, 20, JOINED(16)},
-    {1, 4, 1, 8, JOINED(16)},
-    {2, 3, 1, 64, JOINED(1)},
+    {1, 1, 1, 0, 1},      {3, 61, 5, 0, 0},    {9, 1000, 40, 0, 1}, {5, 49152, 3, 0, 1},  {2, 5000, 3, 0, 0},
+    {5, 16385, 10, 0, 1}, {9, 7, 3, 0, 1}, /* rows at every distance from an aligned address */
+    {1, 1, 1, 2, 1},      {3, 61, 20, 1, 0},   {3, 61, 20, 1, 1},   {9, 1000, 40, 2, 1},  {9, 7, 3, 3, 1},
+    {5, 16385, 10, 3, 1}, {2, 5000, 30, 2, 0}, {5, 49152, 9, 2, 1}, {2, 2049, 200, 2, 1},
 };
 static const params_t adamw_8bit_cases[] = {
     {1, 1, 0, 0, 0}, {3, 37, 1, 0, 0}, {2, 4099, 5, 300, 0}, {7, 10240, 160, 0, 0}, {1, 70001, 274, 256, 0},
@@ -455,19 +421,30 @@ static const op_t ops[] = {
     {"gather_rows", run_rows, CASES(gather_cases), SAME_BITS},
     {"scatter_rows", run_rows, CASES(scatter_cases), SAME_BITS},
     {"copy_rows", run_copy_rows, CASES(copy_rows_cases), SAME_BITS},
+    {"scale_rows", run_scale_rows, CASES(scale_rows_cases), SAME_BITS},
     {"rmsnorm_fwd", run_rmsnorm_fwd, CASES(norm_cases), ROUNDED},
-    {"add_rmsnorm_fwd", run_add_rmsnorm_fwd, CASES(norm_cases), ROUNDED},
-    {"rmsnorm_bwd", run_rmsnorm_bwd, CASES(norm_cases), ROUNDED},
+    {"add_rmsnorm_fwd", run_add_rmsnorm_fwd, CASES(add_norm_cases), ROUNDED},
+    {"rmsnorm_bwd", run_rmsnorm_bwd, CASES(norm_bwd_cases), ROUNDED},
     {"rope", run_rope, CASES(rope_cases), ROUNDED},
-    {"swiglu_fwd", run_swiglu_fwd, CASES(swiglu_fwd_cases), ROUNDED},
-    {"swiglu_bwd", run_swiglu_bwd, CASES(swiglu_bwd_cases), ROUNDED},
-    {"attn_fwd", run_attn_fwd, CASES(attn_fwd_cases), ROUNDED},
-    {"attn_bwd", run_attn_bwd, CASES(attn_bwd_cases), ROUNDED},
+    {"glu_fwd", run_glu_fwd, CASES(glu_fwd_cases), ROUNDED},
+    {"glu_bwd", run_glu_bwd, CASES(glu_bwd_cases), ROUNDED},
     {"ce_loss", run_ce_loss, CASES(ce_loss_cases), ROUNDED},
     {"sumsq", run_sumsq, CASES(sumsq_cases), ROUNDED},
     {"adamw", run_adamw, CASES(adamw_cases), SAME_BITS},
     {"adamw_8bit", run_adamw_8bit, CASES(adamw_8bit_cases), SAME_BITS},
 };
-enum { N_OPS = sizeof ops / sizeof *ops };
 
-const op_t *ops_nth(size_t k) { return k < N_OPS ? &ops[k] : k < N_OPS + n_linear_ops ? &linear_ops[k - N_OPS] : NULL; }
+const op_t *ops_nth(size_t k) {
+    const struct {
+        const op_t *ops;
+        size_t n;
+    } tables[] = {
+        {ops, sizeof ops / sizeof *ops},
+        {attention_ops, n_attention_ops},
+        {weight_ops, n_weight_ops},
+        {linear_ops, n_linear_ops},
+    };
+    for (size_t i = 0; i < sizeof tables / sizeof *tables; k -= tables[i++].n)
+        if (k < tables[i].n) return &tables[i].ops[k];
+    return NULL;
+}

@@ -27,7 +27,12 @@ const op_t *ops_nth(size_t k);
 
 #define CASES(name) name, sizeof name / sizeof *name
 
-/* Its second part, in ops_linear_cases.c: weights, matrix products, linear layers. */
+/* Its other parts: attention, in ops_attention_cases.c; weights and matrix products, in ops_weight_cases.c; linear
+ * layers, in ops_linear_cases.c. */
+extern const op_t attention_ops[];
+extern const size_t n_attention_ops;
+extern const op_t weight_ops[];
+extern const size_t n_weight_ops;
 extern const op_t linear_ops[];
 extern const size_t n_linear_ops;
 

@@ -68,13 +68,14 @@ int32_t *rig_indices(rig_t *r, size_t n, size_t below) {
 
 qweight_t rig_weight(rig_t *r, quant_type_t type, bool double_quant, size_t rows, size_t cols) {
     size_t n = rows * cols, blocks = quant_blocks(n);
-    qweight_t w = {.type = type, .double_quant = double_quant && type != QUANT_NONE, .rows = rows, .cols = cols};
+    qweight_t w = {.type = type, .double_quant = double_quant && !quant_is_plain(type), .rows = rows, .cols = cols};
     float *x = xmalloc(n * sizeof *x), *absmax = xcalloc(blocks, sizeof *absmax);
     bf16_t *h = xmalloc(n * sizeof *h);
     uint8_t *codes = xcalloc(1, quant_code_bytes(type, n));
     rig_normal(r->key = rng_mix(r->key), x, n, 0.05f);
     for (size_t i = 0; i < n; i++) h[i] = bf16_from_f32(x[i]);
-    quant_encode(type, h, n, codes, absmax);
+    if (type == QUANT_F16) quant_encode(type, x, DT_F32, n, codes, absmax); /* values that BF16 does not have */
+    else quant_encode(type, h, DT_BF16, n, codes, absmax);
     w.codes = rig_upload(r, codes, quant_code_bytes(type, n));
     if (w.double_quant) {
         uint8_t *q = xcalloc(1, blocks);
@@ -84,7 +85,7 @@ qweight_t rig_weight(rig_t *r, quant_type_t type, bool double_quant, size_t rows
         w.nested_absmax = rig_upload(r, nested, quant_nested_blocks(n) * sizeof *nested);
         free(q);
         free(nested);
-    } else if (type != QUANT_NONE) {
+    } else if (!quant_is_plain(type)) {
         w.absmax = rig_upload(r, absmax, blocks * sizeof *absmax);
     }
     free(x);

@@ -25,9 +25,9 @@ void rig_free(rig_t *r); /* not the backend */
 /* Device buffers. The values depend on the rig's key and on how many buffers came before, not on the backend. */
 void *rig_alloc(rig_t *r, size_t bytes);
 void *rig_upload(rig_t *r, const void *host, size_t bytes);
-void *rig_random(rig_t *r, dtype_t type, size_t n, float scale); /* about normal, standard deviation `scale` */
-void *rig_values(rig_t *r, dtype_t type, const float *x, size_t n);
-int32_t *rig_indices(rig_t *r, size_t n, size_t below); /* in [0, below) */
+void *rig_random(rig_t *r, dtype_t type, size_t n, float scale);    /* about normal, standard deviation `scale` */
+void *rig_values(rig_t *r, dtype_t type, const float *x, size_t n); /* F32 or BF16 */
+int32_t *rig_indices(rig_t *r, size_t n, size_t below);             /* in [0, below) */
 /* A weight of random values, quantized by the host codec. */
 qweight_t rig_weight(rig_t *r, quant_type_t type, bool double_quant, size_t rows, size_t cols);
 
@@ -36,6 +36,13 @@ typedef struct {
     dtype_t type;
     size_t rows, first, cols, ld;
 } columns_t;
+
+/* Columns of act values of a matrix that is `pad` columns wider, half of them before and half behind. */
+static inline columns_t rig_padded(const rig_t *r, size_t rows, size_t cols, size_t pad) {
+    return (columns_t){r->be->act, rows, pad / 2, cols, cols + pad};
+}
+
+static inline mat_t rig_mat(void *p, const columns_t *c) { return (mat_t){p, c->ld}; }
 
 /* Such a matrix with random values in these columns, and the first of them. All others are NaN, of bits that tell one
  * place from another: a result that they went into shows, and so does a write to them. */

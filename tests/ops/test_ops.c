@@ -173,8 +173,9 @@ static void mask_open(mask_t *m, backend_t *be) {
     m->x = xcalloc(MASK_T * 2 * MASK_C, sizeof *m->x);
     for (size_t i = 0; i < MASK_C; i++) m->x[i * MASK_C + i] = 1;
     m->w = (qweight_t){.type = QUANT_NONE, .rows = 1, .cols = MASK_C, .codes = (uint8_t *)m->zeros};
-    m->l = (linear_t){.n = 1, .w = {&m->w}, .r = MASK_C, .width = MASK_C, .ab_type = be->act, .b = {m->zeros}};
-    m->l.a = rig_values(&m->r, be->act, m->x, MASK_C * MASK_C);
+    m->l = (linear_t){.n = 1, .ab_type = be->act};
+    m->l.part[0] = (linear_part_t){
+        .w = &m->w, .r = MASK_C, .scale = 1, .a = rig_values(&m->r, be->act, m->x, MASK_C * MASK_C), .b = m->zeros};
     for (int t = 0; t < MASK_T; t++) m->row[t] = t / 16, m->pos[t] = t % 16;
     m->key = (dropout_t){.seed = 1, .step = 2, .layer = 3, .site = 1, .p = 0.25f, .row = m->row, .pos = m->pos};
 }
@@ -209,10 +210,10 @@ static void check_mask(mask_t *m) {
     size_t ld = 1 + MASK_C;
     for (size_t i = 0; i < MASK_T * ld; i++) m->x[i] = i % ld != 0;
     void *ones = rig_values(&m->r, be->act, m->x, MASK_T * ld), *y = rig_random(&m->r, be->act, MASK_T * MASK_C, 1);
-    be->adapter_fwd(be, MASK_T, rig_act_at(&m->r, ones, 1), ld, &m->l, 1, &m->key, y, MASK_C);
+    be->adapter_fwd(be, MASK_T, (mat_t){rig_act_at(&m->r, ones, 1), ld}, &m->l, &m->key, (mat_t){y, MASK_C});
     mask_expect(m, y);
     y = rig_random(&m->r, be->act, MASK_T * MASK_C, 1);
-    be->linear_bwd(be, MASK_T, ones, ld, &m->l, &m->key, y, MASK_C);
+    be->linear_bwd(be, MASK_T, (mat_t){ones, ld}, &m->l, &m->key, (mat_t){y, MASK_C});
     mask_expect(m, y);
 }
 
@@ -227,7 +228,7 @@ static void check_mask_of_grad(mask_t *m) {
     void *du = rig_values(&m->r, be->act, m->x, MASK_T * MASK_C);
     float *dA = rig_alloc(&m->r, MASK_C * MASK_C * sizeof *dA);
     be->zero(be, dA, MASK_C * MASK_C * sizeof *dA);
-    be->adapter_grad(be, MASK_T, du, MASK_C, x, MASK_C, &m->l, &m->key, dA);
+    be->adapter_grad(be, MASK_T, (mat_t){du, MASK_C}, (mat_t){x, MASK_C}, &m->l, &m->key, dA);
     for (size_t t = 0; t < MASK_T; t++)
         for (size_t c = 0; c < MASK_C; c++)
             assert_int_equal((long)(dA[t % MASK_C * MASK_C + c] / 2) >> t / MASK_C & 1, is_kept(&m->key, t, c));
@@ -251,15 +252,15 @@ static void test_dropout_mask(void **state) {
     }
 }
 
-enum { DEF_T = 9, DEF_COLS = 7, DEF_R = 2, DEF_ROWS = 5 + 4 + 6, DEF_WIDTH = 2 * DEF_R };
+enum { DEF_T = 9, DEF_COLS = 7, DEF_R = 2, DEF_R2 = 3, DEF_ROWS = 5 + 4 + 6, DEF_WIDTH = DEF_R + DEF_R2 };
 
-/* A site of three layers, the second without an adapter, as the comment of linear_t has it. */
+/* A site of three layers, the second without an adapter, the third without a bias, as the comment of linear_t has it. */
 typedef struct {
     rig_t r;
     qweight_t w[3];
     linear_t l;
     dropout_t key;
-    float *W, *A, *B; /* B [DEF_ROWS, DEF_R]; not used for the second layer */
+    float *W, *A, *B, *B2, *bias; /* bias [DEF_ROWS] */
 } def_t;
 
 static void def_open(def_t *d, backend_t *be) {
@@ -272,12 +273,17 @@ static void def_open(def_t *d, backend_t *be) {
     rig_workspace(&d->r, &small);
     d->W = rig_alloc(&d->r, DEF_ROWS * DEF_COLS * sizeof(float));
     d->A = rig_random(&d->r, DT_F32, DEF_WIDTH * DEF_COLS, 1);
-    d->B = rig_random(&d->r, DT_F32, DEF_ROWS * DEF_R, 1);
-    d->l = (linear_t){
-        .n = 3, .r = DEF_R, .width = DEF_WIDTH, .a = d->A, .ab_type = DT_F32, .b = {d->B, NULL, d->B + 9 * DEF_R}};
+    d->B = rig_random(&d->r, DT_F32, 5 * DEF_R, 1);
+    d->B2 = rig_random(&d->r, DT_F32, 6 * DEF_R2, 1);
+    d->bias = rig_random(&d->r, DT_F32, DEF_ROWS, 1);
+    memset(d->bias + 9, 0, 6 * sizeof *d->bias);
+    d->l = (linear_t){.n = 3, .ab_type = DT_F32};
+    d->l.part[0] = (linear_part_t){.bias = d->bias, .r = DEF_R, .scale = 0.5f, .a = d->A, .b = d->B};
+    d->l.part[1] = (linear_part_t){.bias = d->bias + 5};
+    d->l.part[2] = (linear_part_t){.r = DEF_R2, .scale = 0.75f, .a = d->A + DEF_R * DEF_COLS, .b = d->B2};
     for (size_t i = 0, first = 0; i < 3; first += rows[i++]) {
         d->w[i] = rig_weight(&d->r, i == 1 ? QUANT_NONE : QUANT_NF4, true, rows[i], DEF_COLS);
-        d->l.w[i] = &d->w[i];
+        d->l.part[i].w = &d->w[i];
         be->dequant(be, &d->w[i], 0, rows[i] * DEF_COLS, d->W + first * DEF_COLS, DT_F32);
     }
     d->key = (dropout_t){
@@ -286,8 +292,8 @@ static void def_open(def_t *d, backend_t *be) {
 
 /* B[o, k] of the k-th u of the site: zero if that u is another layer's. */
 static double def_b(const def_t *d, size_t o, size_t k) {
-    bool first = o < 5 && k < DEF_R, third = o >= 9 && k >= DEF_R;
-    return first || third ? d->B[o * DEF_R + k % DEF_R] : 0;
+    if (o < 5 && k < DEF_R) return d->B[o * DEF_R + k];
+    return o >= 9 && k >= DEF_R ? d->B2[(o - 9) * DEF_R2 + k - DEF_R] : 0;
 }
 
 static double def_mask(const def_t *d, size_t t, size_t c) { return is_kept(&d->key, t, c) ? 1 / 0.7 : 0; }
@@ -301,10 +307,11 @@ static void test_linear_by_definition(void **state) {
     def_open(&d, be);
     float *x = rig_random(&d.r, DT_F32, DEF_T * LDX, 1), *y = rig_random(&d.r, DT_F32, DEF_T * LDY, 1);
     float *dx = rig_random(&d.r, DT_F32, DEF_T * DEF_COLS, 1), *dA = rig_random(&d.r, DT_F32, DEF_WIDTH * DEF_COLS, 1);
+    const mat_t xu = {x, LDX}, dyu = {y, LDY};
     float dA_before[DEF_WIDTH * DEF_COLS];
     memcpy(dA_before, dA, sizeof dA_before);
-    be->linear_bwd(be, DEF_T, y, LDY, &d.l, &d.key, dx, DEF_COLS);
-    be->adapter_grad(be, DEF_T, y + DEF_ROWS, LDY, x, LDX, &d.l, &d.key, dA);
+    be->linear_bwd(be, DEF_T, dyu, &d.l, &d.key, (mat_t){dx, DEF_COLS});
+    be->adapter_grad(be, DEF_T, (mat_t){y + DEF_ROWS, LDY}, xu, &d.l, &d.key, dA);
     for (size_t c = 0; c < DEF_COLS; c++) {
         double grad[DEF_WIDTH];
         for (size_t k = 0; k < DEF_WIDTH; k++) grad[k] = dA_before[k * DEF_COLS + c];
@@ -318,17 +325,17 @@ static void test_linear_by_definition(void **state) {
         }
         for (size_t k = 0; k < DEF_WIDTH; k++) assert_float_equal(dA[k * DEF_COLS + c], grad[k], 1e-5);
     }
-    be->adapter_fwd(be, DEF_T, x, LDX, &d.l, 0.5f, &d.key, x + DEF_COLS, LDX);
-    be->linear_fwd(be, DEF_T, x, LDX, &d.l, y, LDY);
+    be->adapter_fwd(be, DEF_T, xu, &d.l, &d.key, (mat_t){x + DEF_COLS, LDX});
+    be->linear_fwd(be, DEF_T, xu, &d.l, dyu);
     for (size_t t = 0; t < DEF_T; t++) {
         const float *xt = x + t * LDX;
         for (size_t k = 0; k < DEF_WIDTH; k++) {
-            double u = 0;
-            for (size_t c = 0; c < DEF_COLS; c++) u += 0.5 * def_mask(&d, t, c) * xt[c] * d.A[k * DEF_COLS + c];
+            double u = 0, s = k < DEF_R ? 0.5 : 0.75;
+            for (size_t c = 0; c < DEF_COLS; c++) u += s * def_mask(&d, t, c) * xt[c] * d.A[k * DEF_COLS + c];
             assert_float_equal(xt[DEF_COLS + k], u, 1e-5);
         }
         for (size_t o = 0; o < DEF_ROWS; o++) {
-            double sum = 0;
+            double sum = d.bias[o];
             for (size_t c = 0; c < DEF_COLS; c++) sum += (double)xt[c] * d.W[o * DEF_COLS + c];
             for (size_t k = 0; k < DEF_WIDTH; k++) sum += xt[DEF_COLS + k] * def_b(&d, o, k);
             assert_float_equal(y[t * LDY + o], sum, 1e-5);
@@ -339,6 +346,25 @@ static void test_linear_by_definition(void **state) {
 }
 
 /* ---- the rest ------------------------------------------------------------------------------------------ */
+
+/* Every F16 there is, by every kernel. */
+static void test_f16_values(void **state) {
+    (void)state;
+    enum { ALL = 65536 };
+    uint16_t *codes = xmalloc(ALL * sizeof *codes);
+    float *x = xmalloc(ALL * sizeof *x);
+    for (size_t i = 0; i < ALL; i++) codes[i] = (uint16_t)i;
+    const qweight_t w = {.type = QUANT_F16, .rows = 1, .cols = ALL, .codes = (uint8_t *)codes};
+    for (int isa = 0; kernels_nth(isa); isa++) {
+        kernels_nth(isa)->dequant(&w, 0, ALL, x, DT_F32, false);
+        for (size_t i = 0; i < ALL; i++) {
+            float want = f16_to_f32(codes[i]);
+            assert_true(isnan(want) ? isnan(x[i]) : f32_to_bits(x[i]) == f32_to_bits(want));
+        }
+    }
+    free(codes);
+    free(x);
+}
 
 /* NaN and infinity reach the sum, whatever their place: a step with them must be seen. */
 static void test_sumsq_not_finite(void **state) {
@@ -380,13 +406,10 @@ static void test_open(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_open),
-        cmocka_unit_test(test_f32),
-        cmocka_unit_test(test_bf16),
-        cmocka_unit_test(test_repeatable),
-        cmocka_unit_test(test_dropout_mask),
-        cmocka_unit_test(test_linear_by_definition),
-        cmocka_unit_test(test_sumsq_not_finite),
+        cmocka_unit_test(test_open),         cmocka_unit_test(test_f32),
+        cmocka_unit_test(test_bf16),         cmocka_unit_test(test_repeatable),
+        cmocka_unit_test(test_dropout_mask), cmocka_unit_test(test_linear_by_definition),
+        cmocka_unit_test(test_f16_values),   cmocka_unit_test(test_sumsq_not_finite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,90 +32,138 @@ typedef struct {
 
 enum { T = 7, C = 33, EPS_INV = 100000, F = 29, ROWS = 5, VOCAB = 41, H = 3, D = 16 };
 
-static float *norm_weight(rig_t *r) {
+enum { GROUPS = 3, GROUP = 11, NORM_LD = C + 4 };
+
+/* Of whole rows, or of groups of them. */
+static norm_t norm_of(rig_t *r, bool grouped) {
     float w[C];
     rig_normal(77, w, C, 1);
-    return rig_upload(r, w, sizeof w);
+    return (norm_t){rig_upload(r, w, sizeof w), grouped ? GROUPS : 1, grouped ? GROUP : C, 1.0f / EPS_INV};
 }
 
-static void norm_fwd(backend_t *be, rig_t *r, float *const *x, float *y) {
-    be->rmsnorm_fwd(be, y, C, rig_alloc(r, T * sizeof(float)), x[0], norm_weight(r), T, C, 1.0f / EPS_INV);
+static void normed_fwd(backend_t *be, rig_t *r, float *const *x, float *y, bool grouped) {
+    const norm_t norm = norm_of(r, grouped);
+    float *rstd = rig_alloc(r, T * GROUPS * sizeof(float));
+    be->rmsnorm_fwd(be, (mat_t){y, C}, rstd, (mat_t){x[0], C}, &norm, T);
 }
 
+/* In place of dy where dx is not added to. */
+static void normed_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, float *const *dx, bool grouped) {
+    const norm_t norm = norm_of(r, grouped);
+    float *y = rig_alloc(r, T * C * sizeof(float)), *rstd = rig_alloc(r, T * GROUPS * sizeof(float));
+    float *strided = rig_alloc(r, T * NORM_LD * sizeof(float));
+    be->rmsnorm_fwd(be, (mat_t){y, C}, rstd, (mat_t){x[0], C}, &norm, T);
+    be->copy_rows(be, (mat_t){strided, NORM_LD}, (mat_t){(float *)dy, C}, T, C);
+    be->zero(be, dx[0], T * C * sizeof(float));
+    mat_t in_place = {strided, NORM_LD}, added = {dx[0], C};
+    be->rmsnorm_bwd(be, grouped ? in_place : added, !grouped, in_place, (mat_t){x[0], C}, &norm, rstd, T);
+    if (grouped) be->copy_rows(be, added, in_place, T, C);
+}
+
+static void norm_fwd(backend_t *be, rig_t *r, float *const *x, float *y) { normed_fwd(be, r, x, y, false); }
 static void norm_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, float *const *dx) {
-    float *y = rig_alloc(r, T * C * sizeof(float)), *rstd = rig_alloc(r, T * sizeof(float)), *w = norm_weight(r);
-    be->rmsnorm_fwd(be, y, C, rstd, x[0], w, T, C, 1.0f / EPS_INV);
-    be->zero(be, dx[0], T * C * sizeof(float)); /* the op adds */
-    be->rmsnorm_bwd(be, dx[0], C, dy, x[0], w, rstd, T, C);
+    normed_bwd(be, r, x, dy, dx, false);
+}
+static void groups_fwd(backend_t *be, rig_t *r, float *const *x, float *y) { normed_fwd(be, r, x, y, true); }
+static void groups_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, float *const *dx) {
+    normed_bwd(be, r, x, dy, dx, true);
 }
 
-static void swiglu_fwd(backend_t *be, rig_t *r, float *const *x, float *y) {
-    (void)r;
-    be->swiglu_fwd(be, y, F, x[0], 2 * F, T, F);
-}
-
-static void swiglu_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, float *const *dx) {
-    (void)r;
+static void gate_bwd(backend_t *be, act_fn_t fn, float *const *x, const float *dy, float *const *dx) {
     be->copy(be, dx[0], x[0], sizeof(float) * T * 2 * F); /* in place */
-    be->swiglu_bwd(be, dx[0], 2 * F, dy, T, F);
+    be->glu_bwd(be, fn, (mat_t){dx[0], 2 * F}, dy, T, F);
 }
 
-static void rotate(backend_t *be, rig_t *r, const float *x, float *y, int sign) {
+static void silu_glu_fwd(backend_t *be, rig_t *r, float *const *x, float *y) {
+    (void)r;
+    be->glu_fwd(be, ACT_SILU, (mat_t){y, F}, (mat_t){x[0], 2 * F}, T, F);
+}
+static void silu_glu_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, float *const *dx) {
+    (void)r;
+    gate_bwd(be, ACT_SILU, x, dy, dx);
+}
+static void gelu_glu_fwd(backend_t *be, rig_t *r, float *const *x, float *y) {
+    (void)r;
+    be->glu_fwd(be, ACT_GELU_TANH, (mat_t){y, F}, (mat_t){x[0], 2 * F}, T, F);
+}
+static void gelu_glu_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, float *const *dx) {
+    (void)r;
+    gate_bwd(be, ACT_GELU_TANH, x, dy, dx);
+}
+
+static void rotate(backend_t *be, rig_t *r, const float *x, float *y, size_t R, bool interleaved, int sign) {
     float table[T * D];
     int32_t pos[T];
-    for (int t = 0; t < T; t++) {
-        pos[t] = (t * 3) % T;
-        for (int i = 0; i < D / 2; i++) {
-            table[t * D + 2 * i] = cosf((float)(t + 1) / (float)(i + 1));
-            table[t * D + 2 * i + 1] = sinf((float)(t + 1) / (float)(i + 1));
+    for (size_t t = 0; t < T; t++) {
+        pos[t] = (int32_t)(t * 3 % T);
+        for (size_t i = 0; i < R / 2; i++) {
+            table[t * R + 2 * i] = cosf((float)(t + 1) / (float)(i + 1));
+            table[t * R + 2 * i + 1] = sinf((float)(t + 1) / (float)(i + 1));
         }
     }
+    const rope_t rope = {rig_upload(r, table, sizeof table), D, R, interleaved};
     be->copy(be, y, x, sizeof(float) * T * H * D);
-    be->rope(be, y, H * D, rig_upload(r, table, sizeof table), rig_upload(r, pos, sizeof pos), T, H, D, sign);
+    be->rope(be, (mat_t){y, H * D}, &rope, rig_upload(r, pos, sizeof pos), T, H, sign);
 }
 
-static void rope_fwd(backend_t *be, rig_t *r, float *const *x, float *y) { rotate(be, r, x[0], y, 1); }
-
+static void rope_fwd(backend_t *be, rig_t *r, float *const *x, float *y) { rotate(be, r, x[0], y, D, false, 1); }
 static void rope_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, float *const *dx) {
     (void)x;
-    rotate(be, r, dy, dx[0], -1);
+    rotate(be, r, dy, dx[0], D, false, -1);
+}
+static void partial_rope_fwd(backend_t *be, rig_t *r, float *const *x, float *y) {
+    rotate(be, r, x[0], y, D / 2, true, 1);
+}
+static void partial_rope_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, float *const *dx) {
+    (void)x;
+    rotate(be, r, dy, dx[0], D / 2, true, -1);
 }
 
 /* The gradient of the loss is for equal weights of the rows: y is their sum, dy its factor. */
-static void loss(backend_t *be, rig_t *r, const float *x, float *losses, float *grad, float factor) {
+static void loss(backend_t *be, rig_t *r, const float *x, logit_map_t map, float *losses, float *grad, float factor) {
     int32_t labels[ROWS] = {0, VOCAB - 1, 7, 8, 7};
     float *logits = grad ? grad : rig_alloc(r, ROWS * VOCAB * sizeof(float));
     be->copy(be, logits, x, ROWS * VOCAB * sizeof(float));
-    be->ce_loss(be, logits, losses, rig_upload(r, labels, sizeof labels), ROWS, VOCAB, grad != NULL, factor);
+    be->ce_loss(be, logits, losses, rig_upload(r, labels, sizeof labels), ROWS, VOCAB, map, grad != NULL, factor);
 }
 
-static void ce_fwd(backend_t *be, rig_t *r, float *const *x, float *y) {
+static void loss_fwd(backend_t *be, rig_t *r, const float *x, logit_map_t map, float *y) {
     float losses[ROWS];
-    loss(be, r, x[0], losses, NULL, 0);
+    loss(be, r, x, map, losses, NULL, 0);
     double sum = 0;
     for (int i = 0; i < ROWS; i++) sum += losses[i];
     y[0] = (float)sum;
 }
 
+static const logit_map_t plain_logits = {1, 0}, mapped_logits = {0.75f, 3};
+
+static void ce_fwd(backend_t *be, rig_t *r, float *const *x, float *y) { loss_fwd(be, r, x[0], plain_logits, y); }
 static void ce_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, float *const *dx) {
     float losses[ROWS];
-    loss(be, r, x[0], losses, dx[0], dy[0]);
+    loss(be, r, x[0], plain_logits, losses, dx[0], dy[0]);
+}
+static void mapped_ce_fwd(backend_t *be, rig_t *r, float *const *x, float *y) {
+    loss_fwd(be, r, x[0], mapped_logits, y);
+}
+static void mapped_ce_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, float *const *dx) {
+    float losses[ROWS];
+    loss(be, r, x[0], mapped_logits, losses, dx[0], dy[0]);
 }
 
-/* A site of three layers, the second without an adapter, each quantized another way. */
+/* A site of three layers, the second without an adapter, each quantized another way; ranks, scales and biases differ. */
 enum {
     COLS = 37,
-    RANK = 3,
-    WIDTH = 2 * RANK,
+    RANK_0 = 3,
+    RANK_2 = 5,
+    WIDTH = RANK_0 + RANK_2,
     ROWS_0 = 23,
     ROWS_1 = 8,
     ROWS_2 = 15,
-    B_ROWS = ROWS_0 + ROWS_2,
+    B_SIZE = ROWS_0 * RANK_0 + ROWS_2 * RANK_2,
     OUT = ROWS_0 + ROWS_1 + ROWS_2,
     LD_X = COLS + WIDTH,
     LD_Y = OUT + WIDTH
 };
-#define LORA_SCALE 0.7f
 
 typedef struct {
     qweight_t w[3];
@@ -126,15 +174,21 @@ typedef struct {
 
 /* x: the input, A, and the B of those that have one, one after another. */
 static void site_open(site_t *s, rig_t *r, float *const *x, bool drop) {
-    static const quant_type_t type[] = {QUANT_NF4, QUANT_NONE, QUANT_INT8};
+    static const quant_type_t type[] = {QUANT_NF4, QUANT_F16, QUANT_INT8};
     static const size_t rows[] = {ROWS_0, ROWS_1, ROWS_2};
     static const int32_t row[T] = {0, 0, 1, 1, 2, 2, 3}, pos[T] = {0, 1, 0, 1, 0, 1, 9};
     r->key = 9;
-    s->l = (linear_t){
-        .n = 3, .r = RANK, .width = WIDTH, .a = x[1], .b = {x[2], NULL, x[2] + ROWS_0 * RANK}, .ab_type = DT_F32};
+    s->l = (linear_t){.n = 3, .ab_type = DT_F32};
+    s->l.part[0] = (linear_part_t){.r = RANK_0, .scale = 0.7f, .a = x[1], .b = x[2]};
+    s->l.part[1] = (linear_part_t){.bias = rig_random(r, DT_F32, ROWS_1, 1)};
+    s->l.part[2] = (linear_part_t){.bias = rig_random(r, DT_F32, ROWS_2, 1),
+                                   .r = RANK_2,
+                                   .scale = 1.3f,
+                                   .a = x[1] + RANK_0 * COLS,
+                                   .b = x[2] + ROWS_0 * RANK_0};
     for (size_t i = 0; i < 3; i++) {
         s->w[i] = rig_weight(r, type[i], true, rows[i], COLS);
-        s->l.w[i] = &s->w[i];
+        s->l.part[i].w = &s->w[i];
     }
     s->key = (dropout_t){
         .seed = 5, .p = 0.3f, .row = rig_upload(r, row, sizeof row), .pos = rig_upload(r, pos, sizeof pos)};
@@ -142,41 +196,38 @@ static void site_open(site_t *s, rig_t *r, float *const *x, bool drop) {
 }
 
 /* [x | u] */
-static float *with_u(backend_t *be, rig_t *r, const site_t *s, const float *x) {
+static mat_t with_u(backend_t *be, rig_t *r, const site_t *s, float *x) {
     float *xu = rig_alloc(r, sizeof(float) * T * LD_X);
-    be->copy_rows(be, xu, LD_X, x, COLS, T, COLS);
-    be->adapter_fwd(be, T, xu, LD_X, &s->l, LORA_SCALE, s->drop, xu + COLS, LD_X);
-    return xu;
+    be->copy_rows(be, (mat_t){xu, LD_X}, (mat_t){x, COLS}, T, COLS);
+    be->adapter_fwd(be, T, (mat_t){xu, LD_X}, &s->l, s->drop, (mat_t){xu + COLS, LD_X});
+    return (mat_t){xu, LD_X};
 }
 
 static void site_fwd(backend_t *be, rig_t *r, float *const *x, float *y, bool drop) {
     site_t s;
     site_open(&s, r, x, drop);
-    be->linear_fwd(be, T, with_u(be, r, &s, x[0]), LD_X, &s.l, y, OUT);
+    be->linear_fwd(be, T, with_u(be, r, &s, x[0]), &s.l, (mat_t){y, OUT});
 }
 
-/* du_i = s dy_i B_i, dB_i = dy_i^T u_i. */
-static void adapter_bwd(backend_t *be, const site_t *s, size_t i, size_t first, size_t k, const float *xu, float *dy,
-                        float *dB) {
-    size_t rows = s->l.w[i]->rows;
-    be->gemm(be, false, false, T, RANK, rows, LORA_SCALE, dy + first, DT_F32, LD_Y, s->l.b[i], DT_F32, RANK, 0,
-             dy + OUT + k, DT_F32, LD_Y);
-    be->gemm(be, true, false, rows, RANK, T, 1, dy + first, DT_F32, LD_Y, xu + COLS + k, DT_F32, LD_X, 1, dB, DT_F32,
-             RANK);
+/* du_i = s_i dy_i B_i, dB_i = dy_i^T u_i. */
+static void adapter_bwd(backend_t *be, const linear_part_t *p, const float *u, float *dy, float *du, float *dB) {
+    const matrix_t of_dy = {dy, DT_F32, LD_Y}, of_u = {(float *)u, DT_F32, LD_X}, b = {(void *)p->b, DT_F32, p->r};
+    be->gemm(be, false, false, T, p->r, p->w->rows, p->scale, of_dy, b, 0, (matrix_t){du, DT_F32, LD_Y});
+    be->gemm(be, true, false, p->w->rows, p->r, T, 1, of_dy, of_u, 1, (matrix_t){dB, DT_F32, p->r});
 }
 
 static void site_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, float *const *dx, bool drop) {
     site_t s;
     site_open(&s, r, x, drop);
-    const float *xu = with_u(be, r, &s, x[0]);
-    float *dyu = rig_alloc(r, sizeof(float) * T * LD_Y);
-    be->copy_rows(be, dyu, LD_Y, dy, OUT, T, OUT);
+    mat_t xu = with_u(be, r, &s, x[0]);
+    float *u = (float *)xu.p + COLS, *dyu = rig_alloc(r, sizeof(float) * T * LD_Y), *du = dyu + OUT;
+    be->copy_rows(be, (mat_t){dyu, LD_Y}, (mat_t){(float *)dy, OUT}, T, OUT);
     be->zero(be, dx[1], sizeof(float) * WIDTH * COLS); /* these are added to */
-    be->zero(be, dx[2], sizeof(float) * B_ROWS * RANK);
-    adapter_bwd(be, &s, 0, 0, 0, xu, dyu, dx[2]);
-    adapter_bwd(be, &s, 2, ROWS_0 + ROWS_1, RANK, xu, dyu, dx[2] + ROWS_0 * RANK);
-    be->adapter_grad(be, T, dyu + OUT, LD_Y, xu, LD_X, &s.l, s.drop, dx[1]);
-    be->linear_bwd(be, T, dyu, LD_Y, &s.l, s.drop, dx[0], COLS);
+    be->zero(be, dx[2], sizeof(float) * B_SIZE);
+    adapter_bwd(be, &s.l.part[0], u, dyu, du, dx[2]);
+    adapter_bwd(be, &s.l.part[2], u + RANK_0, dyu + ROWS_0 + ROWS_1, du + RANK_0, dx[2] + ROWS_0 * RANK_0);
+    be->adapter_grad(be, T, (mat_t){du, LD_Y}, xu, &s.l, s.drop, dx[1]);
+    be->linear_bwd(be, T, (mat_t){dyu, LD_Y}, &s.l, s.drop, (mat_t){dx[0], COLS});
 }
 
 static void linear_fwd(backend_t *be, rig_t *r, float *const *x, float *y) { site_fwd(be, r, x, y, false); }
@@ -188,61 +239,74 @@ static void dropped_bwd(backend_t *be, rig_t *r, float *const *x, const float *d
     site_bwd(be, r, x, dy, dx, true);
 }
 
-/* Three segments, grouped heads; with and without a window. */
+/* Three segments, grouped heads; with and without a window and a cap. */
 enum { HQ = 4, HKV = 2, TOKENS = 1 + 70 + 9, WINDOW = 5 };
+#define CAP 1.5f
 static const int32_t lengths[] = {1, 70, 9};
 
-static attn_shape_t attention_shape(size_t window) {
+static attn_shape_t attention_shape(size_t window, float softcap) {
     /* dq, dk and dv have arrays of their own and one distance between rows: that of dq. */
     return (attn_shape_t){.Hq = HQ,
                           .Hkv = HKV,
                           .D = D,
                           .window = window,
                           .scale = 0.25f,
+                          .softcap = softcap,
                           .ld_q = HQ * D,
-                          .ld_kv = HKV * D,
+                          .ld_k = HKV * D,
+                          .ld_v = HKV * D,
                           .ld_o = HQ * D,
                           .ld_dout = HQ * D,
                           .ld_dqkv = HQ * D};
 }
 
-static void attention_fwd(backend_t *be, rig_t *r, float *const *x, float *y, size_t window, float *lse) {
+static void attention_fwd(backend_t *be, rig_t *r, float *const *x, float *y, const attn_shape_t *shape, float *lse) {
     attn_segments_t seg = rig_segments(r, 3, lengths, lengths);
-    const attn_shape_t shape = attention_shape(window);
-    be->attn_fwd(be, y, lse, x[0], x[1], x[2], &shape, &seg);
+    be->attn_fwd(be, y, lse, x[0], x[1], x[2], shape, &seg);
 }
 
-static void attention_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, float *const *dx, size_t window) {
+static void attention_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, float *const *dx,
+                          const attn_shape_t *shape) {
     attn_segments_t seg = rig_segments(r, 3, lengths, lengths);
-    const attn_shape_t shape = attention_shape(window);
     float *o = rig_alloc(r, sizeof(float) * TOKENS * HQ * D), *lse = rig_alloc(r, sizeof(float) * TOKENS * HQ);
-    attention_fwd(be, r, x, o, window, lse);
+    attention_fwd(be, r, x, o, shape, lse);
     float *dk = rig_alloc(r, sizeof(float) * TOKENS * HQ * D), *dv = rig_alloc(r, sizeof(float) * TOKENS * HQ * D);
-    be->attn_bwd(be, dx[0], dk, dv, dy, x[0], x[1], x[2], o, lse, &shape, &seg);
-    be->copy_rows(be, dx[1], HKV * D, dk, HQ * D, TOKENS, HKV * D);
-    be->copy_rows(be, dx[2], HKV * D, dv, HQ * D, TOKENS, HKV * D);
+    be->attn_bwd(be, dx[0], dk, dv, dy, x[0], x[1], x[2], o, lse, shape, &seg);
+    be->copy_rows(be, (mat_t){dx[1], HKV * D}, (mat_t){dk, HQ * D}, TOKENS, HKV * D);
+    be->copy_rows(be, (mat_t){dx[2], HKV * D}, (mat_t){dv, HQ * D}, TOKENS, HKV * D);
 }
 
-static void full_fwd(backend_t *be, rig_t *r, float *const *x, float *y) { attention_fwd(be, r, x, y, 0, NULL); }
-static void full_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, float *const *dx) {
-    attention_bwd(be, r, x, dy, dx, 0);
-}
-static void window_fwd(backend_t *be, rig_t *r, float *const *x, float *y) { attention_fwd(be, r, x, y, WINDOW, NULL); }
-static void window_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, float *const *dx) {
-    attention_bwd(be, r, x, dy, dx, WINDOW);
-}
+#define ATTENTION(name, window, cap) \
+    static void name##_fwd(backend_t *be, rig_t *r, float *const *x, float *y) { \
+        const attn_shape_t shape = attention_shape(window, cap); \
+        attention_fwd(be, r, x, y, &shape, NULL); \
+    } \
+    static void name##_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, float *const *dx) { \
+        const attn_shape_t shape = attention_shape(window, cap); \
+        attention_bwd(be, r, x, dy, dx, &shape); \
+    }
+ATTENTION(full, 0, 0)
+ATTENTION(window, WINDOW, 0)
+ATTENTION(capped, 0, CAP)
+ATTENTION(capped_window, WINDOW, CAP)
 
-#define LINEAR_SIZES 3, {T * COLS, WIDTH * COLS, B_ROWS * RANK}, T *OUT, 1
+#define LINEAR_SIZES 3, {T * COLS, WIDTH * COLS, B_SIZE}, T *OUT, 1
 #define ATTENTION_SIZES 3, {TOKENS * HQ * D, TOKENS * HKV * D, TOKENS * HKV * D}, TOKENS *HQ *D, 1
 static const grad_op_t ops[] = {
     {"rmsnorm", 1, {T * C}, T *C, 1, norm_fwd, norm_bwd},
-    {"swiglu", 1, {T * 2 * F}, T *F, 1, swiglu_fwd, swiglu_bwd},
+    {"rmsnorm, groups", 1, {T * C}, T *C, 1, groups_fwd, groups_bwd},
+    {"silu gate", 1, {T * 2 * F}, T *F, 1, silu_glu_fwd, silu_glu_bwd},
+    {"gelu gate", 1, {T * 2 * F}, T *F, 1, gelu_glu_fwd, gelu_glu_bwd},
     {"rope", 1, {T * H * D}, T *H *D, 1, rope_fwd, rope_bwd},
+    {"rope, partial", 1, {T * H * D}, T *H *D, 1, partial_rope_fwd, partial_rope_bwd},
     {"ce_loss", 1, {ROWS * VOCAB}, 1, 2, ce_fwd, ce_bwd},
+    {"ce_loss, mapped", 1, {ROWS * VOCAB}, 1, 2, mapped_ce_fwd, mapped_ce_bwd},
     {"linear", LINEAR_SIZES, linear_fwd, linear_bwd},
     {"linear, dropout", LINEAR_SIZES, dropped_fwd, dropped_bwd},
     {"attention", ATTENTION_SIZES, full_fwd, full_bwd},
     {"attention, window", ATTENTION_SIZES, window_fwd, window_bwd},
+    {"attention, cap", ATTENTION_SIZES, capped_fwd, capped_bwd},
+    {"attention, both", ATTENTION_SIZES, capped_window_fwd, capped_window_bwd},
 };
 
 /* ---- the check ---------------------------------------------------------------------------------------- */
@@ -260,7 +324,7 @@ static void rig_open(rig_t *r, backend_t *be) {
                                    .max_augmented = (OUT + WIDTH) * linear_ld(COLS, WIDTH),
                                    .max_width = 64,
                                    .max_kv = TOKENS,
-                                   .attn = attention_shape(0)};
+                                   .attn = attention_shape(0, 0)};
     rig_init(r, be, 1);
     rig_workspace(r, &need);
 }

@@ -1,4 +1,3 @@
-#include <cblas.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,6 +5,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "cpu/blas.h"
 #include "model/backend/backend.h"
 #include "trainer/commands/command.h"
 #include "trainer/run/backend_open.h"
@@ -53,7 +53,7 @@ static int print_help(void) {
 }
 
 static int print_version(void) {
-    printf("qlora-train %s (%s; CUDA: %s)\n", QLORA_VERSION, openblas_get_config(), backend_has_cuda() ? "yes" : "no");
+    printf("qlora-train %s (%s; CUDA: %s)\n", QLORA_VERSION, blas_description(), backend_has_cuda() ? "yes" : "no");
     return 0;
 }
 
