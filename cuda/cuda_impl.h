@@ -140,7 +140,7 @@ void cuda_linear_ops(backend_t *be);
 void cuda_row_ops(backend_t *be);
 void cuda_norm_ops(backend_t *be);
 void cuda_rope_ops(backend_t *be);
-void cuda_swiglu_ops(backend_t *be);
+void cuda_glu_ops(backend_t *be);
 void cuda_loss_ops(backend_t *be);
 void cuda_optimizer_ops(backend_t *be);
 void cuda_attention_ops(backend_t *be);
