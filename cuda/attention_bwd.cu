@@ -22,10 +22,10 @@ template <int MT> __device__ __forceinline__ void fill(float (&factor)[MT][2], f
 /* ---- dq -------------------------------------------------------------------------------------------------- */
 
 /* BM queries against BN keys at a time: q and dout stay in shared memory, k has two buffers (it is the last to be
- * read), v one. */
-template <int DP> struct dq_tile_t {
+ * read), v one. With a cap 128 columns have no registers for 32 keys. */
+template <int DP, bool capped> struct dq_tile_t {
     static constexpr int MT = DP <= 128 ? 2 : 1, BM = 16 * MT * ATTN_WARPS;
-    static constexpr int BN = DP <= 128 ? 32 : 16, NT = BN / 8, CT = DP / 8;
+    static constexpr int BN = DP < 128 || (DP == 128 && !capped) ? 32 : 16, NT = BN / 8, CT = DP / 8;
     static constexpr size_t bytes = tile_bytes<DP>(2 * BM + 3 * BN);
 };
 
@@ -46,7 +46,7 @@ __device__ __forceinline__ void query_gradients(const float (&s)[MT][NT][4], flo
 
 template <int DP, bool capped> __global__ void __launch_bounds__(ATTN_THREADS, 2)
     attn_dq_kernel(attn_bwd_t a, attn_dims_t d) {
-    using T = dq_tile_t<DP>;
+    using T = dq_tile_t<DP, capped>;
     constexpr int MT = T::MT, BM = T::BM, BN = T::BN, STRIDE = tile_stride<DP>;
     const int head = (int)blockIdx.x % d.Hq;
     const attn_segment_t seg = segment_at(d, (int)blockIdx.x / d.Hq);
@@ -249,7 +249,7 @@ template <int DP, bool capped> __global__ void __launch_bounds__(ATTN_THREADS, 2
 /* ---- launches -------------------------------------------------------------------------------------------- */
 
 template <int DP, bool capped> void launch_as(cudaStream_t stream, const attn_bwd_t &a, const attn_dims_t &d) {
-    using Q = dq_tile_t<DP>;
+    using Q = dq_tile_t<DP, capped>;
     using K = dkv_tile_t<DP>;
     const auto attribute = cudaFuncAttributeMaxDynamicSharedMemorySize;
     const auto dkv_kernel = attn_dkv_kernel<DP, capped>, dq_kernel = attn_dq_kernel<DP, capped>;

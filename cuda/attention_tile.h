@@ -113,9 +113,12 @@ template <bool capped> struct cap_t {
 
     /* What a gradient of the capped score is multiplied by; finite where the mask is, too. */
     __device__ __forceinline__ float through(float s) const {
-        if constexpr (!capped) return 1;
-        s = fmaxf(s, -1.0f);
-        return 1 - s * s;
+        if constexpr (capped) {
+            s = fmaxf(s, -1.0f);
+            return 1 - s * s;
+        } else {
+            return 1;
+        }
     }
 };
 

@@ -22,9 +22,12 @@ struct place_t {
 
 /* The sum over the threads of a group: the block, or `few` of them, a power of two up to 32. */
 template <bool few> static __device__ __forceinline__ float group_sum(float v, float *scratch) {
-    if constexpr (!few) return block_sum(v, scratch);
-    for (unsigned offset = blockDim.x / 2; offset > 0; offset /= 2) v += __shfl_xor_sync(0xffffffffu, v, offset);
-    return v;
+    if constexpr (few) {
+        for (unsigned offset = blockDim.x / 2; offset > 0; offset /= 2) v += __shfl_xor_sync(0xffffffffu, v, offset);
+        return v;
+    } else {
+        return block_sum(v, scratch);
+    }
 }
 
 /* x, or the sum of x and b as add() stores it. */
