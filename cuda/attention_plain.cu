@@ -123,11 +123,11 @@ __device__ __forceinline__ rows_t<T> kv_rows(const void *m, int ld, const place_
 
 /* A score from the product of a query and a key; and what the gradient of a score is multiplied by. */
 template <bool capped> __device__ __forceinline__ float score(float dot, const attn_dims_t &d) {
-    return capped ? soft_cap(dot * d.scale, d.softcap) : dot * d.scale;
+    return capped ? softcap(dot * d.scale, d.softcap) : dot * d.scale;
 }
 
 template <bool capped> __device__ __forceinline__ float through(float score, const attn_dims_t &d) {
-    return capped ? soft_cap_grad(score, d.softcap) : 1;
+    return capped ? softcap_grad(score, d.softcap) : 1;
 }
 
 template <typename T, bool capped> __global__ void __launch_bounds__(THREADS, 2)

@@ -55,7 +55,7 @@ template <typename A, int N> struct row_cut_t {
 template <bool mapped, int N> static __device__ __forceinline__ void to_logits(float (&v)[N], logit_map_t map) {
     if constexpr (mapped) {
 #pragma unroll
-        for (int j = 0; j < N; j++) v[j] = logit_of(v[j], map);
+        for (int j = 0; j < N; j++) v[j] = logit_map(v[j], map);
     }
 }
 
@@ -67,7 +67,7 @@ template <bool mapped, int N> static __device__ __forceinline__ void gradient(fl
     to_logits<mapped>(v, map);
 #pragma unroll
     for (int j = 0; j < N; j++) {
-        if constexpr (mapped) through[j] = logit_grad(v[j], map);
+        if constexpr (mapped) through[j] = logit_map_grad(v[j], map);
         v[j] = factor * __expf(v[j] - max);
     }
     if (label - at < N) { /* not when label < at: the difference is unsigned */
