@@ -56,7 +56,8 @@ attn_dims_t dims(const attn_shape_t *shape, const attn_segments_t *seg, bool bac
     d.group = (int)(s->Hq / s->Hkv);
     d.D = (int)s->D;
     d.ld_q = distance(s->ld_q, q_width, seg->max_q);
-    d.ld_kv = distance(s->ld_kv, kv_width, seg->max_kv);
+    d.ld_k = distance(s->ld_k, kv_width, seg->max_kv);
+    d.ld_v = distance(s->ld_v, kv_width, seg->max_kv);
     d.ld_o = distance(s->ld_o, q_width, seg->max_q);
     if (backward) {
         d.ld_dout = distance(s->ld_dout, q_width, seg->max_q);
@@ -64,6 +65,7 @@ attn_dims_t dims(const attn_shape_t *shape, const attn_segments_t *seg, bool bac
     }
     d.window = s->window && s->window < ATTN_NO_WINDOW ? (int)s->window : ATTN_NO_WINDOW;
     d.scale = s->scale;
+    d.softcap = s->softcap > 0 ? s->softcap : 0;
     d.n = (int)seg->n;
     d.q_off = seg->q_off;
     d.kv_off = seg->kv_off;
@@ -74,7 +76,7 @@ attn_dims_t dims(const attn_shape_t *shape, const attn_segments_t *seg, bool bac
 
 /* Tensor cores take bf16 rows that begin at 16-byte boundaries; p: all matrices of the call. */
 template <typename... P> bool has_mma(const backend_t *be, const attn_dims_t &d, const P *...p) {
-    const bool rows = (d.ld_q | d.ld_kv | d.ld_o | d.ld_dout | d.ld_dqkv) % 8 == 0;
+    const bool rows = (d.ld_q | d.ld_k | d.ld_v | d.ld_o | d.ld_dout | d.ld_dqkv) % 8 == 0;
     return be->act == DT_BF16 && d.D % 8 == 0 && d.D <= ATTN_MMA_MAX_D && rows && aligned16(p...);
 }
 

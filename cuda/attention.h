@@ -12,10 +12,11 @@
 typedef struct {
     int Hq, Hkv, group; /* group: query heads to a head of k and v */
     int D;
-    int ld_q, ld_kv, ld_o, ld_dout, ld_dqkv;
+    int ld_q, ld_k, ld_v, ld_o, ld_dout, ld_dqkv;
     int window; /* the most keys that a query sees; ATTN_NO_WINDOW when there is no limit */
     float scale;
-    int n; /* segments */
+    float softcap; /* 0: none */
+    int n;         /* segments */
     const int32_t *q_off, *kv_off, *kv_len;
     int max_q; /* the longest segment's queries */
 } attn_dims_t;

@@ -22,30 +22,31 @@ template <int MT> __device__ __forceinline__ void fill(float (&factor)[MT][2], f
 /* ---- dq -------------------------------------------------------------------------------------------------- */
 
 /* BM queries against BN keys at a time: q and dout stay in shared memory, k has two buffers (it is the last to be
- * read), v one. */
-template <int DP> struct dq_tile_t {
+ * read), v one. With a cap 128 columns have no registers for 32 keys. */
+template <int DP, bool capped> struct dq_tile_t {
     static constexpr int MT = DP <= 128 ? 2 : 1, BM = 16 * MT * ATTN_WARPS;
-    static constexpr int BN = DP <= 128 ? 32 : 16, NT = BN / 8, CT = DP / 8;
+    static constexpr int BN = DP < 128 || (DP == 128 && !capped) ? 32 : 16, NT = BN / 8, CT = DP / 8;
     static constexpr size_t bytes = tile_bytes<DP>(2 * BM + 3 * BN);
 };
 
-/* ds = p * (dp - delta) in place of dp, from the raw scores s, for rows of queries. */
-template <int MT, int NT>
+/* ds = p * (dp - delta) in place of dp, through the cap, from the scores s, for rows of queries. */
+template <bool capped, int MT, int NT>
 __device__ __forceinline__ void query_gradients(const float (&s)[MT][NT][4], float (&dp)[MT][NT][4],
-                                                const attn_stats_t (&stats)[MT][2], float scale2) {
+                                                const attn_stats_t (&stats)[MT][2], const cap_t<capped> &cap) {
 #pragma unroll
     for (int m = 0; m < MT; m++)
 #pragma unroll
         for (int n = 0; n < NT; n++)
 #pragma unroll
             for (int i = 0; i < 4; i++) {
-                float p = exp2_approx(fmaf(s[m][n][i], scale2, -stats[m][i / 2].lse2));
-                dp[m][n][i] = p * (dp[m][n][i] - stats[m][i / 2].delta);
+                float p = exp2_approx(fmaf(s[m][n][i], cap.factor, -stats[m][i / 2].lse2));
+                dp[m][n][i] = p * (dp[m][n][i] - stats[m][i / 2].delta) * cap.through(s[m][n][i]);
             }
 }
 
-template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_dq_kernel(attn_bwd_t a, attn_dims_t d) {
-    using T = dq_tile_t<DP>;
+template <int DP, bool capped> __global__ void __launch_bounds__(ATTN_THREADS, 2)
+    attn_dq_kernel(attn_bwd_t a, attn_dims_t d) {
+    using T = dq_tile_t<DP, capped>;
     constexpr int MT = T::MT, BM = T::BM, BN = T::BN, STRIDE = tile_stride<DP>;
     const int head = (int)blockIdx.x % d.Hq;
     const attn_segment_t seg = segment_at(d, (int)blockIdx.x / d.Hq);
@@ -54,21 +55,21 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_dq_ker
 
     DYN_SMEM(bf16_t, smem);
     bf16_t *sq = smem, *sdo = sq + BM * STRIDE, *sv = sdo + BM * STRIDE, *sk = sv + BN * STRIDE;
-    const int64_t kv_at = head_at(seg.kv0, d.ld_kv, head / d.group, d);
     const bf16_t *q = (const bf16_t *)a.q + head_at(seg.q0, d.ld_q, head, d);
     const bf16_t *dout = (const bf16_t *)a.dout + head_at(seg.q0, d.ld_dout, head, d);
-    const bf16_t *k = (const bf16_t *)a.k + kv_at, *v = (const bf16_t *)a.v + kv_at;
+    const bf16_t *k = (const bf16_t *)a.k + head_at(seg.kv0, d.ld_k, head / d.group, d);
+    const bf16_t *v = (const bf16_t *)a.v + head_at(seg.kv0, d.ld_v, head / d.group, d);
 
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, row0 = tile * BM + warp * 16 * MT;
     const int first_key = max(tile * BM + 1 - d.window, 0), last_key = min(tile * BM + BM, seg.n) - 1;
     const int warp_first = row0 + 1 - d.window, warp_last = min(row0 + 16 * MT, seg.n) - 1;
-    const float scale2 = d.scale * LOG2E;
+    const cap_t<capped> cap(d);
 
     tile_pad<DP>(smem, 2 * BM + 3 * BN, d.D);
     tile_load<BM, DP>(sq, q, tile * BM, seg.n, d.ld_q, d.D);
     tile_load<BM, DP>(sdo, dout, tile * BM, seg.n, d.ld_dout, d.D);
-    tile_load<BN, DP>(sk + last_key / BN % 2 * BN * STRIDE, k, last_key / BN * BN, seg.n, d.ld_kv, d.D);
-    tile_load<BN, DP>(sv, v, last_key / BN * BN, seg.n, d.ld_kv, d.D);
+    tile_load<BN, DP>(sk + last_key / BN % 2 * BN * STRIDE, k, last_key / BN * BN, seg.n, d.ld_k, d.D);
+    tile_load<BN, DP>(sv, v, last_key / BN * BN, seg.n, d.ld_v, d.D);
     cp_async_commit();
 
     attn_stats_t stats[MT][2];
@@ -87,10 +88,11 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_dq_ker
         float s[MT][T::NT][4], dp[MT][T::NT][4];
         cp_async_wait<0>();
         __syncthreads(); /* k and v are here; all are done with the other k */
-        if (key > first_key) tile_load<BN, DP>(sk + (key / BN + 1) % 2 * BN * STRIDE, k, key - BN, seg.n, d.ld_kv, d.D);
+        if (key > first_key) tile_load<BN, DP>(sk + (key / BN + 1) % 2 * BN * STRIDE, k, key - BN, seg.n, d.ld_k, d.D);
         cp_async_commit();
         if (visible) {
             tile_scores<DP>(s, sq + warp * 16 * MT * STRIDE, sk_now);
+            cap.apply(s);
             if (key + BN - 1 > row0 || key + d.window <= warp_last)
                 tile_mask(s, [&](int row, int col) {
                     int query = row0 + lane / 4 + row, k = key + lane % 4 * 2 + col;
@@ -99,10 +101,10 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_dq_ker
             tile_scores<DP>(dp, sdo + warp * 16 * MT * STRIDE, sv);
         }
         __syncthreads(); /* all are done with v */
-        if (key > first_key) tile_load<BN, DP>(sv, v, key - BN, seg.n, d.ld_kv, d.D);
+        if (key > first_key) tile_load<BN, DP>(sv, v, key - BN, seg.n, d.ld_v, d.D);
         cp_async_commit();
         if (visible) {
-            query_gradients(s, dp, stats, scale2);
+            query_gradients(s, dp, stats, cap);
             uint32_t ds[MT][T::NT / 2][4];
             tile_pack(ds, dp);
             tile_accumulate<DP>(dq, ds, sk_now);
@@ -128,10 +130,11 @@ template <int DP> struct dkv_tile_t {
     static constexpr size_t bytes = rows_bytes + BM * sizeof(attn_stats_t);
 };
 
-/* p in place of the raw scores s and ds = p * (dp - delta) in place of dp, for rows of keys; stats of the columns,
- * which are queries. */
-template <int MT, int NT> __device__ __forceinline__ void key_gradients(float (&s)[MT][NT][4], float (&dp)[MT][NT][4],
-                                                                        const attn_stats_t *stats, float scale2) {
+/* p in place of the scores s and ds = p * (dp - delta), through the cap, in place of dp, for rows of keys; stats of the
+ * columns, which are queries. */
+template <bool capped, int MT, int NT>
+__device__ __forceinline__ void key_gradients(float (&s)[MT][NT][4], float (&dp)[MT][NT][4], const attn_stats_t *stats,
+                                              const cap_t<capped> &cap) {
 #pragma unroll
     for (int n = 0; n < NT; n++) {
         const float4 two = *(const float4 *)(stats + n * 8 + threadIdx.x % 4 * 2);
@@ -139,13 +142,15 @@ template <int MT, int NT> __device__ __forceinline__ void key_gradients(float (&
         for (int m = 0; m < MT; m++)
 #pragma unroll
             for (int i = 0; i < 4; i++) {
-                s[m][n][i] = exp2_approx(fmaf(s[m][n][i], scale2, -(i % 2 ? two.z : two.x)));
-                dp[m][n][i] = s[m][n][i] * (dp[m][n][i] - (i % 2 ? two.w : two.y));
+                const float through = cap.through(s[m][n][i]);
+                s[m][n][i] = exp2_approx(fmaf(s[m][n][i], cap.factor, -(i % 2 ? two.z : two.x)));
+                dp[m][n][i] = s[m][n][i] * (dp[m][n][i] - (i % 2 ? two.w : two.y)) * through;
             }
     }
 }
 
-template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_dkv_kernel(attn_bwd_t a, attn_dims_t d) {
+template <int DP, bool capped> __global__ void __launch_bounds__(ATTN_THREADS, 2)
+    attn_dkv_kernel(attn_bwd_t a, attn_dims_t d) {
     using T = dkv_tile_t<DP>;
     constexpr int MT = T::MT, BM = T::BM, BN = T::BN, STRIDE = tile_stride<DP>;
     const int part = (int)blockIdx.x % T::PARTS, kv_head = (int)blockIdx.x / T::PARTS % d.Hkv;
@@ -157,14 +162,13 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_dkv_ke
     bf16_t *sk = smem, *sv = sk + BN * STRIDE, *sdo = sv + BN * STRIDE, *sq = sdo + BM * STRIDE;
     attn_stats_t *s_stats = (attn_stats_t *)((char *)smem + T::rows_bytes);
     const int tokens = d.q_off[d.n];
-    const int64_t kv_at = head_at(seg.kv0, d.ld_kv, kv_head, d);
     const bf16_t *q = (const bf16_t *)a.q + head_at(seg.q0, d.ld_q, kv_head * d.group, d);
     const bf16_t *dout = (const bf16_t *)a.dout + head_at(seg.q0, d.ld_dout, kv_head * d.group, d);
     const unsigned stats_at = (unsigned)(kv_head * d.group) * (unsigned)tokens + (unsigned)seg.q0;
 
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int row0 = key0 + warp * 16 * MT, row_last = row0 + 16 * MT - 1; /* keys of this warp */
-    const float scale2 = d.scale * LOG2E;
+    const cap_t<capped> cap(d);
 
     /* Steps: for each head of the group the tiles of queries that see any of the keys. */
     const int first_query = key0 / BM * BM, end_query = min(key0 + BN - 1 + d.window, seg.n);
@@ -172,8 +176,8 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_dkv_ke
     const int stats_row = min((int)threadIdx.x, BM - 1);
 
     tile_pad<DP>(smem, 2 * BN + 3 * BM, d.D);
-    tile_load<BN, DP>(sk, (const bf16_t *)a.k + kv_at, key0, seg.n, d.ld_kv, d.D);
-    tile_load<BN, DP>(sv, (const bf16_t *)a.v + kv_at, key0, seg.n, d.ld_kv, d.D);
+    tile_load<BN, DP>(sk, (const bf16_t *)a.k + head_at(seg.kv0, d.ld_k, kv_head, d), key0, seg.n, d.ld_k, d.D);
+    tile_load<BN, DP>(sv, (const bf16_t *)a.v + head_at(seg.kv0, d.ld_v, kv_head, d), key0, seg.n, d.ld_v, d.D);
     tile_load<BM, DP>(sq, q, first_query, seg.n, d.ld_q, d.D);
     tile_load<BM, DP>(sdo, dout, first_query, seg.n, d.ld_dout, d.D);
     cp_async_commit();
@@ -205,13 +209,14 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_dkv_ke
                 float s[MT][T::NT][4], dp[MT][T::NT][4];
                 uint32_t p[MT][T::NT / 2][4];
                 tile_scores<DP>(s, sk + warp * 16 * MT * STRIDE, sq_now + i * T::PASS * STRIDE);
+                cap.apply(s);
                 if (first < row_last || first + T::PASS > seg.n || first + T::PASS - 1 >= row0 + d.window)
                     tile_mask(s, [&](int row, int col) {
                         int k = row0 + lane / 4 + row, j = first + lane % 4 * 2 + col;
                         return j < seg.n && k <= j && k + d.window > j;
                     });
                 tile_scores<DP>(dp, sv + warp * 16 * MT * STRIDE, sdo + i * T::PASS * STRIDE);
-                key_gradients(s, dp, s_stats + i * T::PASS, scale2);
+                key_gradients(s, dp, s_stats + i * T::PASS, cap);
                 tile_pack(p, s);
                 tile_pack(ds[i], dp);
                 tile_accumulate<DP>(dv, p, sdo + i * T::PASS * STRIDE + part * T::CT * 8);
@@ -243,28 +248,24 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_dkv_ke
 
 /* ---- launches -------------------------------------------------------------------------------------------- */
 
-template <int DP> void launch(cudaStream_t stream, const attn_bwd_t &a, const attn_dims_t &d) {
-    using Q = dq_tile_t<DP>;
+template <int DP, bool capped> void launch_as(cudaStream_t stream, const attn_bwd_t &a, const attn_dims_t &d) {
+    using Q = dq_tile_t<DP, capped>;
     using K = dkv_tile_t<DP>;
     const auto attribute = cudaFuncAttributeMaxDynamicSharedMemorySize;
-    CUDA_CHECK(cudaFuncSetAttribute(attn_dkv_kernel<DP>, attribute, (int)K::bytes));
-    CUDA_CHECK(cudaFuncSetAttribute(attn_dq_kernel<DP>, attribute, (int)Q::bytes));
+    const auto dkv_kernel = attn_dkv_kernel<DP, capped>, dq_kernel = attn_dq_kernel<DP, capped>;
+    CUDA_CHECK(cudaFuncSetAttribute(dkv_kernel, attribute, (int)K::bytes));
+    CUDA_CHECK(cudaFuncSetAttribute(dq_kernel, attribute, (int)Q::bytes));
     dim3 dkv_grid = attn_grid(d, d.Hkv * K::PARTS, (d.max_q + K::BN - 1) / K::BN);
     dim3 dq_grid = attn_grid(d, d.Hq, (d.max_q + Q::BM - 1) / Q::BM);
-    LAUNCH((attn_dkv_kernel<DP>), dkv_grid, ATTN_THREADS, K::bytes, stream, a, d);
-    LAUNCH((attn_dq_kernel<DP>), dq_grid, ATTN_THREADS, Q::bytes, stream, a, d);
+    LAUNCH(dkv_kernel, dkv_grid, ATTN_THREADS, K::bytes, stream, a, d);
+    LAUNCH(dq_kernel, dq_grid, ATTN_THREADS, Q::bytes, stream, a, d);
 }
-
-const struct {
-    int size;
-    void (*launch)(cudaStream_t, const attn_bwd_t &, const attn_dims_t &);
-} kernels[] = {{16, launch<16>}, {32, launch<32>},   {64, launch<64>},  {80, launch<80>},
-               {96, launch<96>}, {128, launch<128>}, {256, launch<256>}};
 
 } // namespace
 
 void attn_bwd_mma(cudaStream_t stream, const attn_bwd_t &a, const attn_dims_t &d) {
-    size_t i = 0;
-    while (kernels[i].size < d.D) i++;
-    kernels[i].launch(stream, a, d);
+    by_tile(d, [&](auto tile) {
+        using T = decltype(tile);
+        launch_as<T::DP, T::capped>(stream, a, d);
+    });
 }

@@ -20,7 +20,7 @@ template <int MT, int CT> struct softmax_t { float max[MT][2], sum[MT][2], o[MT]
  * subtracted. */
 __device__ __forceinline__ float base_of(float max) { return max == -INFINITY ? 0 : max; }
 
-/* Scores become probabilities relative to the new maxima; scale2 is the scale times log2(e). */
+/* Scores become probabilities relative to the new maxima; in base 2 they are scale2 times what is in s. */
 template <int MT, int NT, int CT>
 __device__ __forceinline__ void softmax_step(softmax_t<MT, CT> &x, float (&s)[MT][NT][4], float scale2) {
     float shrink[MT][2];
@@ -62,7 +62,8 @@ __device__ __forceinline__ void softmax_step(softmax_t<MT, CT> &x, float (&s)[MT
             }
 }
 
-template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_fwd_kernel(attn_fwd_t a, attn_dims_t d) {
+template <int DP, bool capped> __global__ void __launch_bounds__(ATTN_THREADS, 2)
+    attn_fwd_kernel(attn_fwd_t a, attn_dims_t d) {
     using T = tile_t<DP>;
     constexpr int MT = T::MT, BM = T::BM, BN = T::BN;
     const int head = (int)blockIdx.x % d.Hq;
@@ -72,15 +73,15 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_fwd_ke
 
     DYN_SMEM(bf16_t, smem);
     bf16_t *sq = smem, *sk = sq + BM * tile_stride<DP>, *sv = sk + BN * tile_stride<DP>;
-    const int64_t kv_at = head_at(seg.kv0, d.ld_kv, head / d.group, d);
-    const bf16_t *k = (const bf16_t *)a.k + kv_at, *v = (const bf16_t *)a.v + kv_at;
+    const bf16_t *k = (const bf16_t *)a.k + head_at(seg.kv0, d.ld_k, head / d.group, d);
+    const bf16_t *v = (const bf16_t *)a.v + head_at(seg.kv0, d.ld_v, head / d.group, d);
 
     /* Keys that this tile's queries and this warp's see, counted in the segment. */
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, shift = seg.n_kv - seg.n;
     const int row0 = tile * BM + warp * 16 * MT;
     const int first_key = max(tile * BM + shift + 1 - d.window, 0), last_key = min(tile * BM + BM, seg.n) - 1 + shift;
     const int warp_first = row0 + shift + 1 - d.window, warp_last = min(row0 + 16 * MT, seg.n) - 1 + shift;
-    const float scale2 = d.scale * LOG2E;
+    const cap_t<capped> cap(d);
 
     softmax_t<MT, T::CT> x;
 #pragma unroll
@@ -95,7 +96,7 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_fwd_ke
 
     tile_pad<DP>(smem, BM + 2 * BN, d.D);
     tile_load<BM, DP>(sq, (const bf16_t *)a.q + head_at(seg.q0, d.ld_q, head, d), tile * BM, seg.n, d.ld_q, d.D);
-    tile_load<BN, DP>(sk, k, last_key / BN * BN, seg.n_kv, d.ld_kv, d.D);
+    tile_load<BN, DP>(sk, k, last_key / BN * BN, seg.n_kv, d.ld_k, d.D);
     cp_async_commit();
     for (int key = last_key / BN * BN; key + BN > first_key; key -= BN) {
         const bool visible = row0 < seg.n && key <= warp_last && key + BN > warp_first;
@@ -103,10 +104,11 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_fwd_ke
         float s[MT][T::NT][4];
         cp_async_wait<0>();
         __syncthreads(); /* k is here; all are done with the last v */
-        tile_load<BN, DP>(sv, v, key, seg.n_kv, d.ld_kv, d.D);
+        tile_load<BN, DP>(sv, v, key, seg.n_kv, d.ld_v, d.D);
         cp_async_commit();
         if (visible) {
             tile_scores<DP>(s, sq + warp * 16 * MT * tile_stride<DP>, sk);
+            cap.apply(s);
             if (masked)
                 tile_mask(s, [&](int row, int col) {
                     int last = row0 + lane / 4 + shift + row, k = key + lane % 4 * 2 + col;
@@ -115,11 +117,11 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_fwd_ke
         }
         cp_async_wait<0>();
         __syncthreads(); /* v is here; all are done with k */
-        if (key > first_key) tile_load<BN, DP>(sk, k, key - BN, seg.n_kv, d.ld_kv, d.D);
+        if (key > first_key) tile_load<BN, DP>(sk, k, key - BN, seg.n_kv, d.ld_k, d.D);
         cp_async_commit();
         if (visible) {
             uint32_t p[MT][T::NT / 2][4];
-            softmax_step(x, s, scale2);
+            softmax_step(x, s, cap.factor);
             tile_pack(p, s);
             tile_accumulate<DP>(x.o, p, sv);
         }
@@ -140,23 +142,19 @@ template <int DP> __global__ void __launch_bounds__(ATTN_THREADS, 2) attn_fwd_ke
                    (bf16_t *)a.o + head_at(seg.q0, d.ld_o, head, d), row0, seg.n, d.ld_o, d.D);
 }
 
-template <int DP> void launch(cudaStream_t stream, const attn_fwd_t &a, const attn_dims_t &d) {
+template <int DP, bool capped> void launch_as(cudaStream_t stream, const attn_fwd_t &a, const attn_dims_t &d) {
     using T = tile_t<DP>;
-    CUDA_CHECK(cudaFuncSetAttribute(attn_fwd_kernel<DP>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)T::bytes));
+    const auto kernel = attn_fwd_kernel<DP, capped>;
+    CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)T::bytes));
     dim3 grid = attn_grid(d, d.Hq, (d.max_q + T::BM - 1) / T::BM);
-    LAUNCH((attn_fwd_kernel<DP>), grid, ATTN_THREADS, T::bytes, stream, a, d);
+    LAUNCH(kernel, grid, ATTN_THREADS, T::bytes, stream, a, d);
 }
-
-const struct {
-    int size;
-    void (*launch)(cudaStream_t, const attn_fwd_t &, const attn_dims_t &);
-} kernels[] = {{16, launch<16>}, {32, launch<32>},   {64, launch<64>},  {80, launch<80>},
-               {96, launch<96>}, {128, launch<128>}, {256, launch<256>}};
 
 } // namespace
 
 void attn_fwd_mma(cudaStream_t stream, const attn_fwd_t &a, const attn_dims_t &d) {
-    size_t i = 0;
-    while (kernels[i].size < d.D) i++;
-    kernels[i].launch(stream, a, d);
+    by_tile(d, [&](auto tile) {
+        using T = decltype(tile);
+        launch_as<T::DP, T::capped>(stream, a, d);
+    });
 }

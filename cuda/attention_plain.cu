@@ -5,6 +5,8 @@
 #include "cuda/reduce.h"
 #include "cuda/vec.h"
 
+#include <type_traits>
+
 namespace {
 
 enum { WARPS = 8, THREADS = 32 * WARPS, ROWS = 2, BLOCK_ROWS = WARPS * ROWS, CHUNK = 32, TILE_STRIDE = CHUNK + 1 };
@@ -115,15 +117,25 @@ __device__ __forceinline__ rows_t<T> q_rows(const void *m, int ld, const place_t
 }
 
 template <typename T>
-__device__ __forceinline__ rows_t<T> kv_rows(const void *m, const place_t &p, const attn_dims_t &d) {
-    return {(const T *)m + head_at(p.seg.kv0, d.ld_kv, p.kv_head, d), p.seg.n_kv, d.ld_kv, d.D};
+__device__ __forceinline__ rows_t<T> kv_rows(const void *m, int ld, const place_t &p, const attn_dims_t &d) {
+    return {(const T *)m + head_at(p.seg.kv0, ld, p.kv_head, d), p.seg.n_kv, ld, d.D};
 }
 
-template <typename T> __global__ void __launch_bounds__(THREADS, 2) plain_fwd_kernel(attn_fwd_t a, attn_dims_t d) {
+/* A score from the product of a query and a key; and what the gradient of a score is multiplied by. */
+template <bool capped> __device__ __forceinline__ float score(float dot, const attn_dims_t &d) {
+    return capped ? softcap(dot * d.scale, d.softcap) : dot * d.scale;
+}
+
+template <bool capped> __device__ __forceinline__ float through(float score, const attn_dims_t &d) {
+    return capped ? softcap_grad(score, d.softcap) : 1;
+}
+
+template <typename T, bool capped> __global__ void __launch_bounds__(THREADS, 2)
+    plain_fwd_kernel(attn_fwd_t a, attn_dims_t d) {
     const place_t p = place_of(d, false);
     if (p.first >= p.seg.n) return;
     const rows_t<T> q = q_rows<T>(a.q, d.ld_q, p, p.head, d);
-    const rows_t<T> k = kv_rows<T>(a.k, p, d), v = kv_rows<T>(a.v, p, d);
+    const rows_t<T> k = kv_rows<T>(a.k, d.ld_k, p, d), v = kv_rows<T>(a.v, d.ld_v, p, d);
     DYN_SMEM(float, smem);
     const shared_t shared = {smem, 2, d.D};
     float *own_q = shared.own(0), *o = shared.own(1);
@@ -142,7 +154,7 @@ template <typename T> __global__ void __launch_bounds__(THREADS, 2) plain_fwd_ke
         dots(s, own_q, shared.piece(), k, key);
         for (int r = 0; r < ROWS; r++) {
             const int last = p.row0 + r + shift;
-            s[r] = key + lane <= last && key + lane + d.window > last ? s[r] * d.scale : -INFINITY;
+            s[r] = key + lane <= last && key + lane + d.window > last ? score<capped>(s[r], d) : -INFINITY;
             const float top = fmaxf(max[r], warp_max(s[r])), base = top == -INFINITY ? 0 : top;
             shrink[r] = expf(max[r] - base);
             max[r] = top;
@@ -160,12 +172,13 @@ template <typename T> __global__ void __launch_bounds__(THREADS, 2) plain_fwd_ke
     store_own((T *)a.o + head_at(p.seg.q0, d.ld_o, p.head, d), o, sum, p.row0, p.seg.n, d.ld_o, d.D);
 }
 
-template <typename T> __global__ void __launch_bounds__(THREADS, 2) plain_dq_kernel(attn_bwd_t a, attn_dims_t d) {
+template <typename T, bool capped> __global__ void __launch_bounds__(THREADS, 2)
+    plain_dq_kernel(attn_bwd_t a, attn_dims_t d) {
     const place_t p = place_of(d, false);
     if (p.first >= p.seg.n) return;
     const int n = p.seg.n, lane = threadIdx.x % 32;
     const rows_t<T> q = q_rows<T>(a.q, d.ld_q, p, p.head, d), dout = q_rows<T>(a.dout, d.ld_dout, p, p.head, d);
-    const rows_t<T> k = kv_rows<T>(a.k, p, d), v = kv_rows<T>(a.v, p, d);
+    const rows_t<T> k = kv_rows<T>(a.k, d.ld_k, p, d), v = kv_rows<T>(a.v, d.ld_v, p, d);
     DYN_SMEM(float, smem);
     const shared_t shared = {smem, 3, d.D};
     float *own_q = shared.own(0), *own_dout = shared.own(1), *dq = shared.own(2);
@@ -187,18 +200,21 @@ template <typename T> __global__ void __launch_bounds__(THREADS, 2) plain_dq_ker
         for (int r = 0; r < ROWS; r++) {
             const int j = key + lane, row = p.row0 + r;
             const bool visible = j <= row && j + d.window > row;
-            dp[r] = visible ? exp2f(s[r] * d.scale * LOG2E - stats[r].lse2) * (dp[r] - stats[r].delta) : 0;
+            s[r] = score<capped>(s[r], d);
+            const float share = exp2f(s[r] * LOG2E - stats[r].lse2), ds = share * (dp[r] - stats[r].delta);
+            dp[r] = visible ? ds * through<capped>(s[r], d) : 0;
         }
         accumulate(dq, one, dp, shared.weights(), k, key);
     }
     store_own((T *)a.dq + head_at(p.seg.q0, d.ld_dqkv, p.head, d), dq, scale, p.row0, n, d.ld_dqkv, d.D);
 }
 
-template <typename T> __global__ void __launch_bounds__(THREADS, 2) plain_dkv_kernel(attn_bwd_t a, attn_dims_t d) {
+template <typename T, bool capped> __global__ void __launch_bounds__(THREADS, 2)
+    plain_dkv_kernel(attn_bwd_t a, attn_dims_t d) {
     const place_t p = place_of(d, true);
     if (p.first >= p.seg.n) return;
     const int n = p.seg.n, lane = threadIdx.x % 32;
-    const rows_t<T> k = kv_rows<T>(a.k, p, d), v = kv_rows<T>(a.v, p, d);
+    const rows_t<T> k = kv_rows<T>(a.k, d.ld_k, p, d), v = kv_rows<T>(a.v, d.ld_v, p, d);
     DYN_SMEM(float, smem);
     const shared_t shared = {smem, 4, d.D};
     float *own_k = shared.own(0), *own_v = shared.own(1), *dk = shared.own(2), *dv = shared.own(3);
@@ -226,8 +242,10 @@ template <typename T> __global__ void __launch_bounds__(THREADS, 2) plain_dkv_ke
             for (int r = 0; r < ROWS; r++) {
                 const int key = p.row0 + r;
                 const bool visible = i < n && key <= i && key + d.window > i;
-                s[r] = visible ? exp2f(s[r] * d.scale * LOG2E - st.lse2) : 0;
-                dp[r] = visible ? s[r] * (dp[r] - st.delta) : 0;
+                s[r] = score<capped>(s[r], d);
+                const float share = visible ? exp2f(s[r] * LOG2E - st.lse2) : 0;
+                dp[r] = visible ? share * (dp[r] - st.delta) * through<capped>(s[r], d) : 0;
+                s[r] = share;
             }
             accumulate(dv, one, s, shared.weights(), dout, query);
             accumulate(dk, one, dp, shared.weights(), q, query);
@@ -245,13 +263,23 @@ template <typename Args> void launch(void (*kernel)(Args, attn_dims_t), cudaStre
     LAUNCH(kernel, attn_grid(d, heads, (d.max_q + BLOCK_ROWS - 1) / BLOCK_ROWS), THREADS, bytes, stream, a, d);
 }
 
+/* f(T(), std::bool_constant<whether there is a cap>()) */
+template <typename F> void by_kind(dtype_t act, const attn_dims_t &d, F f) {
+    const bool capped = d.softcap > 0;
+    if (act == DT_BF16) capped ? f(bf16_t(), std::true_type()) : f(bf16_t(), std::false_type());
+    else capped ? f(float(), std::true_type()) : f(float(), std::false_type());
+}
+
 } // namespace
 
 void attn_fwd_plain(cudaStream_t stream, dtype_t act, const attn_fwd_t &a, const attn_dims_t &d) {
-    launch(act == DT_BF16 ? plain_fwd_kernel<bf16_t> : plain_fwd_kernel<float>, stream, a, d, d.Hq, 2);
+    by_kind(act, d,
+            [&](auto t, auto capped) { launch(plain_fwd_kernel<decltype(t), capped.value>, stream, a, d, d.Hq, 2); });
 }
 
 void attn_bwd_plain(cudaStream_t stream, dtype_t act, const attn_bwd_t &a, const attn_dims_t &d) {
-    launch(act == DT_BF16 ? plain_dkv_kernel<bf16_t> : plain_dkv_kernel<float>, stream, a, d, d.Hkv, 4);
-    launch(act == DT_BF16 ? plain_dq_kernel<bf16_t> : plain_dq_kernel<float>, stream, a, d, d.Hq, 3);
+    by_kind(act, d, [&](auto t, auto capped) {
+        launch(plain_dkv_kernel<decltype(t), capped.value>, stream, a, d, d.Hkv, 4);
+        launch(plain_dq_kernel<decltype(t), capped.value>, stream, a, d, d.Hq, 3);
+    });
 }

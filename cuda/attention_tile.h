@@ -92,6 +92,36 @@ static __device__ __forceinline__ void tile_scores(float (&s)[MT][NT][4], const 
     }
 }
 
+/* Scores in base 2 are cap_t::factor times what the tiles hold once they have passed apply(): raw scores, or where there
+ * is a soft cap, tanh(raw * scale / cap). To some 2^-23 of the cap, not of the value: it is an exponent. */
+template <bool capped> struct cap_t {
+    float factor, inner; /* exp2(raw * inner) = exp(2 * raw * scale / cap) */
+
+    __device__ __forceinline__ cap_t(const attn_dims_t &d)
+        : factor((capped ? d.softcap : d.scale) * LOG2E), inner(capped ? 2 * LOG2E * d.scale / d.softcap : 0) {}
+
+    template <int MT, int NT> __device__ __forceinline__ void apply(float (&s)[MT][NT][4]) const {
+        if constexpr (capped) {
+#pragma unroll
+            for (int m = 0; m < MT; m++)
+#pragma unroll
+                for (int n = 0; n < NT; n++)
+#pragma unroll
+                    for (int i = 0; i < 4; i++) s[m][n][i] = 1 - __fdividef(2, exp2_approx(s[m][n][i] * inner) + 1);
+        }
+    }
+
+    /* What a gradient of the capped score is multiplied by; finite where the mask is, too. */
+    __device__ __forceinline__ float through(float s) const {
+        if constexpr (capped) {
+            s = fmaxf(s, -1.0f);
+            return 1 - s * s;
+        } else {
+            return 1;
+        }
+    }
+};
+
 /* Takes scores that visible(row, column), counted from this lane's first, refuses to minus infinity. */
 template <int MT, int NT, class F> static __device__ __forceinline__ void tile_mask(float (&s)[MT][NT][4], F visible) {
 #pragma unroll
@@ -159,6 +189,25 @@ static __device__ __forceinline__ void tile_store(const float (&acc)[MT][CT][4],
                                                                                        col);
     }
     __syncwarp(); /* the stage may be written again */
+}
+
+/* ---- what a launcher chooses ------------------------------------------------------------------------- */
+
+template <int size, bool is_capped> struct tile_choice_t {
+    static constexpr int DP = size;
+    static constexpr bool capped = is_capped;
+};
+
+/* f(tile_choice_t<the first of these sizes that D fits in>()) */
+template <bool capped, int DP, int... more, typename F> static inline void by_size(const attn_dims_t &d, F f) {
+    if (d.D <= DP) f(tile_choice_t<DP, capped>());
+    else if constexpr (sizeof...(more)) by_size<capped, more...>(d, f);
+}
+
+/* With a soft cap fewer sizes, since few models have one. */
+template <typename F> static inline void by_tile(const attn_dims_t &d, F f) {
+    if (d.softcap > 0) by_size<true, 64, 128, ATTN_MMA_MAX_D>(d, f);
+    else by_size<false, 16, 32, 64, 80, 96, 128, ATTN_MMA_MAX_D>(d, f);
 }
 
 #endif

@@ -88,7 +88,7 @@ extern "C" int backend_open_cuda(dtype_t act, backend_t **out, err_t *err) {
     cuda_row_ops(be);
     cuda_norm_ops(be);
     cuda_rope_ops(be);
-    cuda_swiglu_ops(be);
+    cuda_glu_ops(be);
     cuda_loss_ops(be);
     cuda_optimizer_ops(be);
     cuda_attention_ops(be);

@@ -13,6 +13,7 @@
 extern "C" {
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/minmax.h"
 #include "cuda/workspace.h"
 #include "model/backend/backend.h"
 #include "model/backend/element.h"
@@ -98,8 +99,6 @@ void *compute_scratch(const backend_t *be, size_t bytes);
 /* Where augmented weight i (0, 1) lies; CHECKs that `bytes` are there. */
 void *weight_scratch(const backend_t *be, size_t i, size_t bytes);
 
-static inline size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
-
 /* Blocks of a grid that covers n with `each` per block; at least one. */
 static inline unsigned grid_for(size_t n, size_t each) {
     size_t blocks = n ? (n + each - 1) / each : 1;
@@ -140,7 +139,7 @@ void cuda_linear_ops(backend_t *be);
 void cuda_row_ops(backend_t *be);
 void cuda_norm_ops(backend_t *be);
 void cuda_rope_ops(backend_t *be);
-void cuda_swiglu_ops(backend_t *be);
+void cuda_glu_ops(backend_t *be);
 void cuda_loss_ops(backend_t *be);
 void cuda_optimizer_ops(backend_t *be);
 void cuda_attention_ops(backend_t *be);

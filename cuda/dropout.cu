@@ -27,20 +27,18 @@ template <typename A, int N> __global__ void __launch_bounds__(THREADS)
     }
 }
 
-void dropout_rows(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, size_t T, size_t C, size_t first,
-                  const dropout_t *d) {
-    CHECK(ldy >= C && ldx >= C);
+void dropout_rows(backend_t *be, mat_t y, mat_t x, size_t T, size_t C, size_t first, const dropout_t *d) {
+    CHECK(y.ld >= C && x.ld >= C);
     if (T == 0 || C == 0) return;
     dropout_t piece = *d;
     piece.row += first;
     piece.pos += first;
-    bool wide = rows_aligned16(be->act, C) && rows_aligned16(be->act, ldy, y) && rows_aligned16(be->act, ldx, x);
-    by_lanes(be->act, wide, [&](auto lanes) {
+    by_lanes(be->act, columns_aligned16(be->act, C, y, x), [&](auto lanes) {
         using A = typename decltype(lanes)::type;
         constexpr int N = decltype(lanes)::N;
         unsigned threads = block_of(C / N, THREADS);
         dim3 grid(grid_for(T, DROPOUT_ROWS), grid_for(C, (size_t)threads * N));
-        LAUNCH((dropout_kernel<A, N>), grid, threads, 0, compute_stream(be), (A *)y, ldy, (const A *)x, ldx, T, C,
+        LAUNCH((dropout_kernel<A, N>), grid, threads, 0, compute_stream(be), (A *)y.p, y.ld, (const A *)x.p, x.ld, T, C,
                piece);
     });
 }

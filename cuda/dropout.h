@@ -7,7 +7,6 @@
 /* y[t,c] = keep ? x[t,c] : 0, act values, on LANE_COMPUTE: not scaled by 1/(1-p), which the products with it are, so
  * that no value is rounded again. These T rows are rows [first, first+T) of the micro-batch: row t has the mask of
  * d->row[first+t] and d->pos[first+t]. y may be x, with the same rows. */
-void dropout_rows(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, size_t T, size_t C, size_t first,
-                  const dropout_t *d);
+void dropout_rows(backend_t *be, mat_t y, mat_t x, size_t T, size_t C, size_t first, const dropout_t *d);
 
 #endif

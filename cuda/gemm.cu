@@ -37,12 +37,12 @@ template <typename T> static __global__ void __launch_bounds__(THREADS)
 
 /* ---- launchers ----------------------------------------------------------------------------------------- */
 
-static void finish(backend_t *be, void *C, dtype_t type, size_t ldc, size_t rows, size_t cols, const float *sums,
-                   float beta) {
+static void finish(backend_t *be, matrix_t C, size_t rows, size_t cols, const float *sums, float beta) {
     cudaStream_t s = compute_stream(be);
     dim3 grid = grid_over(rows, cols);
-    if (type == DT_F32) LAUNCH((finish_kernel<float>), grid, THREADS, 0, s, (float *)C, ldc, rows, cols, sums, beta);
-    else LAUNCH((finish_kernel<bf16_t>), grid, THREADS, 0, s, (bf16_t *)C, ldc, rows, cols, sums, beta);
+    if (C.type == DT_F32)
+        LAUNCH((finish_kernel<float>), grid, THREADS, 0, s, (float *)C.p, C.ld, rows, cols, sums, beta);
+    else LAUNCH((finish_kernel<bf16_t>), grid, THREADS, 0, s, (bf16_t *)C.p, C.ld, rows, cols, sums, beta);
 }
 
 /* As many rows of `cols` floats as the scratch holds; many are a multiple of 64, for the alignment of what follows. */
@@ -52,12 +52,17 @@ static size_t rows_that_fit(size_t cols) {
     return n < 64 ? n : n / 64 * 64;
 }
 
+/* From element (i, j) on. */
+static matrix_t inner(matrix_t m, size_t i, size_t j) {
+    return {(unsigned char *)m.p + (i * m.ld + j) * dtype_size(m.type), m.type, m.ld};
+}
+
 /* C = alpha * a b + beta * C in fp32, where at most one of a and b is BF16. It is widened by rows as stored: pieces of
  * K add up in C, pieces of M or N are rows or columns of C. */
 static void gemm_to_f32(backend_t *be, float *wide, size_t M, size_t N, size_t K, float alpha, gemm_operand_t a,
-                        gemm_operand_t b, float beta, float *C, size_t ldc) {
+                        gemm_operand_t b, float beta, matrix_t C) {
     if (a.type == b.type) {
-        cuda_gemm(be, M, N, K, alpha, a, b, beta, C, DT_F32, ldc);
+        cuda_gemm(be, M, N, K, alpha, a, b, beta, C);
         return;
     }
     bool is_a = a.type == DT_BF16, along_k = is_a ? a.transposed : !b.transposed;
@@ -70,21 +75,21 @@ static void gemm_to_f32(backend_t *be, float *wide, size_t M, size_t N, size_t K
         LAUNCH(widen_kernel, grid_over(n, cols), THREADS, 0, compute_stream(be), wide, from, narrow->ld, n, cols);
         gemm_operand_t piece = {wide, DT_F32, cols, narrow->transposed};
         gemm_operand_t pa = is_a ? piece : a, pb = is_a ? b : piece;
-        float *pc = C;
+        matrix_t pc = C;
         if (along_k && is_a) pb.p = operand_at(&b, i, 0);
         else if (along_k) pa.p = operand_at(&a, 0, i);
-        else pc = C + (is_a ? i * ldc : i);
+        else pc = is_a ? inner(C, i, 0) : inner(C, 0, i);
         cuda_gemm(be, !along_k && is_a ? n : M, !along_k && !is_a ? n : N, along_k ? n : K, alpha, pa, pb,
-                  along_k && i > 0 ? 1 : beta, pc, DT_F32, ldc);
+                  along_k && i > 0 ? 1 : beta, pc);
     }
 }
 
 static void gemm_mixed(backend_t *be, size_t M, size_t N, size_t K, float alpha, gemm_operand_t a, gemm_operand_t b,
-                       float beta, void *C, dtype_t c_type, size_t ldc) {
+                       float beta, matrix_t C) {
     unsigned char *scratch = (unsigned char *)compute_scratch(be, CUDA_SCRATCH_MIN) + CUDA_BLAS_BYTES;
     float *wide = (float *)scratch, *sums = wide + WIDE_FLOATS;
-    if (c_type == DT_F32) {
-        gemm_to_f32(be, wide, M, N, K, alpha, a, b, beta, (float *)C, ldc);
+    if (C.type == DT_F32) {
+        gemm_to_f32(be, wide, M, N, K, alpha, a, b, beta, C);
         return;
     }
     size_t step = rows_that_fit(N);
@@ -92,21 +97,19 @@ static void gemm_mixed(backend_t *be, size_t M, size_t N, size_t K, float alpha,
         size_t m = min_size(step, M - i);
         gemm_operand_t rows = a;
         rows.p = operand_at(&a, i, 0);
-        gemm_to_f32(be, wide, m, N, K, alpha, rows, b, 0, sums, N);
-        finish(be, (bf16_t *)C + i * ldc, DT_BF16, ldc, m, N, sums, beta);
+        gemm_to_f32(be, wide, m, N, K, alpha, rows, b, 0, {sums, DT_F32, N});
+        finish(be, inner(C, i, 0), m, N, sums, beta);
     }
 }
 
-static void gemm(backend_t *be, bool ta, bool tb, size_t M, size_t N, size_t K, float alpha, const void *A,
-                 dtype_t a_type, size_t lda, const void *B, dtype_t b_type, size_t ldb, float beta, void *C,
-                 dtype_t c_type, size_t ldc) {
-    CHECK(lda >= (ta ? M : K) && ldb >= (tb ? K : N) && ldc >= N);
-    gemm_operand_t a = {A, a_type, lda, ta}, b = {B, b_type, ldb, tb};
+static void gemm(backend_t *be, bool ta, bool tb, size_t M, size_t N, size_t K, float alpha, matrix_t A, matrix_t B,
+                 float beta, matrix_t C) {
+    CHECK(A.ld >= (ta ? M : K) && B.ld >= (tb ? K : N) && C.ld >= N);
+    gemm_operand_t a = {A.p, A.type, A.ld, ta}, b = {B.p, B.type, B.ld, tb};
     if (M == 0 || N == 0) return;
-    if (K == 0) finish(be, C, c_type, ldc, M, N, NULL, beta);
-    else if (a_type == b_type && (c_type == a_type || c_type == DT_F32))
-        cuda_gemm(be, M, N, K, alpha, a, b, beta, C, c_type, ldc);
-    else gemm_mixed(be, M, N, K, alpha, a, b, beta, C, c_type, ldc);
+    if (K == 0) finish(be, C, M, N, NULL, beta);
+    else if (A.type == B.type && (C.type == A.type || C.type == DT_F32)) cuda_gemm(be, M, N, K, alpha, a, b, beta, C);
+    else gemm_mixed(be, M, N, K, alpha, a, b, beta, C);
 }
 
 void cuda_gemm_ops(backend_t *be) { be->gemm = gemm; }

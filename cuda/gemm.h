@@ -22,7 +22,7 @@ static inline const void *operand_at(const gemm_operand_t *x, size_t i, size_t j
  * least 1. a and b have the same type, C that or F32. Uses the first CUDA_BLAS_BYTES of the scratch, where
  * be->workspace is set. */
 void cuda_gemm(backend_t *be, size_t M, size_t N, size_t K, float alpha, gemm_operand_t a, gemm_operand_t b, float beta,
-               void *C, dtype_t c_type, size_t ldc);
+               matrix_t C);
 
 /* State in impl->gemm. */
 int cuda_gemm_open(cuda_impl_t *impl, err_t *err);

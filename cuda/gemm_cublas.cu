@@ -127,20 +127,20 @@ static choice_t *choice_for(blas_t *blas, const shape_t *s) {
 }
 
 void cuda_gemm(backend_t *be, size_t M, size_t N, size_t K, float alpha, gemm_operand_t a, gemm_operand_t b, float beta,
-               void *C, dtype_t c_type, size_t ldc) {
-    CHECK(M && N && K && a.type == b.type && (c_type == a.type || c_type == DT_F32));
+               matrix_t C) {
+    CHECK(M && N && K && a.type == b.type && (C.type == a.type || C.type == DT_F32));
     blas_t *blas = (blas_t *)cuda_impl(be)->gemm;
     void *workspace = be->workspace ? compute_scratch(be, CUDA_BLAS_BYTES) : NULL;
     shape_t s;
     memset(&s, 0, sizeof s);
-    s.M = M, s.N = N, s.K = K, s.lda = a.ld, s.ldb = b.ld, s.ldc = ldc;
+    s.M = M, s.N = N, s.K = K, s.lda = a.ld, s.ldb = b.ld, s.ldc = C.ld;
     s.workspace = workspace ? CUDA_BLAS_BYTES : 0;
-    s.ta = a.transposed, s.tb = b.transposed, s.type = (uint8_t)a.type, s.c_type = (uint8_t)c_type;
-    s.a_align = alignment(a.p), s.b_align = alignment(b.p), s.c_align = alignment(C);
+    s.ta = a.transposed, s.tb = b.transposed, s.type = (uint8_t)a.type, s.c_type = (uint8_t)C.type;
+    s.a_align = alignment(a.p), s.b_align = alignment(b.p), s.c_align = alignment(C.p);
     s.used = 1;
     choice_t *e = choice_for(blas, &s);
-    BLAS_CHECK(lib.cublasLtMatmul(blas->handle, &e->product, &alpha, b.p, &e->b, a.p, &e->a, &beta, C, &e->c, C, &e->c,
-                                  &e->algorithm, workspace, s.workspace, compute_stream(be)));
+    BLAS_CHECK(lib.cublasLtMatmul(blas->handle, &e->product, &alpha, b.p, &e->b, a.p, &e->a, &beta, C.p, &e->c, C.p,
+                                  &e->c, &e->algorithm, workspace, s.workspace, compute_stream(be)));
 }
 
 int cuda_gemm_open(cuda_impl_t *impl, err_t *err) {

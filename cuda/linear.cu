@@ -9,12 +9,12 @@ enum { THREADS = 256 };
 
 /* ---- adapters in an augmented weight: kernels ------------------------------------------------------------ */
 
-/* The columns behind the frozen weights: layer i has the rows up to `end`, B in the columns from `first` on. */
+/* The columns behind the frozen weights: layer i has the rows up to `end`, B in the r columns from `first` on. */
 typedef struct {
-    uint32_t r, columns;
+    uint32_t columns;
     struct {
-        const void *b; /* NULL: no adapter */
-        uint32_t end, first;
+        const void *b;
+        uint32_t r, end, first;
     } layer[LINEAR_MAX];
 } b_columns_t;
 
@@ -25,8 +25,8 @@ template <typename T, typename S> static __global__ void __launch_bounds__(THREA
     uint32_t row = i / c.columns, col = i % c.columns, layer = 0, begin = 0;
     while (row >= c.layer[layer].end) begin = c.layer[layer++].end;
     const S *b = (const S *)c.layer[layer].b;
-    uint32_t k = col - c.layer[layer].first; /* wraps where col is less */
-    element_store(out + row * ld + col, b && k < c.r ? element_load(b + (size_t)(row - begin) * c.r + k) : 0.0f);
+    uint32_t r = c.layer[layer].r, k = col - c.layer[layer].first; /* wraps where col is less */
+    element_store(out + row * ld + col, k < r ? element_load(b + (size_t)(row - begin) * r + k) : 0.0f);
 }
 
 /* A row of A for each block of the second index. */
@@ -47,25 +47,24 @@ typedef struct {
 
 template <typename T, typename S>
 static void fill_b(cudaStream_t stream, const linear_t *l, const group_t *g, T *out, size_t ld) {
-    b_columns_t c = {(uint32_t)l->r, (uint32_t)g->u, {}};
+    b_columns_t c = {(uint32_t)g->u, {}};
     size_t first = 0, end = 0, n = g->rows * g->u;
     CHECK(n <= UINT32_MAX);
-    for (size_t i = 0; i < g->end; i++) {
-        if (i >= g->first) {
-            end += l->w[i]->rows;
-            c.layer[i - g->first] = {l->b[i], (uint32_t)end, (uint32_t)first};
-        }
-        if (l->b[i]) first += l->r;
+    for (size_t i = 0; i < g->end; first += l->part[i++].r) {
+        const linear_part_t *p = &l->part[i];
+        if (i < g->first) continue;
+        end += p->w->rows;
+        c.layer[i - g->first] = {p->b, (uint32_t)p->r, (uint32_t)end, (uint32_t)first};
     }
     if (n) LAUNCH((b_kernel<T, S>), grid_for(n, THREADS), THREADS, 0, stream, out, ld, (uint32_t)n, c);
 }
 
 template <typename T, typename S> static void fill_a(cudaStream_t stream, const linear_t *l, T *out, size_t ld) {
-    size_t cols = l->w[0]->cols;
-    CHECK(l->width <= 65535);
-    if (l->width == 0) return;
-    LAUNCH((a_kernel<T, S>), dim3(grid_for(cols, THREADS), (unsigned)l->width), THREADS, 0, stream, out, ld,
-           (const S *)l->a, cols);
+    size_t cols = linear_cols_of(l), width = linear_width(l);
+    CHECK(width <= 65535);
+    if (width == 0) return;
+    LAUNCH((a_kernel<T, S>), dim3(grid_for(cols, THREADS), (unsigned)width), THREADS, 0, stream, out, ld,
+           (const S *)linear_a(l), cols);
 }
 
 /* f(T(), S()): the types of activations and of adapters. */
@@ -81,10 +80,10 @@ typedef enum { FROZEN = 1, COLUMNS_B = 2, ROWS_A = 4 } part_t;
 
 /* Those parts of a group's augmented weight, to `place`. */
 static void fill(backend_t *be, cudaStream_t stream, const linear_t *l, const group_t *g, int parts, void *place) {
-    size_t cols = l->w[0]->cols, ld = linear_ld(cols, l->width), row = 0;
-    for (size_t i = g->first; i < g->end && parts & FROZEN; row += l->w[i++]->rows)
-        dequant_on(be, stream, l->w[i], at(be, place, row * ld), ld);
-    CHECK(be->act == DT_F32 || l->width == 0 || l->ab_type == DT_BF16);
+    size_t cols = linear_cols_of(l), width = linear_width(l), ld = linear_ld(cols, width), row = 0;
+    for (size_t i = g->first; i < g->end && parts & FROZEN; row += l->part[i++].w->rows)
+        dequant_on(be, stream, l->part[i].w, at(be, place, row * ld), ld);
+    CHECK(be->act == DT_F32 || width == 0 || l->ab_type == DT_BF16);
     by_types(be, l, [&](auto t, auto s) {
         using T = decltype(t);
         using S = decltype(s);
@@ -109,30 +108,28 @@ static void wait_for_compute(backend_t *be) {
 
 /* The operand of a product with a group. */
 typedef struct {
-    const void *p;
-    dtype_t type;
-    size_t ld;
+    matrix_t m;
     weight_slot_t *slot; /* NULL, or where it lies: the product is to record slot->read */
 } weight_t;
 
-/* Weights that are not quantized are multiplied where they are, if nothing has to stand beside them. */
-static bool as_it_is(const linear_t *l, size_t i) { return l->width == 0 && l->w[i]->type == QUANT_NONE; }
+/* Weights in BF16 are multiplied where they are, if nothing has to stand beside them. */
+static bool as_it_is(const linear_t *l, size_t i) { return l->part[i].w->type == QUANT_NONE && linear_width(l) == 0; }
 
 static weight_t weight_of(backend_t *be, const linear_t *l, const group_t *g, int parts) {
     cuda_impl_t *impl = cuda_impl(be);
-    const qweight_t *w = l->w[g->first];
-    size_t ld = linear_ld(w->cols, l->width), i = impl->slot_next;
-    if (as_it_is(l, g->first)) return {w->codes, DT_BF16, w->cols, NULL};
-    if (l->augmented) return {at(be, l->augmented, g->row * ld), be->act, ld, NULL};
+    const qweight_t *w = l->part[g->first].w;
+    size_t width = linear_width(l), ld = linear_ld(w->cols, width), i = impl->slot_next;
+    if (as_it_is(l, g->first)) return {{w->codes, DT_BF16, w->cols}, NULL};
+    if (l->augmented) return {{at(be, l->augmented, g->row * ld), be->act, ld}, NULL};
     weight_slot_t *slot = &impl->slot[i];
-    void *place = weight_scratch(be, i, (g->rows + l->width) * ld * dtype_size(be->act));
+    void *place = weight_scratch(be, i, (g->rows + width) * ld * dtype_size(be->act));
     impl->slot_next = 1 - i;
     wait_for_compute(be);
     CUDA_CHECK(cudaStreamWaitEvent(impl->dequant, slot->read, 0)); /* the product before the last */
     fill(be, impl->dequant, l, g, parts, place);
     CUDA_CHECK(cudaEventRecord(slot->filled, impl->dequant));
     CUDA_CHECK(cudaStreamWaitEvent(compute_stream(be), slot->filled, 0));
-    return {place, be->act, ld, slot};
+    return {{place, be->act, ld}, slot};
 }
 
 static void weight_read(backend_t *be, const weight_t &w) {
@@ -143,29 +140,82 @@ static void weight_read(backend_t *be, const weight_t &w) {
  * two products is rounded in between, and a cache must not change a bit. */
 static bool next_group(const backend_t *be, const linear_t *l, group_t *g) {
     if (g->end == l->n) return false;
-    size_t row_bytes = linear_ld(l->w[0]->cols, l->width) * dtype_size(be->act);
+    size_t width = linear_width(l), row_bytes = linear_ld(linear_cols_of(l), width) * dtype_size(be->act);
     size_t most = cuda_impl(be)->layout.weight / row_bytes;
     *g = {g->end, g->end, g->row + g->rows, 0, g->u};
     bool more = true;
     while (more) {
-        g->rows += l->w[g->end]->rows;
-        if (l->b[g->end++]) g->u += l->r;
+        const linear_part_t *p = &l->part[g->end++];
+        g->rows += p->w->rows;
+        g->u += p->r;
         more = g->end < l->n && !as_it_is(l, g->first) && !as_it_is(l, g->end) &&
-               g->rows + l->w[g->end]->rows + l->width <= most;
+               g->rows + l->part[g->end].w->rows + width <= most;
     }
+    return true;
+}
+
+/* ---- bias ------------------------------------------------------------------------------------------------- */
+
+/* What a product is added to, so that y is rounded once: the bias in each row. */
+typedef struct {
+    struct {
+        const float *bias; /* NULL: zeros */
+        size_t end;        /* columns up to this */
+    } layer[LINEAR_MAX];
+} bias_t;
+
+enum { BIAS_ROWS = 64 }; /* of a block, whose threads keep their columns */
+template <typename A, int N> static __global__ void __launch_bounds__(THREADS)
+    bias_kernel(A *y, size_t ldy, size_t T, size_t cols, const __grid_constant__ bias_t b) {
+    size_t c = ((size_t)blockIdx.y * blockDim.x + threadIdx.x) * N, first = (size_t)blockIdx.x * BIAS_ROWS;
+    float v[N];
+    if (c >= cols) return;
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+        size_t layer = 0, begin = 0;
+        while (c + j >= b.layer[layer].end) begin = b.layer[layer++].end;
+        const float *bias = b.layer[layer].bias;
+        v[j] = bias ? bias[c + j - begin] : 0;
+    }
+    for (size_t t = first; t < T && t < first + BIAS_ROWS; t++) vec_store(y + t * ldy + c, v);
+}
+
+/* To the columns y of a group; false: none of its layers has one, and y stays. */
+static bool fill_bias(backend_t *be, const linear_t *l, const group_t *g, size_t T, mat_t y) {
+    bias_t b = {};
+    size_t end = 0;
+    bool any = false;
+    for (size_t i = g->first; i < g->end; i++) {
+        b.layer[i - g->first] = {l->part[i].bias, end += l->part[i].w->rows};
+        any |= l->part[i].bias != NULL;
+    }
+    if (!any) return false;
+    by_lanes(be->act, columns_aligned16(be->act, g->rows, y), [&](auto lanes) {
+        using A = typename decltype(lanes)::type;
+        constexpr int N = decltype(lanes)::N;
+        unsigned threads = block_of(g->rows / N, THREADS);
+        dim3 grid(grid_for(T, BIAS_ROWS), grid_for(g->rows, (size_t)threads * N));
+        LAUNCH((bias_kernel<A, N>), grid, threads, 0, compute_stream(be), (A *)y.p, y.ld, T, g->rows, b);
+    });
     return true;
 }
 
 /* ---- the frozen layers and what their adapters add --------------------------------------------------------- */
 
-static void linear_fwd(backend_t *be, size_t T, const void *x, size_t ldx, const linear_t *l, void *y, size_t ldy) {
-    size_t cols = l->w[0]->cols;
+/* From column c on; from row t on. */
+static mat_t columns(const backend_t *be, mat_t m, size_t c) { return {at(be, m.p, c), m.ld}; }
+static mat_t rows_from(const backend_t *be, mat_t m, size_t t) { return {at(be, m.p, t * m.ld), m.ld}; }
+
+static matrix_t in_act(const backend_t *be, mat_t m) { return {m.p, be->act, m.ld}; }
+
+static void linear_fwd(backend_t *be, size_t T, mat_t x, const linear_t *l, mat_t y) {
     group_t g = {};
     if (T == 0) return;
     while (next_group(be, l, &g)) {
+        mat_t to = columns(be, y, g.row);
         weight_t w = weight_of(be, l, &g, FROZEN | COLUMNS_B);
-        be->gemm(be, false, true, T, g.rows, cols + g.u, 1.0f, x, be->act, ldx, w.p, w.type, w.ld, 0.0f,
-                 at(be, y, g.row), be->act, ldy);
+        float beta = fill_bias(be, l, &g, T, to) ? 1 : 0;
+        be->gemm(be, false, true, T, g.rows, linear_cols_of(l) + g.u, 1, in_act(be, x), w.m, beta, in_act(be, to));
         weight_read(be, w);
     }
 }
@@ -180,78 +230,102 @@ static size_t dropped_rows(const backend_t *be, size_t cols) {
     return n;
 }
 
+/* Matrices A one behind another: all of the site, or some. */
+static matrix_t a_matrix(const linear_t *l, const void *a) { return {(void *)a, l->ab_type, linear_cols_of(l)}; }
+
 /* dx = drop(du A) */
-static void dropped_bwd(backend_t *be, size_t T, const void *du, size_t lddu, const linear_t *l, const dropout_t *drop,
-                        void *dx, size_t lddx) {
-    size_t cols = l->w[0]->cols, step = dropped_rows(be, cols);
+static void dropped_bwd(backend_t *be, size_t T, mat_t du, const linear_t *l, const dropout_t *drop, mat_t dx) {
+    size_t cols = linear_cols_of(l), step = dropped_rows(be, cols);
     for (size_t t = 0; t < T; t += step) {
         size_t n = min_size(step, T - t);
-        void *rows = at(be, dx, t * lddx);
-        be->gemm(be, false, false, n, cols, l->width, kept_scale(drop), at(be, du, t * lddu), be->act, lddu, l->a,
-                 l->ab_type, cols, 0.0f, rows, be->act, lddx);
-        dropout_rows(be, rows, lddx, rows, lddx, n, cols, t, drop);
+        mat_t rows = rows_from(be, dx, t);
+        be->gemm(be, false, false, n, cols, linear_width(l), kept_scale(drop), in_act(be, rows_from(be, du, t)),
+                 a_matrix(l, linear_a(l)), 0, in_act(be, rows));
+        dropout_rows(be, rows, rows, n, cols, t, drop);
     }
 }
 
-static void linear_bwd(backend_t *be, size_t T, const void *dy, size_t lddy, const linear_t *l, const dropout_t *drop,
-                       void *dx, size_t lddx) {
+static void linear_bwd(backend_t *be, size_t T, mat_t dy, const linear_t *l, const dropout_t *drop, mat_t dx) {
+    const size_t width = linear_width(l);
     group_t g = {};
     float beta = 0;
     if (T == 0) return;
-    if (drop && l->width) {
-        dropped_bwd(be, T, at(be, dy, linear_rows_of(l)), lddy, l, drop, dx, lddx);
+    if (drop && width) {
+        dropped_bwd(be, T, columns(be, dy, linear_rows_of(l)), l, drop, dx);
         beta = 1;
     }
     while (next_group(be, l, &g)) {
         /* du lies behind the columns of the last layer, A behind its rows. */
-        bool with_a = g.end == l->n && l->width && !drop;
+        bool with_a = g.end == l->n && width && !drop;
         weight_t w = weight_of(be, l, &g, FROZEN | (with_a ? ROWS_A : 0));
-        be->gemm(be, false, false, T, l->w[0]->cols, g.rows + (with_a ? l->width : 0), 1.0f, at(be, dy, g.row), be->act,
-                 lddy, w.p, w.type, w.ld, beta, dx, be->act, lddx);
+        be->gemm(be, false, false, T, linear_cols_of(l), g.rows + (with_a ? width : 0), 1,
+                 in_act(be, columns(be, dy, g.row)), w.m, beta, in_act(be, dx));
         weight_read(be, w);
         beta = 1;
     }
 }
 
 static void linear_cache(backend_t *be, const linear_t *l, bool frozen) {
-    const group_t all = {0, l->n, 0, linear_rows_of(l), l->width};
+    const group_t all = {0, l->n, 0, linear_rows_of(l), linear_width(l)};
     CHECK(l->augmented);
     fill(be, compute_stream(be), l, &all, (frozen ? FROZEN : 0) | COLUMNS_B | ROWS_A, l->augmented);
 }
 
 /* ---- the low-rank side -------------------------------------------------------------------------------------- */
 
-/* f(x, ldx, t, n): rows [t, t + n) of what dropout leaves of x, one piece after another; without it x itself. */
-template <typename F> static void by_dropped_rows(backend_t *be, size_t T, const void *x, size_t ldx, size_t cols,
-                                                  const dropout_t *drop, F f) {
+/* f(x, t, n): rows [t, t + n) of what dropout leaves of x, one piece after another; without it x itself. */
+template <typename F>
+static void by_dropped_rows(backend_t *be, size_t T, mat_t x, size_t cols, const dropout_t *drop, F f) {
     if (!drop) {
-        f(x, ldx, (size_t)0, T);
+        f(x, (size_t)0, T);
         return;
     }
-    void *place = (unsigned char *)compute_scratch(be, CUDA_SCRATCH_MIN) + CUDA_BLAS_BYTES + CUDA_MIXED_BYTES;
+    mat_t place = {(unsigned char *)compute_scratch(be, CUDA_SCRATCH_MIN) + CUDA_BLAS_BYTES + CUDA_MIXED_BYTES, cols};
     size_t step = dropped_rows(be, cols);
     for (size_t t = 0; t < T; t += step) {
         size_t n = min_size(step, T - t);
-        dropout_rows(be, place, cols, at(be, x, t * ldx), ldx, n, cols, t, drop);
-        f(place, cols, t, n);
+        dropout_rows(be, place, rows_from(be, x, t), n, cols, t, drop);
+        f(place, t, n);
     }
 }
 
-static void adapter_fwd(backend_t *be, size_t T, const void *x, size_t ldx, const linear_t *l, float scale,
-                        const dropout_t *drop, void *u, size_t ldu) {
-    size_t cols = l->w[0]->cols;
-    by_dropped_rows(be, T, x, ldx, cols, drop, [&](const void *rows, size_t ld, size_t t, size_t n) {
-        be->gemm(be, false, true, n, l->width, cols, scale * kept_scale(drop), rows, be->act, ld, l->a, l->ab_type,
-                 cols, 0.0f, at(be, u, t * ldu), be->act, ldu);
+/* Adapters that lie side by side and have one scale. */
+typedef struct {
+    size_t next;     /* the layer that the next run begins at */
+    const void *a;   /* of the first */
+    size_t u, width; /* its columns of u */
+    float scale;
+} run_t;
+
+static bool next_run(const linear_t *l, run_t *run) {
+    *run = {run->next, NULL, run->u + run->width, 0, 0};
+    for (; run->next < l->n; run->next++) {
+        const linear_part_t *p = &l->part[run->next];
+        if (p->r == 0) continue;
+        if (run->width && p->scale != run->scale) return true;
+        if (run->width == 0) run->a = p->a;
+        run->scale = p->scale;
+        run->width += p->r;
+    }
+    return run->width > 0;
+}
+
+static void adapter_fwd(backend_t *be, size_t T, mat_t x, const linear_t *l, const dropout_t *drop, mat_t u) {
+    size_t cols = linear_cols_of(l);
+    by_dropped_rows(be, T, x, cols, drop, [&](mat_t rows, size_t t, size_t n) {
+        run_t run = {};
+        while (next_run(l, &run))
+            be->gemm(be, false, true, n, run.width, cols, run.scale * kept_scale(drop), in_act(be, rows),
+                     a_matrix(l, run.a), 0, in_act(be, columns(be, rows_from(be, u, t), run.u)));
     });
 }
 
-static void adapter_grad(backend_t *be, size_t T, const void *du, size_t lddu, const void *x, size_t ldx,
-                         const linear_t *l, const dropout_t *drop, float *dA) {
-    size_t cols = l->w[0]->cols;
-    by_dropped_rows(be, T, x, ldx, cols, drop, [&](const void *rows, size_t ld, size_t t, size_t n) {
-        be->gemm(be, true, false, l->width, cols, n, kept_scale(drop), at(be, du, t * lddu), be->act, lddu, rows,
-                 be->act, ld, 1.0f, dA, DT_F32, cols);
+static void adapter_grad(backend_t *be, size_t T, mat_t du, mat_t x, const linear_t *l, const dropout_t *drop,
+                         float *dA) {
+    size_t cols = linear_cols_of(l);
+    by_dropped_rows(be, T, x, cols, drop, [&](mat_t rows, size_t t, size_t n) {
+        be->gemm(be, true, false, linear_width(l), cols, n, kept_scale(drop), in_act(be, rows_from(be, du, t)),
+                 in_act(be, rows), 1, {dA, DT_F32, cols});
     });
 }
 

@@ -1,6 +1,7 @@
-/* Cross entropy of rows of logits and, in their place, its gradient: a block for each row, two passes over it.
+/* Cross entropy of rows of products with the head and, in their place, its gradient: a block for each row, two passes
+ * over it.
  *
- * A row has V logits and need not begin at a multiple of 16 bytes (V = 32001, say). Its whole 16-byte pieces go
+ * A row has V of them and need not begin at a multiple of 16 bytes (V = 32001, say). Its whole 16-byte pieces go
  * through the loops; of the few elements before and after them each is one thread's. */
 #include <float.h>
 
@@ -50,18 +51,39 @@ template <typename A, int N> struct row_cut_t {
     }
 };
 
-template <int N> static __device__ __forceinline__ void gradient(float (&v)[N], float max, float factor, float scale,
-                                                                 size_t at, size_t label) {
+/* Products with the head become logits; unless mapped, they are. */
+template <bool mapped, int N> static __device__ __forceinline__ void to_logits(float (&v)[N], logit_map_t map) {
+    if constexpr (mapped) {
 #pragma unroll
-    for (int j = 0; j < N; j++) v[j] = factor * __expf(v[j] - max);
-    if (label - at >= N) return; /* also when label < at: the difference is unsigned */
-#pragma unroll
-    for (int j = 0; j < N; j++)
-        if (label - at == (size_t)j) v[j] -= scale;
+        for (int j = 0; j < N; j++) v[j] = logit_map(v[j], map);
+    }
 }
 
-template <typename A, int N> __global__ void __launch_bounds__(THREADS)
-    ce_loss_kernel(A *logits, float *row_loss, const int32_t *labels, size_t V, bool want_grad, float scale) {
+/* Of these products; `at` is the place of the first in its row. */
+template <bool mapped, int N> static __device__ __forceinline__ void gradient(float (&v)[N], float max, float factor,
+                                                                              float scale, size_t at, size_t label,
+                                                                              logit_map_t map) {
+    float through[N];
+    to_logits<mapped>(v, map);
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+        if constexpr (mapped) through[j] = logit_map_grad(v[j], map);
+        v[j] = factor * __expf(v[j] - max);
+    }
+    if (label - at < N) { /* not when label < at: the difference is unsigned */
+#pragma unroll
+        for (int j = 0; j < N; j++)
+            if (label - at == (size_t)j) v[j] -= scale;
+    }
+    if constexpr (mapped) {
+#pragma unroll
+        for (int j = 0; j < N; j++) v[j] *= through[j];
+    }
+}
+
+template <typename A, int N, bool mapped> __global__ void __launch_bounds__(THREADS)
+    ce_loss_kernel(A *logits, float *row_loss, const int32_t *labels, size_t V, logit_map_t map, bool want_grad,
+                   float scale) {
     SHARED(softmax_t, scratch, BLOCK_WARPS);
     device_check(labels[blockIdx.x] >= 0 && (size_t)labels[blockIdx.x] < V);
     size_t label = (size_t)labels[blockIdx.x];
@@ -69,14 +91,17 @@ template <typename A, int N> __global__ void __launch_bounds__(THREADS)
     const row_cut_t<A, N> cut(row, V);
     float v[N], at_label[1];
     vec_load(at_label, row + label);
+    to_logits<mapped>(at_label, map);
     softmax_t s = {-FLT_MAX, 0};
     for (size_t k = threadIdx.x; k < cut.pieces; k += blockDim.x) {
         vec_load(v, row + cut.first + k * N);
+        to_logits<mapped>(v, map);
         softmax_see(s, v);
     }
     if (cut.edge < V) {
         float e[1];
         vec_load(e, row + cut.edge);
+        to_logits<mapped>(e, map);
         softmax_see(s, e);
     }
     s = block_softmax(s, scratch); /* its barrier also parts all reads of the label's logit from the writes below */
@@ -88,26 +113,28 @@ template <typename A, int N> __global__ void __launch_bounds__(THREADS)
     while (rounds-- > 0) {
         size_t i = cut.first + (threadIdx.x + (size_t)rounds * blockDim.x) * N;
         vec_load(v, row + i);
-        gradient(v, s.max, factor, scale, i, label);
+        gradient<mapped>(v, s.max, factor, scale, i, label, map);
         vec_store(row + i, v);
     }
     if (cut.edge < V) {
         float e[1];
         vec_load(e, row + cut.edge);
-        gradient(e, s.max, factor, scale, cut.edge, label);
+        gradient<mapped>(e, s.max, factor, scale, cut.edge, label, map);
         vec_store(row + cut.edge, e);
     }
 }
 
 static void ce_loss(backend_t *be, void *logits, float *row_loss, const int32_t *labels, size_t R, size_t V,
-                    bool want_grad, float grad_scale) {
+                    logit_map_t map, bool want_grad, float grad_scale) {
     if (R == 0) return;
     CHECK(V > 0 && V <= INT32_MAX);
+    const bool mapped = map.scale != 1 || map.cap > 0;
     by_lanes(be->act, true, [&](auto lanes) {
         using A = typename decltype(lanes)::type;
         constexpr int N = decltype(lanes)::N;
-        LAUNCH((ce_loss_kernel<A, N>), grid_for(R, 1), block_of(ceil_div(V, N), THREADS), 0, compute_stream(be),
-               (A *)logits, row_loss, labels, V, want_grad, grad_scale);
+        auto kernel = mapped ? ce_loss_kernel<A, N, true> : ce_loss_kernel<A, N, false>;
+        LAUNCH(kernel, grid_for(R, 1), block_of(ceil_div(V, N), THREADS), 0, compute_stream(be), (A *)logits, row_loss,
+               labels, V, map, want_grad, grad_scale);
     });
 }
 

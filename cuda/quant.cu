@@ -20,9 +20,9 @@ typedef struct {
 
 /* How many levels of constants a weight has: a parameter of kernels, since a branch would keep the loads of one run of
  * codes behind the use of those before it. */
-enum { PLAIN, ONE_LEVEL, TWO_LEVELS };
+typedef enum { PLAIN, ONE_LEVEL, TWO_LEVELS } levels_t;
 
-template <int LEVELS> static __device__ __forceinline__ float block_absmax(const coded_t &w, uint32_t block) {
+template <levels_t LEVELS> static __device__ __forceinline__ float block_absmax(const coded_t &w, uint32_t block) {
     if constexpr (LEVELS == PLAIN) return 1.0f;
     else if constexpr (LEVELS == ONE_LEVEL) return w.absmax[block];
     else
@@ -45,17 +45,22 @@ static __device__ __forceinline__ float table_value(const float *table, uint32_t
     return *reinterpret_cast<const float *>(reinterpret_cast<const char *>(table) + at);
 }
 
-/* Value i of a run whose codes have BITS bits: 4 (a table), 8 (INT8) or 16 (BF16), before it is scaled. */
-template <int BITS, int BYTES>
+/* What a code is: a place in a table, a byte, or the value itself. */
+typedef enum { TABLE4, BYTE8, AS_BF16, AS_F16 } code_t;
+template <code_t CODE> constexpr int bits_of = CODE == TABLE4 ? 4 : CODE == BYTE8 ? 8 : 16;
+
+/* Value i of a run, before it is scaled. */
+template <code_t CODE, int BYTES>
 static __device__ __forceinline__ float run_value(const code_run_t<BYTES> &run, int i, const float *table) {
-    if constexpr (BITS == 4) {
+    if constexpr (CODE == TABLE4) {
         uint32_t codes = 0; /* little endian; the first value in the high half of a byte */
         memcpy(&codes, &run, BYTES);
         return table_value(table, codes, i / 2 * 8 + (i % 2 ? 0 : 4));
-    } else if constexpr (BITS == 8) {
+    } else if constexpr (CODE == BYTE8) {
         return over_127((float)(int8_t)run.byte[i]);
     } else {
-        return bf16_to_f32((bf16_t)(run.byte[2 * i] | run.byte[2 * i + 1] << 8));
+        uint16_t bits = (uint16_t)(run.byte[2 * i] | run.byte[2 * i + 1] << 8);
+        return CODE == AS_F16 ? f16_to_f32(bits) : bf16_to_f32(bits);
     }
 }
 
@@ -70,13 +75,13 @@ typedef struct {
  * read as the last one instead of not at all. Blocks have across x down threads; `bands` of them go side by side along
  * a row. The table is in shared memory: its 16 words lie in 16 banks, so that a warp looks up 32 codes at once. */
 enum { RUNS = 4 };
-template <int BITS, int LEVELS, typename T> static __global__ void __launch_bounds__(THREADS)
+template <code_t CODE, levels_t LEVELS, typename T> static __global__ void __launch_bounds__(THREADS)
     dequant_kernel(const __grid_constant__ coded_t w, range_t range, unsigned bands, T *out) {
-    constexpr uint32_t VALUES = 16 / sizeof(T), BYTES = VALUES * BITS / 8;
+    constexpr uint32_t VALUES = 16 / sizeof(T), BITS = bits_of<CODE>, BYTES = VALUES * BITS / 8;
     SHARED(float, table, 16);
     const uint32_t thread = threadIdx.y * blockDim.x + threadIdx.x;
     float entry = 0;
-    if (BITS == 4 && thread < 16) entry = w.table[thread];
+    if (CODE == TABLE4 && thread < 16) entry = w.table[thread];
     const uint32_t my_row = blockIdx.x / bands * blockDim.y + threadIdx.y, row = min(my_row, range.rows - 1);
     const uint32_t first_run = blockIdx.x % bands * RUNS * blockDim.x + threadIdx.x;
     const uint32_t from = range.first + row * range.cols;
@@ -88,7 +93,7 @@ template <int BITS, int LEVELS, typename T> static __global__ void __launch_boun
         run[k] = *reinterpret_cast<const code_run_t<BYTES> *>(w.codes + (size_t)i * BITS / 8);
         scale[k] = block_absmax<LEVELS>(w, i / (uint32_t)QUANT_BLOCK);
     }
-    if constexpr (BITS == 4) {
+    if constexpr (CODE == TABLE4) {
         if (thread < 16) table[thread] = entry;
         __syncthreads();
     }
@@ -99,22 +104,23 @@ template <int BITS, int LEVELS, typename T> static __global__ void __launch_boun
         if (col >= range.cols || my_row >= range.rows) continue;
         float x[VALUES];
 #pragma unroll
-        for (int j = 0; j < (int)VALUES; j++) x[j] = run_value<BITS>(run[k], j, table) * scale[k];
+        for (int j = 0; j < (int)VALUES; j++) x[j] = run_value<CODE>(run[k], j, table) * scale[k];
         vec_store(out + col, x);
     }
 }
 
 /* The same for any range and address, an element a thread. */
-template <int BITS, int LEVELS, typename T> static __global__ void __launch_bounds__(THREADS)
+template <code_t CODE, levels_t LEVELS, typename T> static __global__ void __launch_bounds__(THREADS)
     dequant_any_kernel(const __grid_constant__ coded_t w, range_t range, T *out) {
+    constexpr uint32_t BITS = bits_of<CODE>;
     SHARED(float, table, 16);
-    if (BITS == 4 && threadIdx.x < 16) table[threadIdx.x] = w.table[threadIdx.x];
+    if (CODE == TABLE4 && threadIdx.x < 16) table[threadIdx.x] = w.table[threadIdx.x];
     __syncthreads();
     uint32_t n = blockIdx.x * THREADS + threadIdx.x, i = range.first + n;
     if (n >= range.rows * range.cols) return;
     code_run_t<BITS == 16 ? 2 : 1> run;
     for (int k = 0; k < (int)sizeof run; k++) run.byte[k] = w.codes[(size_t)i * BITS / 8 + k];
-    float x = run_value<BITS>(run, BITS == 4 ? (int)(i % 2) : 0, table);
+    float x = run_value<CODE>(run, CODE == TABLE4 ? (int)(i % 2) : 0, table);
     x *= block_absmax<LEVELS>(w, i / (uint32_t)QUANT_BLOCK);
     element_store(out + n / range.cols * range.ld + n % range.cols, x);
 }
@@ -126,7 +132,7 @@ static coded_t coded(const backend_t *be, const qweight_t *w) {
     coded_t c = {};
     c.codes = w->codes;
     if (w->type <= QUANT_INT4) c.table = impl->tables->table4[w->type];
-    if (w->type == QUANT_NONE) return c;
+    if (quant_is_plain(w->type)) return c;
     c.absmax = w->absmax;
     c.absmax_q = w->absmax_q;
     c.map = impl->signed_map->value;
@@ -135,31 +141,32 @@ static coded_t coded(const backend_t *be, const qweight_t *w) {
     return c;
 }
 
-template <int BITS, int LEVELS, typename T>
+template <code_t CODE, levels_t LEVELS, typename T>
 static void dequant_as(cudaStream_t stream, const coded_t &w, const range_t &r, T *out) {
     const size_t VALUES = 16 / sizeof(T);
     bool whole = r.first % VALUES == 0 && r.cols % VALUES == 0 && r.ld % VALUES == 0;
     CHECK((size_t)r.first + (size_t)r.rows * r.cols <= UINT32_MAX - RUNS * THREADS * VALUES); /* kernels' indices */
     if (!whole || (uintptr_t)out % 16 || (uintptr_t)w.codes % 16) {
         unsigned grid = grid_for((size_t)r.rows * r.cols, THREADS);
-        LAUNCH((dequant_any_kernel<BITS, LEVELS, T>), grid, THREADS, 0, stream, w, r, out);
+        LAUNCH((dequant_any_kernel<CODE, LEVELS, T>), grid, THREADS, 0, stream, w, r, out);
         return;
     }
     size_t runs = r.cols / VALUES, across = (runs + RUNS - 1) / RUNS;
     if (across > THREADS) across = THREADS;
     size_t down = THREADS / across, bands = (runs + RUNS * across - 1) / (RUNS * across);
-    LAUNCH((dequant_kernel<BITS, LEVELS, T>), grid_for((r.rows + down - 1) / down * bands, 1),
+    LAUNCH((dequant_kernel<CODE, LEVELS, T>), grid_for((r.rows + down - 1) / down * bands, 1),
            dim3((unsigned)across, (unsigned)down), 0, stream, w, r, (unsigned)bands, out);
 }
 
 template <typename T>
 static void dequant_to(cudaStream_t stream, const qweight_t *q, const coded_t &w, const range_t &r, T *out) {
     if (r.rows == 0 || r.cols == 0) return;
-    if (q->type == QUANT_NONE) dequant_as<16, PLAIN>(stream, w, r, out);
-    else if (q->type == QUANT_INT8 && q->double_quant) dequant_as<8, TWO_LEVELS>(stream, w, r, out);
-    else if (q->type == QUANT_INT8) dequant_as<8, ONE_LEVEL>(stream, w, r, out);
-    else if (q->double_quant) dequant_as<4, TWO_LEVELS>(stream, w, r, out);
-    else dequant_as<4, ONE_LEVEL>(stream, w, r, out);
+    if (q->type == QUANT_NONE) dequant_as<AS_BF16, PLAIN>(stream, w, r, out);
+    else if (q->type == QUANT_F16) dequant_as<AS_F16, PLAIN>(stream, w, r, out);
+    else if (q->type == QUANT_INT8 && q->double_quant) dequant_as<BYTE8, TWO_LEVELS>(stream, w, r, out);
+    else if (q->type == QUANT_INT8) dequant_as<BYTE8, ONE_LEVEL>(stream, w, r, out);
+    else if (q->double_quant) dequant_as<TABLE4, TWO_LEVELS>(stream, w, r, out);
+    else dequant_as<TABLE4, ONE_LEVEL>(stream, w, r, out);
 }
 
 static void dequant_range(const backend_t *be, cudaStream_t stream, const qweight_t *w, const range_t &r, void *out,
@@ -202,14 +209,13 @@ static __device__ __forceinline__ uint8_t code_int8(float x) {
 }
 
 /* n values that start a block -> codes and absmax; quant_encode(). */
-template <bool INT8> static __global__ void __launch_bounds__(THREADS)
-    quantize_kernel(const bf16_t *x, size_t n, const __grid_constant__ quant_order_t order, uint8_t *codes,
-                    float *absmax) {
+template <bool INT8, typename S> static __global__ void __launch_bounds__(THREADS)
+    quantize_kernel(const S *x, size_t n, const __grid_constant__ quant_order_t order, uint8_t *codes, float *absmax) {
     constexpr int BYTES = INT8 ? LANE_VALUES : LANE_VALUES / 2;
     size_t lane = (size_t)blockIdx.x * THREADS + threadIdx.x, i = lane * LANE_VALUES, block = lane / BLOCK_LANES;
     float v[LANE_VALUES], top = 0;
     for (int j = 0; j < LANE_VALUES; j++) {
-        v[j] = i + j < n ? bf16_to_f32(x[i + j]) : 0;
+        v[j] = i + j < n ? element_load(x + i + j) : 0;
         top = fmaxf(top, fabsf(v[j]));
     }
     for (int d = 1; d < BLOCK_LANES; d *= 2) top = fmaxf(top, __shfl_xor_sync(FULL_WARP, top, d));
@@ -231,6 +237,15 @@ template <bool INT8> static __global__ void __launch_bounds__(THREADS)
     }
     for (int j = 0; j < BYTES; j++)
         if (i + (size_t)j * LANE_VALUES / BYTES < n) codes[lane * BYTES + j] = run.byte[j];
+}
+
+/* n values -> BF16 or F16, with the bits of the host codec also where they are not numbers. */
+template <bool to_f16, typename S> static __global__ void __launch_bounds__(THREADS)
+    round_kernel(const S *x, size_t n, uint16_t *out) {
+    size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
+    if (i >= n) return;
+    float v = element_load(x + i);
+    out[i] = to_f16 ? f16_from_f32(v) : bf16_from_f32(v);
 }
 
 /* The second level: a warp takes 256 constants; quant_encode_constants(). */
@@ -257,32 +272,59 @@ static __global__ void __launch_bounds__(THREADS)
 
 /* ---- quantization: launchers ---------------------------------------------------------------------------------- */
 
-/* n values in pinned memory's twin on the device, which start a block. */
-static void quantize_piece(backend_t *be, quant_type_t type, const bf16_t *x, size_t n, uint8_t *codes, float *absmax) {
-    unsigned grid = grid_for(n, THREADS * LANE_VALUES);
-    cudaStream_t s = compute_stream(be);
-    if (type == QUANT_INT8) LAUNCH((quantize_kernel<true>), grid, THREADS, 0, s, x, n, quant_order_t(), codes, absmax);
-    else LAUNCH((quantize_kernel<false>), grid, THREADS, 0, s, x, n, quant_order(type), codes, absmax);
+/* f(S()) for the type of the source. */
+template <typename F> static void by_source(dtype_t type, F f) {
+    CHECK(type == DT_F32 || type == DT_BF16 || type == DT_F16);
+    if (type == DT_F32) f(float());
+    else if (type == DT_BF16) f(bf16_t());
+    else f(f16_t());
 }
 
-static void quantize(backend_t *be, qweight_t *w, const bf16_t *host_x, size_t first, size_t n, float *absmax) {
+/* n values x, on the device, which are elements [first, first + n) of w. */
+static void quantize_piece(backend_t *be, qweight_t *w, const void *x, dtype_t x_type, size_t first, size_t n,
+                           float *absmax) {
+    cudaStream_t s = compute_stream(be);
+    uint8_t *codes = w->codes + quant_code_bytes(w->type, first);
+    unsigned grid = grid_for(n, THREADS * LANE_VALUES);
+    by_source(x_type, [&](auto source) {
+        using S = decltype(source);
+        const S *from = (const S *)x;
+        if (w->type == QUANT_F16)
+            LAUNCH((round_kernel<true, S>), grid_for(n, THREADS), THREADS, 0, s, from, n, (uint16_t *)codes);
+        else if (w->type == QUANT_NONE)
+            LAUNCH((round_kernel<false, S>), grid_for(n, THREADS), THREADS, 0, s, from, n, (uint16_t *)codes);
+        else if (w->type == QUANT_INT8)
+            LAUNCH((quantize_kernel<true, S>), grid, THREADS, 0, s, from, n, quant_order_t(), codes,
+                   absmax + first / QUANT_BLOCK);
+        else
+            LAUNCH((quantize_kernel<false, S>), grid, THREADS, 0, s, from, n, quant_order(w->type), codes,
+                   absmax + first / QUANT_BLOCK);
+    });
+}
+
+/* Whether the source is what the weight holds. */
+static bool is_held_as(const qweight_t *w, dtype_t type) {
+    return (w->type == QUANT_NONE && type == DT_BF16) || (w->type == QUANT_F16 && type == DT_F16);
+}
+
+static void quantize(backend_t *be, qweight_t *w, const void *host_x, dtype_t x_type, size_t first, size_t n,
+                     float *absmax) {
     cuda_impl_t *impl = cuda_impl(be);
+    const size_t size = dtype_size(x_type), step = STAGING_PIECE / size;
     CHECK(first % QUANT_BLOCK == 0 && n <= qweight_count(w) - first);
     CHECK(n % QUANT_BLOCK == 0 || first + n == qweight_count(w));
-    if (w->type == QUANT_NONE) {
-        be->upload(be, w->codes + quant_code_bytes(w->type, first), host_x, n * sizeof *host_x);
+    if (is_held_as(w, x_type)) {
+        be->upload(be, w->codes + quant_code_bytes(w->type, first), host_x, n * size);
         return;
     }
     CHECK((uintptr_t)w->codes % 16 == 0);
     impl->weights_touched = true;
-    const size_t step = STAGING_PIECE / sizeof *host_x;
     for (size_t at = 0; at < n; at += step) {
-        size_t m = n - at < step ? n - at : step, from = first + at;
-        size_t place = staging_take(impl, host_x + at, m * sizeof *host_x);
-        CUDA_CHECK(cudaMemcpyAsync(impl->staging.device + place, impl->staging.host + place, m * sizeof *host_x,
+        size_t m = min_size(step, n - at), bytes = m * size;
+        size_t place = staging_take(impl, (const unsigned char *)host_x + at * size, bytes);
+        CUDA_CHECK(cudaMemcpyAsync(impl->staging.device + place, impl->staging.host + place, bytes,
                                    cudaMemcpyHostToDevice, compute_stream(be)));
-        quantize_piece(be, w->type, (const bf16_t *)(impl->staging.device + place), m,
-                       w->codes + quant_code_bytes(w->type, from), absmax + from / QUANT_BLOCK);
+        quantize_piece(be, w, impl->staging.device + place, x_type, first + at, m, absmax);
         staging_release(impl);
     }
 }
@@ -302,7 +344,7 @@ static float mean_of(const backend_t *be, const float *absmax, size_t n) {
 }
 
 static void quantize_constants(backend_t *be, qweight_t *w, const float *absmax) {
-    CHECK(w->double_quant && w->type != QUANT_NONE);
+    CHECK(w->double_quant && !quant_is_plain(w->type));
     size_t n = quant_blocks(qweight_count(w));
     w->nested_offset = mean_of(be, absmax, n);
     cuda_impl(be)->weights_touched = true;

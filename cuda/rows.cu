@@ -80,25 +80,28 @@ static __device__ __forceinline__ void copy_row(D *dst, const S *src, size_t C) 
     for (size_t c = (size_t)threadIdx.x * N; c < C; c += (size_t)blockDim.x * N) cast_at<D, S, N>(dst, src, c);
 }
 
-template <typename A, int N> __global__ void __launch_bounds__(THREADS)
-    embed_kernel(A *y, const bf16_t *table, const int32_t *ids, size_t V, size_t C) {
+template <typename A, typename S, int N> __global__ void __launch_bounds__(THREADS)
+    embed_kernel(A *y, const S *table, const int32_t *ids, size_t V, size_t C) {
     int32_t id = ids[blockIdx.x];
     device_check(id >= 0 && (size_t)id < V);
-    copy_row<A, bf16_t, N>(y + (size_t)blockIdx.x * C, table + (size_t)id * C, C);
+    copy_row<A, S, N>(y + (size_t)blockIdx.x * C, table + (size_t)id * C, C);
 }
 
-static void embed(backend_t *be, void *y, const qweight_t *E, const int32_t *ids, size_t T) {
-    CHECK(E->type == QUANT_NONE);
+template <typename S> static void embed_from(backend_t *be, void *y, const qweight_t *E, const int32_t *ids, size_t T) {
     size_t V = E->rows, C = E->cols;
     if (T == 0 || C == 0) return;
-    const bf16_t *table = (const bf16_t *)E->codes;
     bool wide = rows_aligned16(DT_BF16, C, y, E->codes);
     by_lanes(be->act, wide, [&](auto lanes) {
         using A = typename decltype(lanes)::type;
         constexpr int N = decltype(lanes)::N == 1 ? 1 : 8; /* 16 bytes of the table, whatever they become */
-        LAUNCH((embed_kernel<A, N>), grid_for(T, 1), block_of(C / N, THREADS), 0, compute_stream(be), (A *)y, table,
-               ids, V, C);
+        LAUNCH((embed_kernel<A, S, N>), grid_for(T, 1), block_of(C / N, THREADS), 0, compute_stream(be), (A *)y,
+               (const S *)E->codes, ids, V, C);
     });
+}
+
+static void embed(backend_t *be, void *y, const qweight_t *E, const int32_t *ids, size_t T) {
+    CHECK(quant_is_plain(E->type));
+    E->type == QUANT_F16 ? embed_from<f16_t>(be, y, E, ids, T) : embed_from<bf16_t>(be, y, E, ids, T);
 }
 
 template <typename A, int N> __global__ void __launch_bounds__(THREADS)
@@ -107,19 +110,18 @@ template <typename A, int N> __global__ void __launch_bounds__(THREADS)
 }
 
 /* Whether C columns of both can be moved 16 bytes at a time. */
-static bool can_move16(const backend_t *be, const void *y, size_t ldy, const void *x, size_t ldx, size_t C) {
-    CHECK(ldy >= C && ldx >= C);
-    return rows_aligned16(be->act, C) && rows_aligned16(be->act, ldy, y) && rows_aligned16(be->act, ldx, x);
+static bool can_move16(const backend_t *be, mat_t y, mat_t x, size_t C) {
+    CHECK(y.ld >= C && x.ld >= C);
+    return columns_aligned16(be->act, C, y, x);
 }
 
-static void gather_rows(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, const int32_t *idx, size_t n,
-                        size_t C) {
+static void gather_rows(backend_t *be, mat_t y, mat_t x, const int32_t *idx, size_t n, size_t C) {
     if (n == 0 || C == 0) return;
-    by_lanes(be->act, can_move16(be, y, ldy, x, ldx, C), [&](auto lanes) {
+    by_lanes(be->act, can_move16(be, y, x, C), [&](auto lanes) {
         using A = typename decltype(lanes)::type;
         constexpr int N = decltype(lanes)::N;
-        LAUNCH((gather_kernel<A, N>), grid_for(n, 1), block_of(C / N, THREADS), 0, compute_stream(be), (A *)y, ldy,
-               (const A *)x, ldx, idx, C);
+        LAUNCH((gather_kernel<A, N>), grid_for(n, 1), block_of(C / N, THREADS), 0, compute_stream(be), (A *)y.p, y.ld,
+               (const A *)x.p, x.ld, idx, C);
     });
 }
 
@@ -128,14 +130,13 @@ template <typename A, int N> __global__ void __launch_bounds__(THREADS)
     copy_row<A, A, N>(y + (size_t)idx[blockIdx.x] * ldy, x + (size_t)blockIdx.x * ldx, C);
 }
 
-static void scatter_rows(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, const int32_t *idx, size_t n,
-                         size_t C) {
+static void scatter_rows(backend_t *be, mat_t y, mat_t x, const int32_t *idx, size_t n, size_t C) {
     if (n == 0 || C == 0) return;
-    by_lanes(be->act, can_move16(be, y, ldy, x, ldx, C), [&](auto lanes) {
+    by_lanes(be->act, can_move16(be, y, x, C), [&](auto lanes) {
         using A = typename decltype(lanes)::type;
         constexpr int N = decltype(lanes)::N;
-        LAUNCH((scatter_kernel<A, N>), grid_for(n, 1), block_of(C / N, THREADS), 0, compute_stream(be), (A *)y, ldy,
-               (const A *)x, ldx, idx, C);
+        LAUNCH((scatter_kernel<A, N>), grid_for(n, 1), block_of(C / N, THREADS), 0, compute_stream(be), (A *)y.p, y.ld,
+               (const A *)x.p, x.ld, idx, C);
     });
 }
 
@@ -148,20 +149,48 @@ template <typename A, int N> __global__ void __launch_bounds__(THREADS)
     if (t < T) copy_row<A, A, N>(y + t * ldy, x + t * ldx, C);
 }
 
-static void copy_rows(backend_t *be, void *y, size_t ldy, const void *x, size_t ldx, size_t T, size_t C) {
+template <typename A, int N> __global__ void __launch_bounds__(THREADS)
+    scale_rows_kernel(A *y, size_t ldy, const A *x, size_t ldx, float a, size_t T, size_t C) {
+    size_t t = (size_t)blockIdx.x * blockDim.y + threadIdx.y;
+    for (size_t c = (size_t)threadIdx.x * N; c < C && t < T; c += (size_t)blockDim.x * N) {
+        float v[N];
+        vec_load(v, x + t * ldx + c);
+#pragma unroll
+        for (int j = 0; j < N; j++) v[j] *= a;
+        vec_store(y + t * ldy + c, v);
+    }
+}
+
+/* f(lanes, grid, block) for T rows of C elements. */
+template <typename F> static void by_short_rows(const backend_t *be, mat_t y, mat_t x, size_t T, size_t C, F f) {
     if (T == 0 || C == 0) return;
-    by_lanes(be->act, can_move16(be, y, ldy, x, ldx, C), [&](auto lanes) {
+    by_lanes(be->act, can_move16(be, y, x, C), [&](auto lanes) {
+        size_t pieces = C / decltype(lanes)::N, across = pieces < THREADS ? pieces : (size_t)THREADS;
+        size_t down = THREADS / across;
+        f(lanes, grid_for(T, down), dim3((unsigned)across, (unsigned)down));
+    });
+}
+
+static void copy_rows(backend_t *be, mat_t y, mat_t x, size_t T, size_t C) {
+    by_short_rows(be, y, x, T, C, [&](auto lanes, unsigned grid, dim3 block) {
         using A = typename decltype(lanes)::type;
-        constexpr int N = decltype(lanes)::N;
-        size_t across = C / N < THREADS ? C / N : (size_t)THREADS, down = THREADS / across;
-        LAUNCH((copy_rows_kernel<A, N>), grid_for(T, down), dim3((unsigned)across, (unsigned)down), 0,
-               compute_stream(be), (A *)y, ldy, (const A *)x, ldx, T, C);
+        LAUNCH((copy_rows_kernel<A, decltype(lanes)::N>), grid, block, 0, compute_stream(be), (A *)y.p, y.ld,
+               (const A *)x.p, x.ld, T, C);
+    });
+}
+
+static void scale_rows(backend_t *be, mat_t y, mat_t x, float a, size_t T, size_t C) {
+    by_short_rows(be, y, x, T, C, [&](auto lanes, unsigned grid, dim3 block) {
+        using A = typename decltype(lanes)::type;
+        LAUNCH((scale_rows_kernel<A, decltype(lanes)::N>), grid, block, 0, compute_stream(be), (A *)y.p, y.ld,
+               (const A *)x.p, x.ld, a, T, C);
     });
 }
 
 void cuda_row_ops(backend_t *be) {
     be->embed = embed;
     be->add = add;
+    be->scale_rows = scale_rows;
     be->cast = cast;
     be->gather_rows = gather_rows;
     be->scatter_rows = scatter_rows;

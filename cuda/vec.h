@@ -1,4 +1,4 @@
-/* N elements of a tensor as N floats in registers. float and bf16_t alike; 16-byte accesses where N elements fill
+/* N elements of a tensor as N floats in registers. float, bf16_t and (read only) f16_t alike; 16-byte accesses where N elements fill
  * them (the address must be a multiple of 16 then), one element where N is 1. */
 #ifndef CUDA_VEC_H
 #define CUDA_VEC_H
@@ -25,6 +25,12 @@ static __device__ __forceinline__ void element_store(float *p, float x) { *p = x
 static __device__ __forceinline__ void element_store(bf16_t *p, float x) {
     *p = __bfloat16_as_ushort(__float2bfloat16_rn(x));
 }
+
+/* An F16 value of a weight: not an integer as bf16_t is, so that the two are told apart. */
+typedef struct {
+    uint16_t bits;
+} f16_t;
+static __device__ __forceinline__ float element_load(const f16_t *p) { return f16_to_f32(p->bits); }
 
 /* What a store and a load as A would leave of v. */
 template <typename A, int N> static __device__ __forceinline__ void vec_round(float (&v)[N]) {
@@ -64,6 +70,21 @@ template <int N> static __device__ __forceinline__ void vec_load(float (&v)[N], 
                 v[i + 2 * k] = f32_from_bits(pair[k] << 16);
                 v[i + 2 * k + 1] = f32_from_bits(pair[k] & 0xffff0000u);
             }
+        }
+    }
+}
+
+template <int N> static __device__ __forceinline__ void vec_load(float (&v)[N], const f16_t *p) {
+    static_assert(N == 1 || N % 8 == 0, "whole 16-byte accesses");
+    if constexpr (N == 1) {
+        v[0] = element_load(p);
+    } else {
+#pragma unroll
+        for (int i = 0; i < N; i += 8) {
+            uint4 q = *reinterpret_cast<const uint4 *>(p + i);
+            const uint32_t pair[4] = {q.x, q.y, q.z, q.w};
+#pragma unroll
+            for (int k = 0; k < 8; k++) v[i + k] = f16_to_f32((uint16_t)(pair[k / 2] >> k % 2 * 16));
         }
     }
 }
@@ -110,9 +131,15 @@ template <typename F> static inline void by_lanes(dtype_t type, bool wide, F f) 
 
 template <typename... P> static inline bool aligned16(const P *...p) { return (((uintptr_t)p % 16 == 0) && ...); }
 
-/* Whether all these matrices of C columns of that type can be read 16 bytes at a time. */
+/* Whether all these matrices of rows of C elements of that type, which lie one behind another, can be read 16 bytes at a
+ * time. */
 template <typename... P> static inline bool rows_aligned16(dtype_t type, size_t C, const P *...p) {
     return C * dtype_size(type) % 16 == 0 && aligned16(p...);
+}
+
+/* Whether C columns of all these matrices can. */
+template <typename... M> static inline bool columns_aligned16(dtype_t type, size_t C, M... m) {
+    return C * dtype_size(type) % 16 == 0 && (rows_aligned16(type, m.ld, m.p) && ...);
 }
 
 static inline size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }

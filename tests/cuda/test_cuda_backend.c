@@ -287,7 +287,7 @@ static void chain_open(chain_t *c, backend_t *be, change_t change, bool keep) {
     c->w.absmax = rig_upload(&c->rig, constants, quant_blocks(COUNT) * sizeof *constants);
     c->w.codes = rig_alloc(&c->rig, BYTES);
     free(constants);
-    c->l = (linear_t){.n = 1, .w = {&c->w}, .r = RANK, .width = RANK, .ab_type = change == CAST ? DT_BF16 : DT_F32};
+    c->l = (linear_t){.n = 1, .ab_type = change == CAST ? DT_BF16 : DT_F32};
     c->master = rig_random(&c->rig, DT_F32, n, 0.1f);
     c->state = rig_random(&c->rig, DT_F32, 2 * n, 0.1f);
     be->zero(be, c->state, 2 * n * sizeof(float));
@@ -296,8 +296,8 @@ static void chain_open(chain_t *c, backend_t *be, change_t change, bool keep) {
     for (size_t i = 0; i <= N_BLOCKS; i++) start[i] = i * ADAMW_8BIT_BLOCK;
     c->blocks = rig_upload(&c->rig, start, sizeof start);
     c->adapter = change == CAST ? rig_random(&c->rig, DT_BF16, n, 0.1f) : c->master;
-    c->l.a = c->adapter;
-    c->l.b[0] = (unsigned char *)c->adapter + N_ADAPTER * dtype_size(c->l.ab_type);
+    const void *b = (unsigned char *)c->adapter + N_ADAPTER * dtype_size(c->l.ab_type);
+    c->l.part[0] = (linear_part_t){.w = &c->w, .r = RANK, .scale = 1, .a = c->adapter, .b = b};
     if (keep) c->l.augmented = rig_alloc(&c->rig, augmented * sizeof(float));
 }
 
@@ -320,14 +320,15 @@ static void chain_change(chain_t *c, size_t layer) {
 
 static void chain_layer(chain_t *c, size_t layer) {
     backend_t *be = c->be;
-    float *x = c->x[layer % 2], *y = c->x[(layer + 1) % 2];
+    const mat_t x = {c->x[layer % 2], c->ld}, y = {c->x[(layer + 1) % 2], c->ld};
+    const mat_t u = {c->x[(layer + 1) % 2] + WIDTH, c->ld};
     chain_change(c, layer);
     if (c->l.augmented) be->linear_cache(be, &c->l, layer % c->every == 0);
     if (layer % 3 == 1) {
-        be->linear_bwd(be, TOKENS, x, c->ld, &c->l, NULL, y, c->ld); /* u of the layer before as du */
+        be->linear_bwd(be, TOKENS, x, &c->l, NULL, y); /* u of the layer before as du */
     } else {
-        be->linear_fwd(be, TOKENS, x, c->ld, &c->l, y, c->ld);
-        be->adapter_fwd(be, TOKENS, x, c->ld, &c->l, 1, NULL, y + WIDTH, c->ld);
+        be->linear_fwd(be, TOKENS, x, &c->l, y);
+        be->adapter_fwd(be, TOKENS, x, &c->l, NULL, u);
     }
 }
 
@@ -447,10 +448,10 @@ static void test_dropout_by_pieces(void **state) {
     const qweight_t w = {.type = QUANT_NONE, .rows = 1, .cols = C, .codes = rig_upload(&r, zeros, sizeof zeros)};
     float *x = rig_upload(&r, ones, T * C * sizeof *ones), *dx = rig_alloc(&r, T * C * sizeof *dx);
     float *u = rig_alloc(&r, T * sizeof *u), *dA = rig_upload(&r, counts, C * sizeof *dA);
-    const linear_t l = {.n = 1, .w = {&w}, .r = 1, .width = 1, .a = x, .b = {x}, .ab_type = DT_F32};
-    be->adapter_fwd(be, T, x, C, &l, 1, &d, u, 1);
-    be->linear_bwd(be, T, x, 2, &l, &d, dx, C);
-    be->adapter_grad(be, T, x, 1, x, C, &l, &d, dA);
+    const linear_t l = {.n = 1, .part = {{.w = &w, .r = 1, .scale = 1, .a = x, .b = x}}, .ab_type = DT_F32};
+    be->adapter_fwd(be, T, (mat_t){x, C}, &l, &d, (mat_t){u, 1});
+    be->linear_bwd(be, T, (mat_t){x, 2}, &l, &d, (mat_t){dx, C});
+    be->adapter_grad(be, T, (mat_t){x, 1}, (mat_t){x, C}, &l, &d, dA);
     be->download(be, back, dx, T * C * sizeof *back);
     for (size_t t = 0; t < T; t++) {
         uint64_t key = dropout_row_key(d.seed, d.step, row[t], pos[t], d.layer, d.site);
