@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "commit.h"
 #include "model/backend/backend.h"
 #include "trainer/commands/command.h"
 #include "trainer/run/backend_open.h"
@@ -53,7 +54,8 @@ static int print_help(void) {
 }
 
 static int print_version(void) {
-    printf("qlora-train %s (%s; CUDA: %s)\n", QLORA_VERSION, openblas_get_config(), backend_has_cuda() ? "yes" : "no");
+    printf("qlora-train %s (%s; CUDA: %s; commit %s)\n", QLORA_VERSION, openblas_get_config(),
+           backend_has_cuda() ? "yes" : "no", QLORA_COMMIT);
     return 0;
 }
 
