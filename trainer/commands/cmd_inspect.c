@@ -265,7 +265,7 @@ static int render(const inspect_t *in, data_format_t format, err_t *err) {
     bool has_chat = false;
     int rc = 0;
     if (format_needs_tokenizer(format)) rc = tokenizer_open(in->model, &tok, err);
-    if (rc == 0 && data_format_is_chat(format)) {
+    if (rc == 0 && data_format_uses_template(format)) {
         rc = chat_template_resolve(tok, CHAT_AUTO, &chat, err);
         has_chat = rc == 0;
     }
