@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/names.h"
 #include "commit.h"
 #include "model/backend/backend.h"
 #include "trainer/commands/command.h"
