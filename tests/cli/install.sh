@@ -15,7 +15,7 @@ done
 expect 0 "$installed" plan prefix/share/qlora-train/configs/llama-2-7b-guanaco.yaml
 grep -q '^  total ' out.txt || { cat out.txt; fail "a plan without a total"; }
 
-for text in README.md CHANGELOG.md LICENSE docs/config.md; do
+for text in README.md CHANGELOG.md CONTRIBUTING.md LICENSE docs/config.md; do
     cmp "$TESTS/../$text" "prefix/share/doc/qlora-train/$text" || fail "$text is not installed"
 done
 # Nothing else: no library, header or test.
