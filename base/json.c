@@ -1,6 +1,8 @@
 #include "base/json.h"
 
+#include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,6 +72,21 @@ int json_need_size(const json_t *obj, const char *key, const char *where, size_t
 int json_need_string(const json_t *obj, const char *key, const char *where, const char **out, err_t *err) {
     if (!member(obj, key)) return err_set(err, ERR_USAGE, "%s: %s is missing; expected a string", where, key);
     return json_opt_string(obj, key, where, out, err);
+}
+
+json_t *json_of_id(uint64_t id) {
+    char hex[17];
+    snprintf(hex, sizeof hex, "%016" PRIx64, id);
+    return json_string(hex);
+}
+
+int json_need_id(const json_t *obj, const char *key, const char *where, uint64_t *out, err_t *err) {
+    const char *hex = "";
+    if (json_need_string(obj, key, where, &hex, err)) return err->code;
+    if (strlen(hex) != 16 || strspn(hex, "0123456789abcdef") != 16)
+        return err_set(err, ERR_USAGE, "%s: %s: expected 16 hexadecimal digits", where, key);
+    *out = strtoull(hex, NULL, 16);
+    return 0;
 }
 
 int json_write(const char *path, const json_t *root, err_t *err) {

@@ -6,6 +6,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/error.h"
 
@@ -20,6 +21,10 @@ int json_opt_bool(const json_t *obj, const char *key, const char *where, bool *o
 int json_opt_string(const json_t *obj, const char *key, const char *where, const char **out, err_t *err);
 int json_need_size(const json_t *obj, const char *key, const char *where, size_t *out, err_t *err);
 int json_need_string(const json_t *obj, const char *key, const char *where, const char **out, err_t *err);
+
+/* 64-bit identities are strings of 16 hexadecimal digits: JSON's numbers are signed, and doubles to many readers. */
+json_t *json_of_id(uint64_t id);
+int json_need_id(const json_t *obj, const char *key, const char *where, uint64_t *out, err_t *err);
 
 /* Writes with fsync; two-space indent, keys in insertion order, newline at the end. */
 int json_write(const char *path, const json_t *root, err_t *err);

@@ -4,37 +4,6 @@
 
 #include "base/mem.h"
 
-/* Rows [*first, *end) of micro-batches [m, m + n). */
-static void micro_rows(const epoch_t *e, size_t m, size_t n, size_t *first, size_t *end) {
-    *first = m * e->spec.batch_size;
-    *end = (m + n) * e->spec.batch_size;
-    if (*end > e->n_rows) *end = e->n_rows;
-}
-
-static const sample_t *sample_of(const epoch_t *e, const row_t *row, size_t i) {
-    return &e->ds->samples[e->order[row->first + i]];
-}
-
-size_t epoch_step_labels(const epoch_t *e, size_t step) {
-    size_t first, end, labels = 0;
-    micro_rows(e, step * e->spec.accumulation, epoch_step_micros(e, step), &first, &end);
-    for (size_t r = first; r < end; r++)
-        for (size_t i = 0; i < e->rows[r].n; i++) labels += sample_of(e, &e->rows[r], i)->labels;
-    return labels;
-}
-
-void epoch_extent(const epoch_t *e, size_t *max_tokens, size_t *max_seg) {
-    *max_tokens = *max_seg = 0;
-    for (size_t m = 0; m < e->n_micro; m++) {
-        size_t first, end, tokens = 0;
-        micro_rows(e, m, 1, &first, &end);
-        for (size_t r = first; r < end; r++) tokens += e->rows[r].tokens;
-        if (tokens > *max_tokens) *max_tokens = tokens;
-    }
-    for (size_t i = 0; i < e->ds->n_samples; i++)
-        if (e->ds->samples[i].len > *max_seg) *max_seg = e->ds->samples[i].len;
-}
-
 static void reserve(batch_t *b, size_t tokens) {
     if (tokens <= b->cap) return;
     CHECK(tokens < INT32_MAX);
@@ -65,11 +34,9 @@ static void add_segment(batch_t *b, const dataset_t *ds, const sample_t *s, size
 }
 
 void batch_fill(const epoch_t *e, size_t m, batch_t *b) {
-    CHECK(m < e->n_micro);
-    size_t first, end, tokens = 0;
-    micro_rows(e, m, 1, &first, &end);
-    for (size_t r = first; r < end; r++) tokens += e->rows[r].tokens;
-    reserve(b, tokens);
+    size_t first, end;
+    epoch_micro_rows(e, m, 1, &first, &end);
+    reserve(b, epoch_micro_tokens(e, m));
     b->T = b->n_seg = b->n_labels = b->max_seg = 0;
     b->n_rows = end - first;
     b->seg_off[0] = 0;
@@ -78,7 +45,7 @@ void batch_fill(const epoch_t *e, size_t m, batch_t *b) {
         const row_t *row = &e->rows[r];
         size_t row_start = b->T;
         for (size_t i = 0; i < row->n; i++)
-            add_segment(b, e->ds, sample_of(e, row, i), step_row + r - first, b->T - row_start);
+            add_segment(b, e->ds, epoch_sample(e, row, i), step_row + r - first, b->T - row_start);
     }
 }
 

@@ -75,7 +75,7 @@ static int check_needs(loader_t *l, data_format_t f, err_t *err) {
                        "rows of the format %s need a tokenizer; expected one with the model, or rows of "
                        "the format tokens",
                        data_format_name(f));
-    if (format_needs_chat(f) && (!s->chat || s->chat->format == CHAT_NONE))
+    if (format_needs_template(f) && (!s->chat || s->chat->format == CHAT_NONE))
         return err_set(err, ERR_USAGE,
                        "rows of the format %s need a chat template; expected data.chat_template other "
                        "than none",

@@ -15,8 +15,8 @@ typedef enum {
     DATA_AUTO
 } data_format_t;
 const char *data_format_name(data_format_t f);
-/* Whether rows are conversations, rendered through a chat template. */
-bool data_format_is_chat(data_format_t f);
+/* Whether rows are rendered through a chat template, if there is one. */
+bool data_format_uses_template(data_format_t f);
 bool data_format_from_name(const char *name, data_format_t *f);
 
 #define LABEL_NONE (-100)

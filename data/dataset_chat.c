@@ -1,9 +1,11 @@
-/* Rows that are conversations: messages, ShareGPT and Alpaca rows become turns, and those tokens. */
+#include "data/dataset_chat.h"
+
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/mem.h"
-#include "data/dataset_formats.h"
+#include "data/rows.h"
 
 /* A conversation under construction. Texts belong to the row's JSON, or are among `owned`. */
 typedef struct {

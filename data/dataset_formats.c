@@ -3,18 +3,7 @@
 #include <string.h>
 
 #include "data/chat/chat_text.h"
-
-int row_text(const json_t *row, const char *key, bool optional, const char **s, size_t *n, err_t *err) {
-    const json_t *v = json_object_get(row, key);
-    *s = "";
-    *n = 0;
-    if (optional && (!v || json_is_null(v))) return 0;
-    if (!v) return err_set(err, ERR_USAGE, "%s is missing; expected a string", key);
-    if (!json_is_string(v)) return err_set(err, ERR_USAGE, "%s: expected a string", key);
-    *s = json_string_value(v);
-    *n = json_string_length(v);
-    return 0;
-}
+#include "data/dataset_chat.h"
 
 /* Whether the text has a special token spelled out at its start or end; then it is taken off. */
 static bool take_off(const tokenizer_t *tok, int32_t id, bool at_end, const char **s, size_t *n) {
@@ -116,20 +105,24 @@ static int convert_tokens(row_writer_t *w, const file_row_t *row, err_t *err) {
     return 0;
 }
 
+/* What a format does with a chat template. */
+typedef enum { TEMPLATE_UNUSED, TEMPLATE_USED, TEMPLATE_NEEDED } template_use_t;
+
 /* By data_format_t. A row is of the first format whose keys it has. */
 static const struct {
     const char *name;
     const char *keys[2];
-    bool text, chat;
+    bool text;
+    template_use_t chat;
     int (*convert)(row_writer_t *w, const file_row_t *row, err_t *err);
 } formats[] = {
-    [DATA_MESSAGES] = {"messages", {"messages"}, true, true, convert_messages},
-    [DATA_SHAREGPT] = {"sharegpt", {"conversations"}, true, true, convert_sharegpt},
-    [DATA_ALPACA] = {"alpaca", {"instruction", "output"}, true, false, convert_instruction},
-    [DATA_PROMPT_COMPLETION] = {"prompt-completion", {"prompt", "completion"}, true, false, convert_prompt},
-    [DATA_TEXT] = {"text", {"text"}, true, false, convert_text},
-    [DATA_TOKENS] = {"tokens", {"input_ids"}, false, false, convert_tokens},
-    [DATA_AUTO] = {"auto", {NULL}, false, false, NULL},
+    [DATA_MESSAGES] = {"messages", {"messages"}, true, TEMPLATE_NEEDED, convert_messages},
+    [DATA_SHAREGPT] = {"sharegpt", {"conversations"}, true, TEMPLATE_NEEDED, convert_sharegpt},
+    [DATA_ALPACA] = {"alpaca", {"instruction", "output"}, true, TEMPLATE_USED, convert_instruction},
+    [DATA_PROMPT_COMPLETION] = {"prompt-completion", {"prompt", "completion"}, true, TEMPLATE_UNUSED, convert_prompt},
+    [DATA_TEXT] = {"text", {"text"}, true, TEMPLATE_UNUSED, convert_text},
+    [DATA_TOKENS] = {"tokens", {"input_ids"}, false, TEMPLATE_UNUSED, convert_tokens},
+    [DATA_AUTO] = {"auto", {NULL}, false, TEMPLATE_UNUSED, NULL},
 };
 
 const char *data_format_name(data_format_t f) { return formats[f].name; }
@@ -145,9 +138,9 @@ bool data_format_from_name(const char *name, data_format_t *f) {
 
 bool format_needs_tokenizer(data_format_t f) { return formats[f].text; }
 
-bool data_format_is_chat(data_format_t f) { return f == DATA_MESSAGES || f == DATA_SHAREGPT || f == DATA_ALPACA; }
+bool data_format_uses_template(data_format_t f) { return formats[f].chat != TEMPLATE_UNUSED; }
 
-bool format_needs_chat(data_format_t f) { return formats[f].chat; }
+bool format_needs_template(data_format_t f) { return formats[f].chat == TEMPLATE_NEEDED; }
 
 /* The first of the format's keys that the row does not have; NULL: it has all. */
 static const char *missing_key(const json_t *row, data_format_t f) {

@@ -1,10 +1,10 @@
-/* The order of an epoch: shuffle, group or pack the samples into rows, cut the rows into steps. */
+#include "data/epoch.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "base/rng.h"
-#include "data/batch.h"
 
 enum {
     OPEN_ROWS = 64,    /* rows that packing looks back on */
@@ -154,9 +154,38 @@ size_t epoch_step_micros(const epoch_t *e, size_t step) {
     return left < e->spec.accumulation ? left : e->spec.accumulation;
 }
 
+void epoch_micro_rows(const epoch_t *e, size_t m, size_t n, size_t *first, size_t *end) {
+    CHECK(m + n <= e->n_micro);
+    *first = m * e->spec.batch_size;
+    *end = (m + n) * e->spec.batch_size;
+    if (*end > e->n_rows) *end = e->n_rows;
+}
+
+const sample_t *epoch_sample(const epoch_t *e, const row_t *row, size_t i) {
+    return &e->ds->samples[e->order[row->first + i]];
+}
+
 size_t epoch_micro_tokens(const epoch_t *e, size_t m) {
-    CHECK(m < e->n_micro);
-    size_t end = (m + 1) * e->spec.batch_size, tokens = 0;
-    for (size_t r = m * e->spec.batch_size; r < end && r < e->n_rows; r++) tokens += e->rows[r].tokens;
+    size_t first, end, tokens = 0;
+    epoch_micro_rows(e, m, 1, &first, &end);
+    for (size_t r = first; r < end; r++) tokens += e->rows[r].tokens;
     return tokens;
+}
+
+size_t epoch_step_labels(const epoch_t *e, size_t step) {
+    size_t first, end, labels = 0;
+    epoch_micro_rows(e, step * e->spec.accumulation, epoch_step_micros(e, step), &first, &end);
+    for (size_t r = first; r < end; r++)
+        for (size_t i = 0; i < e->rows[r].n; i++) labels += epoch_sample(e, &e->rows[r], i)->labels;
+    return labels;
+}
+
+void epoch_extent(const epoch_t *e, size_t *max_tokens, size_t *max_seg) {
+    *max_tokens = *max_seg = 0;
+    for (size_t m = 0; m < e->n_micro; m++) {
+        size_t tokens = epoch_micro_tokens(e, m);
+        if (tokens > *max_tokens) *max_tokens = tokens;
+    }
+    for (size_t i = 0; i < e->ds->n_samples; i++)
+        if (e->ds->samples[i].len > *max_seg) *max_seg = e->ds->samples[i].len;
 }

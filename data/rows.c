@@ -97,3 +97,15 @@ int rows_next(rows_t *r, file_row_t *row, bool *more, err_t *err) {
     if (rc == 0 && *more) *row = next;
     return rc;
 }
+
+int row_text(const json_t *row, const char *key, bool optional, const char **s, size_t *n, err_t *err) {
+    const json_t *v = json_object_get(row, key);
+    *s = "";
+    *n = 0;
+    if (optional && (!v || json_is_null(v))) return 0;
+    if (!v) return err_set(err, ERR_USAGE, "%s is missing; expected a string", key);
+    if (!json_is_string(v)) return err_set(err, ERR_USAGE, "%s: expected a string", key);
+    *s = json_string_value(v);
+    *n = json_string_length(v);
+    return 0;
+}

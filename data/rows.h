@@ -25,4 +25,7 @@ int rows_open(const char *path, rows_t *r, err_t *err);
 int rows_next(rows_t *r, file_row_t *row, bool *more, err_t *err);
 void rows_close(rows_t *r);
 
+/* A string member of a row as text; absent or null: empty if optional, else an error that names it. */
+int row_text(const json_t *row, const char *key, bool optional, const char **s, size_t *n, err_t *err);
+
 #endif

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Every test there is: the C tests in a Release build and under AddressSanitizer + UBSan, then tests/cli/*.sh.
+# Every test there is: the style, the C tests in a Release build and under AddressSanitizer + UBSan, tests/cli/*.sh.
 # The last line is "N passed, N failed[, N skipped]"; exit status 1 if anything failed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 jobs=$(nproc)
+style_version=14    # of clang-format, which writes some code otherwise in each version
 passed=0 failed=0 skipped=0
 
 heading() {
@@ -21,12 +22,32 @@ finish() {
     exit
 }
 
+# One test: every C, C++ and CUDA file is as clang-format writes it.
+style() {
+    local version bad
+    version=$(clang-format --version 2>/dev/null | sed -nE 's/.* version ([0-9]+)\..*/\1/p' || true)
+    if [ "$version" != $style_version ] || ! git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
+        echo "style is skipped: it takes clang-format $style_version (here: ${version:-none}) and a git checkout"
+        skipped=$((skipped + 1))
+        return
+    fi
+    bad=$(git ls-files -z '*.c' '*.h' '*.cc' '*.cu' '*.cuh' | xargs -0 clang-format --dry-run -Werror 2>&1 || true)
+    if [ -z "$bad" ]; then
+        echo "style: as clang-format $style_version writes it"
+        passed=$((passed + 1))
+    else
+        sed -nE 's/^([^: ]+):[0-9]+:.* error: .*/\1/p' <<<"$bad" | uniq -c | sort -rn
+        head -n 5 <<<"$bad"
+        echo "style: these files differ; clang-format -i FILE"
+        failed=$((failed + 1))
+    fi
+}
+
 # What does not build is one failure, and the end: nothing after it could be trusted.
-build() { # DIR CMAKE_ARGUMENT...
-    local dir=$1
-    shift
+build() { # PRESET DIR
+    local dir=$2
     if ! {
-        cmake -S . -B "$dir" -DQLORA_TESTS=ON -DQLORA_WERROR=ON "$@" >"$dir.log" &&
+        cmake --preset "$1" -DQLORA_TESTS=ON -DQLORA_WERROR=ON >"$dir.log" &&
             cmake --build "$dir" -j "$jobs" >>"$dir.log"
     } 2>&1
     then
@@ -37,8 +58,8 @@ build() { # DIR CMAKE_ARGUMENT...
     rm -f "$dir.log"
 }
 
-# Runs the C tests of a build and counts cmocka's cases. A program that fails without a failed case (it crashed,
-# or ran out of time) counts as one failure.
+# Runs the C tests of a build and counts cmocka's cases. A program counts as one failure if it fails without a failed
+# case (it crashed, or ran out of time) or passes without having run one, and so does a build without any test.
 c_tests() { # DIR
     local log=$1/Testing/Temporary/LastTest.log ok=0 bad=0 left=0
     rm -f "$log"
@@ -49,14 +70,14 @@ c_tests() { # DIR
         return
     fi
     read -r ok bad left < <(awk '
-        /^[0-9]+\/[0-9]+ Testing: /   { case_failed = 0; summary = 0; programs++ }
+        /^[0-9]+\/[0-9]+ Testing: /   { case_failed = 0; summary = 0; cases = ok + left; programs++ }
         /^\[=+\].*test\(s\) run/      { summary = 1 }
         /^\[       OK \]/             { ok++ }
         /^\[  FAILED  \]/ && !summary { bad++; case_failed = 1 }
         /^\[  SKIPPED \]/ && !summary { left++ }
-        /^Test Passed\.$/             { ended++ }
+        /^Test Passed\.$/             { ended++; if (ok + left == cases) bad++ }
         /^Test Failed\.$/             { ended++; if (!case_failed) bad++ }
-        END                           { print ok + 0, bad + programs - ended, left + 0 }' "$log")
+        END                           { print ok + 0, bad + programs - ended + !programs, left + 0 }' "$log")
     if [ "$left" -gt 0 ]; then
         echo "skipped in $1:"
         awk '/^\[=+\].*test\(s\) run/ { summary = 1 }  / Testing: / { summary = 0 }
@@ -79,6 +100,9 @@ cli_tests() { # PROGRAM TEST...
 heading "Dependencies"
 scripts/deps.sh || { failed=1; finish; }
 
+heading "Style"
+style
+
 heading "Model for the tests that need one"
 if [ -z "${QLORA_SMOLLM2_GGUF:-}" ]; then
     if scripts/fetch_model.sh; then
@@ -89,7 +113,7 @@ if [ -z "${QLORA_SMOLLM2_GGUF:-}" ]; then
 fi
 
 heading "C tests, Release"
-build build -DCMAKE_BUILD_TYPE=Release
+build release build
 if build/qlora-train --version | grep -q "CUDA: yes"; then
     echo "CUDA kernels compiled by nvcc, warnings as errors"
     passed=$((passed + 1))
@@ -100,15 +124,14 @@ fi
 c_tests build
 
 heading "C tests, AddressSanitizer and UndefinedBehaviorSanitizer"
-build build-asan -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS_DEBUG=-O1 -DCMAKE_CXX_FLAGS_DEBUG=-O1 -DQLORA_SANITIZE=ON \
-    -DQLORA_CUDA=OFF
+build asan build-asan
 c_tests build-asan
 
 heading "Command line tests"
 cli_tests "$root/build/qlora-train"
 
 heading "Command line tests, AddressSanitizer"
-cli_tests "$root/build-asan/qlora-train" accumulation bad_input configs damaged_checkpoint resume stopped_export
+cli_tests "$root/build-asan/qlora-train" accumulation bad_input configs damaged_checkpoint generate resume stopped_export
 
 heading "Command line tests, emulated GPU"
 cli_tests "$root/build/tests/qlora-train-cudahost" cuda no_cublas

@@ -7,6 +7,11 @@ model=$TESTS/golden/tiny/llama-mha
 backend=${QLORA_TEST_BACKEND:-cpu}    # cuda: the same on a GPU
 [ -f "$model/model.safetensors" ] || { echo "FAIL: $model/model.safetensors is not there"; exit 1; }
 
+# What a test draws at random follows from one number, which a test that failed shows: given again, it draws the same.
+seed=${QLORA_TEST_SEED:-$RANDOM}
+RANDOM=$seed
+echo "QLORA_TEST_SEED=$seed"
+
 fail() {
     echo "FAIL: $*"
     exit 1

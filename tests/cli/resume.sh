@@ -9,15 +9,16 @@ expect 0 "$QLORA_TRAIN" whole.yaml
 [ "$(logged_steps whole)" -eq $steps ] || fail "$(logged_steps whole) steps logged, expected $steps"
 
 kills=0
-for from in 12 45 80; do
-    target=$((from + RANDOM % 25))
+for from in 12 40 70; do
+    target=$((from + RANDOM % 20))
     "$QLORA_TRAIN" killed.yaml >out.txt 2>err.txt &
     pid=$!
     wait_for_steps $pid killed $target || { cat err.txt; fail "the run ended by itself before step $target"; }
-    sleep "0.0$((RANDOM % 10))"
+    delay=0.0$((RANDOM % 10))
+    sleep $delay
     if kill -KILL $pid 2>/dev/null; then kills=$((kills + 1)); fi
     wait $pid 2>/dev/null || true
-    echo "killed after step $(logged_steps killed), newest checkpoint: $(newest_checkpoint killed)"
+    echo "killed $delay s after step $target, at $(logged_steps killed); newest checkpoint: $(newest_checkpoint killed)"
 done
 [ $kills -eq 3 ] || fail "only $kills of 3 runs could be killed"
 [ ! -e killed/adapter ] || fail "a killed run already has its final adapter"

@@ -231,6 +231,28 @@ static void test_json_places(void **state) {
     free(path);
 }
 
+static void test_json_ids(void **state) {
+    (void)state;
+    static const char *const bad[] = {
+        "7", "\"\"", "\"12\"", "\"0x23456789abcdef\"", "\"123456789abcdef01\"", "\"123456789ABCDEFg\""};
+    static const uint64_t ids[] = {0, 1, 0xfedcba9876543210u, UINT64_MAX};
+    err_t err = {0};
+    uint64_t back = 5;
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+        json_t *j = json_pack("{s:o}", "id", json_of_id(ids[i]));
+        assert_ok(json_need_id(j, "id", "w", &back, &err), err);
+        assert_true(back == ids[i]);
+        assert_error(json_need_id(j, "other", "w", &back, &err), err, ERR_USAGE, "w: other is missing");
+        json_decref(j);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        json_t *j, *id = json_loads(bad[i], JSON_DECODE_ANY, NULL);
+        assert_non_null(j = json_pack("{s:o}", "id", id));
+        assert_error(json_need_id(j, "id", "w", &back, &err), err, ERR_USAGE, "w: id: expected ");
+        json_decref(j);
+    }
+}
+
 static void test_json_members(void **state) {
     (void)state;
     err_t err = {0};
@@ -392,9 +414,9 @@ int main(void) {
         cmocka_unit_test(test_paths),        cmocka_unit_test(test_files),        cmocka_unit_test(test_file_errors),
         cmocka_unit_test(test_fifo),         cmocka_unit_test(test_half_written), cmocka_unit_test(test_failed_device),
         cmocka_unit_test(test_dir_remove),   cmocka_unit_test(test_file_hash),    cmocka_unit_test(test_json_places),
-        cmocka_unit_test(test_json_members), cmocka_unit_test(test_messages),     cmocka_unit_test(test_strbuf),
-        cmocka_unit_test(test_bf16),         cmocka_unit_test(test_f16),          cmocka_unit_test(test_dtype_sizes),
-        cmocka_unit_test(test_rng),
+        cmocka_unit_test(test_json_members), cmocka_unit_test(test_json_ids),     cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_strbuf),       cmocka_unit_test(test_bf16),         cmocka_unit_test(test_f16),
+        cmocka_unit_test(test_dtype_sizes),  cmocka_unit_test(test_rng),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,9 @@
 #include "tests/support/testing.h"
 
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/names.h"
 #include "trainer/commands/options.h"
 
 static const char *adapter, *prompt;
@@ -96,12 +98,45 @@ static void closest_names(void **state) {
     assert_null(closest_name(endless, names, 7));
 }
 
+static void whole_numbers(void **state) {
+    (void)state;
+    static const char *const bad[] = {"",  "-1",   "+5",  " 5",  "5 ",
+                                      "x", "0x10", "1e3", "1.5", "99999999999999999999999999"};
+    err_t err = {0};
+    uint64_t v = 7;
+    assert_ok(option_whole("n", "0", 0, 20, &v, &err), err);
+    assert_int_equal(v, 0);
+    assert_ok(option_whole("n", "20", 0, 20, &v, &err), err);
+    assert_int_equal(v, 20);
+    assert_ok(option_whole("n", "0020", 0, 20, &v, &err), err);
+    assert_ok(option_whole("n", "9223372036854775807", 0, INT64_MAX, &v, &err), err);
+    assert_int_equal(v, INT64_MAX);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_error(option_whole("n", bad[i], 0, INT64_MAX, &v, &err), err, ERR_USAGE, "command line: --n: got \"");
+    assert_error(option_whole("n", "21", 5, 20, &v, &err), err, ERR_USAGE,
+                 "command line: --n: got \"21\"; expected a whole number from 5 to 20");
+    assert_error(option_whole("n", "4", 5, 20, &v, &err), err, ERR_USAGE, "got \"4\"");
+    assert_int_equal(v, INT64_MAX);
+}
+
+static void lists_of_names(void **state) {
+    (void)state;
+    static const char *const names[] = {"a", "b", "c"}, *const expected[] = {"a", "a or b", "a, b or c"};
+    for (size_t n = 1; n <= 3; n++) {
+        char *list = name_list(names, n);
+        assert_string_equal(list, expected[n - 1]);
+        free(list);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(options_and_positionals_mix),
         cmocka_unit_test(values_may_look_like_anything),
         cmocka_unit_test(mistakes_are_named),
         cmocka_unit_test(closest_names),
+        cmocka_unit_test(whole_numbers),
+        cmocka_unit_test(lists_of_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

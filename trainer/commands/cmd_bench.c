@@ -87,21 +87,20 @@ static int set_config(bench_t *b, const char *const values[], err_t *err) {
     return 0;
 }
 
-static int read_count(const char *option, const char *text, size_t len, size_t min, size_t max, size_t *out,
-                      err_t *err) {
-    size_t v = 0, i = 0;
-    for (; i < len && text[i] >= '0' && text[i] <= '9' && v <= max; i++) v = 10 * v + (size_t)(text[i] - '0');
-    if (len == 0 || i < len || v < min || v > max)
-        return err_set(err, ERR_USAGE, "command line: --%s: got \"%.60s\"; expected a whole number from %zu to %zu",
-                       option, text, min, max);
-    *out = v;
+static int read_count(const char *option, const char *text, size_t min, size_t max, size_t *out, err_t *err) {
+    uint64_t v = 0;
+    if (option_whole(option, text, min, max, &v, err)) return err->code;
+    *out = (size_t)v;
     return 0;
 }
 
 static int read_lengths(bench_t *b, const char *text, err_t *err) {
     for (const char *p = text; b->n_lengths < MAX_LENGTHS; p++) {
         size_t len = strcspn(p, ",");
-        if (read_count("length", p, len, 2, (size_t)1 << 20, &b->lengths[b->n_lengths++], err)) return err->code;
+        char *one = xstrndup(p, len);
+        int rc = read_count("length", one, 2, (size_t)1 << 20, &b->lengths[b->n_lengths++], err);
+        free(one);
+        if (rc) return rc;
         p += len;
         if (!*p) return 0;
     }
@@ -160,9 +159,9 @@ static int parse(int argc, char **argv, bench_t *b, bool *want_help, err_t *err)
     if (b->n_models == 0) b->models[b->n_models++] = "smollm2-135m";
     b->parts = what ? 0 : BENCH_DEFAULT;
     if (set_config(b, values, err) || read_lengths(b, length, err) || (what && read_parts(b, what, err)) ||
-        read_count("steps", steps, strlen(steps), 1, 10000, &b->steps, err) ||
-        (tokens && read_count("tokens", tokens, strlen(tokens), 2, (size_t)1 << 24, &b->tokens, err)) ||
-        (layers && read_count("layers", layers, strlen(layers), 1, 4096, &b->layers, err)))
+        read_count("steps", steps, 1, 10000, &b->steps, err) ||
+        (tokens && read_count("tokens", tokens, 2, (size_t)1 << 24, &b->tokens, err)) ||
+        (layers && read_count("layers", layers, 1, 4096, &b->layers, err)))
         return err->code;
     return check_rows(b, values, err);
 }

@@ -43,16 +43,6 @@ static int parse_number(const char *name, const char *text, double max, double *
     return 0;
 }
 
-/* Digits only, and few enough for 64 bits. */
-static int parse_whole(const char *name, const char *text, uint64_t max, uint64_t *out, err_t *err) {
-    size_t n = strspn(text, "0123456789");
-    *out = n > 0 && n <= 16 && !text[n] ? strtoull(text, NULL, 10) : UINT64_MAX;
-    if (*out > max)
-        return err_set(err, ERR_USAGE, "--%s: got \"%s\"; expected a whole number from 0 to %llu", name, text,
-                       (unsigned long long)max);
-    return 0;
-}
-
 static int encode_prompt(run_t *run, const request_t *q, ids_t *ids, err_t *err) {
     size_t len = strlen(q->prompt);
     if (run->chat.format == CHAT_NONE) {
@@ -170,9 +160,9 @@ int command_generate(int argc, char **argv) {
     if (rc == 0 && (n == 0 || !q.prompt))
         rc = err_set(&err, ERR_USAGE, "generate: expected CONFIG.yaml and --prompt TEXT (see --help)");
     if (rc == 0 && !*q.prompt) rc = err_set(&err, ERR_USAGE, "--prompt: expected some text");
-    if (rc == 0) rc = parse_whole("max-new-tokens", max_new, 1 << 20, &max_tokens, &err);
+    if (rc == 0) rc = option_whole("max-new-tokens", max_new, 0, 1 << 20, &max_tokens, &err);
     if (rc == 0) rc = parse_number("temperature", temperature, 100, &q.temperature, &err);
-    if (rc == 0) rc = parse_whole("seed", seed, (uint64_t)1 << 53, &q.seed, &err);
+    if (rc == 0) rc = option_whole("seed", seed, 0, (uint64_t)1 << 53, &q.seed, &err);
     q.max_new = (size_t)max_tokens;
     run_t run = {0};
     if (rc == 0) rc = config_load(pos[0], (char *const *)(pos + 1), n - 1, CONFIG_GENERATE, &run.config, &err);

@@ -275,7 +275,7 @@ static int render(const inspect_t *in, data_format_t format, err_t *err) {
     bool has_chat = false;
     int rc = 0;
     if (format_needs_tokenizer(format)) rc = tokenizer_open(in->model, &tok, err);
-    if (rc == 0 && data_format_is_chat(format)) {
+    if (rc == 0 && data_format_uses_template(format)) {
         rc = chat_template_resolve(tok, CHAT_AUTO, &chat, err);
         has_chat = rc == 0;
     }
@@ -334,21 +334,10 @@ static int inspect(const inspect_t *in, err_t *err) {
     return err_set(err, ERR_USAGE, "%s: a file of an unknown kind; expected .gguf, .jsonl, .json or .txt", path);
 }
 
-static int read_length(const char *text, size_t *length, err_t *err) {
-    char *end;
-    long v = strtol(text, &end, 10);
-    if (end == text || *end || v < 2 || v > 1048576)
-        return err_set(err, ERR_USAGE,
-                       "command line: --max-length: got \"%s\"; expected a whole number from 2 to "
-                       "1048576",
-                       text);
-    *length = (size_t)v;
-    return 0;
-}
-
 int command_inspect(int argc, char **argv) {
-    inspect_t in = {.max_length = 1024};
+    inspect_t in = {0};
     const char *length = "1024";
+    uint64_t max_length = 0;
     bool want_help = false;
     const option_t options[] = {{"model", &in.model, NULL}, {"max-length", &length, NULL}, {"help", NULL, &want_help}};
     size_t n;
@@ -359,7 +348,8 @@ int command_inspect(int argc, char **argv) {
         return 0;
     }
     if (rc == 0 && n == 0) rc = err_set(&err, ERR_USAGE, "inspect: expected PATH (see --help)");
-    if (rc == 0) rc = read_length(length, &in.max_length, &err);
+    if (rc == 0) rc = option_whole("max-length", length, 2, 1048576, &max_length, &err);
+    in.max_length = (size_t)max_length;
     if (rc == 0) rc = inspect(&in, &err);
     if (rc) log_error("%s", err.msg);
     return rc;

@@ -5,6 +5,8 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/names.h"
+#include "commit.h"
 #include "cpu/blas.h"
 #include "model/backend/backend.h"
 #include "trainer/commands/command.h"
@@ -53,7 +55,8 @@ static int print_help(void) {
 }
 
 static int print_version(void) {
-    printf("qlora-train %s (%s; CUDA: %s)\n", QLORA_VERSION, blas_description(), backend_has_cuda() ? "yes" : "no");
+    printf("qlora-train %s (%s; CUDA: %s; commit %s)\n", QLORA_VERSION, blas_description(),
+           backend_has_cuda() ? "yes" : "no", QLORA_COMMIT);
     return 0;
 }
 

@@ -1,56 +1,24 @@
 #include "trainer/commands/options.h"
 
+#include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
+#include "base/mem.h"
+#include "base/names.h"
 
-/* Names are short; what is longer is no misspelling of one. */
-#define NAME_MAX_LEN ((size_t)63)
-
-static char folded(char c) {
-    if (c >= 'A' && c <= 'Z') return (char)(c - 'A' + 'a');
-    return c == '-' ? '_' : c;
-}
-
-static size_t min2(size_t a, size_t b) { return a < b ? a : b; }
-
-/* Damerau-Levenshtein distance in its "optimal string alignment" form: insertion, deletion, substitution and
- * the swap of two neighbours cost 1 each. Case, and '-' against '_', cost nothing. */
-static size_t edit_distance(const char *a, size_t n, const char *b, size_t m) {
-    size_t rows[3][NAME_MAX_LEN + 1];
-    size_t *before = rows[0], *prev = rows[1], *cur = rows[2];
-    for (size_t j = 0; j <= m; j++) prev[j] = j;
-    for (size_t i = 1; i <= n; i++) {
-        cur[0] = i;
-        for (size_t j = 1; j <= m; j++) {
-            char x = folded(a[i - 1]), y = folded(b[j - 1]);
-            size_t d = min2(min2(prev[j], cur[j - 1]) + 1, prev[j - 1] + (x != y));
-            if (i > 1 && j > 1 && x == folded(b[j - 2]) && folded(a[i - 2]) == y) d = min2(d, before[j - 2] + 1);
-            cur[j] = d;
-        }
-        size_t *oldest = before;
-        before = prev;
-        prev = cur;
-        cur = oldest;
-    }
-    return prev[m];
-}
-
-const char *closest_name(const char *word, const char *const *names, size_t n) {
-    size_t len = strlen(word), best = 0;
-    const char *found = NULL;
-    if (len == 0 || len > NAME_MAX_LEN) return NULL;
-    for (size_t i = 0; i < n; i++) {
-        size_t m = strlen(names[i]);
-        if (m == 0 || m > NAME_MAX_LEN) continue;
-        /* Near: at most a third of the letters differ. Of one or two letters none may, or anything would be near. */
-        size_t d = edit_distance(word, len, names[i], m), limit = (len > m ? len : m) / 3;
-        if (d <= limit && (!found || d < best)) {
-            found = names[i];
-            best = d;
-        }
-    }
-    return found;
+int option_whole(const char *name, const char *text, uint64_t min, uint64_t max, uint64_t *out, err_t *err) {
+    uint64_t v = 0;
+    size_t i = 0;
+    /* What is above max/10 before another digit is above max after it: no overflow. */
+    for (; text[i] >= '0' && text[i] <= '9' && v <= max / 10; i++) v = 10 * v + (uint64_t)(text[i] - '0');
+    if (i == 0 || text[i] || v < min || v > max)
+        return err_set(err, ERR_USAGE,
+                       "command line: --%s: got \"%.60s\"; expected a whole number from %" PRIu64 " to %" PRIu64, name,
+                       text, min, max);
+    *out = v;
+    return 0;
 }
 
 static int unknown_option(const char *arg, const option_t *opts, size_t n_opts, err_t *err) {
@@ -58,9 +26,9 @@ static int unknown_option(const char *arg, const option_t *opts, size_t n_opts, 
     CHECK(n_opts <= sizeof names / sizeof *names);
     for (size_t i = 0; i < n_opts; i++) names[i] = opts[i].name;
     size_t dashes = strspn(arg, "-"), len = strcspn(arg + dashes, "=");
-    char word[NAME_MAX_LEN + 1] = "";
-    if (len <= NAME_MAX_LEN) memcpy(word, arg + dashes, len);
+    char *word = xstrndup(arg + dashes, len);
     const char *near = closest_name(word, names, n_opts);
+    free(word);
     if (near) return err_set(err, ERR_USAGE, "command line: unknown option %s; did you mean --%s?", arg, near);
     return err_set(err, ERR_USAGE, "command line: unknown option %s; see --help", arg);
 }

@@ -1,9 +1,10 @@
-/* Splitting a command line, and finding what a mistyped word was meant to be. */
+/* Splitting a command line. */
 #ifndef TRAINER_COMMANDS_OPTIONS_H
 #define TRAINER_COMMANDS_OPTIONS_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/error.h"
 
@@ -20,7 +21,7 @@ typedef struct {
 int options_parse(int argc, char **argv, const option_t *opts, size_t n_opts, const char **pos, size_t max_pos,
                   size_t *n_pos, err_t *err);
 
-/* The closest of `names` to `word` by edit distance, NULL when none is near: for "did you mean". */
-const char *closest_name(const char *word, const char *const *names, size_t n);
+/* The value of option `name` as a whole number from min to max (less than 2^63): digits alone. ERR_USAGE otherwise. */
+int option_whole(const char *name, const char *text, uint64_t min, uint64_t max, uint64_t *out, err_t *err);
 
 #endif

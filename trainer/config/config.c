@@ -11,21 +11,20 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/names.h"
 #include "model/known_models.h"
 #include "model/outline.h"
-#include "trainer/commands/options.h"
 #include "trainer/config/config_schema.h"
 
 /* A config is a page or two; what is larger was given by mistake, a model file say. */
 #define CONFIG_MAX_BYTES ((size_t)1 << 18)
-#define MAX_KEYS 64
 
 typedef struct {
     config_t *c;
     err_t *err;
     char *cwd;
-    place_t set_at[MAX_KEYS];     /* by schema row: where it was set; file NULL: the default holds */
-    place_t section_at[MAX_KEYS]; /* by section: where it stands in the file; line 0: nowhere */
+    place_t *set_at;     /* by schema row: where it was set; file NULL: the default holds */
+    place_t *section_at; /* by section: where it stands in the file; line 0: nowhere */
 } loader_t;
 
 /* ---- unknown names ---- */
@@ -33,9 +32,8 @@ typedef struct {
 /* What `name` most likely stands for, as "section.key" in `out`: the same key of another section, a near name in this
  * section or another, a key that `name` is a part of ("epochs"). `section` may be NULL. */
 static bool suggest_key(const char *section, const char *name, char out[128]) {
-    const char *names[MAX_KEYS] = {0};
+    const char **names = xcalloc(config_n_keys, sizeof *names);
     const config_key_t *found = NULL;
-    CHECK(config_n_keys <= MAX_KEYS);
     for (size_t i = 0; !found && i < config_n_keys; i++)
         if (strcmp(config_keys[i].name, name) == 0) found = &config_keys[i];
     for (int anywhere = 0; !found && anywhere < 2; anywhere++) {
@@ -47,6 +45,7 @@ static bool suggest_key(const char *section, const char *name, char out[128]) {
     }
     for (size_t i = 0; !found && strlen(name) >= 4 && i < config_n_keys; i++)
         if (strstr(config_keys[i].name, name)) found = &config_keys[i];
+    free(names);
     if (!found) return false;
     bool here = section && strcmp(found->section, section) == 0;
     snprintf(out, 128, "%s%s%s", here ? "" : found->section, here ? "" : ".", found->name);
@@ -72,16 +71,16 @@ static int unknown_key(const yaml_entry_t *e, err_t *err) {
 }
 
 static int unknown_section(const yaml_entry_t *e, err_t *err) {
-    static const char expected[] = "expected model, quantization, lora, data, training or device";
     const char *near = closest_name(e->section, config_sections, config_n_sections);
     char key[128];
-    if (near)
-        return place_error(&e->section_at, err, "%.60s: unknown section; %s; did you mean %s?", e->section, expected,
-                           near);
-    if (!e->key && suggest_key(NULL, e->section, key))
+    if (!near && !e->key && suggest_key(NULL, e->section, key))
         return place_error(&e->section_at, err, "%.60s: a key outside of its section; did you mean %s?", e->section,
                            key);
-    return place_error(&e->section_at, err, "%.60s: unknown section; %s", e->section, expected);
+    char *expected = name_list(config_sections, config_n_sections);
+    int rc = place_error(&e->section_at, err, "%.60s: unknown section; expected %s%s%s%s", e->section, expected,
+                         near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+    free(expected);
+    return rc;
 }
 
 /* ---- entries to fields ---- */
@@ -277,10 +276,15 @@ static int load(loader_t *l, char *const *overrides, size_t n_overrides, config_
 
 int config_load(const char *path, char *const *overrides, size_t n_overrides, config_use_t use, config_t *c,
                 err_t *err) {
-    loader_t l = {.c = c, .err = err};
+    loader_t l = {.c = c,
+                  .err = err,
+                  .set_at = xcalloc(config_n_keys, sizeof *l.set_at),
+                  .section_at = xcalloc(config_n_sections, sizeof *l.section_at)};
     *c = (config_t){.path = xstrdup(path)};
     int rc = load(&l, overrides, n_overrides, use);
     free(l.cwd);
+    free(l.set_at);
+    free(l.section_at);
     if (rc) config_free(c);
     return rc;
 }

@@ -71,12 +71,12 @@ typedef struct {
     } device;
 } config_t;
 
-/* Reads and checks everything. need_training: false for commands that use only a part (eval, generate): then
- * data.train and training.output_dir may be absent. Every error is ERR_USAGE in the form
+/* CONFIG_PLAN is CONFIG_TRAIN, but for a model without weights its path and those of the data need not exist. The last
+ * two do without data.train and training.output_dir. */
+typedef enum { CONFIG_TRAIN, CONFIG_PLAN, CONFIG_EVAL, CONFIG_GENERATE } config_use_t;
+/* Reads and checks everything that `use` needs. Every error is ERR_USAGE in the form
  * "file:line:column: section.key: what is wrong; expected ...; did you mean ...?" (for an override,
  * "command line: section.key: ..."). */
-/* CONFIG_PLAN is CONFIG_TRAIN, but for a model without weights its path and those of the data need not exist. */
-typedef enum { CONFIG_TRAIN, CONFIG_PLAN, CONFIG_EVAL, CONFIG_GENERATE } config_use_t;
 int config_load(const char *path, char *const *overrides, size_t n_overrides, config_use_t use, config_t *c,
                 err_t *err);
 void config_free(config_t *c);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/names.h"
 #include "model/arch.h"
 
 /* In the order of their enums, so that the index is the value. */
@@ -124,12 +125,10 @@ const config_key_t *config_key_find(const char *section, const char *name) {
     return NULL;
 }
 
-/* "a, b or c" */
-static void add_words(strbuf_t *b, const char *const *words) {
-    for (size_t i = 0; words[i]; i++) {
-        if (i > 0) strbuf_adds(b, words[i + 1] ? ", " : " or ");
-        strbuf_adds(b, words[i]);
-    }
+static char *list_words(const char *const *words) {
+    size_t n = 0;
+    while (words[n]) n++;
+    return name_list(words, n);
 }
 
 static void add_real_range(strbuf_t *b, const config_key_t *k) {
@@ -149,7 +148,7 @@ char *config_key_expected(const config_key_t *k) {
     case KEY_BOOL: strbuf_adds(&b, "true or false"); break;
     case KEY_CHOICE:
     case KEY_FLAG:
-    case KEY_WORD: add_words(&b, k->words); break;
+    case KEY_WORD: return list_words(k->words);
     case KEY_PATH: strbuf_adds(&b, "a path"); break;
     case KEY_WORD_PATH:
     case KEY_NONE_PATH:

@@ -6,9 +6,9 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/names.h"
 #include "data/tokenizer/utf8.h"
 #include "model/arch.h"
-#include "trainer/commands/options.h"
 #include "trainer/config/config_schema.h"
 
 _Static_assert(sizeof(quant_type_t) == sizeof(int) && sizeof(data_format_t) == sizeof(int) &&

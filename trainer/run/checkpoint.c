@@ -172,32 +172,18 @@ int checkpoint_verify(const char *dir, err_t *err) {
 
 /* ---- state ---------------------------------------------------------------------------------------------- */
 
-/* 64-bit identities go in as hexadecimal strings: JSON numbers are signed, and doubles to many readers. */
-static json_t *id_json(uint64_t id) {
-    char hex[17];
-    snprintf(hex, sizeof hex, "%016" PRIx64, id);
-    return json_string(hex);
-}
-
 static int write_state(const char *dir, const train_state_t *s, err_t *err) {
     json_t *j = json_pack("{s:I, s:f, s:I, s:I, s:I, s:f, s:o, s:o, s:o}", "step", (json_int_t)s->step, "epoch",
                           s->epoch, "adam_t", (json_int_t)s->adam_t, "skipped", (json_int_t)s->skipped,
                           "useless_in_row", (json_int_t)s->useless_in_row, "elapsed_seconds", s->elapsed_seconds,
-                          "run_id", id_json(s->run_id), "data_id", id_json(s->data_id), "model_id",
-                          id_json(s->model_id));
+                          "run_id", json_of_id(s->run_id), "data_id", json_of_id(s->data_id), "model_id",
+                          json_of_id(s->model_id));
     CHECK(j != NULL);
     char *path = path_join(dir, STATE);
     int rc = json_write(path, j, err);
     free(path);
     json_decref(j);
     return rc;
-}
-
-static int read_id(const json_t *j, const char *key, const char *where, uint64_t *id, err_t *err) {
-    const char *hex;
-    if (json_need_string(j, key, where, &hex, err)) return err->code;
-    *id = strtoull(hex, NULL, 16);
-    return 0;
 }
 
 static int parse_state(const json_t *j, const char *where, train_state_t *s, err_t *err) {
@@ -207,8 +193,8 @@ static int parse_state(const json_t *j, const char *where, train_state_t *s, err
         json_need_size(j, "useless_in_row", where, &s->useless_in_row, err) ||
         json_opt_number(j, "epoch", where, &s->epoch, err) ||
         json_opt_number(j, "elapsed_seconds", where, &s->elapsed_seconds, err) ||
-        read_id(j, "run_id", where, &s->run_id, err) || read_id(j, "data_id", where, &s->data_id, err) ||
-        read_id(j, "model_id", where, &s->model_id, err))
+        json_need_id(j, "run_id", where, &s->run_id, err) || json_need_id(j, "data_id", where, &s->data_id, err) ||
+        json_need_id(j, "model_id", where, &s->model_id, err))
         return err->code;
     s->adam_t = adam_t;
     return 0;

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,12 +33,6 @@ static int take_lock(output_dir_t *o, bool make, err_t *err) {
 
 int output_dir_lock(output_dir_t *o, err_t *err) { return take_lock(o, false, err); }
 
-static json_t *id_json(uint64_t id) {
-    char hex[17];
-    snprintf(hex, sizeof hex, "%016" PRIx64, id);
-    return json_string(hex);
-}
-
 /* The keys that define the run, a string each. */
 static json_t *lines_json(const char *text) {
     json_t *lines = json_array();
@@ -49,8 +42,8 @@ static json_t *lines_json(const char *text) {
 }
 
 static int write_run(const output_dir_t *o, const run_identity_t *id, err_t *err) {
-    json_t *j = json_pack("{s:o, s:o, s:o, s:s, s:b, s:o}", "run_id", id_json(id->run_id), "data_id",
-                          id_json(id->data_id), "model_id", id_json(id->model_id), "start", id->start, "finished",
+    json_t *j = json_pack("{s:o, s:o, s:o, s:s, s:b, s:o}", "run_id", json_of_id(id->run_id), "data_id",
+                          json_of_id(id->data_id), "model_id", json_of_id(id->model_id), "start", id->start, "finished",
                           o->finished, "config", lines_json(id->config));
     if (!j) return err_set(err, ERR_USAGE, "%s: run.json cannot be written: a path is not UTF-8", o->dir);
     char *path = path_join(o->dir, "run.json"), *tmp = path_join(o->dir, ".tmp-run.json");
@@ -88,17 +81,16 @@ static int another_run(const output_dir_t *o, const json_t *j, const run_identit
 
 static int check_run(output_dir_t *o, const json_t *j, const char *path, const run_identity_t *id, bool config_only,
                      err_t *err) {
-    const char *run = "", *data = "", *model = "", *start = "";
+    uint64_t run = 0, data = 0, model = 0;
+    const char *start = "";
     bool finished = false;
-    if (json_need_string(j, "run_id", path, &run, err) || json_need_string(j, "data_id", path, &data, err) ||
-        json_need_string(j, "model_id", path, &model, err) || json_need_string(j, "start", path, &start, err) ||
+    if (json_need_id(j, "run_id", path, &run, err) || json_need_id(j, "data_id", path, &data, err) ||
+        json_need_id(j, "model_id", path, &model, err) || json_need_string(j, "start", path, &start, err) ||
         json_opt_bool(j, "finished", path, &finished, err))
         return err->code;
-    if (strtoull(run, NULL, 16) != id->run_id) return another_run(o, j, id, err);
+    if (run != id->run_id) return another_run(o, j, id, err);
     if (config_only) return 0;
-    const char *other = strtoull(data, NULL, 16) != id->data_id     ? "training data"
-                        : strtoull(model, NULL, 16) != id->model_id ? "model weights"
-                                                                    : NULL;
+    const char *other = data != id->data_id ? "training data" : model != id->model_id ? "model weights" : NULL;
     if (other)
         return err_set(err, ERR_USAGE,
                        "training.output_dir: %s holds a run on other %s; expected an empty directory, "

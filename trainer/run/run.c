@@ -44,7 +44,7 @@ static int prepare_for(run_t *run, const char *file, err_t *err) {
     if (f == DATA_AUTO && dataset_detect(file, &f, err)) return err->code;
     if (f == DATA_TOKENS) return 0;
     if (!run->tok && open_tokenizer(run, err)) return err->code;
-    return data_format_is_chat(f) ? find_template(run, err) : 0;
+    return data_format_uses_template(f) ? find_template(run, err) : 0;
 }
 
 static int load_dataset(run_t *run, const char *const *files, size_t n, dataset_t *ds, err_t *err) {

@@ -58,5 +58,4 @@ if(NOT QLORA_SANITIZE)
 endif()
 
 # The whole program with device.backend cuda on the emulated GPU, for the command line tests.
-add_executable(qlora-train-cudahost ${CMAKE_SOURCE_DIR}/trainer/commands/main.c)
-target_link_libraries(qlora-train-cudahost PRIVATE cuda_host)
+add_program(qlora-train-cudahost cuda_host)

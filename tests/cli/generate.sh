@@ -1,0 +1,75 @@
+# `generate` gives what a model was taught: answers learned by heart by the tiny model, with a tokenizer of single bytes
+# made for it here, come back letter for letter and end where they should; the base does not know them.
+. "$TESTS/cli/lib.sh"
+
+cp -r "$model" model && chmod -R u+w model
+# Bytes as byte-level BPE writes them: the printable ones as they are, the others from U+0100 on, in order.
+awk 'function entry(byte, code) { return sprintf(", \"\\u%04x\": %d", code, byte + 3) }
+    BEGIN {
+        print "{\"version\": \"1.0\", \"truncation\": null, \"padding\": null, \"normalizer\": null, \"post_processor\": null,"
+        print "\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": true, \"use_regex\": true},"
+        print "\"decoder\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true, \"trim_offsets\": true, \"use_regex\": true},"
+        printf "\"added_tokens\": ["
+        split("<pad> <bos> <eos>", special, " ")
+        for (i = 1; i <= 3; i++)
+            printf "%s{\"id\": %d, \"content\": \"%s\", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, " \
+                   "\"normalized\": false, \"special\": true}", (i > 1 ? ", " : ""), i - 1, special[i]
+        printf "],\n\"model\": {\"type\": \"BPE\", \"dropout\": null, \"unk_token\": null, \"merges\": [], "
+        printf "\"vocab\": {\"<pad>\": 0, \"<bos>\": 1, \"<eos>\": 2"
+        for (b = 0; b < 256; b++)
+            printf "%s", entry(b, (b > 32 && b < 127) || (b > 160 && b != 173) ? b : 256 + others++)
+        print "}}}"
+    }' >model/tokenizer.json
+echo '{"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<bos>", "eos_token": "<eos>", "add_bos_token": false}' \
+    >model/tokenizer_config.json
+
+cat >train.jsonl <<'END'
+{"prompt": "count:", "completion": " one two three"}
+{"prompt": "greet:", "completion": " grüß Gott"}
+END
+cat >config.yaml <<END
+model: {path: model}
+lora: {r: 16, lora_alpha: 32}
+data: {train: train.jsonl, format: prompt-completion, chat_template: none, max_length: 64}
+training: {output_dir: run, max_steps: 150, per_device_train_batch_size: 2, gradient_accumulation_steps: 1,
+           learning_rate: 1e-2, lr_scheduler_type: cosine}
+device: {backend: $backend, threads: 2}
+END
+expect 0 "$QLORA_TRAIN" config.yaml
+tail -n 1 run/metrics.jsonl
+
+# answer ARGUMENT...: what `generate` writes, in out.txt.
+answer() { expect 0 "$QLORA_TRAIN" generate config.yaml "$@"; }
+
+# says TEXT ARGUMENT...: exactly that and a newline, and nothing on standard error.
+says() {
+    local text=$1
+    shift
+    answer "$@"
+    printf '%s\n' "$text" | cmp - out.txt || { cat out.txt; fail "expected \"$text\": generate $*"; }
+    [ ! -s err.txt ] || { cat err.txt; fail "generate $*"; }
+}
+
+adapter="--adapter run/adapter"
+# shellcheck disable=SC2086
+{
+    says " one two three" $adapter --prompt count:
+    says " grüß Gott" $adapter --prompt greet: --temperature 0
+    says " one" $adapter --prompt count: --max-new-tokens 4
+    says "" $adapter --prompt count: --max-new-tokens 0
+    # A text so sure that a low temperature finds it too; and what is sampled depends on the seed alone.
+    says " one two three" $adapter --prompt count: --temperature 0.05 --seed 7
+    answer $adapter --prompt count: --temperature 50 --seed 1 --max-new-tokens 20 && mv out.txt first
+    answer $adapter --prompt count: --temperature 50 --seed 1 --max-new-tokens 20
+    cmp first out.txt || fail "one seed, two texts"
+    answer $adapter --prompt count: --temperature 50 --seed 2 --max-new-tokens 20
+    ! cmp -s first out.txt || fail "two seeds, one text"
+}
+answer --prompt count: --max-new-tokens 20
+! grep -q "one two" out.txt || fail "the base knows what it was never taught"
+answer --adapter "$(newest_checkpoint run)" --prompt count:
+[ "$(cat out.txt)" = " one two three" ] || fail "a checkpoint gives another answer than the adapter"
+
+# An endless answer ends with the model's positions: refused before it begins.
+expect 2 "$QLORA_TRAIN" generate config.yaml --prompt count: --max-new-tokens 507
+grep -q "more than the 512 positions" err.txt || { cat err.txt; fail "a text longer than the model's positions"; }
