@@ -214,19 +214,13 @@ static void warn_of_quantization(const run_t *run) {
                  c->model.path, plain);
 }
 
-/* LongRoPE has two sets of factors, for texts within the length of the first training and beyond: which is the run's
- * follows from the longest text that it may have, so that it does not depend on the data. */
+/* By the longest text that the run may have, not by the data at hand. */
 static void choose_rope(const run_t *run, size_t positions, model_config_t *m) {
-    bool generates = run->need.cache > 0;
-    double longest = (double)(generates || positions > run->config.data.max_length ? positions
-                                                                                   : run->config.data.max_length);
-    for (size_t i = 0; i < m->n_rope; i++) {
-        const rope_spec_t *r = &m->rope[i];
-        if (r->type != ROPE_LONGROPE || memcmp(r->short_factor, r->long_factor, sizeof r->short_factor) == 0) continue;
-        m->rope_long = longest > r->original;
-        log_info("LongRoPE with its %s factors: up to %.0f positions, of which %.0f were trained first",
-                 m->rope_long ? "long" : "short", longest, r->original);
-    }
+    size_t longest = run->need.cache || positions > run->config.data.max_length ? positions
+                                                                                : run->config.data.max_length;
+    if (!model_choose_rope(m, longest)) return;
+    log_info("LongRoPE with its %s factors: for up to %zu positions, of which the first training had %.0f",
+             m->rope_long ? "long" : "short", longest, m->rope[0].original);
 }
 
 /* On a device that shares the host's memory paging makes room only under a limit that somebody set, or into a file. */
