@@ -84,16 +84,20 @@ static int add_part(gguf_t *g, const char *stem, uint64_t no, uint64_t count, er
     return 0;
 }
 
-static int check_tensor_count(const gguf_t *g, err_t *err) {
-    for (size_t i = 0; i <= g->n_others; i++) {
-        const gguf_t *part = i ? g->others[i - 1] : g;
-        uint64_t n;
-        if (!gguf_has(part, "split.tensors.count")) continue;
-        if (need_number(part, "split.tensors.count", &n, err)) return err->code;
-        if (n != g->n_tensors)
-            return err_set(err, ERR_USAGE, "%s: split.tensors.count is %" PRIu64 "; the %zu parts have %zu tensors",
-                           part->path, n, 1 + g->n_others, g->n_tensors);
-    }
+/* All parts say the same of the whole, if they say it. */
+static int check_tensor_count(const gguf_t *part, const gguf_t *g, err_t *err) {
+    uint64_t n;
+    if (!gguf_has(part, "split.tensors.count")) return 0;
+    if (need_number(part, "split.tensors.count", &n, err)) return err->code;
+    if (n == g->n_tensors) return 0;
+    return err_set(err, ERR_USAGE, "%s: split.tensors.count is %" PRIu64 "; the %zu parts have %zu tensors", part->path,
+                   n, 1 + g->n_others, g->n_tensors);
+}
+
+static int check_tensor_counts(const gguf_t *g, err_t *err) {
+    if (check_tensor_count(g, g, err)) return err->code;
+    for (size_t i = 0; i < g->n_others; i++)
+        if (check_tensor_count(g->others[i], g, err)) return err_prefix(err, "%s: part %zu", g->path, i + 2);
     return 0;
 }
 
@@ -114,11 +118,10 @@ static int open_parts(gguf_t *g, err_t *err) {
         rc = err_set(err, ERR_USAGE, "%s: the first of %" PRIu64 " files; expected a name that ends in %s", g->path,
                      count, suffix);
     for (no = 1; rc == 0 && no < count; no++)
-        if ((rc = add_part(g, stem, no, count, err)))
-            err_prefix(err, "%s: part %" PRIu64 " of %" PRIu64, g->path, no + 1, count);
+        if (add_part(g, stem, no, count, err)) rc = err_prefix(err, "%s: part %" PRIu64, g->path, no + 1);
     free(stem);
     free(suffix);
-    return rc ? rc : check_tensor_count(g, err);
+    return rc ? rc : check_tensor_counts(g, err);
 }
 
 /* ---- all of a model --------------------------------------------------------------------------------------- */

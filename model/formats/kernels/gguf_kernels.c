@@ -13,6 +13,7 @@
 #define BODY static inline __attribute__((always_inline))
 
 typedef uint8_t codes_t __attribute__((vector_size(16))); /* 16 codes; what is negative in two's complement */
+typedef uint16_t halves_t __attribute__((vector_size(16)));
 typedef uint64_t words_t __attribute__((vector_size(16)));
 
 BODY codes_t load_16(const uint8_t *p) {
@@ -191,14 +192,24 @@ static void decode_iq4_nl(const uint8_t *in, size_t n_blocks, float *out) {
 
 /* ---- blocks of 256: 8 runs of 32 values -------------------------------------------------------------------- */
 
-/* Run k of codes of 2 bits: the four codes of a byte are 32 values apart, in each half of the block. */
-BODY codes_t pairs(const uint8_t *in, int k, int i) { return load_16(in + k / 4 * 32 + i) >> k % 4 * 2 & 3; }
+/* The bits of each byte that begin at `at`, moved to `to`, where they are `mask`. Shifting 16 bits at a time takes one
+ * instruction where bytes take two; what comes from the neighbour is masked away. */
+BODY codes_t field(codes_t v, int at, int to, uint8_t mask) {
+    halves_t w = (halves_t)v;
+    return (codes_t)(at >= to ? w >> (at - to) : w << (to - at)) & mask;
+}
 
-/* Run k of nibbles: of 32 bytes the low ones are one run, the high ones the next. */
-BODY codes_t nibbles(const uint8_t *in, int k, int i) { return load_16(in + k / 2 * 32 + i) >> k % 2 * 4 & 15; }
+/* 16 codes of run k from byte i on, moved to bit `to`. Pairs of bits: the four codes of a byte are 32 values apart, in
+ * each half of the block. */
+BODY codes_t pairs(const uint8_t *in, int k, int i, int to) {
+    return field(load_16(in + k / 4 * 32 + i), k % 4 * 2, to, (uint8_t)(3 << to));
+}
 
-/* Run k of single bits: bit k of each of 32 bytes. */
-BODY codes_t bits(const uint8_t *in, int k, int i) { return load_16(in + i) >> k & 1; }
+/* Nibbles: of 32 bytes the low ones are one run, the high ones the next. */
+BODY codes_t nibbles(const uint8_t *in, int k, int i) { return field(load_16(in + k / 2 * 32 + i), k % 2 * 4, 0, 15); }
+
+/* Single bits: bit k of each of 32 bytes. */
+BODY codes_t bits(const uint8_t *in, int k, int i, int to) { return field(load_16(in + i), k, to, (uint8_t)(1 << to)); }
 
 /* 16 bytes of scale (low nibble) and minimum (high) of 16 values each; 64 bytes of codes of 2 bits; f16 scale of the
  * scales, f16 scale of the minima. */
@@ -208,7 +219,7 @@ static void decode_q2_k(const uint8_t *in, size_t n_blocks, float *out) {
         scale_16(load_16(in) & 15, load_f16(in + 80), scale);
         scale_16(load_16(in) >> 4, load_f16(in + 82), min);
 #pragma GCC unroll 16
-        for (int j = 0; j < 16; j++) scale_min_16(pairs(in + 16, j / 2, j % 2 * 16), scale[j], min[j], out + 16 * j);
+        for (int j = 0; j < 16; j++) scale_min_16(pairs(in + 16, j / 2, j % 2 * 16, 0), scale[j], min[j], out + 16 * j);
     }
 }
 
@@ -228,7 +239,7 @@ static void decode_q3_k(const uint8_t *in, size_t n_blocks, float *out) {
         scale_16(scales_q3_k(in + 96), load_f16(in + 108), scale);
 #pragma GCC unroll 16
         for (int j = 0; j < 16; j++) {
-            codes_t q = pairs(in + 32, j / 2, j % 2 * 16) | bits(in, j / 2, j % 2 * 16) << 2;
+            codes_t q = pairs(in + 32, j / 2, j % 2 * 16, 0) | bits(in, j / 2, j % 2 * 16, 2);
             scale_16(q - 4, scale[j], out + 16 * j);
         }
     }
@@ -263,7 +274,7 @@ static void decode_q5_k(const uint8_t *in, size_t n_blocks, float *out) {
         scales_k(in, scale, min);
 #pragma GCC unroll 16
         for (int j = 0; j < 16; j++) {
-            codes_t q = nibbles(in + 48, j / 2, j % 2 * 16) | bits(in + 16, j / 2, j % 2 * 16) << 4;
+            codes_t q = nibbles(in + 48, j / 2, j % 2 * 16) | bits(in + 16, j / 2, j % 2 * 16, 4);
             scale_min_16(q, scale[j / 2], min[8 + j / 2], out + 16 * j);
         }
     }
@@ -278,8 +289,8 @@ static void decode_q6_k(const uint8_t *in, size_t n_blocks, float *out) {
         scale_16(load_16(in + 192), load_f16(in + 208), scale);
 #pragma GCC unroll 16
         for (int j = 0; j < 16; j++) {
-            codes_t low = load_16(in + j / 8 * 64 + j % 4 * 16) >> j % 8 / 4 * 4 & 15;
-            codes_t q = low | pairs(in + 128, j / 2, j % 2 * 16) << 4;
+            codes_t low = field(load_16(in + j / 8 * 64 + j % 4 * 16), j % 8 / 4 * 4, 0, 15);
+            codes_t q = low | pairs(in + 128, j / 2, j % 2 * 16, 4);
             scale_16(q - 32, scale[j], out + 16 * j);
         }
     }
