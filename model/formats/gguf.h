@@ -54,14 +54,11 @@ size_t gguf_tensor_count(const gguf_t *g);
 const gguf_tensor_t *gguf_tensor_at(const gguf_t *g, size_t i);
 const gguf_tensor_t *gguf_find(const gguf_t *g, const char *name); /* NULL: not there */
 
-/* A file may hold tensors of any type, as long as nobody needs them. */
+/* A file may hold tensors of any type, as long as nobody needs them. gguf_check_readable: ERR_USAGE names the tensor,
+ * its type, and what gguf_dequant() reads. */
 bool gguf_type_readable(uint32_t type);
 const char *gguf_type_name(uint32_t type); /* "Q4_1", also for types that are not read here; "type 99" */
-int gguf_check_readable(const gguf_tensor_t *t,
-                        err_t *err); /* ERR_USAGE names the tensor, its type, and what is read */
-
-/* Whether gguf_dequant() decodes it. */
-bool gguf_type_readable(uint32_t type);
+int gguf_check_readable(const gguf_tensor_t *t, err_t *err);
 
 /* Metadata. gguf_has: there is such a key, of whatever kind. The other getters return false when the key is
  * absent or of another kind (integers of any width convert). */

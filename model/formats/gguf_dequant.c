@@ -112,5 +112,3 @@ void gguf_dequant(const gguf_tensor_t *t, size_t first, size_t n, float *out) {
     CHECK(first <= t->rows * t->cols && n <= t->rows * t->cols - first);
     best_kernels()->decode[t->type](t->data + first / len * gguf_block_bytes(t->type), n / len, out);
 }
-
-bool gguf_type_readable(uint32_t type) { return gguf_block_len(type) != 0; }
