@@ -84,5 +84,7 @@ size_t gguf_block_bytes(uint32_t type);
 /* Elements [first, first+n) of a tensor in fp32; first and n multiples of gguf_block_len (so any range of whole
  * rows will do). The type must be a readable one. Thread-safe. */
 void gguf_dequant(const gguf_tensor_t *t, size_t first, size_t n, float *out);
+/* The same rounded to BF16. False: a value is NaN, or infinite once it is rounded; then `out` is of no use. */
+bool gguf_dequant_bf16(const gguf_tensor_t *t, size_t first, size_t n, bf16_t *out);
 
 #endif

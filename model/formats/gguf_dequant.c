@@ -6,6 +6,9 @@
 #include "base/mem.h"
 #include "model/formats/kernels/gguf_kernels.h"
 
+/* Values on their way to BF16: a multiple of every block's length, few enough for the first-level cache. */
+enum { CHUNK = 1024 };
+
 typedef struct {
     const char *name;
     size_t block_len, block_bytes; /* 0: a type of old whose files nobody has; it is only named */
@@ -105,10 +108,29 @@ int gguf_check_readable(const gguf_tensor_t *t, err_t *err) {
     return err->code;
 }
 
-void gguf_dequant(const gguf_tensor_t *t, size_t first, size_t n, float *out) {
+/* Where the block begins that element `first` is the first of. */
+static const uint8_t *blocks_at(const gguf_tensor_t *t, size_t first, size_t n) {
     CHECK(gguf_type_readable(t->type));
     size_t len = gguf_block_len(t->type);
     CHECK(first % len == 0 && n % len == 0);
     CHECK(first <= t->rows * t->cols && n <= t->rows * t->cols - first);
-    best_kernels()->decode[t->type](t->data + first / len * gguf_block_bytes(t->type), n / len, out);
+    return t->data + first / len * gguf_block_bytes(t->type);
+}
+
+void gguf_dequant(const gguf_tensor_t *t, size_t first, size_t n, float *out) {
+    best_kernels()->decode[t->type](blocks_at(t, first, n), n / gguf_block_len(t->type), out);
+}
+
+bool gguf_dequant_bf16(const gguf_tensor_t *t, size_t first, size_t n, bf16_t *out) {
+    const gguf_kernels_t *k = best_kernels();
+    const uint8_t *in = blocks_at(t, first, n);
+    size_t chunk_blocks = CHUNK / gguf_block_len(t->type), chunk_bytes = chunk_blocks * gguf_block_bytes(t->type);
+    float x[CHUNK];
+    bool finite = true;
+    for (size_t i = 0; i < n; i += CHUNK, in += chunk_bytes) {
+        size_t m = n - i < CHUNK ? n - i : CHUNK;
+        k->decode[t->type](in, m / gguf_block_len(t->type), x);
+        finite &= k->round_bf16(x, m, out + i);
+    }
+    return finite;
 }

@@ -1,11 +1,11 @@
-/* Times the decoding of every GGUF tensor type from memory, as the loader does it: 1024 values at a time into a buffer
- * that stays in the first-level cache.
+/* Times the decoding of every GGUF tensor type from memory, 1024 values at a time into a buffer that stays in the
+ * first-level cache, with one thread and with two.
  *
  *   bench_gguf [MiB [repetitions]]      (target bench_gguf; not a test)
  *
- * A line: type, instruction set; then for one thread and for two GB/s of file bytes and G values/s, and the former as
- * part of what a memcpy of the same bytes to such a buffer reaches. Best of the repetitions, since machines are shared. */
-#include <omp.h>
+ * A line: type, instruction set, threads; then of decoding GB/s of file bytes, that as part of what a memcpy of the same
+ * bytes to such a buffer reaches, and G values/s; then G values/s with rounding to BF16. Best of the repetitions, since
+ * machines are shared. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,42 +25,44 @@ static double now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Chunks [from, to) of the file; decode NULL: copied. */
-static void read_chunks(const uint8_t *file, size_t from, size_t to, uint32_t type, gguf_decode_fn *decode) {
+typedef enum { COPY, DECODE, DECODE_AND_ROUND } work_t;
+
+/* Chunks [from, to) of the file. */
+static void read_chunks(const uint8_t *file, size_t from, size_t to, uint32_t type, const gguf_kernels_t *k,
+                        work_t work) {
     float x[CHUNK];
+    bf16_t rounded[CHUNK];
     size_t blocks = CHUNK / gguf_block_len(type), bytes = blocks * gguf_block_bytes(type);
     for (size_t i = from; i < to; i++) {
-        if (decode) decode(file + i * bytes, blocks, x);
-        else memcpy(x, file + i * bytes, bytes);
-        __asm__ volatile("" : : "r"(x) : "memory"); /* what was written is not optimized away */
+        if (work == COPY) memcpy(x, file + i * bytes, bytes);
+        else k->decode[type](file + i * bytes, blocks, x);
+        if (work == DECODE_AND_ROUND) k->round_bf16(x, CHUNK, rounded);
+        __asm__ volatile("" : : "r"(x), "r"(rounded) : "memory"); /* what was written is not optimized away */
     }
 }
 
 /* Seconds, the best of all repetitions. */
-static double measure(const uint8_t *file, uint32_t type, gguf_decode_fn *decode, int threads) {
-    size_t chunks = file_bytes / (CHUNK / gguf_block_len(type) * gguf_block_bytes(type));
+static double measure(const uint8_t *file, uint32_t type, const gguf_kernels_t *k, work_t work, int threads) {
+    size_t chunks = file_bytes / (CHUNK / gguf_block_len(type) * gguf_block_bytes(type)), n = (size_t)threads;
     double best = 1e9;
     for (int r = 0; r < repetitions; r++) {
         double start = now();
 #pragma omp parallel for schedule(static, 1) num_threads(threads)
-        for (int t = 0; t < threads; t++)
-            read_chunks(file, chunks * (size_t)t / (size_t)threads, chunks * (size_t)(t + 1) / (size_t)threads, type,
-                        decode);
+        for (size_t t = 0; t < n; t++) read_chunks(file, chunks * t / n, chunks * (t + 1) / n, type, k, work);
         double s = now() - start;
         if (s < best) best = s;
     }
     return best;
 }
 
-static void report(const uint8_t *file, uint32_t type, const gguf_kernels_t *k) {
-    double per_byte = (double)gguf_block_len(type) / (double)gguf_block_bytes(type);
-    printf("%-8s %-8s", gguf_type_name(type), k->isa);
-    for (int threads = 1; threads <= MAX_THREADS; threads++) {
-        double copy = measure(file, type, NULL, threads), s = measure(file, type, k->decode[type], threads);
-        double rate = 1e-9 * (double)file_bytes / s;
-        printf("   %7.1f GB/s %7.1f G values/s %4.0f%% of memcpy", rate, rate * per_byte, 100 * copy / s);
-    }
-    printf("\n");
+static void report(const uint8_t *file, uint32_t type, const gguf_kernels_t *k, int threads) {
+    double bytes = 1e-9 * (double)file_bytes;
+    double values = bytes * (double)gguf_block_len(type) / (double)gguf_block_bytes(type);
+    double copy = measure(file, type, k, COPY, threads), decode = measure(file, type, k, DECODE, threads);
+    double rounded = measure(file, type, k, DECODE_AND_ROUND, threads);
+    printf("%-7s %-7s %d   %5.1f GB/s %4.0f%% of memcpy %5.1f G values/s   to BF16 %5.1f G values/s\n",
+           gguf_type_name(type), k->isa, threads, bytes / decode, 100 * copy / decode, values / decode,
+           values / rounded);
     fflush(stdout);
 }
 
@@ -76,7 +78,9 @@ int main(int argc, char **argv) {
     }
     for (uint32_t type = 0; type < GGUF_TYPES; type++)
         if (gguf_type_readable(type))
-            for (int i = 0; gguf_kernels_nth(i); i++) report(file, type, gguf_kernels_nth(i));
+            for (int i = 0; gguf_kernels_nth(i); i++)
+                for (int threads = 1; threads <= MAX_THREADS; threads++)
+                    report(file, type, gguf_kernels_nth(i), threads);
     free(file);
     return 0;
 }

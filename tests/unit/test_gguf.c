@@ -2,6 +2,7 @@
 #include "testing.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,6 +106,40 @@ static void test_f16(void **state) {
             assert_int_equal(got, want);
         }
     }
+}
+
+static void test_bf16(void **state) {
+    (void)state;
+    enum { N = 71 }; /* vectors and what is left */
+    static const uint32_t not_finite[] = {0x7f7f8000, 0xff7fffff, 0x7f800000, 0x7fc00000, 0xff800001};
+    float x[N];
+    bf16_t got[N];
+    for (int k = 0; gguf_kernels_nth(k); k++) {
+        for (uint32_t i = 0; i < N; i++) x[i] = f32_from_bits(i * 0x06d8f123); /* all exponents, ties among them */
+        x[0] = f32_from_bits(0x3f808000);
+        x[1] = f32_from_bits(0x3f818000);
+        x[70] = f32_from_bits(0xff7f7fff); /* the last that does not round to infinity */
+        for (uint32_t i = 0; i < N; i++) x[i] = isfinite(x[i]) ? x[i] : 0;
+        assert_true(gguf_kernels_nth(k)->round_bf16(x, N, got));
+        for (uint32_t i = 0; i < N; i++) assert_int_equal(got[i], bf16_from_f32(x[i]));
+        for (size_t i = 0; i < N; i++) {
+            float good = x[i];
+            x[i] = f32_from_bits(not_finite[i % 5]);
+            assert_false(gguf_kernels_nth(k)->round_bf16(x, N, got));
+            x[i] = good;
+        }
+    }
+    /* More than is rounded at a time, no multiple of it. */
+    gguf_t *g = open_ok(test_path("golden/gguf/kquants.gguf"));
+    const gguf_tensor_t *t = gguf_find(g, "blk.0.attn_output.weight");
+    float *want = xmalloc(256 * 64 * sizeof *want);
+    bf16_t *rounded = xmalloc(256 * 64 * sizeof *rounded);
+    gguf_dequant(t, 32, 5000 / 32 * 32, want);
+    assert_true(gguf_dequant_bf16(t, 32, 5000 / 32 * 32, rounded));
+    for (size_t i = 0; i < 5000 / 32 * 32; i++) assert_int_equal(rounded[i], bf16_from_f32(want[i]));
+    free(want);
+    free(rounded);
+    gguf_close(g);
 }
 
 /* A file of llama.cpp's, with a mix of types. */
@@ -446,12 +481,19 @@ static void test_truncated(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values),       cmocka_unit_test(test_types),
-        cmocka_unit_test(test_f16),          cmocka_unit_test(test_kquants),
-        cmocka_unit_test(test_type_names),   cmocka_unit_test(test_metadata),
-        cmocka_unit_test(test_unreadable),   cmocka_unit_test(test_arrays),
-        cmocka_unit_test(test_hostile_head), cmocka_unit_test(test_hostile_metadata),
-        cmocka_unit_test(test_alignment),    cmocka_unit_test(test_hostile_tensors),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_types),
+        cmocka_unit_test(test_f16),
+        cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_kquants),
+        cmocka_unit_test(test_type_names),
+        cmocka_unit_test(test_metadata),
+        cmocka_unit_test(test_unreadable),
+        cmocka_unit_test(test_arrays),
+        cmocka_unit_test(test_hostile_head),
+        cmocka_unit_test(test_hostile_metadata),
+        cmocka_unit_test(test_alignment),
+        cmocka_unit_test(test_hostile_tensors),
         cmocka_unit_test(test_truncated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

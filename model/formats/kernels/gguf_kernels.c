@@ -313,11 +313,24 @@ static void decode_iq4_xs(const uint8_t *in, size_t n_blocks, float *out) {
     }
 }
 
+/* ---- what becomes of the values --------------------------------------------------------------------------- */
+
+static bool round_bf16(const float *x, size_t n, bf16_t *out) {
+    uint32_t bad = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t u = f32_to_bits(x[i]);
+        bad |= (u & 0x7fffffffu) >= 0x7f7f8000u;
+        out[i] = (bf16_t)((u + 0x7fffu + (u >> 16 & 1)) >> 16);
+    }
+    return !bad;
+}
+
 #define STRING_(x) #x
 #define STRING(x) STRING_(x)
 
 const gguf_kernels_t ISA_JOIN(gguf_kernels, ISA) = {
     .isa = STRING(ISA),
+    .round_bf16 = round_bf16,
     .decode = {[GGML_F32] = decode_f32,
                [GGML_F16] = decode_f16,
                [GGML_BF16] = decode_bf16,

@@ -9,10 +9,13 @@
 enum { GGUF_TYPES = 42 }; /* one more than the largest number that has a name */
 
 typedef void gguf_decode_fn(const uint8_t *in, size_t n_blocks, float *out);
+/* False: a value is NaN, or infinite once it is rounded; then `out` is of no use. */
+typedef bool gguf_round_fn(const float *x, size_t n, bf16_t *out);
 
 typedef struct {
     const char *isa;                    /* for reports */
     gguf_decode_fn *decode[GGUF_TYPES]; /* by ggml_type_t; NULL: not read here */
+    gguf_round_fn *round_bf16;
 } gguf_kernels_t;
 
 extern const gguf_kernels_t gguf_kernels_base;
