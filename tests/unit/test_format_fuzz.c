@@ -78,7 +78,7 @@ static int read_all(const char *path, err_t *err) {
         qweight_t w;
         size_t n = t->rows * t->cols;
         float *x = xmalloc(n * sizeof *x);
-        int rc = t->quantized ? source_quantized(src, t, &w, err) : source_read_f32(src, t, 0, n, x, err);
+        int rc = t->quantized ? source_quantized(src, t, &w, err) : source_read(src, t, 0, n, DT_F32, x, err);
         if (rc == 0 && t->quantized) quant_decode(&w, 0, n, x);
         free(x);
         if (rc) break;
