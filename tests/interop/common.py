@@ -6,6 +6,7 @@ import random
 import subprocess
 import tempfile
 
+import bitsandbytes
 import torch
 
 
@@ -59,6 +60,21 @@ def their_loss(model, rows):
             total += torch.nn.functional.cross_entropy(logits[:-1], target, ignore_index=-100, reduction="sum").item()
             count += int((target != -100).sum())
     return total / count, first
+
+
+def dequantize_linears(model):
+    """Puts plain fp32 linears in the place of Linear4bit, with the weights bitsandbytes dequantizes. Its own forward
+    rounds activations and constants to BF16 on some CPUs, which would hide what is compared here."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, bitsandbytes.nn.Linear4bit):
+            weight = bitsandbytes.functional.dequantize_4bit(module.weight.data, module.weight.quant_state).float()
+            plain = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=module.bias is not None)
+            plain.weight.data = weight
+            if module.bias is not None:
+                plain.bias.data = module.bias.data.float()
+            model.set_submodule(name, plain)
+    for parameter in model.parameters():    # embeddings and norms (transformers refuses model.float() here)
+        parameter.data = parameter.data.float()
 
 
 class Report:
