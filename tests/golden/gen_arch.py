@@ -74,13 +74,15 @@ MODELS = {
                        dict(no_rope_layers=None, layer_types=None)),
     'gemma-scaled': ('Gemma', TWO | FREE | TIED | dict(num_key_value_heads=1), dict(hidden_act='gelu')),
     'gemma2-softcap': ('Gemma2', TWO | FREE | TIED | dict(
-        query_pre_attn_scalar=24, sliding_window=WINDOW, attn_logit_softcapping=5.0, final_logit_softcapping=3.0),
+        query_pre_attn_scalar=16, sliding_window=WINDOW, attn_logit_softcapping=5.0, final_logit_softcapping=3.0),
         dict(layer_types=None)),
-    'gemma3-local-global': ('Gemma3', GEMMA3 | dict(num_hidden_layers=3, layer_types=[SLIDING, SLIDING, FULL]),
+    'gemma3-local-global': ('Gemma3', GEMMA3 | dict(num_hidden_layers=3, layer_types=[SLIDING, SLIDING, FULL],
+                                                   query_pre_attn_scalar=16),    # what a GGUF implies
                             dict(layer_types=None, _sliding_window_pattern=None, sliding_window_pattern=3)),
     'phi3-fused': ('Phi3', TWO | SQUARE | dict(sliding_window=WINDOW), {}),
     'phi3-longrope-short': ('Phi3', ONE | SQUARE | TIED | dict(
-        original_max_position_embeddings=64, rope_parameters=LONG | dict(original_max_position_embeddings=64)), {}),
+        max_position_embeddings=1024, original_max_position_embeddings=256,
+        rope_parameters=LONG | dict(original_max_position_embeddings=256)), {}),
     'phi3-longrope-long': ('Phi3', ONE | SQUARE | TIED | dict(
         original_max_position_embeddings=16, rope_parameters=LONG | dict(original_max_position_embeddings=16)),
         dict(rope_scaling=dict(type='su', short_factor=LONG['short_factor'], long_factor=LONG['long_factor']))),
