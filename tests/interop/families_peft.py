@@ -3,8 +3,8 @@
 
     families_peft.py build/qlora-train tests/golden/arch/*
 
-Each directory is a model with a batch.jsonl of tokens. Trains a few steps on it (plain LoRA, fp32), then compares the loss on
-the batch: with the adapter, by `qlora-train eval` and by PEFT; of `export --merged`, by `qlora-train eval` and by
+Each directory is a model with a batch.jsonl of tokens. Trains a few steps on it (plain LoRA, fp32), then compares the loss
+on the batch: with the adapter, by `qlora-train eval` and by PEFT; of `export --merged`, by `qlora-train eval` and by
 transformers. One line a model; the status is 1 if one differs by more than 2e-5 or has missing or additional tensors.
 """
 
