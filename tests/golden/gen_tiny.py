@@ -3,12 +3,14 @@
     gen_tiny.py OUT_DIR
 
 CPU, float32, eager attention."""
+import copy
 import importlib
 import json
 import math
 import pathlib
 import sys
 
+import bitsandbytes
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
@@ -67,10 +69,27 @@ def make_batch(vocab, length, g):
     return ids, labels
 
 
+def dequantize_linears(model):
+    """Puts plain fp32 layers with the dequantized weights in the place of Linear4bit, whose CPU kernels take a block that
+    crosses rows for another one (bitsandbytes 0.50.2 with AVX-512), and round to BF16 in some cases. As one row a weight
+    comes out right."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, bitsandbytes.nn.Linear4bit):
+            state = copy.copy(module.weight.quant_state)
+            shape, state.shape = state.shape, torch.Size([state.shape.numel()])
+            plain = torch.nn.Linear(shape[1], shape[0], bias=module.bias is not None)
+            plain.weight.data = bitsandbytes.functional.dequantize_4bit(module.weight.data, state).float().view(shape)
+            if module.bias is not None:
+                plain.bias.data = module.bias.data.float()
+            plain.requires_grad_(False)
+            model.set_submodule(name, plain)
+
+
 def load_with_lora(out, nf4, targets, auto=AutoModelForCausalLM):
     """The model in float32, or in NF4 with double quantization, with the same random adapter."""
     base = auto.from_pretrained(out, quantization_config=NF4 if nf4 else None, dtype=torch.float32,
                                 device_map={'': 'cpu'}, attn_implementation='eager')
+    dequantize_linears(base)
     model = get_peft_model(base, LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=targets,
                                             task_type='CAUSAL_LM'))
     lora = {k: p for k, p in model.named_parameters() if p.requires_grad}
