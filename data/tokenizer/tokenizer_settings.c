@@ -79,10 +79,10 @@ static int load_role(tokenizer_t *t, int role, const files_t *f, err_t *err) {
 static int add_extra(tokenizer_t *t, double id, const char *text, added_token_t token, const char *where, err_t *err) {
     if (id != floor(id) || id < 0 || id > VOCAB_MAX_ID)
         return err_set(err, ERR_USAGE, "%s: \"%.100s\": expected an id of 0 to %d", where, text, VOCAB_MAX_ID);
-    if (vocab_find(&t->vocab, text, strlen(text)) == (int32_t)id) return 0;
-    if (vocab_has(&t->vocab, (int64_t)id)) return 0; /* another spelling of a piece of the model */
-    if (vocab_add(&t->vocab, (int64_t)id, text, strlen(text), where, err)) return err->code;
     token.id = (int32_t)id;
+    bool known = vocab_find(&t->vocab, text, strlen(text)) == token.id;
+    if (!known && vocab_has(&t->vocab, token.id)) return 0; /* another spelling of a piece of the model */
+    if (!known && vocab_add(&t->vocab, token.id, text, strlen(text), where, err)) return err->code;
     t->vocab.tokens[token.id].special = token.special;
     return tokenizer_add_added(t, token, err);
 }
@@ -102,6 +102,8 @@ static int load_extras(tokenizer_t *t, const char *dir, json_t *config, err_t *e
                                .single_word = json_is_true(json_object_get(v, "single_word"))};
         if (add_extra(t, id, text, token, where, err)) return err->code;
     }
+    /* Newer files say all in the decoder. */
+    if (json_object_get(config, "added_tokens_decoder")) return 0;
     if (read_object(dir, "added_tokens.json", &added, err)) return err->code;
     int rc = 0;
     json_object_foreach(added, key, v) {
