@@ -92,6 +92,7 @@ static int load_added_token(tokenizer_t *t, const json_t *o, const char *where, 
         a.id = (int32_t)id;
     }
     if (t->bpe.symbols == BPE_BYTES) vocab_set_bytes(&t->vocab, a.id, text, len);
+    else a.always = !a.special; /* a user-defined piece, or as good as one */
     t->vocab.tokens[a.id].special = a.special;
     return tokenizer_add_added(t, a, err);
 }

@@ -290,7 +290,10 @@ static void test_gguf_against_the_library(void **state) {
         assert_ok(tokenizer_encode(t, s, len, false, &got, &err), err);
         assert_int_equal(got.len, want.len);
         if (want.len) assert_memory_equal(got.ids, want.ids, want.len * sizeof *want.ids);
-        got.len = 0;
+        assert_ok(tokenizer_encode(again, s, len, false, &reread, &err), err);
+        assert_int_equal(reread.len, want.len);
+        if (want.len) assert_memory_equal(reread.ids, want.ids, want.len * sizeof *want.ids);
+        got.len = reread.len = 0;
         assert_ok(tokenizer_encode(t, s, len, true, &got, &err), err);
         assert_ok(tokenizer_encode(again, s, len, true, &reread, &err), err);
         assert_int_equal(got.len, reread.len);
