@@ -19,18 +19,6 @@ static dtype_t compute_dtype(const config_t *c) {
                                                           : DT_COUNT;
 }
 
-static int open_tokenizer(run_t *run, err_t *err) {
-    const config_t *c = &run->config;
-    if (tokenizer_open(c->model.path, &run->tok, err)) return err->code;
-    size_t have = tokenizer_vocab(run->tok), want = model_source_config(run->src)->vocab;
-    if (have > want)
-        return err_set(err, ERR_USAGE,
-                       "%s: the tokenizer has %zu tokens and the model's vocabulary only %zu: they do "
-                       "not belong together",
-                       c->model.path, have, want);
-    return 0;
-}
-
 static int find_template(run_t *run, err_t *err) {
     if (run->has_chat) return 0;
     if (chat_template_resolve(run->tok, run->config.data.chat_template, &run->chat, err)) return err->code;
@@ -43,7 +31,7 @@ static int prepare_for(run_t *run, const char *file, err_t *err) {
     data_format_t f = run->config.data.format;
     if (f == DATA_AUTO && dataset_detect(file, &f, err)) return err->code;
     if (f == DATA_TOKENS) return 0;
-    if (!run->tok && open_tokenizer(run, err)) return err->code;
+    if (!run->tok && tokenizer_open(run->config.model.path, &run->tok, err)) return err->code;
     return data_format_uses_template(f) ? find_template(run, err) : 0;
 }
 
@@ -77,7 +65,7 @@ int run_open(run_t *run, bool load_train, bool load_eval, bool need_chat, err_t 
     if (c->device.spill && spill_check(c->device.spill, err)) return err->code;
     if (model_source_open(c->model.path, &run->src, err)) return err->code;
     if (backend_open(c->device.backend, compute_dtype(c), c->device.threads, &run->be, err)) return err->code;
-    if (need_chat && (open_tokenizer(run, err) || find_template(run, err))) return err->code;
+    if (need_chat && (tokenizer_open(c->model.path, &run->tok, err) || find_template(run, err))) return err->code;
     return run_open_data(run, load_train, load_eval, err);
 }
 
