@@ -1,12 +1,12 @@
-/* cuBLASLt on CBLAS: operands widened to fp32, one rounding at the end. What cuBLASLt would refuse, or what would be
+/* cuBLASLt on OpenBLAS: operands widened to fp32, one rounding at the end. What cuBLASLt would refuse, or what would be
  * wrong on a GPU though it works here, is a fault. */
 #include "cublasLt.h"
 
-#include <cblas.h>
 #include <cstdlib>
 #include <vector>
 
 #include "base/dtype.h"
+#include "cpu/blas.h"
 
 using cuda_host::fault;
 
@@ -29,6 +29,8 @@ const char *cuda_host_cublas() { return library_set ? library : getenv("CUDA_HOS
 
 /* ---- what a product is ---------------------------------------------------------------------------------------- */
 cublasStatus_t cublasLtCreate(cublasLtHandle_t *handle) {
+    err_t err;
+    if (blas_load(&err) != 0) return CUBLAS_STATUS_NOT_INITIALIZED;
     *handle = new cublas_handle_t();
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -140,8 +142,8 @@ static void multiply(const cublasLtMatmulAlgo_t &g, float alpha, const void *a, 
     std::vector<float> wa = widened(a, g.a, g.product.a), wb = widened(b, g.b, g.product.b);
     size_t m = g.c.rows, n = g.c.cols, k = wa.size() / m;
     std::vector<float> sums(m * n);
-    cblas_sgemm(CblasColMajor, CblasNoTrans, CblasNoTrans, (int)m, (int)n, (int)k, alpha, wa.data(), (int)m, wb.data(),
-                (int)k, 0, sums.data(), (int)m);
+    /* Column-major a b is row-major (b^T a^T)^T, of the same values in memory. */
+    blas_sgemm(false, false, n, m, k, alpha, wb.data(), k, wa.data(), m, 0, sums.data(), m);
     for (size_t j = 0; j < n; j++)
         for (size_t i = 0; i < m; i++) {
             size_t at = j * (size_t)g.c.ld + i;
