@@ -34,9 +34,9 @@ typedef enum {
 } dtype_t;
 
 HOSTDEV size_t dtype_size(dtype_t t) {
-    if (t == DT_F64 || t == DT_I64) return 8;
-    if (t == DT_F32 || t == DT_I32) return 4;
-    return t == DT_U8 || t == DT_I8 || t == DT_BOOL ? 1 : 2;
+    if (t == DT_F64 || t == DT_I64 || t == DT_U64) return 8;
+    if (t == DT_F32 || t == DT_I32 || t == DT_U32) return 4;
+    return t == DT_F16 || t == DT_BF16 || t == DT_I16 || t == DT_U16 ? 2 : 1;
 }
 
 typedef uint16_t bf16_t; /* the upper half of an IEEE binary32 */

@@ -76,8 +76,11 @@ static int read_yarn(const config_keys_t *k, rope_spec_t *r, err_t *err) {
 }
 
 static int read_scaling(const config_keys_t *k, size_t R, rope_spec_t *r, err_t *err) {
-    char type[24] = "none";
+    /* A factor without a type is linear, as in llama.cpp. */
+    bool factor = key_is_there(k, NULL, "rope.scaling.factor");
+    char type[24];
     double linear = 1;
+    snprintf(type, sizeof type, "%s", factor ? "linear" : "none");
     if (key_string(k, NULL, "rope.scaling.type", type, sizeof type, err) ||
         key_number(k, NULL, "rope.scaling.factor", &r->factor, err) ||
         key_number(k, NULL, "rope.scale_linear", &linear, err) ||

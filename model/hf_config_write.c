@@ -80,7 +80,9 @@ static void set_rope(json_t *o, const model_config_t *c) {
 /* Windows, and layers without RoPE. */
 static void set_layers(json_t *o, const model_config_t *c) {
     size_t window = c->kinds[0].window ? c->kinds[0].window : c->kinds[1].window;
-    set(o, "sliding_window", window ? json_integer((json_int_t)window) : json_null());
+    /* Some families' default is a window, which null takes away. */
+    if (strcmp(c->arch->model_type, "llama") != 0)
+        set(o, "sliding_window", window ? json_integer((json_int_t)window) : json_null());
     json_t *types = json_array(), *ropes = json_array();
     bool mixed = false, nope = false;
     for (size_t l = 0; l < c->layers; l++) {
@@ -117,7 +119,7 @@ json_t *model_config_to_json(const model_config_t *c) {
     set(o, "architectures", json_pack("[s]", c->arch->hf_class));
     set_bool(o, "attention_bias", linear_has_bias(c, LIN_Q));
     set_number(o, "attention_dropout", 0);
-    set_bool(o, "attention_out_bias", linear_has_bias(c, LIN_O));
+    if (!strcmp(c->arch->model_type, "seed_oss")) set_bool(o, "attention_out_bias", linear_has_bias(c, LIN_O));
     set(o, "bos_token_id", token_json(c->bos));
     set(o, "dtype", json_string("bfloat16"));
     set(o, "eos_token_id", eos_json(c));

@@ -93,17 +93,21 @@ static void test_refused(void **state) {
         {"model_type", "\"gpt2\"", "config.json: model_type: \"gpt2\" is not supported; expected one of: llama"},
         {"model_type", NULL, "config.json: model_type is missing"},
         {"hidden_act", "\"gelu\"", "config.json: hidden_act: \"gelu\" is not supported"},
-        {"attention_bias", "true", "config.json: attention_bias: true is not supported"},
-        {"mlp_bias", "true", "config.json: mlp_bias: true is not supported"},
         {"mlp_bias", "1", "config.json: mlp_bias: expected true or false"},
-        {"rope_scaling", "{\"rope_type\":\"llama3\",\"factor\":8}", "rope_scaling: rope_type \"llama3\" is not"},
-        {"rope_scaling", "{\"type\":\"linear\",\"factor\":2}", "rope_scaling: rope_type \"linear\" is not supported"},
-        {"rope_parameters", "{\"rope_type\":\"yarn\"}", "rope_parameters: rope_type \"yarn\" is not supported"},
-        {"rope_parameters", "{\"rope_type\":\"default\",\"partial_rotary_factor\":0.5}",
-         "rope_parameters: partial_rotary_factor is 0.5"},
+        {"rope_scaling", "{\"rope_type\":\"dynamic\",\"factor\":8}", "rope_scaling: rope_type \"dynamic\" depends on"},
+        {"rope_scaling", "{\"type\":\"mystery\"}", "rope_type \"mystery\" is not supported; expected default, linear"},
+        {"rope_parameters", "{\"mrope_section\":[4,2]}", "rope_parameters: \"mrope_section\" is not known"},
+        {"rope_parameters", "{\"rope_type\":\"linear\",\"factor\":0}", "factor is 0; expected 0.001 to"},
+        {"rope_parameters", "{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,\"high_freq_factor\":1}",
+         "low_freq_factor is 4; expected less than high_freq_factor"},
+        {"rope_parameters", "{\"rope_type\":\"longrope\",\"short_factor\":[1],\"long_factor\":[1]}",
+         "longrope has 1 factors; expected one for each of 8 pairs"},
+        {"rope_parameters", "{\"rope_type\":\"longrope\",\"short_factor\":[1]}", "long_factor: expected a list"},
+        {"rope_parameters", "{\"full_attention\":{}}", "rope_parameters differ by type of layer"},
+        {"rope_parameters", "{\"partial_rotary_factor\":1.5}", "partial_rotary_factor is 1.5; expected more than 0"},
         {"rope_parameters", "[]", "rope_parameters: expected an object"},
         {"rope_parameters", "{\"rope_theta\":0}", "rope_theta is 0; expected 1 to"},
-        {"partial_rotary_factor", "0.25", "config.json: partial_rotary_factor is 0.25"},
+        {"partial_rotary_factor", "0.2", "RoPE turns 3 channels of a head; expected an even number"},
         {"quantization_config", "{\"quant_method\":\"gptq\",\"bits\":4}", "quantization_config: quant_method \"gptq\""},
         {"quantization_config", "{\"quant_method\":\"bitsandbytes\",\"load_in_8bit\":true}", "without load_in_4bit"},
         {"quantization_config", "3", "quantization_config: expected an object"},
@@ -120,7 +124,7 @@ static void test_refused(void **state) {
         {"rms_norm_eps", "0", "rms_norm_eps is 0"},
         {"eos_token_id", "320", "eos_token_id is 320; expected less than vocab_size (320)"},
         {"eos_token_id", "[1,\"x\"]", "eos_token_id: expected a token id"},
-        {"eos_token_id", "[1,2,3,4,5,6,7,8,9]", "eos_token_id lists 9 tokens"},
+        {"eos_token_id", "[1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7,8,9,1,2,3,4,5,6]", "lists 33 tokens"},
         {"bos_token_id", "1000", "bos_token_id is 1000"},
         {"tie_word_embeddings", "\"yes\"", "tie_word_embeddings: expected true or false"},
     };
@@ -254,16 +258,14 @@ static void test_gguf_refused(void **state) {
     expect_renamed("llama.context_length", "llama.context_lengt_", "llama.context_length is missing");
     expect_renamed("general.architecture", "general.architectur_", "general.architecture is missing");
     expect_renamed("llama", "gpt-2", "general.architecture: \"gpt-2\" is not supported");
-    expect_renamed("token_embd.weight", "rope_freqs.weight", "tensor rope_freqs.weight: scaled RoPE");
-    const uint32_t two = 0x40000000, one = 0x3f800000; /* as F32 */
-    expect_with("llama.rope.scaling.type", STRING, 0, "linear", "llama.rope.scaling.type: \"linear\" is not supported");
-    expect_with("llama.rope.scaling.factor", F32, two, NULL, "llama.rope.scaling.factor: scaled RoPE");
-    expect_with("llama.rope.scale_linear", F32, two, NULL, "llama.rope.scale_linear: scaled RoPE");
+    expect_renamed("token_embd.weight", "rope_freqs.weight",
+                   "tensor rope_freqs.weight: expected at most 256 F32 values");
+    const uint32_t one = 0x3f800000; /* as F32 */
+    expect_with("llama.rope.scaling.type", STRING, 0, "dynamic", "rope.scaling.type: \"dynamic\" is not supported");
     expect_with("llama.rope.scaling.factor", STRING, 0, "2", "llama.rope.scaling.factor: expected a number");
     expect_with("llama.expert_count", U32, 8, NULL, "llama.expert_count: mixtures of experts");
-    expect_with("llama.attention.sliding_window", U32, 64, NULL, "llama.attention.sliding_window");
     expect_with("llama.attention.value_length", U32, 16, NULL, "llama.attention.value_length: expected the key length");
-    expect_with("llama.attention.key_length", U32, 16, NULL, "llama.rope.dimension_count: expected");
+    expect_with("llama.attention.key_length", U32, 16, NULL, "RoPE turns 32 channels of a head; expected");
     expect_with("llama.attention.key_length", F32, one, NULL, "llama.attention.key_length: expected a whole number");
     expect_with("general.type", STRING, 0, "adapter", "general.type is \"adapter\"; expected a model");
     expect_with("tokenizer.ggml.padding_token_id", U32, 48, NULL, "pad_token_id is 48");
@@ -272,6 +274,13 @@ static void test_gguf_refused(void **state) {
 
 static void test_gguf_accepted(void **state) {
     (void)state;
+    const uint32_t two = 0x40000000; /* as F32 */
+    static const char *const factors[] = {"llama.rope.scaling.factor", "llama.rope.scale_linear"};
+    for (int i = 0; i < 2; i++) {
+        model_config_t scaled = expect_with(factors[i], F32, two, NULL, NULL);
+        assert_true(scaled.rope[0].type == ROPE_LINEAR && scaled.rope[0].factor == 2);
+    }
+    assert_int_equal(expect_with("llama.attention.sliding_window", U32, 64, NULL, NULL).kinds[0].window, 64);
     model_config_t c = expect_with("tokenizer.ggml.eot_token_id", U32, 9, NULL, NULL);
     assert_true(c.n_eos == 2 && c.eos[0] == 2 && c.eos[1] == 9);
     assert_int_equal(expect_with("tokenizer.ggml.eot_token_id", U32, 2, NULL, NULL).n_eos, 1);

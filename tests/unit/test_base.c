@@ -379,8 +379,10 @@ static void test_f16(void **state) {
 
 static void test_dtype_sizes(void **state) {
     (void)state;
-    static const size_t sizes[DT_COUNT] = {[DT_F32] = 4, [DT_F16] = 2, [DT_BF16] = 2, [DT_F64] = 8, [DT_U8] = 1,
-                                           [DT_I8] = 1,  [DT_I16] = 2, [DT_I32] = 4,  [DT_I64] = 8, [DT_BOOL] = 1};
+    static const size_t sizes[DT_COUNT] = {
+        [DT_F32] = 4, [DT_F16] = 2,     [DT_BF16] = 2,    [DT_F64] = 8,  [DT_U8] = 1,  [DT_I8] = 1,
+        [DT_I16] = 2, [DT_I32] = 4,     [DT_I64] = 8,     [DT_BOOL] = 1, [DT_U16] = 2, [DT_U32] = 4,
+        [DT_U64] = 8, [DT_F8_E4M3] = 1, [DT_F8_E5M2] = 1, [DT_OTHER] = 1};
     for (int t = 0; t < DT_COUNT; t++) assert_int_equal(dtype_size((dtype_t)t), sizes[t]);
 }
 

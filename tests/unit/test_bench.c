@@ -221,8 +221,14 @@ static void test_refusals(void **state) {
  * each block's last product are spared. */
 static void test_flops(void **state) {
     (void)state;
-    model_config_t c = {
-        .vocab = 128256, .hidden = 4096, .ffn = 14336, .layers = 32, .heads = 32, .kv_heads = 8, .head_dim = 128};
+    model_config_t c = {.arch = &archs[0],
+                        .vocab = 128256,
+                        .hidden = 4096,
+                        .ffn = 14336,
+                        .layers = 32,
+                        .heads = 32,
+                        .kv_heads = 8,
+                        .head_dim = 128};
     flops_work_t w = {.tokens = 1, .labels = 1, .keys = 2048, .lora = 41943040, .recomputed = 32};
     flops_t f = flops_of(&c, &w);
     assert_true(fabs(f.needed / 34.0e9 - 1) < 0.01);

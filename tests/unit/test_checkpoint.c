@@ -361,6 +361,8 @@ static void test_one_run(void **state) {
     open_close(dir, run, data, true);
     assert_dir_refused(dir, run + 1, data, "another configuration");
     put(dir, "run.json", "{\"run_id\": \"1\"}", 15);
+    assert_dir_refused(dir, run, data, "run.json: run_id: expected 16 hexadecimal digits");
+    put(dir, "run.json", "{\"run_id\": \"ffffffffffffff01\"}", 30);
     assert_dir_refused(dir, run, data, "run.json: data_id is missing");
     free(dir);
 

@@ -276,7 +276,7 @@ static void inspecting(void **state) {
     (void)state;
     RUN("inspect", test_path("golden/tiny/llama-gqa-tied-odd"));
     assert_answered("sizes       2 layers, hidden 96, FFN 200, heads 6/2 of 16, vocabulary 320");
-    assert_answered("parameters  195552: linear 164352, embedding 30720, head 0, norm 480\n");
+    assert_answered("parameters  195552: linear 164352, embedding 30720, head 0, norms and biases 480\n");
     assert_answered("  linear     BF16        14 tensors         164352 values");
     RUN("inspect", test_path("golden/tiny/llama-mha/bnb4"));
     assert_answered("  linear     nf4+dq      14 tensors         327680 values");

@@ -12,7 +12,8 @@
 #define REST MINIMAL /* after the lines that are tested */
 
 #define WHOLE(min, max) "expected a whole number from " #min " to " #max
-#define LINEARS "all-linear or a list of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj and down_proj"
+#define LINEARS \
+    "all-linear or a list of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, qkv_proj and gate_up_proj"
 
 static const struct {
     const char *yaml, *message;

@@ -99,7 +99,7 @@ static double check_vectors(const tiny_t *t, const char *prefix, const char *wha
         char peft[160], name[200];
         size_t n;
         lora_tensor_name(&t->lora, x, peft, sizeof peft);
-        snprintf(name, sizeof name, "%s.%s.%s", prefix, what, peft + strlen("base_model.model.model."));
+        snprintf(name, sizeof name, "%s.%s.%s", prefix, what, strstr(peft, "layers."));
         float *want = tiny_expected(t, name, &n);
         assert_int_equal(n, x->rows * x->cols);
         double e = nmse(host + x->offset, want, n);

@@ -165,7 +165,8 @@ static void test_golden(void **state) {
 /* Rank 16 on every linear layer of a model of SmolLM2-135M's shape. */
 static void test_size(void **state) {
     (void)state;
-    const model_config_t c = {.layers = 30, .hidden = 576, .heads = 9, .kv_heads = 3, .head_dim = 64, .ffn = 1536};
+    const model_config_t c = {
+        .arch = &archs[0], .layers = 30, .hidden = 576, .heads = 9, .kv_heads = 3, .head_dim = 64, .ffn = 1536};
     lora_spec_t spec = {.r = 16, .alpha = 16};
     for (int k = 0; k < LINEAR_SLOTS; k++) spec.targets |= 1u << k;
     lora_t lora;

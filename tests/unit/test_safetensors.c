@@ -73,14 +73,15 @@ static void test_layout(void **state) {
 
 static void test_values(void **state) {
     (void)state;
-    static const char *const names[DT_COUNT] = {
+    enum { TYPES = DT_BOOL + 1 }; /* those that numpy has too */
+    static const char *const names[TYPES] = {
         [DT_F32] = "float32", [DT_F16] = "float16", [DT_BF16] = "bfloat16", [DT_F64] = "float64", [DT_U8] = "uint8",
         [DT_I8] = "int8",     [DT_I16] = "int16",   [DT_I32] = "int32",     [DT_I64] = "int64",   [DT_BOOL] = "bool"};
     err_t err = {0};
     safetensors_t *st;
     assert_ok(safetensors_open(test_path("golden/layout.safetensors"), &st, &err), err);
-    assert_int_equal(st->n_tensors, 2 * DT_COUNT + 3);
-    for (int d = 0; d < DT_COUNT; d++) {
+    assert_int_equal(st->n_tensors, 2 * TYPES + 3);
+    for (int d = 0; d < TYPES; d++) {
         char *name = xasprintf("a_%s", names[d]);
         const st_tensor_t *t = safetensors_find(st, name);
         free(name);
@@ -128,7 +129,7 @@ static void test_hostile(void **state) {
         {"{" T("a", "F32", "[4611686018427387904,4]", 0, 8) "}", 8, "tensor \"a\": shape overflows"},
         {"{" T("a", "F32", "[4294967296,4294967296]", 0, 0) "}", 0, "tensor \"a\": shape overflows"},
         {"{" T("a", "F32", "[1,1,1,1,2]", 0, 8) "}", 8, "tensor \"a\": shape has 5 dimensions"},
-        {"{" T("a", "F8_E4M3", "[8]", 0, 8) "}", 8, "tensor \"a\": element type F8_E4M3 is not supported"},
+        {"{" T("a", "F8_E4M3", "[8]", 0, 4) "}", 8, "tensor \"a\": data_offsets span 4 bytes"},
         {"{\"a\":{\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "tensor \"a\": dtype is missing"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2]}}", 8, "tensor \"a\": data_offsets: expected [begin, end]"},
         {"{\"a\":7}", 0, "tensor \"a\": expected an object"},

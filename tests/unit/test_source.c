@@ -74,7 +74,7 @@ static void test_gguf(void **state) {
         assert_ok(source_read(src, t, 0, n, DT_BF16, half, &err), err);
         for (size_t k = 0; k < n; k++) {
             assert_int_equal(half[k], bf16_from_f32(want[k]));
-            assert_true(got[k] == bf16_to_f32(half[k]));
+            assert_true(got[k] == (t->type == DT_BF16 ? bf16_to_f32(half[k]) : want[k]));
         }
         for (size_t i = 0; i < n; i += 320) { /* pieces that cut rows */
             size_t m = n - i < 320 ? n - i : 320;
@@ -231,8 +231,6 @@ static void test_refused(void **state) {
     expect_error(changed(MHA, (change_t){.name = "model.embed_tokens.weight", .shape = {640, 64}}),
                  "tensor \"model.embed_tokens.weight\" has shape [640, 64]; expected [320, 128]");
     expect_error(changed(MHA, (change_t){.name = Q0, .typed = true, .dtype = DT_I16}), "type I16; expected BF16");
-    expect_error(changed(MHA, (change_t){.name = Q0, .rename = "model.layers.0.self_attn.q_proj.bias"}),
-                 "tensor \"model.layers.0.self_attn.q_proj.bias\": biases are not supported");
     const char *empty = test_tmpdir();
     expect_error(empty, "config.json: cannot open");
     err_t err = {0};
@@ -384,7 +382,9 @@ static void test_shards(void **state) {
     expect_error(sharded("{\"weight_map\":{\"a\":\"../x\"}}"), "weight_map: \"a\": expected the name of a file");
     expect_error(sharded("{\"weight_map\":{\"a\":3}}"), "weight_map: \"a\": expected the name of a file");
     expect_error(sharded("{\"weight_map\":{\"a\":\"gone\"}}"), "gone: cannot open");
-    expect_error(sharded("{\"weight_map\":{\"a\":\"part-0.safetensors\"}}"), "\"a\" is not in part-0.safetensors");
+    /* A tensor that its file does not have is missing only where it is needed. */
+    expect_error(sharded("{\"weight_map\":{\"a\":\"part-0.safetensors\"}}"),
+                 "\"model.embed_tokens.weight\" is missing");
     expect_error(sharded("{\"weight_map\":{\"lm_head.weight\":\"part-0.safetensors\"}}"),
                  "tensor \"model.embed_tokens.weight\" is missing");
 }
