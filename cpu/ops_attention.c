@@ -111,7 +111,7 @@ static void online_softmax(const backend_t *be, online_t *st, float *s, const ra
         memset(row, 0, sizeof(float) * r.first);
         memset(row + r.end, 0, sizeof(float) * (keys - r.end));
         if (r.first == r.end) continue;
-        if (shape->softcap > 0) k->soft_cap(row + r.first, r.end - r.first, shape->scale, shape->softcap, NULL);
+        if (shape->softcap > 0) k->softcap(row + r.first, r.end - r.first, shape->scale, shape->softcap, NULL);
         float top = fmaxf(st->max[i], scale * k->max(row + r.first, r.end - r.first));
         float shrink = expf(st->max[i] - top);
         if (shrink != 1.0f) k->scale(st->out + i * shape->D, shape->D, shrink);
@@ -208,7 +208,7 @@ static void row_bwd(const backend_t *be, const attn_shape_t *shape, range_t seen
     const cpu_kernels_t *k = cpu_kernels(be);
     size_t n = seen.end - seen.first;
     float slope[TILE_KV_BWD];
-    if (shape->softcap > 0) k->soft_cap(p + seen.first, n, shape->scale, shape->softcap, slope);
+    if (shape->softcap > 0) k->softcap(p + seen.first, n, shape->scale, shape->softcap, slope);
     k->exp_sum(p + seen.first, n, exp_scale(shape), lse);
     memset(p, 0, sizeof(float) * seen.first);
     memset(p + seen.end, 0, sizeof(float) * (keys - seen.end));

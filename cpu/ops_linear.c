@@ -11,6 +11,7 @@
 enum {
     PANEL_FLOATS = 1024 * 1024, /* of W, decoded for one call of sgemm: a share of the last-level cache */
     TOKEN_BLOCK = 512,          /* rows of an fp32 accumulator where activations are BF16 */
+    SUM_COLUMNS = 1024,         /* and its columns at most in a forward: rows of a panel */
     FEW_TOKENS = 4,             /* up to this many, decode and multiply in one pass over the weight; measured */
     FUSED_CHUNK = 2048,         /* values decoded at a time there: the first-level cache */
     DROPPED_ROWS = 256          /* rows of drop(x) at a time: the second-level cache */
@@ -19,7 +20,7 @@ enum {
 size_t tuned_linear_floats(const backend_t *be, const workspace_need_t *need) {
     /* A panel is at least one row and at most PANEL_FLOATS, unless a row is longer. */
     size_t panel = min_size(need->max_weight, max_size(PANEL_FLOATS, need->max_width));
-    size_t bf16 = be->act == DT_BF16 ? TOKEN_BLOCK * need->max_width + tuned_gemm_floats() : 0;
+    size_t bf16 = be->act == DT_BF16 ? TOKEN_BLOCK * max_size(need->max_width, SUM_COLUMNS) + tuned_gemm_floats() : 0;
     size_t few = FEW_TOKENS * need->max_width, dropped = DROPPED_ROWS * need->max_width + tuned_gemm_floats();
     return max_size(panel + bf16, max_size(few, dropped));
 }
@@ -106,8 +107,8 @@ static bool begin_sum(backend_t *be, const part_fwd_t *f, size_t t, size_t T, si
 /* One panel of rows of W after another. */
 static void many_tokens(backend_t *be, size_t T, const part_fwd_t *f) {
     const qweight_t *w = f->part->w;
-    size_t rows = panel_rows(w), cols = w->cols;
     bool wide = be->act == DT_BF16, begun = false;
+    size_t rows = wide ? min_size(panel_rows(w), SUM_COLUMNS) : panel_rows(w), cols = w->cols;
     float *panel = be->workspace, *acc = panel + rows * cols, *scratch = acc + TOKEN_BLOCK * rows;
     CHECK(be->workspace_size >= sizeof(float) * rows * (cols + (wide ? TOKEN_BLOCK : 0)));
     for (size_t r = 0; r < w->rows; r += rows) {

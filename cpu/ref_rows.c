@@ -130,15 +130,15 @@ static void ce_loss(backend_t *be, void *logits, float *row_loss, const int32_t 
         CHECK(labels[r] >= 0 && (size_t)labels[r] < V);
         void *row = act_at(logits, be->act, r * V);
         double max = -INFINITY, sum = 0;
-        for (size_t v = 0; v < V; v++) max = fmax(max, logit_of(act_get(row, be->act, v), map));
-        for (size_t v = 0; v < V; v++) sum += exp(logit_of(act_get(row, be->act, v), map) - max);
+        for (size_t v = 0; v < V; v++) max = fmax(max, logit_map(act_get(row, be->act, v), map));
+        for (size_t v = 0; v < V; v++) sum += exp(logit_map(act_get(row, be->act, v), map) - max);
         double lse = max + log(sum);
-        row_loss[r] = (float)(lse - logit_of(act_get(row, be->act, (size_t)labels[r]), map));
+        row_loss[r] = (float)(lse - logit_map(act_get(row, be->act, (size_t)labels[r]), map));
         if (!want_grad) continue;
         for (size_t v = 0; v < V; v++) {
-            float z = logit_of(act_get(row, be->act, v), map);
+            float z = logit_map(act_get(row, be->act, v), map);
             double g = grad_scale * (exp(z - lse) - (v == (size_t)labels[r]));
-            act_set(row, be->act, v, (float)(g * logit_grad(z, map)));
+            act_set(row, be->act, v, (float)(g * logit_map_grad(z, map)));
         }
     }
 }

@@ -10,14 +10,6 @@ template <int N> static __device__ __forceinline__ size_t column() {
     return ((size_t)blockIdx.y * blockDim.x + threadIdx.x) * N;
 }
 
-template <act_fn_t fn> static __device__ __forceinline__ float gate_of(float g) {
-    return fn == ACT_SILU ? silu(g) : gelu_tanh(g);
-}
-
-template <act_fn_t fn> static __device__ __forceinline__ float gate_grad(float g) {
-    return fn == ACT_SILU ? silu_grad(g) : gelu_tanh_grad(g);
-}
-
 template <act_fn_t fn, typename A, int N> __global__ void __launch_bounds__(THREADS)
     glu_fwd_kernel(A *y, size_t ldy, const A *gate_up, size_t ld, size_t F) {
     size_t c = column<N>();
@@ -27,7 +19,7 @@ template <act_fn_t fn, typename A, int N> __global__ void __launch_bounds__(THRE
     vec_load(g, gate);
     vec_load(u, gate + F);
 #pragma unroll
-    for (int j = 0; j < N; j++) u[j] *= gate_of<fn>(g[j]);
+    for (int j = 0; j < N; j++) u[j] *= act_fn(fn, g[j]);
     vec_store(y + (size_t)blockIdx.x * ldy + c, u);
 }
 
@@ -42,8 +34,8 @@ template <act_fn_t fn, typename A, int N> __global__ void __launch_bounds__(THRE
     vec_load(u, gate + F);
 #pragma unroll
     for (int j = 0; j < N; j++) {
-        u[j] *= d[j] * gate_grad<fn>(g[j]);
-        d[j] *= gate_of<fn>(g[j]);
+        u[j] *= d[j] * act_fn_grad(fn, g[j]);
+        d[j] *= act_fn(fn, g[j]);
     }
     vec_store(gate, u);
     vec_store(gate + F, d);

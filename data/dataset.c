@@ -44,16 +44,25 @@ static void add_sample(loader_t *l, const int32_t *ids, const int32_t *labels, s
     if (n > ds->longest) ds->longest = n;
 }
 
+/* A tokenizer may have more tokens than the model has embeddings: only a row with such a token is at fault. */
+static int check_ids(const dataset_spec_t *spec, const ids_t *ids, err_t *err) {
+    for (size_t i = 0; i < ids->len && spec->vocab; i++) {
+        if ((size_t)ids->ids[i] < spec->vocab) continue;
+        size_t len = 0;
+        const char *piece = spec->tok ? tokenizer_piece(spec->tok, ids->ids[i], true, &len) : "";
+        return err_set(err, ERR_USAGE,
+                       "token %zu is \"%.*s\", id %d, but the model's vocabulary has %zu; expected a row without it, "
+                       "or the model's own tokenizer",
+                       i, len > 100 ? 100 : (int)len, piece, ids->ids[i], spec->vocab);
+    }
+    return 0;
+}
+
 static int add_row(loader_t *l, data_format_t format, err_t *err) {
     const ids_t *ids = &l->w.ids, *labels = &l->w.labels;
     size_t max = l->spec->max_length, n = ids->len;
     l->ds->rows_read++;
-    for (size_t i = 0; i < n && l->spec->vocab; i++)
-        if ((size_t)ids->ids[i] >= l->spec->vocab)
-            return err_set(err, ERR_USAGE,
-                           "token id %d, but the model's vocabulary has %zu; expected the tokenizer to be "
-                           "the model's own",
-                           ids->ids[i], l->spec->vocab);
+    if (check_ids(l->spec, ids, err)) return err->code;
     if (format == DATA_TEXT && n > max) {
         for (size_t a = 0; a < n; a += max) add_sample(l, ids->ids + a, labels->ids + a, n - a < max ? n - a : max);
         return 0;

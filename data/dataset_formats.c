@@ -31,7 +31,8 @@ static int write_text(row_writer_t *w, const char *prompt, size_t np, const char
                       .labels = &w->labels,
                       .train_all = train_all,
                       .straddle = STRADDLE_TRAINED,
-                      .specials = true};
+                      .specials = true,
+                      .inside = spelled};
     text_plain(&out, prompt, np, false);
     text_plain(&out, text, n, true);
     int rc = eos >= 0 ? text_token(&out, eos, true, err) : text_flush(&out, err);

@@ -139,6 +139,17 @@ int model_config_check(const model_config_t *c, const char *where, err_t *err) {
     return 0;
 }
 
+bool model_choose_rope(model_config_t *c, size_t longest) {
+    bool choice = false;
+    for (size_t i = 0; i < c->n_rope; i++) {
+        const rope_spec_t *r = &c->rope[i];
+        if (r->type != ROPE_LONGROPE || memcmp(r->short_factor, r->long_factor, sizeof r->short_factor) == 0) continue;
+        c->rope_long = (double)longest > r->original;
+        choice = true;
+    }
+    return choice;
+}
+
 size_t model_dim(const model_config_t *c, dim_t d) {
     size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
     switch (d) {

@@ -130,6 +130,10 @@ static inline const layer_kind_t *layer_kind(const model_config_t *c, size_t lay
     return &c->kinds[c->kind[layer]];
 }
 
+/* LongRoPE has two sets of factors, for texts within the length of the first training and beyond. Chooses by the longest
+ * text that will be run, so that it does not depend on the text at hand; false: there is nothing to choose. */
+bool model_choose_rope(model_config_t *c, size_t longest);
+
 size_t model_dim(const model_config_t *c, dim_t d);
 /* [out, in] of a linear layer; 0 where the family has none in the slot. */
 size_t linear_rows(const model_config_t *c, linear_slot_t slot);

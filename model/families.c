@@ -193,9 +193,10 @@ static int windows_by_pattern(const config_keys_t *k, size_t absent, size_t peri
     if (in_text ? !*text : period == 0)
         return err_set(err, ERR_USAGE, "%s: sliding_window_pattern: expected at least one layer", k->where);
     for (size_t l = 0; l < c->layers; l++) {
-        int64_t slides = (l + 1) % period != 0;
-        if (in_array) gguf_array_int(k->gguf, name, l, &slides);
-        c->kind[l] = in_text ? slides_in_text(text, l) : slides != 0;
+        bool slides = in_text ? slides_in_text(text, l) : (l + 1) % period != 0;
+        if (in_array && !gguf_array_bool(k->gguf, name, l, &slides))
+            return err_set(err, ERR_USAGE, "%s: %s: expected true or false for each layer", k->where, name);
+        c->kind[l] = slides;
     }
     return 0;
 }

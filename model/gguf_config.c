@@ -90,22 +90,14 @@ static int refuse_unsupported(const config_keys_t *k, const model_config_t *c, e
     return 0;
 }
 
-static int refuse_split(const gguf_t *g, err_t *err) {
-    uint64_t parts;
-    if (!gguf_get_uint(g, "split.count", &parts) || parts < 2) return 0;
-    return err_set(err, ERR_USAGE,
-                   "%s: split.count: a GGUF in %llu files is not supported; expected one file (merge "
-                   "them with llama-gguf-split)",
-                   gguf_path(g), (unsigned long long)parts);
-}
-
+/* -1, as some programs write it into the unsigned value, means none. */
 static int read_token(const gguf_t *g, const char *key, long *out, err_t *err) {
     uint64_t v;
     *out = -1;
     if (!gguf_has(g, key)) return 0;
-    if (!gguf_get_uint(g, key, &v) || v > INT32_MAX)
+    if (!gguf_get_uint(g, key, &v) || (v > INT32_MAX && v != UINT32_MAX))
         return err_set(err, ERR_USAGE, "%s: %s: expected a token id", gguf_path(g), key);
-    *out = (long)v;
+    if (v != UINT32_MAX) *out = (long)v;
     return 0;
 }
 
@@ -123,7 +115,7 @@ static int read_tokens(const gguf_t *g, model_config_t *c, err_t *err) {
 
 int model_config_from_gguf(const gguf_t *g, model_config_t *c, err_t *err) {
     model_config_begin(c);
-    if (refuse_split(g, err) || read_arch(g, c, err)) return err->code;
+    if (read_arch(g, c, err)) return err->code;
     config_keys_t k = {.where = gguf_path(g), .gguf = g, .prefix = c->arch->gguf_name};
     if (read_sizes(&k, c, err) || refuse_unsupported(&k, c, err) || read_tokens(g, c, err)) return err->code;
     return model_config_describe(&k, c, err);

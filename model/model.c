@@ -135,7 +135,7 @@ void model_loss(model_t *m, acts_t *a, const batch_t *b, double *loss_sum, float
 static void map_logits(const model_t *m, float *x, size_t n) {
     logit_map_t map = logit_map_of(m);
     if (map.scale == 1 && map.cap == 0) return;
-    for (size_t i = 0; i < n; i++) x[i] = logit_of(x[i], map);
+    for (size_t i = 0; i < n; i++) x[i] = logit_map(x[i], map);
 }
 
 /* The logits of the first n rows of a->logits, in fp32 on the host. */

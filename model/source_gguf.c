@@ -27,7 +27,7 @@ static const gguf_tensor_t *find_in_qkv(const model_source_t *src, const source_
     size_t q = model_dim(&src->config, DIM_Q), kv = model_dim(&src->config, DIM_KV),
            rows = bias ? e->t.cols : e->t.rows;
     size_t first = e->t.spec->slot == LIN_Q ? 0 : e->t.spec->slot == LIN_K ? q : q + kv;
-    if (!all || (bias ? all->cols : all->rows) != q + 2 * kv) return NULL;
+    if (!all || !all->data || (bias ? all->cols : all->rows) != q + 2 * kv) return NULL;
     size_t row_bytes = all->bytes / (q + 2 * kv);
     *part = *all;
     part->data += first * row_bytes;
@@ -46,9 +46,7 @@ static int find_tensor(const model_source_t *src, source_entry_t *e, err_t *err)
     bool vector = tensor_is_vector(e->t.role) && t->rows == 1;
     if (t->rows != e->t.rows || t->cols != e->t.cols)
         return source_shape_error(src, e, vector ? 1 : 2, shape + vector, err);
-    if (!gguf_type_readable(t->type))
-        return err_set(err, ERR_USAGE, "%s: tensor \"%s\" has type %s, which is not read", src->path, e->gguf_name,
-                       gguf_type_name(t->type));
+    if (gguf_check_readable(t, err)) return err->code;
     e->stored = *t;
     bool linear = e->t.role == TENSOR_LINEAR || e->t.role == TENSOR_BIAS;
     if (linear && arch->gguf_permuted_qk && e->t.spec->slot == LIN_Q) e->heads = src->config.heads;

@@ -44,8 +44,8 @@ typedef struct {
     float (*max)(const float *x, size_t n); /* -inf when n = 0 */
     /* x = exp(scale * x - shift); gives the sum. */
     float (*exp_sum)(float *x, size_t n, float scale, float shift);
-    /* x = soft_cap(scale * x), and its derivative unless slope is NULL. */
-    void (*soft_cap)(float *x, size_t n, float scale, float cap, float *slope);
+    /* x = softcap(scale * x), and its derivative unless slope is NULL. */
+    void (*softcap)(float *x, size_t n, float scale, float cap, float *slope);
     /* ds = p * (dp - delta), in place in dp. */
     void (*score_grad)(float *dp, const float *p, size_t n, float delta);
     void (*multiply)(float *y, const float *x, size_t n); /* y *= x */

@@ -117,7 +117,7 @@ static void glu_bwd(act_fn_t fn, void *dgate, void *dup, const void *dy, const v
 
 BODY float soft_cap_f32(float x, float cap) { return cap * tanh_f32(x / cap); }
 
-/* As logit_of() in model/backend/element.h. */
+/* As logit_map() in model/backend/element.h. */
 BODY float logit_f32(const void *x, size_t i, logit_map_t map, bool capped, dtype_t type) {
     float z = map.scale * act_get(x, type, i);
     return capped ? soft_cap_f32(z, map.cap) : z;
@@ -137,7 +137,7 @@ static float max(const float *x, size_t n) { return max_body(x, n, (logit_map_t)
 BODY void ce_grad_body(void *logits, size_t V, logit_map_t map, bool capped, float factor, float max, dtype_t type) {
     _Pragma("omp simd") for (size_t v = 0; v < V; v++) {
         float z = logit_f32(logits, v, map, capped, type), g = factor * exp_f32(z - max);
-        act_set(logits, type, v, capped ? g * soft_cap_grad(z, map.cap) : g);
+        act_set(logits, type, v, capped ? g * softcap_grad(z, map.cap) : g);
     }
 }
 
@@ -154,7 +154,7 @@ BODY float ce_loss_body(void *logits, size_t V, int32_t label, logit_map_t map, 
         total += sum;
     }
     if (want_grad) {
-        double scale = (double)grad_scale * map.scale, slope = capped ? soft_cap_grad(at_label, map.cap) : 1;
+        double scale = (double)grad_scale * map.scale, slope = capped ? softcap_grad(at_label, map.cap) : 1;
         ce_grad_body(logits, V, map, capped, (float)(scale / total), max, type);
         act_set(logits, type, (size_t)label, (float)(scale * slope * (exp((double)at_label - max) / total - 1.0)));
     }
@@ -229,7 +229,7 @@ void ISA_NAME(kernels_rows)(cpu_kernels_t *k) {
     k->dot = dot;
     k->max = max;
     k->exp_sum = exp_sum;
-    k->soft_cap = soft_cap_scores;
+    k->softcap = soft_cap_scores;
     k->score_grad = score_grad;
     k->multiply = multiply;
     k->scale = scale;

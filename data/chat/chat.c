@@ -189,7 +189,7 @@ int chat_render(const tokenizer_t *tok, const chat_template_t *t, const chat_tur
     render_t r = {.t = t,
                   .turns = turns,
                   .n = n_turns,
-                  .out = {.tok = tok, .ids = ids, .labels = labels, .train_all = train_all}};
+                  .out = {.tok = tok, .ids = ids, .labels = labels, .train_all = train_all, .inside = ids->len > 0}};
     int rc = write_all(&r, generation, err);
     if (train_all && labels->len > start && ids->ids[start] == tokenizer_bos(tok)) labels->ids[start] = LABEL_NONE;
     text_free(&r.out);

@@ -23,6 +23,7 @@ void text_plain(text_out_t *o, const char *s, size_t n, bool trained) {
 static void add_id(text_out_t *o, int32_t id, bool trained) {
     ids_add(o->ids, id);
     ids_add(o->labels, trained || o->train_all ? id : LABEL_NONE);
+    o->inside = true;
 }
 
 /* The length of the special token that a template's words start with at s, and its id; 0: none. */
@@ -98,11 +99,17 @@ static bool label_by_bytes(text_out_t *o, size_t from, const char *text, const c
     return true;
 }
 
+static int encode(text_out_t *o, const char *text, size_t n, err_t *err) {
+    return o->inside ? tokenizer_encode_next(o->tok, text, n, o->specials, o->ids, err)
+                     : tokenizer_encode(o->tok, text, n, o->specials, o->ids, err);
+}
+
 /* For such a tokenizer: each run of like bytes tokenized by itself, so that labels are exact all the same. */
 static int encode_runs(text_out_t *o, const char *text, const char *mark, size_t n, err_t *err) {
     for (size_t a = 0, b; a < n; a = b) {
         for (b = a + 1; b < n && mark[b] == mark[a];) b++;
-        if (tokenizer_encode(o->tok, text + a, b - a, o->specials, o->ids, err)) return err->code;
+        if (encode(o, text + a, b - a, err)) return err->code;
+        o->inside = true;
         while (o->labels->len < o->ids->len)
             ids_add(o->labels, mark[a] || o->train_all ? o->ids->ids[o->labels->len] : LABEL_NONE);
     }
@@ -110,19 +117,20 @@ static int encode_runs(text_out_t *o, const char *text, const char *mark, size_t
 }
 
 int text_flush(text_out_t *o, err_t *err) {
-    /* SentencePiece writes a space before each segment: it stands for the one that the template has there. */
-    size_t skip = o->text.len > 0 && o->spaced && tokenizer_is_spm(o->tok) ? 1 : 0;
+    /* Where a space is put before each segment it stands for the one that the template has there. */
+    size_t skip = o->text.len > 0 && o->spaced && tokenizer_adds_space(o->tok) ? 1 : 0;
     size_t n = o->text.len - skip, from = o->ids->len, labelled = o->labels->len;
     int rc = 0;
     if (n > 0) {
         const char *text = o->text.p + skip, *mark = o->mark.p + skip;
-        rc = tokenizer_encode(o->tok, text, n, o->specials, o->ids, err);
+        rc = encode(o, text, n, err);
         if (rc == 0 && !label_by_bytes(o, from, text, mark, n)) {
             o->ids->len = from;
             o->labels->len = labelled;
             rc = encode_runs(o, text, mark, n, err);
         }
     }
+    o->inside |= n > 0;
     o->text.len = o->mark.len = 0;
     return rc;
 }

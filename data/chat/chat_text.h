@@ -15,11 +15,12 @@ typedef struct {
     bool train_all;
     straddle_t straddle;
     bool specials;       /* special tokens in the segment's text are recognised (text of files, not of turns) */
+    bool inside;         /* the text so far had a token: what comes is not its beginning */
     strbuf_t text, mark; /* the open segment, and for each of its bytes 1 (trained) or 0 */
     bool spaced;         /* the segment starts with a space that the template wrote */
 } text_out_t;
 
-/* Zero-initialise text_out_t and set the first six members; text_free at the end, after text_flush. */
+/* Zero-initialise text_out_t and set the first seven members; text_free at the end, after text_flush. */
 void text_plain(text_out_t *o, const char *s, size_t n, bool trained);
 /* Words of a template: special tokens and the marks for BOS and EOS of chat_table.h in it become ids. */
 int text_literal(text_out_t *o, const char *s, bool trained, err_t *err);

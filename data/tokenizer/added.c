@@ -1,7 +1,9 @@
 #include "data/tokenizer/added.h"
 
 #include <stdlib.h>
+#include <utf8proc.h>
 
+#include "base/mem.h"
 #include "data/tokenizer/utf8.h"
 
 static uint32_t new_node(added_t *a) {
@@ -10,11 +12,9 @@ static uint32_t new_node(added_t *a) {
     return (uint32_t)a->nodes++;
 }
 
-void added_add(added_t *a, const vocab_t *vocab, added_token_t token) {
-    size_t len;
-    const char *text = vocab_text(vocab, token.id, &len);
-    if (a->nodes == 0) new_node(a);
-    uint32_t node = 0;
+void added_add(added_t *a, added_token_t token, const char *text, size_t len) {
+    if (a->nodes == 0) new_node(a), new_node(a);
+    uint32_t node = token.normalized;
     for (size_t i = 0; i < len; i++) {
         uint64_t edge = pair_key(node, (uint8_t)text[i]);
         uint32_t next = pairmap_get(&a->edges, edge);
@@ -34,17 +34,17 @@ void added_free(added_t *a) {
 }
 
 /* The longest token at the start of `text`, NULL: none. */
-static const added_token_t *longest(const added_t *a, bool normalized, const char *text, size_t len, size_t *taken) {
+static const added_token_t *longest(const added_t *a, bool normalized, bool plain, const char *text, size_t len,
+                                    size_t *taken) {
     const added_token_t *found = NULL;
-    uint32_t node = 0;
+    uint32_t node = normalized;
     for (size_t i = 0; i < len; i++) {
         node = pairmap_get(&a->edges, pair_key(node, (uint8_t)text[i]));
         if (node == PAIRMAP_NONE) break;
         const added_token_t *t = a->token_at[node] == PAIRMAP_NONE ? NULL : &a->v[a->token_at[node]];
-        if (t && t->normalized == normalized) {
-            found = t;
-            *taken = i + 1;
-        }
+        if (!t || (plain && !t->always)) continue;
+        found = t;
+        *taken = i + 1;
     }
     return found;
 }
@@ -72,12 +72,41 @@ static size_t spaces_before(const char *text, size_t lowest, size_t at) {
     return at;
 }
 
-bool added_find(const added_t *a, bool normalized, const char *text, size_t len, size_t at, const added_token_t **token,
-                size_t *start, size_t *end) {
-    for (size_t i = at; a->n && i < len; i++) {
-        size_t taken = 0;
-        const added_token_t *t = longest(a, normalized, text + i, len - i, &taken);
-        if (!t) continue;
+/* \w of Unicode's regular expressions: alphabetic, mark, decimal digit, connector, joiner. */
+static bool is_word(uint32_t c) {
+    switch (utf8proc_category((utf8proc_int32_t)c)) {
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_PC: return true;
+    default: break;
+    }
+    return c == 0x200c || c == 0x200d || (c >= 0x24b6 && c <= 0x24e9); /* the last: letters in circles */
+}
+
+/* Whether [start, end) has a letter or digit beside it. */
+static bool in_word(const char *text, size_t len, size_t start, size_t end) {
+    uint32_t c;
+    size_t p = start;
+    while (p > 0 && ((uint8_t)text[--p] & 0xc0) == 0x80) continue;
+    if (start > 0 && utf8_next(text + p, start - p, &c) && is_word(c)) return true;
+    return end < len && utf8_next(text + end, len - end, &c) && is_word(c);
+}
+
+bool added_find(const added_t *a, bool normalized, bool plain, const char *text, size_t len, size_t at,
+                const added_token_t **token, size_t *start, size_t *end) {
+    size_t taken;
+    for (size_t i = at; a->n && i < len; i += taken) {
+        taken = 1;
+        const added_token_t *t = longest(a, normalized, plain, text + i, len - i, &taken);
+        if (!t || (t->single_word && in_word(text, len, i, i + taken))) continue;
         *token = t;
         *start = t->lstrip ? spaces_before(text, at, i) : i;
         *end = t->rstrip ? spaces_after(text, len, i + taken) : i + taken;

@@ -1,10 +1,12 @@
 #include "data/tokenizer/bpe.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-void bpe_init(bpe_t *b, vocab_t *vocab) {
-    *b = (bpe_t){.vocab = vocab, .unk = -1};
+#include "data/tokenizer/utf8.h"
+
+static void init_bytes(bpe_t *b, vocab_t *vocab) {
     strbuf_t buf = {0};
     for (size_t id = 0; id < vocab->n; id++) {
         size_t len;
@@ -18,6 +20,40 @@ void bpe_init(bpe_t *b, vocab_t *vocab) {
         b->byte_id[i] = vocab_find(vocab, buf.p, buf.len);
     }
     free(buf.p);
+}
+
+static void init_characters(bpe_t *b, vocab_t *vocab) {
+    for (size_t id = 0; id < vocab->n; id++) vocab_unmark_spaces(vocab, (int32_t)id);
+    for (int i = 0; i < 128; i++) b->ascii[i] = vocab_find(vocab, &(char){(char)i}, 1);
+}
+
+static int init_fallback(bpe_t *b, vocab_t *vocab, const char *where, err_t *err) {
+    for (int i = 0; i < 256; i++) {
+        char name[8];
+        int n = sprintf(name, "<0x%02X>", (unsigned)i);
+        b->byte_id[i] = vocab_find(vocab, name, (size_t)n);
+        if (b->byte_id[i] < 0)
+            return err_set(err, ERR_USAGE, "%s: byte_fallback: the vocabulary has no token %s", where, name);
+        vocab_set_bytes(vocab, b->byte_id[i], &(char){(char)i}, 1);
+    }
+    return 0;
+}
+
+int bpe_init(bpe_t *b, vocab_t *vocab, bpe_symbols_t symbols, const char *where, err_t *err) {
+    *b = (bpe_t){.vocab = vocab, .symbols = symbols, .unk = -1};
+    if (symbols == BPE_BYTES) init_bytes(b, vocab);
+    else init_characters(b, vocab);
+    return symbols == BPE_FALLBACK ? init_fallback(b, vocab, where, err) : 0;
+}
+
+int bpe_add_merge_ids(bpe_t *b, bpe_merge_t merge, const char *where, err_t *err) {
+    uint64_t pair = pair_key((uint32_t)merge.left, (uint32_t)merge.right);
+    uint32_t before = pairmap_put(&b->by_pair, pair, (uint32_t)b->n_merges);
+    if (before != PAIRMAP_NONE)
+        return err_set(err, ERR_USAGE, "%s: merge %zu repeats merge %u", where, b->n_merges, (unsigned)before);
+    VEC_GROW(b->merges, b->n_merges, b->cap);
+    b->merges[b->n_merges++] = merge;
+    return 0;
 }
 
 int bpe_add_merge(bpe_t *b, const char *left, size_t left_len, const char *right, size_t right_len, const char *where,
@@ -39,14 +75,7 @@ int bpe_add_merge(bpe_t *b, const char *left, size_t left_len, const char *right
                          i < 2 ? "the token" : "its result", token_quote(q, part[i].text, part[i].len));
     }
     free(both.p);
-    if (rc) return rc;
-    uint64_t pair = pair_key((uint32_t)part[0].id, (uint32_t)part[1].id);
-    uint32_t before = pairmap_put(&b->by_pair, pair, (uint32_t)b->n_merges);
-    if (before != PAIRMAP_NONE)
-        return err_set(err, ERR_USAGE, "%s: merge %zu repeats merge %u", where, b->n_merges, (unsigned)before);
-    VEC_GROW(b->merges, b->n_merges, b->cap);
-    b->merges[b->n_merges++] = (bpe_merge_t){part[0].id, part[1].id, part[2].id};
-    return 0;
+    return rc ? rc : bpe_add_merge_ids(b, (bpe_merge_t){part[0].id, part[1].id, part[2].id}, where, err);
 }
 
 int bpe_add_merge_text(bpe_t *b, const char *text, size_t len, const char *where, err_t *err) {
@@ -95,28 +124,44 @@ static void push_candidate(const bpe_t *b, bpe_scratch_t *s, int32_t at) {
     if (rank != PAIRMAP_NONE) heap_push(s, pair_key(rank, (uint32_t)at));
 }
 
-static size_t split_to_symbols(const bpe_t *b, bpe_scratch_t *s, const char *word, size_t len) {
+static void add_symbol(bpe_scratch_t *s, int32_t id) {
+    int32_t n = (int32_t)s->n_symbols++;
+    s->symbols[n] = (symbol_t){id, n - 1, n + 1};
+}
+
+/* What has no token: `unk`, once for a run of it where it is fused, or nothing. */
+static void add_unknown(const bpe_t *b, bpe_scratch_t *s, bool after_unknown) {
+    if (b->unk >= 0 && !(after_unknown && b->fuse_unk)) add_symbol(s, b->unk);
+}
+
+/* The next character's token; -1: it has none. *n is its length. */
+static int32_t character_at(const bpe_t *b, const char *p, size_t len, size_t *n) {
+    uint32_t c;
+    *n = utf8_next(p, len, &c);
+    return *n == 1 ? b->ascii[c] : vocab_find(b->vocab, p, *n);
+}
+
+static void split_to_symbols(const bpe_t *b, bpe_scratch_t *s, const char *word, size_t len) {
     if (len > s->symbols_cap) {
         s->symbols_cap = 2 * len;
         s->symbols = xrealloc(s->symbols, s->symbols_cap * sizeof *s->symbols);
     }
-    size_t n = 0;
-    bool after_unk = false;
-    for (size_t i = 0; i < len; i++) {
-        int32_t id = b->byte_id[(uint8_t)word[i]];
-        bool unk = id < 0;
-        if (unk && (b->unk < 0 || (after_unk && b->fuse_unk))) continue;
-        s->symbols[n] = (symbol_t){unk ? b->unk : id, (int32_t)n - 1, (int32_t)n + 1};
-        after_unk = unk;
-        n++;
+    s->n_symbols = 0;
+    bool unknown = false;
+    for (size_t i = 0, n = 1; i < len; i += n) {
+        int32_t id = b->symbols == BPE_BYTES ? b->byte_id[(uint8_t)word[i]] : character_at(b, word + i, len - i, &n);
+        bool fallback = id < 0 && b->symbols == BPE_FALLBACK;
+        for (size_t k = 0; fallback && k < n; k++) add_symbol(s, b->byte_id[(uint8_t)word[i + k]]);
+        if (id >= 0) add_symbol(s, id);
+        else if (!fallback) add_unknown(b, s, unknown);
+        unknown = id < 0 && !fallback;
     }
-    if (n) s->symbols[n - 1].next = -1;
-    return n;
+    if (s->n_symbols) s->symbols[s->n_symbols - 1].next = -1;
 }
 
-static void merge_symbols(const bpe_t *b, bpe_scratch_t *s, size_t n) {
+static void merge_symbols(const bpe_t *b, bpe_scratch_t *s) {
     s->heap_len = 0;
-    for (size_t i = 0; i < n; i++) push_candidate(b, s, (int32_t)i);
+    for (size_t i = 0; i < s->n_symbols; i++) push_candidate(b, s, (int32_t)i);
     while (s->heap_len) {
         uint64_t top = heap_pop(s);
         const bpe_merge_t *m = &b->merges[top >> 32];
@@ -133,20 +178,24 @@ static void merge_symbols(const bpe_t *b, bpe_scratch_t *s, size_t n) {
     }
 }
 
+/* The token that is the whole word, -1: none. */
+static int32_t whole_word(const bpe_t *b, bpe_scratch_t *s, const char *word, size_t len) {
+    if (b->symbols != BPE_BYTES) return vocab_find(b->vocab, word, len);
+    s->text.len = 0;
+    bytelevel_encode(word, len, &s->text);
+    return vocab_find(b->vocab, s->text.p, s->text.len);
+}
+
 void bpe_encode(const bpe_t *b, bpe_scratch_t *s, const char *word, size_t len, ids_t *out) {
     CHECK(len < INT32_MAX);
-    if (b->ignore_merges) {
-        s->text.len = 0;
-        bytelevel_encode(word, len, &s->text);
-        int32_t id = vocab_find(b->vocab, s->text.p, s->text.len);
-        if (id >= 0) {
-            ids_add(out, id);
-            return;
-        }
+    int32_t id = b->ignore_merges ? whole_word(b, s, word, len) : -1;
+    if (id >= 0) {
+        ids_add(out, id);
+        return;
     }
-    size_t n = split_to_symbols(b, s, word, len);
-    merge_symbols(b, s, n);
-    for (int32_t i = n ? 0 : -1; i >= 0; i = s->symbols[i].next) ids_add(out, s->symbols[i].id);
+    split_to_symbols(b, s, word, len);
+    merge_symbols(b, s);
+    for (int32_t i = s->n_symbols ? 0 : -1; i >= 0; i = s->symbols[i].next) ids_add(out, s->symbols[i].id);
 }
 
 void bpe_free(bpe_t *b) {

@@ -1,6 +1,6 @@
-/* Byte-level byte-pair encoding (Sennrich et al. 2016, on bytes as in GPT-2): a word's bytes are its first
- * symbols; of all neighbouring pairs that have a merge the one with the lowest rank, leftmost first, becomes
- * one symbol, until none is left. */
+/* Byte-pair encoding (Sennrich et al. 2016): a word's first symbols are its bytes, in the alphabet of GPT-2, or its
+ * characters, as SentencePiece has it; of all neighbouring pairs that have a merge the one with the lowest rank,
+ * leftmost first, becomes one symbol, until none is left. */
 #ifndef DATA_TOKENIZER_BPE_H
 #define DATA_TOKENIZER_BPE_H
 
@@ -12,11 +12,19 @@ typedef struct {
     int32_t left, right, result;
 } bpe_merge_t;
 
+typedef enum {
+    BPE_BYTES,      /* in the printable alphabet of byte-level vocabularies */
+    BPE_CHARACTERS, /* a character without a token is unknown */
+    BPE_FALLBACK,   /* it is the tokens <0x00> to <0xFF> of its bytes */
+} bpe_symbols_t;
+
 typedef struct {
     const vocab_t *vocab;
+    bpe_symbols_t symbols;
     int32_t byte_id[256]; /* the token of a single byte, -1: the vocabulary has none */
-    int32_t unk;          /* stands for a byte without a token; -1: such bytes vanish, as in the `tokenizers` library */
-    bool fuse_unk;        /* a run of such bytes gives one `unk` */
+    int32_t ascii[128];   /* BPE_CHARACTERS, BPE_FALLBACK: the token of a character, -1: none */
+    int32_t unk;          /* stands for what has no token; -1: that vanishes, as in the `tokenizers` library */
+    bool fuse_unk;        /* a run of it gives one `unk` */
     bool ignore_merges;   /* a word that is a token is that token, whatever the merges would give */
     bpe_merge_t *merges;  /* by rank */
     size_t n_merges, cap;
@@ -26,18 +34,21 @@ typedef struct {
 /* Working memory of one thread; grows with the longest word. Zero-initialise. */
 typedef struct {
     struct bpe_symbol *symbols;
-    size_t symbols_cap;
+    size_t n_symbols, symbols_cap;
     uint64_t *heap;
     size_t heap_len, heap_cap;
     strbuf_t text;
 } bpe_scratch_t;
 
-/* `vocab` must outlive the tokenizer and hold all tokens: its byte-level texts get their bytes here. */
-void bpe_init(bpe_t *b, vocab_t *vocab);
+/* `vocab` must outlive the tokenizer and hold all tokens, which get their bytes here. ERR_USAGE when BPE_FALLBACK lacks
+ * the token of a byte. */
+int bpe_init(bpe_t *b, vocab_t *vocab, bpe_symbols_t symbols, const char *where, err_t *err);
 /* The next merge, by the texts of its two tokens. ERR_USAGE when a token or the result is not in the
  * vocabulary, or the pair has a merge already. */
 int bpe_add_merge(bpe_t *b, const char *left, size_t left_len, const char *right, size_t right_len, const char *where,
                   err_t *err);
+/* The same where the ids are known. */
+int bpe_add_merge_ids(bpe_t *b, bpe_merge_t merge, const char *where, err_t *err);
 /* A merge written as "left right". */
 int bpe_add_merge_text(bpe_t *b, const char *text, size_t len, const char *where, err_t *err);
 /* Appends the ids of one word (fewer than 2^31 bytes). */

@@ -3,19 +3,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
-
 #include "base/json.h"
 #include "base/mem.h"
-
-#define GPT2_PATTERN "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+#include "data/tokenizer/pattern.h"
+#include "data/tokenizer/vocab.h"
 
 enum { MAX_STAGES = 16 };
 
+typedef enum {
+    MATCH_APART,        /* a match is a piece, and so is what lies between matches */
+    MATCH_ONLY,         /* what lies between matches is dropped */
+    MATCH_ENDS_PIECE,   /* a piece ends after each match */
+    MATCH_BEGINS_PIECE, /* a piece begins at each match */
+} behavior_t;
+
 typedef struct {
-    pcre2_code *pattern;
-    bool drop_gaps; /* what lies between matches is dropped; otherwise it is a piece as well */
+    pattern_t *pattern; /* NULL: nothing is cut */
+    behavior_t behavior;
+    bool metaspace; /* first spaces become SPACE_MARK, and one is put before as `prefix` says */
+    prefix_t prefix;
 } stage_t;
 
 struct pretokenizer {
@@ -24,117 +30,45 @@ struct pretokenizer {
     bool byte_level; /* the list has ended */
 };
 
-/* ---- names of GGUF ---- */
+/* ---- reading ---- */
 
-#define BYTE_LEVEL(use_regex) \
-    "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":" use_regex "}"
-#define SEQUENCE(first, second) "{\"type\":\"Sequence\",\"pretokenizers\":[" first "," second "]}"
-#define SPLIT(regex) \
-    "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" regex "\"},\"behavior\":\"Isolated\",\"invert\":false}"
-/* Llama 3 takes numbers by up to three digits, Qwen 2 digit by digit; else they are the same. */
-#define CL100K(digits) \
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}" digits \
-    "| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"
-
-static const pretokenizer_preset_t presets[] = {
-    {"gpt-2", BYTE_LEVEL("true"), false, false, false},
-    {"default", BYTE_LEVEL("true"), false, false, false},
-    {"smollm", SEQUENCE("{\"type\":\"Digits\",\"individual_digits\":true}", BYTE_LEVEL("true")), false, false, false},
-    {"llama-bpe", SEQUENCE(SPLIT(CL100K("{1,3}")), BYTE_LEVEL("false")), true, false, true},
-    {"qwen2", SEQUENCE(SPLIT(CL100K("")), BYTE_LEVEL("false")), false, true, false},
-};
-
-int pretokenizer_preset(const char *name, size_t len, const char *where, const pretokenizer_preset_t **preset,
-                        err_t *err) {
-    strbuf_t known = {0};
-    *preset = NULL;
-    for (size_t i = 0; i < sizeof presets / sizeof *presets; i++) {
-        if (strlen(presets[i].name) == len && memcmp(presets[i].name, name, len) == 0) *preset = &presets[i];
-        strbuf_addf(&known, "%s%s", i ? ", " : "", presets[i].name);
-    }
-    int rc = 0;
-    if (!*preset)
-        rc = err_set(err, ERR_USAGE, "%s: the pre-tokenizer \"%.*s\" is not supported; expected one of %s", where,
-                     len > 100 ? 100 : (int)len, name, known.p);
-    free(known.p);
-    return rc;
-}
-
-/* ---- compiling ---- */
-
-/* \s in the regular expressions of tokenizer.json is Unicode's White_Space. PCRE2's also has U+180E, which
- * left that property in Unicode 6.3, so it is spelt out. (\S inside a class is left: no known model has it.) */
-static char *spell_out_spaces(const char *regex, size_t *len) {
-    static const char spaces[] = "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}"
-                                 "\\x{202f}\\x{205f}\\x{3000}";
-    strbuf_t out = {0};
-    bool in_class = false;
-    strbuf_adds(&out, "");
-    for (const char *p = regex; p < regex + *len; p++) {
-        if (*p == '\\' && p + 1 < regex + *len) {
-            p++;
-            if (*p == 's' && in_class) strbuf_adds(&out, spaces);
-            else if (*p == 's') strbuf_addf(&out, "[%s]", spaces);
-            else if (*p == 'S' && !in_class) strbuf_addf(&out, "[^%s]", spaces);
-            else strbuf_add(&out, p - 1, 2);
-            continue;
-        }
-        if (*p == '[') in_class = true;
-        if (*p == ']') in_class = false;
-        strbuf_add(&out, p, 1);
-    }
-    *len = out.len;
-    return out.p;
-}
-
-static int add_pattern(pretokenizer_t *pre, const char *regex, size_t len, bool literal, bool drop_gaps,
-                       const char *where, err_t *err) {
+static int add_stage(pretokenizer_t *pre, const char *where, stage_t **stage, err_t *err) {
     if (pre->n == MAX_STAGES)
         return err_set(err, ERR_USAGE, "%s: pre_tokenizer: more than %d stages", where, MAX_STAGES);
-    uint32_t options = PCRE2_UTF | (literal ? PCRE2_LITERAL : PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C);
-    char *text = literal ? xstrndup(regex, len) : spell_out_spaces(regex, &len);
-    int code;
-    PCRE2_SIZE at;
-    pcre2_code *p = pcre2_compile((PCRE2_SPTR)text, len, options, &code, &at, NULL);
-    free(text);
-    if (!p) {
-        PCRE2_UCHAR why[256];
-        pcre2_get_error_message(code, why, sizeof why);
-        return err_set(err, ERR_USAGE, "%s: pre_tokenizer: the pattern %.*s: %s", where, len > 300 ? 300 : (int)len,
-                       regex, (char *)why);
-    }
-    pcre2_jit_compile(p, PCRE2_JIT_COMPLETE); /* where there is no JIT the interpreter does the same */
-    pre->stages[pre->n++] = (stage_t){p, drop_gaps};
+    *stage = &pre->stages[pre->n++];
     return 0;
 }
 
+static int add_regex(pretokenizer_t *pre, const char *regex, const char *where, err_t *err) {
+    stage_t *stage = NULL;
+    if (add_stage(pre, where, &stage, err)) return err->code;
+    return pattern_open(regex, strlen(regex), false, where, &stage->pattern, err);
+}
+
 static int add_split(pretokenizer_t *pre, const json_t *desc, const char *where, err_t *err) {
-    const json_t *pattern = json_object_get(desc, "pattern");
-    const json_t *regex = json_object_get(pattern, "Regex"), *literal = json_object_get(pattern, "String");
-    const json_t *text = regex ? regex : literal;
     const char *behavior = "";
     bool invert = false;
+    stage_t *stage = NULL;
     if (json_opt_string(desc, "behavior", where, &behavior, err)) return err->code;
     if (json_opt_bool(desc, "invert", where, &invert, err)) return err->code;
-    if (!json_is_string(text) || json_string_length(text) == 0)
-        return err_set(err, ERR_USAGE,
-                       "%s: pre_tokenizer: Split: pattern: expected {\"Regex\": text} or "
-                       "{\"String\": text}",
-                       where);
-    bool removed = !strcmp(behavior, "Removed") && invert;
-    if (!removed && strcmp(behavior, "Isolated") != 0)
+    if (add_stage(pre, where, &stage, err)) return err->code;
+    if (!strcmp(behavior, "Removed") && invert) stage->behavior = MATCH_ONLY;
+    else if (!strcmp(behavior, "MergedWithPrevious") && !invert) stage->behavior = MATCH_ENDS_PIECE;
+    else if (strcmp(behavior, "Isolated") != 0)
         return err_set(err, ERR_USAGE,
                        "%s: pre_tokenizer: Split: behavior \"%s\"%s is not supported; expected "
-                       "Isolated, or Removed with invert",
+                       "Isolated, MergedWithPrevious, or Removed with invert",
                        where, behavior, invert ? " with invert" : "");
-    return add_pattern(pre, json_string_value(text), json_string_length(text), !regex, removed, where, err);
+    char *place = xasprintf("%s: pre_tokenizer: Split", where);
+    int rc = pattern_open_json(json_object_get(desc, "pattern"), place, &stage->pattern, err);
+    free(place);
+    return rc;
 }
 
 static int add_digits(pretokenizer_t *pre, const json_t *desc, const char *where, err_t *err) {
     bool individual = false;
     if (json_opt_bool(desc, "individual_digits", where, &individual, err)) return err->code;
-    const char *regex = individual ? "\\p{N}" : "\\p{N}+";
-    return add_pattern(pre, regex, strlen(regex), false, false, where, err);
+    return add_regex(pre, individual ? "\\p{N}" : "\\p{N}+", where, err);
 }
 
 static int add_byte_level(pretokenizer_t *pre, const json_t *desc, const char *where, err_t *err) {
@@ -147,7 +81,44 @@ static int add_byte_level(pretokenizer_t *pre, const json_t *desc, const char *w
                        "false",
                        where);
     pre->byte_level = true;
-    return use_regex ? add_pattern(pre, GPT2_PATTERN, strlen(GPT2_PATTERN), false, false, where, err) : 0;
+    return use_regex ? add_regex(pre, GPT2_PATTERN, where, err) : 0;
+}
+
+/* Older files say add_prefix_space where newer ones have prepend_scheme. */
+static int metaspace_prefix(const json_t *desc, const char *where, prefix_t *prefix, err_t *err) {
+    static const char *const schemes[] = {
+        [PREFIX_NEVER] = "never", [PREFIX_FIRST] = "first", [PREFIX_ALWAYS] = "always"};
+    const char *scheme = NULL;
+    bool add = true;
+    if (json_opt_string(desc, "prepend_scheme", where, &scheme, err)) return err->code;
+    if (json_opt_bool(desc, "add_prefix_space", where, &add, err)) return err->code;
+    *prefix = add ? PREFIX_ALWAYS : PREFIX_NEVER;
+    if (!scheme) return 0;
+    for (int i = 0; i < 3; i++) {
+        if (!strcmp(scheme, schemes[i])) return *prefix = (prefix_t)i, 0;
+    }
+    return err_set(err, ERR_USAGE,
+                   "%s: pre_tokenizer: Metaspace: prepend_scheme \"%.100s\" is not supported; expected always, first "
+                   "or never",
+                   where, scheme);
+}
+
+static int add_metaspace(pretokenizer_t *pre, const json_t *desc, const char *where, err_t *err) {
+    const char *mark = SPACE_MARK;
+    bool split = true;
+    stage_t *stage = NULL;
+    if (json_opt_string(desc, "replacement", where, &mark, err)) return err->code;
+    if (json_opt_bool(desc, "split", where, &split, err)) return err->code;
+    if (strcmp(mark, SPACE_MARK) != 0)
+        return err_set(err, ERR_USAGE,
+                       "%s: pre_tokenizer: Metaspace: replacement \"%.100s\" is not supported; expected \"" SPACE_MARK
+                       "\"",
+                       where, mark);
+    if (add_stage(pre, where, &stage, err)) return err->code;
+    stage->metaspace = true;
+    if (metaspace_prefix(desc, where, &stage->prefix, err)) return err->code;
+    stage->behavior = MATCH_BEGINS_PIECE;
+    return split ? pattern_open(SPACE_MARK, strlen(SPACE_MARK), true, where, &stage->pattern, err) : 0;
 }
 
 static int add_stages(pretokenizer_t *pre, const json_t *desc, const char *where, err_t *err);
@@ -166,7 +137,11 @@ static int add_sequence(pretokenizer_t *pre, const json_t *desc, const char *whe
 static const struct {
     const char *type;
     int (*add)(pretokenizer_t *, const json_t *, const char *, err_t *);
-} kinds[] = {{"Sequence", add_sequence}, {"Split", add_split}, {"Digits", add_digits}, {"ByteLevel", add_byte_level}};
+} kinds[] = {{"Sequence", add_sequence},
+             {"Split", add_split},
+             {"Digits", add_digits},
+             {"Metaspace", add_metaspace},
+             {"ByteLevel", add_byte_level}};
 
 static int add_stages(pretokenizer_t *pre, const json_t *desc, const char *where, err_t *err) {
     const char *type;
@@ -177,87 +152,110 @@ static int add_stages(pretokenizer_t *pre, const json_t *desc, const char *where
         if (!strcmp(type, kinds[i].type)) return kinds[i].add(pre, desc, where, err);
     }
     return err_set(err, ERR_USAGE,
-                   "%s: pre_tokenizer: type \"%s\" is not supported; expected Split, Digits, "
-                   "ByteLevel or a Sequence of them",
+                   "%s: pre_tokenizer: type \"%s\" is not supported; expected Split, Digits, Metaspace, "
+                   "ByteLevel, a Sequence of them, or null",
                    where, type);
 }
 
-int pretokenizer_open(const json_t *desc, const char *where, pretokenizer_t **out, err_t *err) {
-    pretokenizer_t *pre = xcalloc(1, sizeof *pre);
-    int rc = add_stages(pre, desc, where, err);
-    if (rc == 0 && !pre->byte_level)
-        rc = err_set(err, ERR_USAGE,
-                     "%s: pre_tokenizer: there is no ByteLevel; only byte-level BPE is supported "
-                     "(or a tokenizer.model)",
-                     where);
-    if (rc) {
-        pretokenizer_close(pre);
-        return rc;
-    }
-    *out = pre;
-    return 0;
+int pretokenizer_open(const json_t *desc, const char *where, pretokenizer_t **pre, err_t *err) {
+    *pre = xcalloc(1, sizeof **pre);
+    return desc && !json_is_null(desc) ? add_stages(*pre, desc, where, err) : 0;
 }
 
 void pretokenizer_close(pretokenizer_t *pre) {
     if (!pre) return;
-    for (size_t i = 0; i < pre->n; i++) pcre2_code_free(pre->stages[i].pattern);
+    for (size_t i = 0; i < pre->n; i++) pattern_close(pre->stages[i].pattern);
     free(pre);
+}
+
+bool pretokenizer_byte_level(const pretokenizer_t *pre) { return pre->byte_level; }
+
+prefix_t pretokenizer_prefix(const pretokenizer_t *pre) {
+    prefix_t prefix = PREFIX_NEVER;
+    for (size_t i = 0; i < pre->n; i++) {
+        if (pre->stages[i].metaspace && pre->stages[i].prefix > prefix) prefix = pre->stages[i].prefix;
+    }
+    return prefix;
 }
 
 /* ---- splitting ---- */
 
 typedef struct {
     const pretokenizer_t *pre;
-    pcre2_match_data *match[MAX_STAGES]; /* one per stage: the stages are walked depth first */
+    pattern_match_t *match[MAX_STAGES]; /* one per stage: the stages are walked depth first */
     pretokenizer_word_fn word;
     void *ctx;
     err_t *err;
 } splitter_t;
 
-/* An empty match would be no piece: PCRE2_NOTEMPTY. The text was checked to be UTF-8 once, as a whole. */
-static int match_at(const stage_t *stage, pcre2_match_data *m, const char *p, size_t len, size_t at, err_t *err) {
-    uint32_t options = PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY;
-    int rc = pcre2_match(stage->pattern, (PCRE2_SPTR)p, len, at, options, m, NULL);
-    /* The JIT's stack is small (32 KiB); the interpreter takes its memory from the heap. */
-    if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
-        rc = pcre2_match(stage->pattern, (PCRE2_SPTR)p, len, at, options | PCRE2_NO_JIT, m, NULL);
-    if (rc < 0 && rc != PCRE2_ERROR_NOMATCH) {
-        PCRE2_UCHAR why[256];
-        pcre2_get_error_message(rc, why, sizeof why);
-        err_set(err, ERR_USAGE, "the tokenizer's pattern cannot be applied: %s", (char *)why);
+static int split_piece(splitter_t *s, size_t depth, const char *p, size_t len, bool first);
+
+/* The piece with its spaces marked, in a new string. */
+static strbuf_t mark_spaces(const stage_t *stage, const char *p, size_t len, bool first) {
+    const size_t n = strlen(SPACE_MARK);
+    strbuf_t b = {0};
+    bool marked = p[0] == ' ' || (len >= n && memcmp(p, SPACE_MARK, n) == 0);
+    if (!marked && (stage->prefix == PREFIX_ALWAYS || (stage->prefix == PREFIX_FIRST && first)))
+        strbuf_adds(&b, SPACE_MARK);
+    while (len > 0) {
+        const char *space = memchr(p, ' ', len);
+        size_t k = space ? (size_t)(space - p) : len;
+        strbuf_add(&b, p, k);
+        if (space) strbuf_adds(&b, SPACE_MARK);
+        p += k + (space != NULL);
+        len -= k + (space != NULL);
     }
-    return rc;
+    return b;
 }
 
-static int split_piece(splitter_t *s, size_t depth, const char *p, size_t len) {
+/* Cuts a piece at the stage's matches; each part goes to the next stage. */
+static int cut(splitter_t *s, size_t depth, const char *p, size_t len, bool first) {
+    const stage_t *stage = &s->pre->stages[depth];
+    size_t from = 0; /* what was not handed on yet begins here */
+    for (size_t at = 0; at < len;) {
+        bool found;
+        size_t start, end;
+        if (pattern_find(stage->pattern, s->match[depth], p, len, at, &found, &start, &end, s->err))
+            return s->err->code;
+        if (!found) break;
+        size_t cuts[2] = {start, end};
+        if (stage->behavior == MATCH_ENDS_PIECE) cuts[0] = from;
+        if (stage->behavior == MATCH_BEGINS_PIECE) cuts[1] = start;
+        for (int i = 0; i < 2; i++) {
+            bool dropped = i == 0 && stage->behavior == MATCH_ONLY;
+            if (!dropped && split_piece(s, depth + 1, p + from, cuts[i] - from, first && from == 0))
+                return s->err->code;
+            from = cuts[i];
+        }
+        at = end;
+    }
+    if (stage->behavior == MATCH_ONLY) return 0;
+    return split_piece(s, depth + 1, p + from, len - from, first && from == 0);
+}
+
+static int split_piece(splitter_t *s, size_t depth, const char *p, size_t len, bool first) {
     if (len == 0) return 0;
     if (depth == s->pre->n) {
         s->word(s->ctx, p, len);
         return 0;
     }
     const stage_t *stage = &s->pre->stages[depth];
-    const PCRE2_SIZE *span = pcre2_get_ovector_pointer(s->match[depth]);
-    for (size_t at = 0; at < len;) {
-        int rc = match_at(stage, s->match[depth], p, len, at, s->err);
-        if (rc < 0 && rc != PCRE2_ERROR_NOMATCH) return s->err->code;
-        size_t start = rc < 0 ? len : span[0], end = rc < 0 ? len : span[1];
-        if (start < at || end < start || (rc >= 0 && end == start))
-            return err_set(s->err, ERR_USAGE, "the tokenizer's pattern moves backwards");
-        if (!stage->drop_gaps && split_piece(s, depth + 1, p + at, start - at)) return s->err->code;
-        if (split_piece(s, depth + 1, p + start, end - start)) return s->err->code;
-        at = end;
+    strbuf_t marked = {0};
+    if (stage->metaspace) {
+        marked = mark_spaces(stage, p, len, first);
+        p = marked.p;
+        len = marked.len;
     }
-    return 0;
+    int rc = stage->pattern ? cut(s, depth, p, len, first) : split_piece(s, depth + 1, p, len, first);
+    free(marked.p);
+    return rc;
 }
 
-int pretokenizer_split(const pretokenizer_t *pre, const char *text, size_t len, pretokenizer_word_fn word, void *ctx,
-                       err_t *err) {
+int pretokenizer_split(const pretokenizer_t *pre, const char *text, size_t len, bool first, pretokenizer_word_fn word,
+                       void *ctx, err_t *err) {
     splitter_t s = {.pre = pre, .word = word, .ctx = ctx, .err = err};
-    for (size_t i = 0; i < pre->n; i++) {
-        s.match[i] = pcre2_match_data_create(1, NULL);
-        CHECK(s.match[i] != NULL);
-    }
-    int rc = split_piece(&s, 0, text, len);
-    for (size_t i = 0; i < pre->n; i++) pcre2_match_data_free(s.match[i]);
+    for (size_t i = 0; i < pre->n; i++) s.match[i] = pattern_match_new();
+    int rc = split_piece(&s, 0, text, len, first);
+    for (size_t i = 0; i < pre->n; i++) pattern_match_free(s.match[i]);
     return rc;
 }

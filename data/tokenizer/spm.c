@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/tokenizer/utf8.h"
+
 /* ---- protobuf: a field is (number << 3 | wire type), then the value ---- */
 
 enum { WIRE_VARINT = 0, WIRE_BYTES = 2, WIRE_FIXED32 = 5 };
@@ -46,51 +48,104 @@ enum {
 };
 enum { NORMALIZER_NAME = 1, NORMALIZER_DUMMY_PREFIX = 3, NORMALIZER_EXTRA_SPACES = 4, NORMALIZER_ESCAPE = 5 };
 
-void spm_proto_piece(spm_proto_t *p, const char *piece, size_t len, float score, spm_type_t type) {
-    strbuf_t m = {0};
-    put_bytes(&m, PIECE_PIECE, piece, len);
-    put_float(&m, PIECE_SCORE, score);
-    put_int(&m, PIECE_TYPE, type);
-    put_bytes(&p->buf, MODEL_PIECES, m.p, m.len);
-    free(m.p);
-    p->has_bytes |= type == SPM_BYTE;
+static void put_piece(strbuf_t *out, strbuf_t *m, const spm_pieces_t *p, const vocab_t *vocab, size_t id) {
+    size_t len;
+    const char *text = vocab_text(vocab, (int32_t)id, &len);
+    m->len = 0;
+    put_bytes(m, PIECE_PIECE, text, len);
+    put_float(m, PIECE_SCORE, p->score[id]);
+    put_int(m, PIECE_TYPE, (int32_t)id == p->id[0] ? SPM_UNKNOWN : p->type[id]);
+    put_bytes(out, MODEL_PIECES, m->p, m->len);
 }
 
-void spm_proto_end(spm_proto_t *p, size_t n_pieces, const spm_settings_t *s) {
-    strbuf_t m = {0};
-    put_int(&m, TRAINER_MODEL_TYPE, MODEL_TYPE_BPE);
-    put_int(&m, TRAINER_VOCAB_SIZE, (int64_t)n_pieces);
-    put_int(&m, TRAINER_BYTE_FALLBACK, p->has_bytes);
+static void put_trainer(strbuf_t *out, strbuf_t *m, const spm_pieces_t *p, const vocab_t *vocab) {
+    m->len = 0;
+    put_int(m, TRAINER_MODEL_TYPE, MODEL_TYPE_BPE);
+    put_int(m, TRAINER_VOCAB_SIZE, (int64_t)p->n);
+    put_int(m, TRAINER_BYTE_FALLBACK, memchr(p->type, SPM_BYTE, p->n) != NULL);
     /* unk, bos, eos, pad follow each other: ids from 40, pieces from 45. */
-    for (unsigned i = 0; i < 4; i++) put_int(&m, TRAINER_UNK_ID + i, s->id[i]);
     for (unsigned i = 0; i < 4; i++) {
-        if (s->piece[i]) put_bytes(&m, TRAINER_UNK_PIECE + i, s->piece[i], strlen(s->piece[i]));
+        size_t len;
+        const char *text = vocab_text(vocab, p->id[i], &len);
+        put_int(m, TRAINER_UNK_ID + i, p->id[i]);
+        if (len) put_bytes(m, TRAINER_UNK_PIECE + i, text, len);
     }
-    put_bytes(&p->buf, MODEL_TRAINER, m.p, m.len);
+    put_bytes(out, MODEL_TRAINER, m->p, m->len);
+}
+
+strbuf_t spm_proto(const spm_pieces_t *p, const vocab_t *vocab) {
+    strbuf_t out = {0}, m = {0};
+    for (size_t id = 0; id < p->n; id++) put_piece(&out, &m, p, vocab, id);
+    put_trainer(&out, &m, p, vocab);
     m.len = 0;
     put_bytes(&m, NORMALIZER_NAME, "identity", 8);
-    put_int(&m, NORMALIZER_DUMMY_PREFIX, s->add_dummy_prefix);
-    put_int(&m, NORMALIZER_EXTRA_SPACES, s->remove_extra_whitespaces);
+    put_int(&m, NORMALIZER_DUMMY_PREFIX, p->add_dummy_prefix);
+    put_int(&m, NORMALIZER_EXTRA_SPACES, p->remove_extra_whitespaces);
     put_int(&m, NORMALIZER_ESCAPE, 1);
-    put_bytes(&p->buf, MODEL_NORMALIZER, m.p, m.len);
+    put_bytes(&out, MODEL_NORMALIZER, m.p, m.len);
     free(m.p);
+    return out;
+}
+
+void spm_pieces_free(spm_pieces_t *p) {
+    free(p->score);
+    free(p->type);
+    *p = (spm_pieces_t){0};
+}
+
+/* ---- merges ---- */
+
+typedef struct {
+    bpe_merge_t merge;
+    float score; /* of the result */
+} split_t;
+
+typedef struct {
+    split_t *v;
+    size_t n, cap;
+} splits_t;
+
+static int compare(double a, double b) { return a < b ? -1 : a > b; }
+
+/* Better scores first; of the same score, and of the same piece, lower ids first. */
+static int by_rank(const void *pa, const void *pb) {
+    const split_t *a = pa, *b = pb;
+    int c = compare(b->score, a->score);
+    if (c == 0) c = compare(a->merge.result, b->merge.result);
+    if (c == 0) c = compare(a->merge.left, b->merge.left);
+    return c ? c : compare(a->merge.right, b->merge.right);
+}
+
+/* All ways to make a piece of two others. */
+static void add_splits(const vocab_t *vocab, int32_t id, float score, splits_t *s) {
+    size_t len;
+    const char *text = vocab_text(vocab, id, &len);
+    uint32_t c;
+    for (size_t i = 0, n; i < len && (n = utf8_next(text + i, len - i, &c)); i += n) {
+        int32_t left = vocab_find(vocab, text, i);
+        int32_t right = left < 0 ? -1 : vocab_find(vocab, text + i, len - i);
+        if (right < 0) continue;
+        VEC_GROW(s->v, s->n, s->cap);
+        s->v[s->n++] = (split_t){{left, right, id}, score};
+    }
+}
+
+int spm_merges(const spm_pieces_t *p, bpe_t *bpe, const char *where, err_t *err) {
+    splits_t s = {0};
+    int rc = 0;
+    for (size_t id = 0; id < p->n; id++) {
+        if (p->type[id] == SPM_NORMAL) add_splits(bpe->vocab, (int32_t)id, p->score[id], &s);
+    }
+    if (s.n) qsort(s.v, s.n, sizeof *s.v, by_rank);
+    for (size_t i = 0; i < s.n && rc == 0; i++) rc = bpe_add_merge_ids(bpe, s.v[i].merge, where, err);
+    free(s.v);
+    return rc;
 }
 
 /* ---- pieces ---- */
 
 /* The byte of a piece written "<0x41>". */
 static char byte_of_piece(const char *piece) { return (char)strtoul(piece + 1, NULL, 16); }
-
-static void set_piece_bytes(vocab_t *v, int32_t id, const char *piece, size_t len) {
-    strbuf_t b = {0};
-    for (size_t i = 0; i < len;) {
-        bool mark = len - i >= 3 && memcmp(piece + i, SPACE_MARK, 3) == 0;
-        strbuf_add(&b, mark ? " " : piece + i, 1);
-        i += mark ? 3 : 1;
-    }
-    vocab_set_bytes(v, id, b.p, b.len);
-    free(b.p);
-}
 
 int spm_vocab(spm_model_t *m, vocab_t *v, const char *where, err_t *err) {
     size_t n = spm_model_size(m);
@@ -103,7 +158,7 @@ int spm_vocab(spm_model_t *m, vocab_t *v, const char *where, err_t *err) {
         if (vocab_add(v, (int64_t)i, piece, len, where, err)) return err->code;
         if (type == SPM_BYTE) vocab_set_bytes(v, id, &(char){byte_of_piece(piece)}, 1);
         else if (type == SPM_CONTROL || type == SPM_UNKNOWN) v->tokens[id].special = true;
-        else set_piece_bytes(v, id, piece, len);
+        else vocab_unmark_spaces(v, id);
     }
     return 0;
 }

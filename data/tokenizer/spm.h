@@ -1,30 +1,28 @@
 /* Building blocks of SentencePiece tokenizers around the library (data/tokenizer/spm_shim.h): pieces into a vocabulary,
- * and a ModelProto written by hand, so that a GGUF, which keeps pieces, scores and types only, runs through
- * the same library as a tokenizer.model. */
+ * pieces and scores, which is what a GGUF keeps, into merges, and a ModelProto written by hand. */
 #ifndef DATA_TOKENIZER_SPM_H
 #define DATA_TOKENIZER_SPM_H
 
+#include "data/tokenizer/bpe.h"
 #include "data/tokenizer/spm_shim.h"
 #include "data/tokenizer/vocab.h"
 
-#define SPACE_MARK "\xe2\x96\x81" /* U+2581, how pieces write a space */
-
-/* A ModelProto (sentencepiece_model.proto) in protobuf's wire format, a piece at a time in the order of ids. */
 typedef struct {
-    strbuf_t buf;
-    bool has_bytes; /* a piece of type SPM_BYTE was added */
-} spm_proto_t;      /* zero-initialise; free .buf.p */
-
-typedef struct {
-    const char *piece[4]; /* unk, bos, eos, pad: NULL for none */
-    int32_t id[4];        /* -1 for none */
+    float *score;
+    uint8_t *type; /* spm_type_t */
+    size_t n;      /* by id */
+    int32_t id[4]; /* unk, bos, eos, pad: -1 for none */
     bool add_dummy_prefix;
     bool remove_extra_whitespaces;
-} spm_settings_t;
+} spm_pieces_t;
+void spm_pieces_free(spm_pieces_t *p);
 
-void spm_proto_piece(spm_proto_t *p, const char *piece, size_t len, float score, spm_type_t type);
-/* Ends the message: a BPE model of the llama family, which normalises nothing. */
-void spm_proto_end(spm_proto_t *p, size_t n_pieces, const spm_settings_t *s);
+/* The merges that do what the library does with pieces and scores: those of the best score first. */
+int spm_merges(const spm_pieces_t *p, bpe_t *bpe, const char *where, err_t *err);
+
+/* A ModelProto (sentencepiece_model.proto) in protobuf's wire format: a BPE model of the llama family, which
+ * normalises nothing. The caller frees .p. */
+strbuf_t spm_proto(const spm_pieces_t *p, const vocab_t *vocab);
 
 /* All pieces of a model, with the bytes they stand for ("▁" is a space, "<0x41>" a byte); control and unknown
  * pieces are special. */

@@ -9,7 +9,7 @@
 
 struct spm_model {
     sentencepiece::SentencePieceProcessor processor;
-    std::string piece, proto; // what pointers handed out point into
+    std::string piece; // what a pointer handed out points into
 };
 
 namespace {
@@ -34,6 +34,12 @@ spm_model_t *spm_model_open(const void *proto, size_t len, char *why, size_t why
     if (good) return m;
     delete m;
     return nullptr;
+}
+
+// Of two parts of a serialized message the later settings win: normalizer_spec (field 3) { add_dummy_prefix (3): 0 }.
+spm_model_t *spm_model_unspaced(spm_model_t *m, char *why, size_t why_size) {
+    const std::string proto = m->processor.serialized_model_proto() + std::string("\x1a\x02\x18\x00", 4);
+    return spm_model_open(proto.data(), proto.size(), why, why_size);
 }
 
 void spm_model_close(spm_model_t *m) { delete m; }
@@ -65,10 +71,4 @@ bool spm_model_encode(const spm_model_t *m, const char *text, size_t len, void (
         for (const int id : ids) add(ctx, id);
     }
     return good;
-}
-
-const void *spm_model_proto(spm_model_t *m, size_t *len) {
-    if (m->proto.empty()) m->proto = m->processor.serialized_model_proto();
-    *len = m->proto.size();
-    return m->proto.data();
 }

@@ -23,7 +23,9 @@ typedef enum { /* the numbers of sentencepiece_model.proto, which GGUF's tokeniz
 
 /* A serialized ModelProto (the contents of a tokenizer.model). NULL, with the reason in `why`, on failure. */
 spm_model_t *spm_model_open(const void *proto, size_t len, char *why, size_t why_size);
-void spm_model_close(spm_model_t *m);
+/* The same model without a space before the first word of a text. */
+spm_model_t *spm_model_unspaced(spm_model_t *m, char *why, size_t why_size);
+void spm_model_close(spm_model_t *m); /* NULL is fine */
 
 size_t spm_model_size(const spm_model_t *m);
 /* The piece as in the model, valid until the next call; its score and type. id < size. */
@@ -33,8 +35,6 @@ int32_t spm_model_eos(const spm_model_t *m);
 /* Calls `add` for each id of the text; false, with the reason, on failure. Safe from several threads. */
 bool spm_model_encode(const spm_model_t *m, const char *text, size_t len, void (*add)(void *ctx, int32_t id), void *ctx,
                       char *why, size_t why_size);
-/* The serialized ModelProto, valid until the model is closed. */
-const void *spm_model_proto(spm_model_t *m, size_t *len);
 
 #ifdef __cplusplus
 }

@@ -1,5 +1,5 @@
-/* Tokenizers: byte-level BPE (tokenizer.json, or a GGUF with tokenizer.ggml.model = gpt2) and SentencePiece
- * (tokenizer.model through the C shim, or a GGUF with tokenizer.ggml.model = llama). */
+/* Tokenizers: byte-pair encoding of bytes or of characters with byte fallback (tokenizer.json, or a GGUF with
+ * tokenizer.ggml.model = gpt2 or llama), and SentencePiece's own library (tokenizer.model). */
 #ifndef DATA_TOKENIZER_TOKENIZER_H
 #define DATA_TOKENIZER_TOKENIZER_H
 
@@ -12,7 +12,7 @@
 typedef struct tokenizer tokenizer_t;
 
 /* path: a model directory (tokenizer.json, else tokenizer.model), a bare tokenizer.json or tokenizer.model by its
- * suffix, else a GGUF file. A tokenizer.json converted from SentencePiece needs its tokenizer.model beside it, which
+ * suffix, else a GGUF file. A tokenizer.json of SentencePiece's Unigram needs its tokenizer.model beside it, which
  * is read instead. Special tokens by role come from tokenizer_config.json / special_tokens_map.json /
  * generation_config.json beside it where there are such files. */
 int tokenizer_open(const char *path, tokenizer_t **tok, err_t *err);
@@ -25,10 +25,13 @@ typedef struct {
 void ids_add(ids_t *v, int32_t id);
 
 /* Appends the ids of `text` (UTF-8, `len` bytes). No BOS or EOS is added.
- * BPE with `specials`: added and special tokens in the text become their ids; without, they are plain text.
- * SentencePiece: plain encoding either way, as its own library does ("control tokens in text are text").
+ * With `specials` added and special tokens in the text become their ids; without, they are plain text (but for the
+ * user-defined pieces of a SentencePiece model, which are part of its text).
  * ERR_USAGE on invalid UTF-8, with the byte offset. */
 int tokenizer_encode(const tokenizer_t *tok, const char *text, size_t len, bool specials, ids_t *out, err_t *err);
+/* The same for text that follows a token in a longer one: no space is put before its first word where only the
+ * beginning of a text has one. */
+int tokenizer_encode_next(const tokenizer_t *tok, const char *text, size_t len, bool specials, ids_t *out, err_t *err);
 
 /* The bytes of one id as they appear in a running text (may be a part of a UTF-8 character). Special tokens
  * give an empty string unless `specials`. Returns a pointer valid while the tokenizer lives; *len its length.
@@ -38,7 +41,9 @@ const char *tokenizer_piece(const tokenizer_t *tok, int32_t id, bool specials, s
 char *tokenizer_decode(const tokenizer_t *tok, const int32_t *ids, size_t n, bool specials, size_t *len);
 
 size_t tokenizer_vocab(const tokenizer_t *tok); /* one more than the largest id */
-bool tokenizer_is_spm(const tokenizer_t *tok);
+bool tokenizer_is_spm(const tokenizer_t *tok);  /* of SentencePiece's kind: not of bytes */
+/* Whether a space is put before the first word of every text, that of tokenizer_encode_next too. */
+bool tokenizer_adds_space(const tokenizer_t *tok);
 bool tokenizer_add_bos(const tokenizer_t *tok); /* whether text starts with BOS by the model's own settings */
 int32_t tokenizer_bos(const tokenizer_t *tok);  /* -1: none */
 int32_t tokenizer_eos(const tokenizer_t *tok);
@@ -50,8 +55,8 @@ bool tokenizer_is_special(const tokenizer_t *tok, int32_t id);
 const char *tokenizer_chat_template(const tokenizer_t *tok);
 
 /* Writes tokenizer.json and tokenizer_config.json (with the chat template) to a directory, for exports from a
- * GGUF: the result loads in transformers and gives the same ids. SentencePiece: tokenizer.model as well (from a
- * GGUF: a new one of its pieces and scores), which is what is read here again. */
+ * GGUF: the result loads in transformers and gives the same ids. SentencePiece: tokenizer.model as well, of the
+ * GGUF's pieces and scores, for programs that read only that. */
 int tokenizer_save(const tokenizer_t *tok, const char *dir, err_t *err);
 
 #endif

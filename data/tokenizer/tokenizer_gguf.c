@@ -50,13 +50,14 @@ static int load_bpe_tokens(tokenizer_t *t, const source_t *s, err_t *err) {
         if (get_token(s, i, &text, &type, err)) return err->code;
         if (vocab_add(&t->vocab, (int64_t)i, text.p, text.len, s->path, err)) return err->code;
     }
-    bpe_init(&t->bpe, &t->vocab);
+    if (bpe_init(&t->bpe, &t->vocab, BPE_BYTES, s->path, err)) return err->code;
     for (size_t i = 0; i < s->n; i++) {
         if (get_token(s, i, &text, &type, err)) return err->code;
         if (type != SPM_CONTROL && type != SPM_USER_DEFINED) continue;
         t->vocab.tokens[i].special = type == SPM_CONTROL;
         vocab_set_bytes(&t->vocab, (int32_t)i, text.p, text.len);
-        added_add(&t->added, &t->vocab, (added_token_t){.id = (int32_t)i, .special = type == SPM_CONTROL});
+        if (tokenizer_add_added(t, (added_token_t){.id = (int32_t)i, .special = type == SPM_CONTROL}, err))
+            return err->code;
     }
     return 0;
 }
@@ -76,40 +77,64 @@ static int load_merges(tokenizer_t *t, const source_t *s, err_t *err) {
 static int load_bpe(tokenizer_t *t, source_t *s, err_t *err) {
     gguf_str_t name;
     const pretokenizer_preset_t *preset;
-    json_t *desc;
     if (!gguf_get_str(s->g, KEY("pre"), &name))
         return err_set(err, ERR_USAGE, "%s: " KEY("pre") " is missing; without it words are unknown", s->path);
     if (pretokenizer_preset(name.p, name.len, s->path, &preset, err)) return err->code;
-    if (load_bpe_tokens(t, s, err) || load_merges(t, s, err)) return err->code;
-    if (json_text(preset->pre_tokenizer, strlen(preset->pre_tokenizer), preset->name, &desc, err)) return err->code;
-    int rc = tokenizer_set_pre(t, desc, s->path, err);
-    json_decref(desc);
+    json_t *norm = preset->nfc ? json_pack("{s:s}", "type", "NFC") : NULL, *pre = pretokenizer_preset_json(preset);
+    int rc = tokenizer_set_steps(t, norm, pre, s->path, err);
+    json_decref(norm);
+    json_decref(pre);
+    if (rc || load_bpe_tokens(t, s, err) || load_merges(t, s, err)) return err->code;
     t->bpe.ignore_merges = preset->ignore_merges;
-    t->nfc = preset->nfc;
     t->add_bos = preset->add_bos;
-    return rc;
+    return 0;
 }
 
 /* ---- SentencePiece ---- */
 
-static const char *const spm_role_keys[4] = {KEY("unknown_token_id"), KEY("bos_token_id"), KEY("eos_token_id"),
-                                             KEY("padding_token_id")};
+/* In the order of spm_pieces_t.id; the roles follow the first. */
+static const char *const id_keys[4] = {KEY("unknown_token_id"), KEY("bos_token_id"), KEY("eos_token_id"),
+                                       KEY("padding_token_id")};
+#define NO_TOKEN UINT32_MAX /* how writers that store every id say "none" */
 
-/* The piece of a role as a C string, NULL: the file names none. */
-static char *role_piece(const source_t *s, int role, int32_t *id) {
+static int get_id(const source_t *s, const char *key, int32_t *id, err_t *err) {
     uint64_t v;
-    gguf_str_t text;
     *id = -1;
-    if (!gguf_get_uint(s->g, spm_role_keys[role], &v) || v >= s->n || !gguf_array_str(s->g, KEY("tokens"), v, &text))
-        return NULL;
+    if (!gguf_get_uint(s->g, key, &v) || v == NO_TOKEN) return 0;
+    if (v >= s->n)
+        return err_set(err, ERR_USAGE, "%s: %s is %llu; there are %zu tokens", s->path, key, (unsigned long long)v,
+                       s->n);
     *id = (int32_t)v;
-    return xstrndup(text.p, text.len);
+    return 0;
 }
 
-static int build_proto(const source_t *s, spm_proto_t *p, err_t *err) {
+/* llama.cpp's converter writes a user-defined piece with its spaces as such, where the model has their marks. */
+static int add_piece(tokenizer_t *t, const source_t *s, size_t i, gguf_str_t text, err_t *err) {
+    bool spaced = t->pieces.type[i] == SPM_USER_DEFINED && memchr(text.p, ' ', text.len);
+    if (!spaced || t->pieces.add_dummy_prefix) return vocab_add(&t->vocab, (int64_t)i, text.p, text.len, s->path, err);
+    strbuf_t b = {0};
+    for (size_t k = 0; k < text.len; k++) {
+        if (text.p[k] == ' ') strbuf_adds(&b, SPACE_MARK);
+        else strbuf_add(&b, text.p + k, 1);
+    }
+    int rc = vocab_add(&t->vocab, (int64_t)i, b.p, b.len, s->path, err);
+    free(b.p);
+    return rc;
+}
+
+static int load_pieces(tokenizer_t *t, const source_t *s, err_t *err) {
+    spm_pieces_t *p = &t->pieces;
     if (gguf_array_len(s->g, KEY("scores")) != (long)s->n)
         return err_set(err, ERR_USAGE, "%s: " KEY("scores") ": expected one for each of %zu tokens", s->path, s->n);
-    int32_t first_unknown = -1;
+    p->n = s->n;
+    p->score = xcalloc(s->n, sizeof *p->score);
+    p->type = xcalloc(s->n, sizeof *p->type);
+    for (int i = 0; i < 4; i++) {
+        if (get_id(s, id_keys[i], &p->id[i], err)) return err->code;
+    }
+    p->add_dummy_prefix = true;
+    gguf_get_bool(s->g, KEY("add_space_prefix"), &p->add_dummy_prefix);
+    gguf_get_bool(s->g, KEY("remove_extra_whitespaces"), &p->remove_extra_whitespaces);
     for (size_t i = 0; i < s->n; i++) {
         gguf_str_t text;
         spm_type_t type = SPM_NORMAL;
@@ -117,40 +142,66 @@ static int build_proto(const source_t *s, spm_proto_t *p, err_t *err) {
         if (get_token(s, i, &text, &type, err)) return err->code;
         if (!gguf_array_float(s->g, KEY("scores"), i, &score))
             return err_set(err, ERR_USAGE, "%s: " KEY("scores") ": expected numbers", s->path);
-        spm_proto_piece(p, text.p, text.len, (float)score, type);
-        if (type == SPM_UNKNOWN && first_unknown < 0) first_unknown = (int32_t)i;
+        p->score[i] = (float)score;
+        p->type[i] = (uint8_t)type;
+        if (type == SPM_UNKNOWN && p->id[0] < 0) p->id[0] = (int32_t)i;
+        if (add_piece(t, s, i, text, err)) return err->code;
     }
-    spm_settings_t set = {.add_dummy_prefix = true};
-    char *pieces[4];
-    gguf_get_bool(s->g, KEY("add_space_prefix"), &set.add_dummy_prefix);
-    gguf_get_bool(s->g, KEY("remove_extra_whitespaces"), &set.remove_extra_whitespaces);
-    for (int i = 0; i < 4; i++) set.piece[i] = pieces[i] = role_piece(s, i, &set.id[i]);
-    if (set.id[0] < 0) set.id[0] = first_unknown;
-    spm_proto_end(p, s->n, &set);
-    for (int i = 0; i < 4; i++) free(pieces[i]);
+    return 0;
+}
+
+static json_t *replace(const char *kind, const char *from, const char *to) {
+    return json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", kind, from, "content", to);
+}
+
+/* What the library does to text before it is cut into pieces. */
+static json_t *spm_normalizer(const spm_pieces_t *p) {
+    json_t *list = json_array();
+    if (p->remove_extra_whitespaces) {
+        json_array_append_new(list, replace("Regex", "\\A +| +\\z", ""));
+        json_array_append_new(list, replace("Regex", " {2,}", " "));
+    }
+    if (p->add_dummy_prefix)
+        json_array_append_new(list, json_pack("{s:s, s:s}", "type", "Prepend", "prepend", SPACE_MARK));
+    json_array_append_new(list, replace("String", " ", SPACE_MARK));
+    return json_pack("{s:s, s:o}", "type", "Sequence", "normalizers", list);
+}
+
+/* User-defined pieces are found in the normalised text, as the library has it; but a normaliser that puts a space
+ * before every text would do so to the piece that is looked for too, so then they are found before. */
+static int add_special_pieces(tokenizer_t *t, err_t *err) {
+    const spm_pieces_t *p = &t->pieces;
+    for (size_t i = 0; i < p->n; i++) {
+        added_token_t a = {.id = (int32_t)i, .special = p->type[i] == SPM_CONTROL || p->type[i] == SPM_UNKNOWN};
+        a.always = p->type[i] == SPM_USER_DEFINED;
+        a.normalized = a.always && !p->add_dummy_prefix;
+        if (!a.special && !a.always) continue;
+        t->vocab.tokens[i].special = a.special;
+        if (tokenizer_add_added(t, a, err)) return err->code;
+    }
     return 0;
 }
 
 static int load_spm(tokenizer_t *t, source_t *s, err_t *err) {
-    spm_proto_t p = {0};
-    int rc = build_proto(s, &p, err);
-    if (rc == 0) rc = tokenizer_load_spm(t, p.buf.p, p.buf.len, s->path, err);
-    free(p.buf.p);
+    if (load_pieces(t, s, err)) return err->code;
+    json_t *norm = spm_normalizer(&t->pieces);
+    int rc = tokenizer_set_steps(t, norm, NULL, s->path, err);
+    json_decref(norm);
+    bpe_symbols_t symbols = memchr(t->pieces.type, SPM_BYTE, t->pieces.n) ? BPE_FALLBACK : BPE_CHARACTERS;
+    if (rc || bpe_init(&t->bpe, &t->vocab, symbols, s->path, err) || spm_merges(&t->pieces, &t->bpe, s->path, err) ||
+        add_special_pieces(t, err))
+        return err->code;
+    t->bpe.unk = t->pieces.id[0];
+    t->bpe.fuse_unk = true;
     t->add_bos = true; /* the family's default, when add_bos_token does not say */
-    return rc;
+    return 0;
 }
 
 /* ---- both ---- */
 
 static int load_roles(tokenizer_t *t, const source_t *s, err_t *err) {
     for (int i = 0; i < ROLE_TOKEN_COUNT; i++) {
-        uint64_t id;
-        const char *key = spm_role_keys[i + 1];
-        if (!gguf_get_uint(s->g, key, &id)) continue;
-        if (id > INT32_MAX || !vocab_has(&t->vocab, (int64_t)id))
-            return err_set(err, ERR_USAGE, "%s: %s is %llu; there are %zu tokens", s->path, key, (unsigned long long)id,
-                           s->n);
-        t->role[i] = (int32_t)id;
+        if (get_id(s, id_keys[i + 1], &t->role[i], err)) return err->code;
     }
     gguf_get_bool(s->g, KEY("add_bos_token"), &t->add_bos);
     return 0;

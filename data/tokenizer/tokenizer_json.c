@@ -1,5 +1,5 @@
-/* Reading a tokenizer.json (the format of the `tokenizers` library) of byte-level BPE. What would change ids
- * and is not supported is refused by name. */
+/* Reading a tokenizer.json (the format of the `tokenizers` library) of BPE. What would change ids and is not supported
+ * is refused by name. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,14 +38,28 @@ static int load_merge(tokenizer_t *t, const json_t *m, const char *where, err_t 
                    t->bpe.n_merges);
 }
 
+/* Words are bytes by a pre-tokenizer that makes them so, else characters, of which SentencePiece spells unknown ones. */
+static int find_symbols(const tokenizer_t *t, const json_t *model, const char *where, bpe_symbols_t *symbols,
+                        err_t *err) {
+    bool fallback = false;
+    if (json_opt_bool(model, "byte_fallback", where, &fallback, err)) return err->code;
+    *symbols = pretokenizer_byte_level(t->pre) ? BPE_BYTES : BPE_FALLBACK;
+    if (fallback == (*symbols == BPE_FALLBACK)) return 0;
+    return err_set(err, ERR_USAGE,
+                   "%s: model.byte_fallback is %s and the pre_tokenizer has %s ByteLevel; expected one of the two",
+                   where, fallback ? "true" : "false", fallback ? "a" : "no");
+}
+
 static int load_bpe(tokenizer_t *t, const json_t *model, const char *where, err_t *err) {
     static const char *const refused[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix"};
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         if (is_set(json_object_get(model, refused[i])))
             return err_set(err, ERR_USAGE, "%s: model.%s is not supported; expected null", where, refused[i]);
     }
-    if (load_vocab(t, model, where, err)) return err->code;
-    bpe_init(&t->bpe, &t->vocab);
+    bpe_symbols_t symbols = BPE_BYTES;
+    if (find_symbols(t, model, where, &symbols, err) || load_vocab(t, model, where, err) ||
+        bpe_init(&t->bpe, &t->vocab, symbols, where, err))
+        return err->code;
     if (json_opt_bool(model, "ignore_merges", where, &t->bpe.ignore_merges, err)) return err->code;
     if (json_opt_bool(model, "fuse_unk", where, &t->bpe.fuse_unk, err)) return err->code;
     const char *unk = NULL;
@@ -65,27 +79,22 @@ static int load_added_token(tokenizer_t *t, const json_t *o, const char *where, 
     const char *text;
     size_t id;
     added_token_t a = {0};
-    bool single_word = false;
     if (json_need_string(o, "content", where, &text, err) || json_need_size(o, "id", where, &id, err) ||
         json_opt_bool(o, "special", where, &a.special, err) || json_opt_bool(o, "lstrip", where, &a.lstrip, err) ||
         json_opt_bool(o, "rstrip", where, &a.rstrip, err) ||
         json_opt_bool(o, "normalized", where, &a.normalized, err) ||
-        json_opt_bool(o, "single_word", where, &single_word, err))
+        json_opt_bool(o, "single_word", where, &a.single_word, err))
         return err_prefix(err, "added_tokens");
     size_t len = json_string_length(json_object_get(o, "content"));
-    quoted_t q;
-    if (single_word)
-        return err_set(err, ERR_USAGE, "%s: added_tokens: %s: single_word is not supported", where,
-                       token_quote(q, text, len));
     a.id = vocab_find(&t->vocab, text, len);
     if (a.id < 0 || (size_t)a.id != id) {
         if (vocab_add(&t->vocab, id > INT32_MAX ? INT32_MAX : (int64_t)id, text, len, where, err)) return err->code;
         a.id = (int32_t)id;
     }
-    vocab_set_bytes(&t->vocab, a.id, text, len);
+    if (t->bpe.symbols == BPE_BYTES) vocab_set_bytes(&t->vocab, a.id, text, len);
+    else a.always = !a.special; /* a user-defined piece, or as good as one */
     t->vocab.tokens[a.id].special = a.special;
-    added_add(&t->added, &t->vocab, a);
-    return 0;
+    return tokenizer_add_added(t, a, err);
 }
 
 static int load_added(tokenizer_t *t, const json_t *root, const char *where, err_t *err) {
@@ -95,25 +104,6 @@ static int load_added(tokenizer_t *t, const json_t *root, const char *where, err
         return err_set(err, ERR_USAGE, "%s: added_tokens: expected a list", where);
     json_array_foreach(list, i, o) {
         if (load_added_token(t, o, where, err)) return err->code;
-    }
-    return 0;
-}
-
-static int load_normalizer(tokenizer_t *t, const json_t *n, const char *where, err_t *err) {
-    if (!n || json_is_null(n)) return 0;
-    const json_t *list = json_object_get(n, "normalizers"), *item;
-    const char *type;
-    size_t i;
-    if (json_need_string(n, "type", where, &type, err)) return err_prefix(err, "normalizer");
-    if (!strcmp(type, "NFC")) {
-        t->nfc = true;
-        return 0;
-    }
-    if (strcmp(type, "Sequence") != 0)
-        return err_set(err, ERR_USAGE, "%s: normalizer: type \"%.100s\" is not supported; expected NFC or null", where,
-                       type);
-    json_array_foreach(list, i, item) {
-        if (load_normalizer(t, item, where, err)) return err->code;
     }
     return 0;
 }
@@ -130,29 +120,44 @@ static void load_post_processor(tokenizer_t *t, const json_t *p) {
     t->add_bos = t->role[ROLE_TOKEN_BOS] >= 0;
 }
 
-static int load_root(tokenizer_t *t, const json_t *root, const char *where, bool *needs_spm, err_t *err) {
+/* What transformers' LlamaTokenizer puts in the place of the file's normalizer and pre_tokenizer. */
+static json_t *llama_metaspace(prefix_t prefix) {
+    static const char *const schemes[] = {
+        [PREFIX_NEVER] = "never", [PREFIX_FIRST] = "first", [PREFIX_ALWAYS] = "always"};
+    return json_pack("{s:s, s:s, s:s, s:b}", "type", "Metaspace", "replacement", SPACE_MARK, "prepend_scheme",
+                     schemes[prefix], "split", 0);
+}
+
+static int load_steps(tokenizer_t *t, const json_t *root, class_rule_t rule, const char *where, err_t *err) {
+    json_t *norm = json_object_get(root, "normalizer"), *pre = json_object_get(root, "pre_tokenizer");
+    if (!rule.llama_class || !json_is_true(json_object_get(json_object_get(root, "model"), "byte_fallback")))
+        return tokenizer_set_steps(t, norm, pre, where, err);
+    pre = llama_metaspace(rule.prefix);
+    int rc = tokenizer_set_steps(t, NULL, pre, where, err);
+    json_decref(pre);
+    return rc;
+}
+
+static int load_root(tokenizer_t *t, const json_t *root, class_rule_t rule, const char *where, bool *needs_spm,
+                     err_t *err) {
     const json_t *model = json_object_get(root, "model");
     const char *type = "BPE";
-    bool byte_fallback = false;
     if (!json_is_object(model))
         return err_set(err, ERR_USAGE, "%s: model is missing; expected the tokenizer.json of a BPE tokenizer", where);
     if (json_opt_string(model, "type", where, &type, err)) return err->code;
-    if (json_opt_bool(model, "byte_fallback", where, &byte_fallback, err)) return err->code;
-    if ((*needs_spm = byte_fallback || !strcmp(type, "Unigram"))) return 0;
+    if ((*needs_spm = !strcmp(type, "Unigram"))) return 0;
     if (strcmp(type, "BPE") != 0)
         return err_set(err, ERR_USAGE, "%s: model.type \"%.100s\" is not supported; expected BPE", where, type);
-    if (load_bpe(t, model, where, err) || load_added(t, root, where, err) ||
-        load_normalizer(t, json_object_get(root, "normalizer"), where, err) ||
-        tokenizer_set_pre(t, json_object_get(root, "pre_tokenizer"), where, err))
+    if (load_steps(t, root, rule, where, err) || load_bpe(t, model, where, err) || load_added(t, root, where, err))
         return err->code;
     load_post_processor(t, json_object_get(root, "post_processor"));
     return 0;
 }
 
-int tokenizer_load_json(tokenizer_t *t, const char *path, bool *needs_spm, err_t *err) {
+int tokenizer_load_json(tokenizer_t *t, const char *path, class_rule_t rule, bool *needs_spm, err_t *err) {
     json_t *root;
     if (json_file(path, &root, err)) return err->code;
-    int rc = load_root(t, root, path, needs_spm, err);
+    int rc = load_root(t, root, rule, path, needs_spm, err);
     json_decref(root);
     return rc;
 }

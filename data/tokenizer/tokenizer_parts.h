@@ -6,6 +6,7 @@
 
 #include "data/tokenizer/added.h"
 #include "data/tokenizer/bpe.h"
+#include "data/tokenizer/normalizer.h"
 #include "data/tokenizer/pretokenizer.h"
 #include "data/tokenizer/spm.h"
 #include "data/tokenizer/tokenizer.h"
@@ -13,16 +14,26 @@
 
 enum { ROLE_TOKEN_BOS, ROLE_TOKEN_EOS, ROLE_TOKEN_PAD, ROLE_TOKEN_COUNT };
 
+/* How transformers reads the files of a directory, where that is not what they say themselves. */
+typedef struct {
+    bool llama_class; /* its LlamaTokenizer, which replaces the steps of a tokenizer.json by a Metaspace */
+    prefix_t prefix;  /* by the "legacy" of tokenizer_config.json */
+} class_rule_t;
+
 struct tokenizer {
     vocab_t vocab;
-    added_t added; /* SentencePiece: tokens beside the model's own, which encoding does not look for */
+    added_t added;
+    prefix_t prefix; /* which texts get a space before the first word */
 
-    spm_model_t *spm;  /* SentencePiece; NULL: BPE, and the next five */
-    bool dummy_prefix; /* SentencePiece puts a space before the first word */
+    spm_model_t *spm;      /* a tokenizer.model; NULL: byte-pair encoding by what follows */
+    spm_model_t *unspaced; /* the same model without a space before the first word; NULL: not needed */
+    bool one_space;        /* a text that begins with a space gets no other */
+
     bpe_t bpe;
+    normalizer_t *norm;
     pretokenizer_t *pre;
-    json_t *pre_desc; /* what `pre` was made from, for tokenizer_save */
-    bool nfc;
+    json_t *norm_desc, *pre_desc; /* what they were made from, for tokenizer_save; NULL: empty lists */
+    spm_pieces_t pieces;          /* of a GGUF of SentencePiece, for tokenizer_save */
 
     int32_t role[ROLE_TOKEN_COUNT]; /* ids, -1: none */
     bool add_bos;
@@ -30,21 +41,19 @@ struct tokenizer {
     size_t context_length; /* 0: unknown */
 };
 
-/* From the "pre_tokenizer" (or what a preset says in its place). Keeps a reference to `desc`. */
-int tokenizer_set_pre(tokenizer_t *t, json_t *desc, const char *where, err_t *err);
+/* From a "normalizer" and a "pre_tokenizer" (or what stands for them); keeps references. */
+int tokenizer_set_steps(tokenizer_t *t, json_t *norm, json_t *pre, const char *where, err_t *err);
+/* Adds a token of the vocabulary to those that are found in text, where normalised text is searched as normalised. */
+int tokenizer_add_added(tokenizer_t *t, added_token_t token, err_t *err);
 /* From a serialized ModelProto. */
-int tokenizer_load_spm(tokenizer_t *t, const void *proto, size_t len, const char *where, err_t *err);
-/* From a tokenizer.json of byte-level BPE. *needs_spm is set, and nothing else done, when the file is a
- * converted SentencePiece model, whose tokenizer.model is needed instead. */
-int tokenizer_load_json(tokenizer_t *t, const char *path, bool *needs_spm, err_t *err);
+int tokenizer_load_spm(tokenizer_t *t, const void *proto, size_t len, class_rule_t rule, const char *where, err_t *err);
+/* From a tokenizer.json of BPE. *needs_spm is set, and nothing else done, when the file is a converted SentencePiece
+ * model of another kind, whose tokenizer.model is needed instead. */
+int tokenizer_load_json(tokenizer_t *t, const char *path, class_rule_t rule, bool *needs_spm, err_t *err);
 int tokenizer_load_gguf(tokenizer_t *t, const char *path, err_t *err);
+/* The rule for the files of a directory. */
+int tokenizer_class_rule(const char *dir, class_rule_t *rule, err_t *err);
 /* Roles, add_bos and the chat template from the files beside a tokenizer.json or tokenizer.model. */
 int tokenizer_load_settings(tokenizer_t *t, const char *dir, err_t *err);
-
-/* Parts of a tokenizer.json; new references. */
-json_t *json_of_token(const tokenizer_t *t, int32_t id);
-json_t *json_of_added(const tokenizer_t *t, const added_token_t *a);
-json_t *json_of_post_processor(const tokenizer_t *t);
-json_t *json_of_spm(const tokenizer_t *t); /* a whole one */
 
 #endif

@@ -7,7 +7,7 @@
 #include "base/json.h"
 #include "data/tokenizer/tokenizer_parts.h"
 
-json_t *json_of_token(const tokenizer_t *t, int32_t id) {
+static json_t *json_of_token(const tokenizer_t *t, int32_t id) {
     size_t len;
     const char *text = vocab_text(&t->vocab, id, &len);
     return json_stringn(text, len);
@@ -32,10 +32,10 @@ static json_t *merges_json(const tokenizer_t *t) {
     return list;
 }
 
-json_t *json_of_added(const tokenizer_t *t, const added_token_t *a) {
+static json_t *json_of_added(const tokenizer_t *t, const added_token_t *a) {
     return json_pack("{s:i, s:o, s:b, s:b, s:b, s:b, s:b}", "id", (int)a->id, "content", json_of_token(t, a->id),
-                     "single_word", 0, "lstrip", a->lstrip, "rstrip", a->rstrip, "normalized", a->normalized, "special",
-                     a->special);
+                     "single_word", a->single_word, "lstrip", a->lstrip, "rstrip", a->rstrip, "normalized",
+                     a->normalized, "special", a->special);
 }
 
 static json_t *added_json(const tokenizer_t *t) {
@@ -45,7 +45,7 @@ static json_t *added_json(const tokenizer_t *t) {
 }
 
 /* BOS before every text where the model wants it; otherwise nothing is added. */
-json_t *json_of_post_processor(const tokenizer_t *t) {
+static json_t *json_of_post_processor(const tokenizer_t *t) {
     json_t *single = json_array(), *pair = json_array(), *tokens = json_object();
     static const char *const sequences[] = {"A", "B"};
     for (int i = 0; i < 2; i++) {
@@ -71,17 +71,33 @@ json_t *json_of_post_processor(const tokenizer_t *t) {
                      "special_tokens", tokens);
 }
 
-static json_t *bpe_json(const tokenizer_t *t) {
-    json_t *model = json_pack("{s:s, s:n, s:o?, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout",
-                              "unk_token", t->bpe.unk < 0 ? json_null() : json_of_token(t, t->bpe.unk),
-                              "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", t->bpe.fuse_unk,
-                              "byte_fallback", 0, "ignore_merges", t->bpe.ignore_merges, "vocab", vocab_json(t),
-                              "merges", merges_json(t));
-    json_t *normalizer = t->nfc ? json_pack("{s:s}", "type", "NFC") : json_null();
-    return json_pack("{s:s, s:n, s:n, s:o, s:o, s:O, s:o, s:{s:s, s:b, s:b, s:b}, s:o}", "version", "1.0", "truncation",
-                     "padding", "added_tokens", added_json(t), "normalizer", normalizer, "pre_tokenizer", t->pre_desc,
-                     "post_processor", json_of_post_processor(t), "decoder", "type", "ByteLevel", "add_prefix_space", 1,
-                     "trim_offsets", 1, "use_regex", 1, "model", model);
+static json_t *model_json(const tokenizer_t *t) {
+    json_t *unk = t->bpe.unk < 0 ? json_null() : json_of_token(t, t->bpe.unk);
+    return json_pack("{s:s, s:n, s:o, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout", "unk_token", unk,
+                     "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", t->bpe.fuse_unk, "byte_fallback",
+                     t->bpe.symbols == BPE_FALLBACK, "ignore_merges", t->bpe.ignore_merges, "vocab", vocab_json(t),
+                     "merges", merges_json(t));
+}
+
+static json_t *decoder_json(const tokenizer_t *t) {
+    if (t->bpe.symbols == BPE_BYTES)
+        return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 1, "trim_offsets", 1,
+                         "use_regex", 1);
+    json_t *list = json_pack("[{s:s, s:{s:s}, s:s}, {s:s}, {s:s}]", "type", "Replace", "pattern", "String", SPACE_MARK,
+                             "content", " ", "type", "ByteFallback", "type", "Fuse");
+    if (t->prefix != PREFIX_NEVER)
+        json_array_append_new(
+            list, json_pack("{s:s, s:s, s:i, s:i}", "type", "Strip", "content", " ", "start", 1, "stop", 0));
+    return json_pack("{s:s, s:o}", "type", "Sequence", "decoders", list);
+}
+
+static json_t *or_null(json_t *v) { return v ? json_incref(v) : json_null(); }
+
+static json_t *tokenizer_json(const tokenizer_t *t) {
+    return json_pack("{s:s, s:n, s:n, s:o, s:o, s:o, s:o, s:o, s:o}", "version", "1.0", "truncation", "padding",
+                     "added_tokens", added_json(t), "normalizer", or_null(t->norm_desc), "pre_tokenizer",
+                     or_null(t->pre_desc), "post_processor", json_of_post_processor(t), "decoder", decoder_json(t),
+                     "model", model_json(t));
 }
 
 static json_t *config_json(const tokenizer_t *t) {
@@ -92,7 +108,7 @@ static json_t *config_json(const tokenizer_t *t) {
         json_object_set_new(o, names[i], t->role[i] < 0 ? json_null() : json_of_token(t, t->role[i]));
     }
     /* For readers of tokenizer.model, which does not say; transformers goes by tokenizer.json. */
-    if (t->spm) json_object_set_new(o, "add_bos_token", json_boolean(t->add_bos));
+    if (t->pieces.n) json_object_set_new(o, "add_bos_token", json_boolean(t->add_bos));
     json_object_set_new(o, "clean_up_tokenization_spaces", json_false()); /* decoding gives the text back */
     if (t->context_length) json_object_set_new(o, "model_max_length", json_integer((json_int_t)t->context_length));
     if (t->chat_template) json_object_set_new(o, "chat_template", json_string(t->chat_template));
@@ -100,7 +116,7 @@ static json_t *config_json(const tokenizer_t *t) {
 }
 
 static int write_json(const tokenizer_t *t, const char *dir, err_t *err) {
-    json_t *root = t->spm ? json_of_spm(t) : bpe_json(t);
+    json_t *root = tokenizer_json(t);
     char *path = path_join(dir, "tokenizer.json"), *text = json_dumps(root, JSON_COMPACT);
     CHECK(text != NULL);
     int rc = file_write(path, text, strlen(text), err);
@@ -110,18 +126,21 @@ static int write_json(const tokenizer_t *t, const char *dir, err_t *err) {
     return rc;
 }
 
+/* The library wants an unknown piece: without one there is no such file. */
 static int write_proto(const tokenizer_t *t, const char *dir, err_t *err) {
+    if (t->pieces.id[0] < 0) return 0;
     char *path = path_join(dir, "tokenizer.model");
-    size_t len;
-    const void *proto = spm_model_proto(t->spm, &len);
-    int rc = file_write(path, proto, len, err);
+    strbuf_t proto = spm_proto(&t->pieces, &t->vocab);
+    int rc = file_write(path, proto.p, proto.len, err);
+    free(proto.p);
     free(path);
     return rc;
 }
 
 int tokenizer_save(const tokenizer_t *t, const char *dir, err_t *err) {
+    CHECK(!t->spm);
     if (dir_make(dir, err) || write_json(t, dir, err)) return err->code;
-    if (t->spm && write_proto(t, dir, err)) return err->code;
+    if (t->pieces.n && write_proto(t, dir, err)) return err->code;
     char *path = path_join(dir, "tokenizer_config.json");
     json_t *config = config_json(t);
     int rc = json_write(path, config, err);

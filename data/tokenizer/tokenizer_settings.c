@@ -55,6 +55,7 @@ static int role_by_id(tokenizer_t *t, int role, const json_t *v, const char *whe
     if (json_is_array(v)) v = json_array_get(v, 0);
     if (!v || json_is_null(v)) return 0;
     double id = json_number_value(v);
+    if (id == -1) return 0; /* how some files write "none" */
     if (!json_is_number(v) || id != floor(id) || id < 0 || id > VOCAB_MAX_ID || !vocab_has(&t->vocab, (int64_t)id))
         return err_set(err, ERR_USAGE, "%s: %s: expected the id of a token", where, role_id_names[role]);
     t->role[role] = (int32_t)id;
@@ -75,14 +76,15 @@ static int load_role(tokenizer_t *t, int role, const files_t *f, err_t *err) {
 
 /* ---- tokens that a SentencePiece model does not have itself ---- */
 
-static int add_extra(tokenizer_t *t, double id, const char *text, bool special, const char *where, err_t *err) {
+static int add_extra(tokenizer_t *t, double id, const char *text, added_token_t token, const char *where, err_t *err) {
     if (id != floor(id) || id < 0 || id > VOCAB_MAX_ID)
         return err_set(err, ERR_USAGE, "%s: \"%.100s\": expected an id of 0 to %d", where, text, VOCAB_MAX_ID);
-    if (vocab_find(&t->vocab, text, strlen(text)) == (int32_t)id) return 0;
-    if (vocab_has(&t->vocab, (int64_t)id)) return 0; /* another spelling of a piece of the model */
-    if (vocab_add(&t->vocab, (int64_t)id, text, strlen(text), where, err)) return err->code;
-    t->vocab.tokens[(int32_t)id].special = special;
-    return 0;
+    token.id = (int32_t)id;
+    bool known = vocab_find(&t->vocab, text, strlen(text)) == token.id;
+    if (!known && vocab_has(&t->vocab, token.id)) return 0; /* another spelling of a piece of the model */
+    if (!known && vocab_add(&t->vocab, token.id, text, strlen(text), where, err)) return err->code;
+    t->vocab.tokens[token.id].special = token.special;
+    return tokenizer_add_added(t, token, err);
 }
 
 static int load_extras(tokenizer_t *t, const char *dir, json_t *config, err_t *err) {
@@ -94,12 +96,19 @@ static int load_extras(tokenizer_t *t, const char *dir, json_t *config, err_t *e
         double id = strtod(key, &end);
         if (*end || !*key) return err_set(err, ERR_USAGE, "%s: the key \"%.100s\" is not an id", where, key);
         if (json_need_string(v, "content", where, &text, err)) return err->code;
-        if (add_extra(t, id, text, json_is_true(json_object_get(v, "special")), where, err)) return err->code;
+        added_token_t token = {.special = json_is_true(json_object_get(v, "special")),
+                               .lstrip = json_is_true(json_object_get(v, "lstrip")),
+                               .rstrip = json_is_true(json_object_get(v, "rstrip")),
+                               .single_word = json_is_true(json_object_get(v, "single_word"))};
+        if (add_extra(t, id, text, token, where, err)) return err->code;
     }
+    /* Newer files say all in the decoder. */
+    if (json_object_get(config, "added_tokens_decoder")) return 0;
     if (read_object(dir, "added_tokens.json", &added, err)) return err->code;
     int rc = 0;
     json_object_foreach(added, key, v) {
-        rc = add_extra(t, json_is_number(v) ? json_number_value(v) : -1, key, false, "added_tokens.json", err);
+        rc = add_extra(t, json_is_number(v) ? json_number_value(v) : -1, key, (added_token_t){0}, "added_tokens.json",
+                       err);
         if (rc) break;
     }
     json_decref(added);
@@ -149,6 +158,35 @@ static int load_all(tokenizer_t *t, const char *dir, const files_t *f, err_t *er
     double n = json_is_number(length) ? json_number_value(length) : 0;
     if (n >= 1 && n < INT32_MAX) t->context_length = (size_t)n;
     return load_chat_template(t, dir, f->config, err);
+}
+
+/* A llama's LlamaTokenizer, or LlamaTokenizerFast, is built anew by transformers 5; for other models these names mean
+ * a plain reading of the files. Its "legacy" is false unless the file says otherwise, of others it is true. */
+static int rule_of(const json_t *config, const json_t *model, class_rule_t *rule, err_t *err) {
+    const char *name = "", *type = "llama", *where = "tokenizer_config.json";
+    bool spaced = true;
+    if (json_opt_string(config, "tokenizer_class", where, &name, err) ||
+        json_opt_string(model, "model_type", "config.json", &type, err))
+        return err->code;
+    rule->llama_class = (!strcmp(name, "LlamaTokenizer") || !strcmp(name, "LlamaTokenizerFast")) &&
+                        !strcmp(type, "llama");
+    bool legacy = !rule->llama_class;
+    if (json_opt_bool(config, "legacy", where, &legacy, err) ||
+        json_opt_bool(config, "add_prefix_space", where, &spaced, err))
+        return err->code;
+    rule->prefix = legacy ? PREFIX_ALWAYS : PREFIX_FIRST;
+    if (rule->llama_class && !spaced) rule->prefix = PREFIX_NEVER;
+    return 0;
+}
+
+int tokenizer_class_rule(const char *dir, class_rule_t *rule, err_t *err) {
+    json_t *config, *model = NULL;
+    int rc = read_object(dir, "tokenizer_config.json", &config, err);
+    if (rc == 0) rc = read_object(dir, "config.json", &model, err);
+    if (rc == 0 && rule_of(config, model, rule, err)) rc = err_prefix(err, "%s", dir);
+    json_decref(config);
+    json_decref(model);
+    return rc;
 }
 
 int tokenizer_load_settings(tokenizer_t *t, const char *dir, err_t *err) {

@@ -63,32 +63,40 @@ static void tokens_reach(vocab_t *v, size_t n) {
     }
 }
 
-int vocab_add(vocab_t *v, int64_t id, const char *text, size_t len, const char *where, err_t *err) {
+/* What is wrong with a token to be added; 0: nothing. */
+static int check_new(const vocab_t *v, int64_t id, const char *text, size_t len, const char *where, err_t *err) {
     quoted_t q, q2;
     if (len == 0) return err_set(err, ERR_USAGE, "%s: the token with id %lld is empty", where, (long long)id);
     if (len > UINT32_MAX) return err_set(err, ERR_USAGE, "%s: a token of %zu bytes", where, len);
-    token_quote(q, text, len);
     if (utf8_valid(text, len) != len)
-        return err_set(err, ERR_USAGE, "%s: token %s (id %lld) is not valid UTF-8", where, q, (long long)id);
+        return err_set(err, ERR_USAGE, "%s: token %s (id %lld) is not valid UTF-8", where, token_quote(q, text, len),
+                       (long long)id);
     if (id < 0 || id > VOCAB_MAX_ID)
-        return err_set(err, ERR_USAGE, "%s: token %s has id %lld; expected 0 to %d", where, q, (long long)id,
-                       VOCAB_MAX_ID);
-    int32_t same = vocab_find(v, text, len);
-    if (same >= 0)
-        return err_set(err, ERR_USAGE, "%s: token %s has two ids, %d and %lld", where, q, same, (long long)id);
-    if (vocab_has(v, id)) {
-        size_t n;
-        const char *other = vocab_text(v, (int32_t)id, &n);
-        return err_set(err, ERR_USAGE, "%s: id %lld is given to both %s and %s", where, (long long)id,
-                       token_quote(q2, other, n), q);
+        return err_set(err, ERR_USAGE, "%s: token %s has id %lld; expected 0 to %d", where, token_quote(q, text, len),
+                       (long long)id, VOCAB_MAX_ID);
+    if (!vocab_has(v, id)) return 0;
+    size_t n;
+    const char *other = vocab_text(v, (int32_t)id, &n);
+    return err_set(err, ERR_USAGE, "%s: id %lld is given to both %s and %s", where, (long long)id,
+                   token_quote(q2, other, n), token_quote(q, text, len));
+}
+
+int vocab_add(vocab_t *v, int64_t id, const char *text, size_t len, const char *where, err_t *err) {
+    if (check_new(v, id, text, len, where, err)) return err->code;
+    if (2 * (v->used + 1) > v->index_cap) index_grow(v);
+    size_t slot = index_slot(v, text, len);
+    if (v->index[slot] >= 0) {
+        quoted_t q;
+        return err_set(err, ERR_USAGE, "%s: token %s has two ids, %d and %lld", where, token_quote(q, text, len),
+                       v->index[slot], (long long)id);
     }
+    v->used++;
+    v->index[slot] = (int32_t)id;
     tokens_reach(v, (size_t)id + 1);
     vocab_token_t *t = &v->tokens[id];
     t->text = t->bytes = v->pool.len;
     strbuf_add(&v->pool, text, len);
     strbuf_add(&v->pool, "", 1);
-    if (2 * ++v->used > v->index_cap) index_grow(v);
-    v->index[index_slot(v, text, len)] = (int32_t)id;
     t->text_len = t->bytes_len = (uint32_t)len;
     return 0;
 }
@@ -98,6 +106,21 @@ void vocab_set_bytes(vocab_t *v, int32_t id, const char *bytes, size_t len) {
     t->bytes = v->pool.len;
     t->bytes_len = (uint32_t)len;
     strbuf_add(&v->pool, bytes, len);
+}
+
+void vocab_unmark_spaces(vocab_t *v, int32_t id) {
+    const size_t n = strlen(SPACE_MARK);
+    size_t len;
+    const char *text = vocab_text(v, id, &len);
+    if (!strstr(text, SPACE_MARK)) return;
+    strbuf_t b = {0};
+    for (size_t i = 0; i < len;) {
+        bool mark = len - i >= n && memcmp(text + i, SPACE_MARK, n) == 0;
+        strbuf_add(&b, mark ? " " : text + i, 1);
+        i += mark ? n : 1;
+    }
+    vocab_set_bytes(v, id, b.p, b.len);
+    free(b.p);
 }
 
 int32_t vocab_find(const vocab_t *v, const char *text, size_t len) {

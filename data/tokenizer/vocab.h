@@ -10,6 +10,8 @@
 #include "base/error.h"
 #include "base/mem.h"
 
+#define SPACE_MARK "\xe2\x96\x81" /* U+2581, how pieces of SentencePiece write a space */
+
 /* Far above any real vocabulary (262,144 at the time of writing): keeps a hostile id from costing memory. */
 #define VOCAB_MAX_ID ((1 << 22) - 1)
 
@@ -31,6 +33,8 @@ typedef struct {
  * UTF-8, an id out of range, an id or a text that is already there. */
 int vocab_add(vocab_t *v, int64_t id, const char *text, size_t len, const char *where, err_t *err);
 void vocab_set_bytes(vocab_t *v, int32_t id, const char *bytes, size_t len);
+/* Sets the bytes of a piece of SentencePiece: its text with spaces for their marks. */
+void vocab_unmark_spaces(vocab_t *v, int32_t id);
 int32_t vocab_find(const vocab_t *v, const char *text, size_t len); /* -1: no such token */
 bool vocab_has(const vocab_t *v, int64_t id);
 const char *vocab_text(const vocab_t *v, int32_t id, size_t *len); /* NUL-terminated; valid until the next add */

@@ -35,19 +35,19 @@ HOSTDEV float act_fn(act_fn_t fn, float x) { return fn == ACT_SILU ? silu(x) : g
 
 HOSTDEV float act_fn_grad(act_fn_t fn, float x) { return fn == ACT_SILU ? silu_grad(x) : gelu_tanh_grad(x); }
 
-HOSTDEV float soft_cap(float x, float cap) { return cap * tanhf(x / cap); }
+HOSTDEV float softcap(float x, float cap) { return cap * tanhf(x / cap); }
 
-/* The derivative of soft_cap, from its value y. */
-HOSTDEV float soft_cap_grad(float y, float cap) { return 1.0f - (y / cap) * (y / cap); }
+/* The derivative of softcap, from its value y. */
+HOSTDEV float softcap_grad(float y, float cap) { return 1.0f - (y / cap) * (y / cap); }
 
-HOSTDEV float logit_of(float l, logit_map_t map) {
+HOSTDEV float logit_map(float l, logit_map_t map) {
     float z = map.scale * l;
-    return map.cap > 0 ? soft_cap(z, map.cap) : z;
+    return map.cap > 0 ? softcap(z, map.cap) : z;
 }
 
-/* The derivative of logit_of, from its value z. */
-HOSTDEV float logit_grad(float z, logit_map_t map) {
-    return map.cap > 0 ? map.scale * soft_cap_grad(z, map.cap) : map.scale;
+/* The derivative of logit_map, from its value z. */
+HOSTDEV float logit_map_grad(float z, logit_map_t map) {
+    return map.cap > 0 ? map.scale * softcap_grad(z, map.cap) : map.scale;
 }
 
 /* The key of one row of a mask: everything but the channel. */

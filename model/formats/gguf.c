@@ -1,310 +1,148 @@
 #include "model/formats/gguf.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "model/formats/gguf_impl.h"
 
-#define MAX_DIMS 4
-#define DEFAULT_ALIGNMENT 32
-#define MAX_KEY 65535 /* the format's own limit for keys */
-#define MAX_NAME 512  /* ggml's own limit is 64 */
-
-typedef enum {
-    KV_U8,
-    KV_I8,
-    KV_U16,
-    KV_I16,
-    KV_U32,
-    KV_I32,
-    KV_F32,
-    KV_BOOL,
-    KV_STRING,
-    KV_ARRAY,
-    KV_U64,
-    KV_I64,
-    KV_F64,
-    KV_COUNT
-} kv_type_t;
-
-static const uint8_t kv_bytes[KV_COUNT] = {
-    /* 0: no fixed size */
-    [KV_U8] = 1,  [KV_I8] = 1,   [KV_U16] = 2, [KV_I16] = 2, [KV_U32] = 4, [KV_I32] = 4,
-    [KV_F32] = 4, [KV_BOOL] = 1, [KV_U64] = 8, [KV_I64] = 8, [KV_F64] = 8,
-};
-
-typedef struct {
-    gguf_str_t key;
-    kv_type_t type;
-    kv_type_t item;       /* arrays: type of the elements */
-    size_t n;             /* arrays: their number */
-    const uint8_t *value; /* the scalar, the string's length, or the first element */
-    uint64_t *starts;     /* arrays of strings: where each begins, from `value`; makes access O(1) */
-} kv_t;
-
-struct gguf {
-    char *path;
-    mapping_t map;
-    kv_t *kvs; /* sorted by key */
-    size_t n_kvs;
-    gguf_tensor_t *tensors; /* sorted by name */
-    size_t n_tensors;
-};
-
-/* Reading forward through the file; every step is checked against its end. */
-typedef struct {
-    const char *path;
-    const uint8_t *base;
-    size_t at, size;
-} cursor_t;
-
-static uint64_t load_le(const uint8_t *p, size_t bytes) {
-    uint64_t v = 0;
-    for (size_t i = bytes; i-- > 0;) v = v << 8 | p[i];
-    return v;
-}
-
-static int short_file(const cursor_t *c, const char *what, err_t *err) {
-    return err_set(err, ERR_USAGE,
-                   "%s: byte %zu: %s reaches past the end of the file (%zu bytes); truncated or not "
-                   "a GGUF",
-                   c->path, c->at, what, c->size);
-}
-
-static int take(cursor_t *c, uint64_t bytes, const char *what, const uint8_t **p, err_t *err) {
-    if (bytes > c->size - c->at) return short_file(c, what, err);
-    *p = c->base + c->at;
-    c->at += (size_t)bytes;
-    return 0;
-}
-
-static int take_u32(cursor_t *c, const char *what, uint32_t *v, err_t *err) {
-    const uint8_t *p = NULL;
-    if (take(c, 4, what, &p, err)) return err->code;
-    *v = (uint32_t)load_le(p, 4);
-    return 0;
-}
-
-static int take_u64(cursor_t *c, const char *what, uint64_t *v, err_t *err) {
-    const uint8_t *p = NULL;
-    if (take(c, 8, what, &p, err)) return err->code;
-    *v = load_le(p, 8);
-    return 0;
-}
-
-static int take_str(cursor_t *c, const char *what, uint64_t max, gguf_str_t *s, err_t *err) {
-    uint64_t n = 0;
-    const uint8_t *p = NULL;
-    size_t at = c->at;
-    if (take_u64(c, what, &n, err)) return err->code;
-    if (n > max)
-        return err_set(err, ERR_USAGE, "%s: byte %zu: %s of %" PRIu64 " bytes; at most %" PRIu64 " are allowed",
-                       c->path, at, what, n, max);
-    if (take(c, n, what, &p, err)) return err->code;
-    s->p = (const char *)p;
-    s->len = (size_t)n;
-    return 0;
-}
-
-/* A number of things that each take at least `min_bytes` of what is left: bounds it before it is believed. */
-static int take_count(cursor_t *c, const char *what, size_t min_bytes, size_t *n, err_t *err) {
-    uint64_t v = 0;
-    size_t at = c->at;
-    if (take_u64(c, what, &v, err)) return err->code;
-    if (v > (c->size - c->at) / min_bytes)
-        return err_set(err, ERR_USAGE, "%s: byte %zu: %" PRIu64 " as %s cannot be: the file has only %zu bytes more",
-                       c->path, at, v, what, c->size - c->at);
-    *n = (size_t)v;
-    return 0;
-}
-
-static int str_cmp(gguf_str_t a, gguf_str_t b) {
-    int d = memcmp(a.p, b.p, a.len < b.len ? a.len : b.len);
-    return d ? d : (a.len > b.len) - (a.len < b.len);
-}
-
-static int parse_string_array(cursor_t *c, kv_t *kv, err_t *err) {
-    kv->starts = xmalloc(kv->n * sizeof *kv->starts);
-    for (size_t i = 0; i < kv->n; i++) {
-        gguf_str_t s;
-        kv->starts[i] = (uint64_t)(c->base + c->at - kv->value);
-        if (take_str(c, "a string of an array", UINT64_MAX, &s, err)) return err->code;
-    }
-    return 0;
-}
-
-static int parse_array(cursor_t *c, kv_t *kv, err_t *err) {
-    uint32_t item = 0;
-    size_t at = c->at;
-    if (take_u32(c, "an array's type", &item, err)) return err->code;
-    if (item >= KV_COUNT || item == KV_ARRAY)
-        return err_set(err, ERR_USAGE, "%s: byte %zu: arrays of value type %u are not supported", c->path, at, item);
-    kv->item = (kv_type_t)item;
-    if (take_count(c, "the length of an array", item == KV_STRING ? 8 : kv_bytes[item], &kv->n, err)) return err->code;
-    kv->value = c->base + c->at;
-    if (item == KV_STRING) return parse_string_array(c, kv, err);
-    return take(c, (uint64_t)kv->n * kv_bytes[item], "an array", &kv->value, err);
-}
-
-static int parse_kv(cursor_t *c, kv_t *kv, err_t *err) {
-    uint32_t type = 0;
-    gguf_str_t s;
-    if (take_str(c, "a metadata key", MAX_KEY, &kv->key, err)) return err->code;
-    size_t at = c->at;
-    if (take_u32(c, "a value's type", &type, err)) return err->code;
-    if (type >= KV_COUNT)
-        return err_set(err, ERR_USAGE, "%s: byte %zu: value type %u is not one of the format", c->path, at, type);
-    kv->type = (kv_type_t)type;
-    kv->value = c->base + c->at;
-    if (type == KV_ARRAY) return parse_array(c, kv, err);
-    if (type == KV_STRING) return take_str(c, "a string", UINT64_MAX, &s, err);
-    return take(c, kv_bytes[type], "a value", &kv->value, err);
-}
-
-static int kv_order(const void *a, const void *b) { return str_cmp(((const kv_t *)a)->key, ((const kv_t *)b)->key); }
-
-static int parse_kvs(cursor_t *c, gguf_t *g, size_t n, err_t *err) {
-    g->kvs = xcalloc(n, sizeof *g->kvs);
-    while (g->n_kvs < n)
-        if (parse_kv(c, &g->kvs[g->n_kvs++], err)) return err->code;
-    qsort(g->kvs, n, sizeof *g->kvs, kv_order);
-    for (size_t i = 1; i < n; i++)
-        if (kv_order(&g->kvs[i - 1], &g->kvs[i]) == 0)
-            return err_set(err, ERR_USAGE, "%s: metadata key \"%.*s\" is there twice", c->path,
-                           g->kvs[i].key.len > 200 ? 200 : (int)g->kvs[i].key.len, g->kvs[i].key.p);
-    return 0;
-}
-
-/* A tensor info; its offset in the data section goes to *offset. */
-static int parse_tensor(cursor_t *c, gguf_tensor_t *t, uint64_t *offset, err_t *err) {
-    uint32_t n_dims = 0;
-    uint64_t dims[MAX_DIMS];
-    if (take_str(c, "a tensor's name", MAX_NAME, &t->name, err)) return err->code;
-    size_t at = c->at;
-    int w = (int)t->name.len;
-    if (take_u32(c, "a tensor's dimensions", &n_dims, err)) return err->code;
-    if (n_dims < 1 || n_dims > MAX_DIMS)
-        return err_set(err, ERR_USAGE, "%s: byte %zu: tensor \"%.*s\" has %u dimensions; expected 1 to %d", c->path, at,
-                       w, t->name.p, n_dims, MAX_DIMS);
-    for (uint32_t i = 0; i < n_dims; i++)
-        if (take_u64(c, "a tensor's dimensions", &dims[i], err)) return err->code;
-    at = c->at;
-    if (take_u32(c, "a tensor's type", &t->type, err) || take_u64(c, "a tensor's offset", offset, err))
-        return err->code;
-    size_t len = gguf_block_len(t->type), unit = gguf_block_bytes(t->type);
-    if (!len)
-        return err_set(err, ERR_USAGE,
-                       "%s: byte %zu: tensor \"%.*s\" is stored as %s, which is not supported; "
-                       "expected F32, F16, BF16, Q8_0, Q4_0 or Q4_1",
-                       c->path, at, w, t->name.p, gguf_type_name(t->type));
-    /* Sizes are compared with the file's: the division keeps the products from wrapping. */
-    uint64_t limit = c->size / unit * len, n = 1;
-    for (uint32_t i = 0; i < n_dims; i++) {
-        if (dims[i] == 0 || dims[i] > limit / n)
-            return err_set(err, ERR_USAGE,
-                           "%s: tensor \"%.*s\": dimension %u of %" PRIu64 " cannot be: the file has "
-                           "%zu bytes; truncated, or not a GGUF",
-                           c->path, w, t->name.p, i, dims[i], c->size);
-        n *= dims[i];
-    }
-    if (dims[0] % len)
-        return err_set(err, ERR_USAGE,
-                       "%s: tensor \"%.*s\": rows of %" PRIu64 " values cannot be %s, which comes in "
-                       "blocks of %zu",
-                       c->path, w, t->name.p, dims[0], gguf_type_name(t->type), len);
-    t->cols = (size_t)dims[0];
-    t->rows = (size_t)(n / dims[0]);
-    t->bytes = (size_t)(n / len) * unit;
-    return 0;
-}
-
-/* Offsets count from the data section, which starts at the next multiple of the alignment. */
-static int place_tensor(const cursor_t *c, gguf_tensor_t *t, uint64_t offset, uint64_t alignment, err_t *err) {
-    uint64_t start = (c->at + alignment - 1) / alignment * alignment;
-    int w = (int)t->name.len;
-    if (offset % alignment)
-        return err_set(err, ERR_USAGE,
-                       "%s: tensor \"%.*s\": offset %" PRIu64 " is no multiple of the alignment %" PRIu64, c->path, w,
-                       t->name.p, offset, alignment);
-    if (start > c->size || offset > c->size - start || t->bytes > c->size - start - offset)
-        return err_set(err, ERR_USAGE,
-                       "%s: tensor \"%.*s\": %zu bytes at byte %" PRIu64 " of the data reach past the "
-                       "end of the file (%zu bytes); truncated",
-                       c->path, w, t->name.p, t->bytes, offset, c->size);
-    t->data = c->base + start + offset;
-    return 0;
-}
-
-static int by_place(const void *a, const void *b) {
-    const gguf_tensor_t *x = a, *y = b;
-    return (x->data > y->data) - (x->data < y->data);
-}
+#define MAX_PARTS 99999 /* five digits of a file's name */
 
 static int by_name(const void *a, const void *b) {
-    return str_cmp(((const gguf_tensor_t *)a)->name, ((const gguf_tensor_t *)b)->name);
+    return gguf_str_cmp(((const gguf_tensor_t *)a)->name, ((const gguf_tensor_t *)b)->name);
 }
 
-static int check_tensors(gguf_t *g, err_t *err) {
-    qsort(g->tensors, g->n_tensors, sizeof *g->tensors, by_place);
-    for (size_t i = 1; i < g->n_tensors; i++) {
-        const gguf_tensor_t *a = &g->tensors[i - 1], *b = &g->tensors[i];
-        if (b->data < a->data + a->bytes)
-            return err_set(err, ERR_USAGE, "%s: tensors \"%.*s\" and \"%.*s\" overlap at byte %zu", g->path,
-                           (int)a->name.len, a->name.p, (int)b->name.len, b->name.p, (size_t)(b->data - g->map.data));
-    }
-    qsort(g->tensors, g->n_tensors, sizeof *g->tensors, by_name);
-    for (size_t i = 1; i < g->n_tensors; i++)
-        if (by_name(&g->tensors[i - 1], &g->tensors[i]) == 0)
-            return err_set(err, ERR_USAGE, "%s: tensor \"%.*s\" is there twice", g->path, (int)g->tensors[i].name.len,
-                           g->tensors[i].name.p);
-    return 0;
-}
-
-static int parse_tensors(cursor_t *c, gguf_t *g, size_t n, err_t *err) {
-    uint64_t alignment = DEFAULT_ALIGNMENT;
-    if (gguf_has(g, "general.alignment") && !gguf_get_uint(g, "general.alignment", &alignment)) alignment = 0;
-    if (alignment == 0 || alignment > UINT32_MAX || (alignment & (alignment - 1)))
-        return err_set(err, ERR_USAGE, "%s: general.alignment: expected a power of two", c->path);
-    g->tensors = xcalloc(n, sizeof *g->tensors);
-    uint64_t *offsets = xcalloc(n, sizeof *offsets);
-    int rc = 0;
-    for (size_t i = 0; i < n && rc == 0; i++) rc = parse_tensor(c, &g->tensors[i], &offsets[i], err);
-    for (size_t i = 0; i < n && rc == 0; i++) rc = place_tensor(c, &g->tensors[i], offsets[i], alignment, err);
-    free(offsets);
-    g->n_tensors = n;
-    return rc ? rc : check_tensors(g, err);
-}
-
-static int parse_file(gguf_t *g, err_t *err) {
-    cursor_t c = {g->path, g->map.data, 0, g->map.size};
-    const uint8_t *magic = NULL;
-    uint32_t version = 0;
-    size_t n_tensors = 0, n_kvs = 0;
-    if (take(&c, 4, "the magic", &magic, err)) return err->code;
-    if (memcmp(magic, "GGUF", 4)) return err_set(err, ERR_USAGE, "%s: byte 0: not a GGUF file", g->path);
-    if (take_u32(&c, "the version", &version, err)) return err->code;
-    if (version != 2 && version != 3)
-        return err_set(err, ERR_USAGE,
-                       "%s: byte 4: GGUF version %" PRIu32 " is not supported; expected 2 or 3, little "
-                       "endian",
-                       g->path, version);
-    /* The least that an info takes: a name's length, dimensions (count and one), type, offset; that a key/value
-     * takes: a key's length, type, one byte. */
-    if (take_count(&c, "the number of tensors", 8 + 4 + 8 + 4 + 8, &n_tensors, err) ||
-        take_count(&c, "the number of metadata values", 8 + 4 + 1, &n_kvs, err))
-        return err->code;
-    if (parse_kvs(&c, g, n_kvs, err)) return err->code;
-    return parse_tensors(&c, g, n_tensors, err);
-}
-
-int gguf_open(const char *path, gguf_t **out, err_t *err) {
+static int open_file(const char *path, gguf_t **out, err_t *err) {
     mapping_t map;
     if (file_map(path, &map, err)) return err->code;
     gguf_t *g = xcalloc(1, sizeof *g);
     g->path = xstrdup(path);
     g->map = map;
-    if (parse_file(g, err)) {
+    if (gguf_parse(g, err)) {
+        gguf_close(g);
+        return err->code;
+    }
+    *out = g;
+    return 0;
+}
+
+/* ---- parts ------------------------------------------------------------------------------------------------ */
+
+/* "-00002-of-00003.gguf" */
+static char *part_suffix(uint64_t number, uint64_t count) {
+    return xasprintf("-%05" PRIu64 "-of-%05" PRIu64 ".gguf", number, count);
+}
+
+static int need_number(const gguf_t *g, const char *key, uint64_t *v, err_t *err) {
+    if (gguf_get_uint(g, key, v)) return 0;
+    return err_set(err, ERR_USAGE, "%s: %s: expected a whole number", g->path, key);
+}
+
+/* Only the first part has the metadata. */
+static int refuse_later_part(const gguf_t *g, const char *stem, uint64_t no, uint64_t count, err_t *err) {
+    char *first = part_suffix(1, count);
+    err_set(err, ERR_USAGE, "%s: part %" PRIu64 " of a model in %" PRIu64 " files; expected the first, %s%s", g->path,
+            no + 1, count, stem ? stem : "NAME", first);
+    free(first);
+    return err->code;
+}
+
+/* What comes before the suffix of this part's name; NULL where the name has another end. */
+static char *part_stem(const gguf_t *g, uint64_t no, uint64_t count) {
+    char *suffix = part_suffix(no + 1, count);
+    size_t n = strlen(g->path) - (path_has_suffix(g->path, suffix) ? strlen(suffix) : 0);
+    free(suffix);
+    return g->path[n] ? xstrndup(g->path, n) : NULL;
+}
+
+static int check_part(const gguf_t *g, uint64_t no, uint64_t count, err_t *err) {
+    uint64_t got_no, got_count;
+    if (need_number(g, "split.no", &got_no, err) || need_number(g, "split.count", &got_count, err)) return err->code;
+    if (got_no == no && got_count == count) return 0;
+    return err_set(err, ERR_USAGE,
+                   "%s: split.no is %" PRIu64 " and split.count %" PRIu64 "; expected %" PRIu64 " and %" PRIu64
+                   ", as its name says",
+                   g->path, got_no, got_count, no, count);
+}
+
+/* Opens part `no` (from 0) and adds its tensors to those of the first. */
+static int add_part(gguf_t *g, const char *stem, uint64_t no, uint64_t count, err_t *err) {
+    char *suffix = part_suffix(no + 1, count), *path = xasprintf("%s%s", stem, suffix);
+    gguf_t *part = NULL;
+    free(suffix);
+    int rc = open_file(path, &part, err);
+    free(path);
+    if (rc) return rc;
+    g->others = xrealloc(g->others, (g->n_others + 1) * sizeof *g->others);
+    g->others[g->n_others++] = part;
+    if (check_part(part, no, count, err)) return err->code;
+    g->tensors = xrealloc(g->tensors, (g->n_tensors + part->n_tensors) * sizeof *g->tensors);
+    memcpy(g->tensors + g->n_tensors, part->tensors, part->n_tensors * sizeof *g->tensors);
+    g->n_tensors += part->n_tensors;
+    return 0;
+}
+
+/* All parts say the same of the whole, if they say it. */
+static int check_tensor_count(const gguf_t *part, const gguf_t *g, err_t *err) {
+    uint64_t n;
+    if (!gguf_has(part, "split.tensors.count")) return 0;
+    if (need_number(part, "split.tensors.count", &n, err)) return err->code;
+    if (n == g->n_tensors) return 0;
+    return err_set(err, ERR_USAGE, "%s: split.tensors.count is %" PRIu64 "; the %zu parts have %zu tensors", part->path,
+                   n, 1 + g->n_others, g->n_tensors);
+}
+
+static int check_tensor_counts(const gguf_t *g, err_t *err) {
+    if (check_tensor_count(g, g, err)) return err->code;
+    for (size_t i = 0; i < g->n_others; i++)
+        if (check_tensor_count(g->others[i], g, err)) return err_prefix(err, "%s: part %zu", g->path, i + 2);
+    return 0;
+}
+
+static int open_parts(gguf_t *g, err_t *err) {
+    uint64_t count, no;
+    if (!gguf_has(g, "split.count")) return 0;
+    if (need_number(g, "split.count", &count, err)) return err->code;
+    if (count < 2) return 0;
+    if (need_number(g, "split.no", &no, err)) return err->code;
+    if (count > MAX_PARTS || no >= count)
+        return err_set(err, ERR_USAGE,
+                       "%s: split.no is %" PRIu64 " and split.count %" PRIu64 "; expected at most %d parts", g->path,
+                       no, count, MAX_PARTS);
+    char *stem = part_stem(g, no, count), *suffix = part_suffix(no + 1, count);
+    int rc = 0;
+    if (no > 0) rc = refuse_later_part(g, stem, no, count, err);
+    else if (!stem)
+        rc = err_set(err, ERR_USAGE, "%s: the first of %" PRIu64 " files; expected a name that ends in %s", g->path,
+                     count, suffix);
+    for (no = 1; rc == 0 && no < count; no++)
+        if (add_part(g, stem, no, count, err)) rc = err_prefix(err, "%s: part %" PRIu64, g->path, no + 1);
+    free(stem);
+    free(suffix);
+    return rc ? rc : check_tensor_counts(g, err);
+}
+
+/* ---- all of a model --------------------------------------------------------------------------------------- */
+
+static int sort_tensors(gguf_t *g, err_t *err) {
+    qsort(g->tensors, g->n_tensors, sizeof *g->tensors, by_name);
+    for (size_t i = 1; i < g->n_tensors; i++) {
+        const gguf_tensor_t *a = &g->tensors[i - 1], *b = &g->tensors[i];
+        if (by_name(a, b) != 0) continue;
+        if (a->path == b->path)
+            return err_set(err, ERR_USAGE, "%s: tensor \"%.*s\" is there twice", b->path, (int)b->name.len, b->name.p);
+        return err_set(err, ERR_USAGE, "%s: tensor \"%.*s\" is there twice: in %s and in %s", g->path, (int)b->name.len,
+                       b->name.p, a->path, b->path);
+    }
+    return 0;
+}
+
+int gguf_open(const char *path, gguf_t **out, err_t *err) {
+    gguf_t *g = NULL;
+    if (open_file(path, &g, err)) return err->code;
+    if (open_parts(g, err) || sort_tensors(g, err)) {
         gguf_close(g);
         return err->code;
     }
@@ -314,6 +152,8 @@ int gguf_open(const char *path, gguf_t **out, err_t *err) {
 
 void gguf_close(gguf_t *g) {
     if (!g) return;
+    for (size_t i = 0; i < g->n_others; i++) gguf_close(g->others[i]);
+    free(g->others);
     for (size_t i = 0; i < g->n_kvs; i++) free(g->kvs[i].starts);
     free(g->kvs);
     free(g->tensors);
@@ -329,92 +169,4 @@ const gguf_tensor_t *gguf_tensor_at(const gguf_t *g, size_t i) { return &g->tens
 const gguf_tensor_t *gguf_find(const gguf_t *g, const char *name) {
     gguf_tensor_t key = {.name = {name, strlen(name)}};
     return bsearch(&key, g->tensors, g->n_tensors, sizeof key, by_name);
-}
-
-static const kv_t *find_kv(const gguf_t *g, const char *name) {
-    kv_t key = {.key = {name, strlen(name)}};
-    return bsearch(&key, g->kvs, g->n_kvs, sizeof key, kv_order);
-}
-
-bool gguf_has(const gguf_t *g, const char *key) { return find_kv(g, key) != NULL; }
-
-/* An integer of any width, sign-extended; false for other types and for what int64 cannot hold. */
-static bool load_int(kv_type_t type, const uint8_t *p, int64_t *out) {
-    bool is_signed = type == KV_I8 || type == KV_I16 || type == KV_I32 || type == KV_I64;
-    if (!is_signed && type != KV_U8 && type != KV_U16 && type != KV_U32 && type != KV_U64) return false;
-    size_t bytes = kv_bytes[type];
-    uint64_t v = load_le(p, bytes), sign = (uint64_t)1 << (8 * bytes - 1);
-    if (is_signed) v = (v ^ sign) - sign;
-    else if (v > INT64_MAX) return false;
-    *out = (int64_t)v;
-    return true;
-}
-
-static bool load_float(kv_type_t type, const uint8_t *p, double *out) {
-    int64_t i;
-    uint64_t bits;
-    if (type == KV_F32) *out = f32_from_bits((uint32_t)load_le(p, 4));
-    else if (type == KV_F64) {
-        bits = load_le(p, 8);
-        memcpy(out, &bits, 8);
-    } else if (load_int(type, p, &i)) *out = (double)i;
-    else return false;
-    return true;
-}
-
-bool gguf_get_uint(const gguf_t *g, const char *key, uint64_t *out) {
-    const kv_t *kv = find_kv(g, key);
-    int64_t v;
-    if (!kv || !load_int(kv->type, kv->value, &v) || v < 0) return false;
-    *out = (uint64_t)v;
-    return true;
-}
-
-bool gguf_get_float(const gguf_t *g, const char *key, double *out) {
-    const kv_t *kv = find_kv(g, key);
-    return kv && load_float(kv->type, kv->value, out);
-}
-
-bool gguf_get_bool(const gguf_t *g, const char *key, bool *out) {
-    const kv_t *kv = find_kv(g, key);
-    if (!kv || kv->type != KV_BOOL) return false;
-    *out = kv->value[0] != 0;
-    return true;
-}
-
-static gguf_str_t load_str(const uint8_t *p) { return (gguf_str_t){(const char *)p + 8, (size_t)load_le(p, 8)}; }
-
-bool gguf_get_str(const gguf_t *g, const char *key, gguf_str_t *out) {
-    const kv_t *kv = find_kv(g, key);
-    if (!kv || kv->type != KV_STRING) return false;
-    *out = load_str(kv->value);
-    return true;
-}
-
-long gguf_array_len(const gguf_t *g, const char *key) {
-    const kv_t *kv = find_kv(g, key);
-    return kv && kv->type == KV_ARRAY ? (long)kv->n : -1;
-}
-
-/* The array, if it is one and has an element i. */
-static const kv_t *array_with(const gguf_t *g, const char *key, size_t i) {
-    const kv_t *kv = find_kv(g, key);
-    return kv && kv->type == KV_ARRAY && i < kv->n ? kv : NULL;
-}
-
-bool gguf_array_str(const gguf_t *g, const char *key, size_t i, gguf_str_t *out) {
-    const kv_t *kv = array_with(g, key, i);
-    if (!kv || kv->item != KV_STRING) return false;
-    *out = load_str(kv->value + kv->starts[i]);
-    return true;
-}
-
-bool gguf_array_int(const gguf_t *g, const char *key, size_t i, int64_t *out) {
-    const kv_t *kv = array_with(g, key, i);
-    return kv && load_int(kv->item, kv->value + i * kv_bytes[kv->item], out);
-}
-
-bool gguf_array_float(const gguf_t *g, const char *key, size_t i, double *out) {
-    const kv_t *kv = array_with(g, key, i);
-    return kv && load_float(kv->item, kv->value + i * kv_bytes[kv->item], out);
 }

@@ -15,21 +15,6 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 import common
 
 
-def dequantize_linears(model):
-    """Puts plain fp32 linears in the place of Linear4bit, with the weights bitsandbytes dequantizes. Its own forward
-    rounds activations and constants to BF16 on some CPUs, which would hide what is compared here."""
-    for name, module in list(model.named_modules()):
-        if isinstance(module, bitsandbytes.nn.Linear4bit):
-            weight = bitsandbytes.functional.dequantize_4bit(module.weight.data, module.weight.quant_state).float()
-            plain = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=module.bias is not None)
-            plain.weight.data = weight
-            if module.bias is not None:
-                plain.bias.data = module.bias.data.float()
-            model.set_submodule(name, plain)
-    for parameter in model.parameters():    # embeddings and norms (transformers refuses model.float() here)
-        parameter.data = parameter.data.float()
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     common.add_arguments(parser)
@@ -56,8 +41,8 @@ def main():
     print(f"{'bytes of codes that differ':48} {differing} of {total}")
     report.holds("same codes as bitsandbytes' own quantization", differing == 0)
 
-    dequantize_linears(loaded)
-    dequantize_linears(own)
+    common.dequantize_linears(loaded)
+    common.dequantize_linears(own)
     rows = common.load_rows(args, loaded.config.vocab_size)
     loss, _ = common.their_loss(loaded, rows)
     own_loss, _ = common.their_loss(own, rows)

@@ -1,11 +1,13 @@
 """What the interoperability checks share: token rows, our program's loss on them, transformers' loss on them."""
 
+import copy
 import json
 import pathlib
 import random
 import subprocess
 import tempfile
 
+import bitsandbytes
 import torch
 
 
@@ -59,6 +61,24 @@ def their_loss(model, rows):
             total += torch.nn.functional.cross_entropy(logits[:-1], target, ignore_index=-100, reduction="sum").item()
             count += int((target != -100).sum())
     return total / count, first
+
+
+def dequantize_linears(model):
+    """Puts plain fp32 linears in the place of Linear4bit, with the weights bitsandbytes dequantizes. Its own forward
+    rounds activations and constants to BF16 on some CPUs, which would hide what is compared here; and there its kernels
+    take a block that crosses rows for another one, so a weight is dequantized as one row."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, bitsandbytes.nn.Linear4bit):
+            state = copy.copy(module.weight.quant_state)
+            shape, state.shape = state.shape, torch.Size([state.shape.numel()])
+            weight = bitsandbytes.functional.dequantize_4bit(module.weight.data, state).float().view(shape)
+            plain = torch.nn.Linear(shape[1], shape[0], bias=module.bias is not None)
+            plain.weight.data = weight
+            if module.bias is not None:
+                plain.bias.data = module.bias.data.float()
+            model.set_submodule(name, plain)
+    for parameter in model.parameters():    # embeddings and norms (transformers refuses model.float() here)
+        parameter.data = parameter.data.float()
 
 
 class Report:

@@ -16,10 +16,10 @@ import sys
 from transformers import AutoTokenizer
 
 
-def native_ids(model, texts):
+def native_ids(model, texts, plain):
     lines = "".join(json.dumps({"text": t}) + "\n" for t in texts)
-    out = subprocess.run([os.environ["QLORA_TRAIN"], "tokenize", model], input=lines, capture_output=True, text=True,
-                         check=True).stdout
+    command = [os.environ["QLORA_TRAIN"], "tokenize", model] + (["--plain"] if plain else [])
+    out = subprocess.run(command, input=lines, capture_output=True, text=True, check=True).stdout
     return [json.loads(line)["input_ids"] for line in out.splitlines()]
 
 
@@ -39,11 +39,11 @@ def main():
     tok = AutoTokenizer.from_pretrained(directory)
     print(f"{type(tok).__name__}: bos {tok.bos_token!r}, eos {tok.eos_token!r}, pad {tok.pad_token!r}, "
           f"max length {tok.model_max_length}, chat template {'yes' if tok.chat_template else 'no'}")
-    # To SentencePiece itself control tokens in the text are text.
-    options = {"add_special_tokens": False, "split_special_tokens": column == "llama2_sp"}
+    plain = column == "llama2_sp"    # to SentencePiece itself control tokens in the text are text
+    options = {"add_special_tokens": False, "split_special_tokens": plain}
     ok = compare("transformers", [tok(t, **options).input_ids for t in texts], want, texts)
     if len(sys.argv) > 4:
-        ok &= compare("qlora-train", native_ids(sys.argv[4], texts), want, texts)
+        ok &= compare("qlora-train", native_ids(sys.argv[4], texts, plain), want, texts)
     if column == "smollm2":
         back = [tok.decode(ids) for ids in want]
         ok &= compare("decoded by transformers", back, texts, texts)

@@ -174,42 +174,42 @@ static void late_zero(backend_t *be, void *dst, size_t bytes) {
 }
 
 /* Rows of act values: from the first to the last element. */
-static void note_rows(const backend_t *be, const void *p, size_t ld, size_t rows, size_t cols) {
-    if (rows) note_use(p, ((rows - 1) * ld + cols) * dtype_size(be->act));
+static void note_rows(const backend_t *be, mat_t m, size_t rows, size_t cols) {
+    if (rows) note_use(m.p, ((rows - 1) * m.ld + cols) * dtype_size(be->act));
 }
 
 static void note_codes(const linear_t *l) {
-    for (size_t i = 0; i < l->n; i++) note_use(l->w[i]->codes, quant_code_bytes(l->w[i]->type, qweight_count(l->w[i])));
+    for (size_t i = 0; i < l->n; i++) {
+        const qweight_t *w = l->part[i].w;
+        note_use(w->codes, quant_code_bytes(w->type, qweight_count(w)));
+    }
 }
 
-static void late_linear_fwd(backend_t *be, size_t T, const void *x, size_t ldx, const linear_t *l, void *y,
-                            size_t ldy) {
+static void late_linear_fwd(backend_t *be, size_t T, mat_t x, const linear_t *l, mat_t y) {
     note_codes(l);
-    note_rows(be, x, ldx, T, l->w[0]->cols + l->width);
-    note_rows(be, y, ldy, T, linear_rows_of(l));
-    late.real.linear_fwd(be, T, x, ldx, l, y, ldy);
+    note_rows(be, x, T, linear_cols_of(l) + linear_width(l));
+    note_rows(be, y, T, linear_rows_of(l));
+    late.real.linear_fwd(be, T, x, l, y);
 }
 
-static void late_linear_bwd(backend_t *be, size_t T, const void *dy, size_t lddy, const linear_t *l,
-                            const dropout_t *drop, void *dx, size_t lddx) {
+static void late_linear_bwd(backend_t *be, size_t T, mat_t dy, const linear_t *l, const dropout_t *drop, mat_t dx) {
     note_codes(l);
-    note_rows(be, dy, lddy, T, linear_rows_of(l) + l->width);
-    note_rows(be, dx, lddx, T, l->w[0]->cols);
-    late.real.linear_bwd(be, T, dy, lddy, l, drop, dx, lddx);
+    note_rows(be, dy, T, linear_rows_of(l) + linear_width(l));
+    note_rows(be, dx, T, linear_cols_of(l));
+    late.real.linear_bwd(be, T, dy, l, drop, dx);
 }
 
-static void late_adapter_fwd(backend_t *be, size_t T, const void *x, size_t ldx, const linear_t *l, float scale,
-                             const dropout_t *drop, void *u, size_t ldu) {
-    note_rows(be, x, ldx, T, l->w[0]->cols);
-    note_rows(be, u, ldu, T, l->width);
-    late.real.adapter_fwd(be, T, x, ldx, l, scale, drop, u, ldu);
+static void late_adapter_fwd(backend_t *be, size_t T, mat_t x, const linear_t *l, const dropout_t *drop, mat_t u) {
+    note_rows(be, x, T, linear_cols_of(l));
+    note_rows(be, u, T, linear_width(l));
+    late.real.adapter_fwd(be, T, x, l, drop, u);
 }
 
-static void late_adapter_grad(backend_t *be, size_t T, const void *du, size_t lddu, const void *x, size_t ldx,
-                              const linear_t *l, const dropout_t *drop, float *dA) {
-    note_rows(be, du, lddu, T, l->width);
-    note_rows(be, x, ldx, T, l->w[0]->cols);
-    late.real.adapter_grad(be, T, du, lddu, x, ldx, l, drop, dA);
+static void late_adapter_grad(backend_t *be, size_t T, mat_t du, mat_t x, const linear_t *l, const dropout_t *drop,
+                              float *dA) {
+    note_rows(be, du, T, linear_width(l));
+    note_rows(be, x, T, linear_cols_of(l));
+    late.real.adapter_grad(be, T, du, x, l, drop, dA);
 }
 
 static void late_linear_cache(backend_t *be, const linear_t *l, bool frozen) {

@@ -33,9 +33,9 @@ static size_t list_tensors(made_tensor_t *list, const model_config_t *c, bool ti
     for (size_t l = 0; l < c->layers; l++) {
         add(list, &n, 1, c->hidden, 0, xasprintf("model.layers.%zu.input_layernorm.weight", l));
         add(list, &n, 1, c->hidden, 0, xasprintf("model.layers.%zu.post_attention_layernorm.weight", l));
-        for (int k = 0; k < LIN_COUNT; k++)
-            add(list, &n, 2, linear_rows(c, (linear_kind_t)k), linear_cols(c, (linear_kind_t)k),
-                xasprintf("model.layers.%zu.%s.weight", l, linear_info[k].path));
+        for (int k = 0; k < LINEAR_SLOTS; k++)
+            add(list, &n, 2, linear_rows(c, (linear_slot_t)k), linear_cols(c, (linear_slot_t)k),
+                xasprintf("model.layers.%zu.%s.weight", l, arch_linear(&archs[0], k)->hf));
     }
     return n;
 }
@@ -70,7 +70,7 @@ void made_model_write(const char *dir, const made_model_t *s) {
     json_decref(j);
     free(path);
 
-    made_tensor_t *list = xcalloc(3 + s->layers * (LIN_COUNT + 2), sizeof *list);
+    made_tensor_t *list = xcalloc(3 + s->layers * (LINEAR_SLOTS + 2), sizeof *list);
     size_t n = list_tensors(list, &c, s->tied);
     st_writer_t *w = st_writer_new();
     for (size_t i = 0; i < n; i++) st_writer_declare(w, list[i].name, DT_BF16, list[i].n_dims, list[i].shape);

@@ -51,7 +51,7 @@ static void configure(config_t *c, const paged_run_t *asked) {
     c->quantization.compute_dtype = asked->bf16 ? COMPUTE_BF16 : COMPUTE_F32;
     c->lora.r = asked->rank ? asked->rank : 4;
     c->lora.alpha = 8;
-    for (int i = 0; i < LIN_COUNT; i++) c->lora.targets[i] = !asked->some_targets || i == LIN_V || i == LIN_DOWN;
+    c->lora.targets = asked->some_targets ? 1u << LIN_V | 1u << LIN_DOWN : ~0u; /* named first as llama has them */
     c->training.optim = asked->optim;
     c->training.accumulation = asked->micro_batches ? asked->micro_batches : 1;
     c->training.gradient_checkpointing = asked->checkpointing;

@@ -13,12 +13,12 @@ static size_t n_kept;
 static char *tmpdirs[256];
 static size_t n_tmpdirs;
 
-static const char *keep(char *s) {
+const char *test_keep(char *s) {
     CHECK(n_kept < sizeof kept / sizeof *kept);
     return kept[n_kept++] = s;
 }
 
-const char *test_path(const char *relative) { return keep(path_join(TEST_DIR, relative)); }
+const char *test_path(const char *relative) { return test_keep(path_join(TEST_DIR, relative)); }
 
 static void remove_tmpdirs(void) {
     err_t err = {0};
@@ -31,7 +31,7 @@ const char *test_tmpdir(void) {
     CHECK(mkdtemp(d) != NULL && n_tmpdirs < sizeof tmpdirs / sizeof *tmpdirs);
     if (n_tmpdirs == 0) atexit(remove_tmpdirs);
     tmpdirs[n_tmpdirs++] = d;
-    return keep(d);
+    return test_keep(d);
 }
 
 double nmse(const float *a, const float *b, size_t n) {

@@ -12,6 +12,8 @@
 #include "base/error.h"
 
 /* A path under tests/, e.g. test_path("golden/quant.safetensors"). Valid until the program ends. */
+/* Freed with the program. */
+const char *test_keep(char *s);
 const char *test_path(const char *relative);
 
 /* A fresh directory, removed with all that is in it when the program ends. Valid until then. */

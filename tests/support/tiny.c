@@ -78,26 +78,32 @@ static int open_backend(const tiny_spec_t *spec, backend_t **be, err_t *err) {
     return backend_open_cpu(spec->act, spec->threads ? spec->threads : 1, spec->reference, be, err);
 }
 
+static const char *golden_file(const tiny_spec_t *spec, const char *name) {
+    char path[512];
+    bool whole = spec->arch[0] == '/';
+    snprintf(path, sizeof path, "%s%s/%s", whole ? "" : "golden/tiny/", spec->arch, name);
+    return whole ? test_keep(xstrdup(path)) : test_path(path);
+}
+
 void tiny_open(tiny_t *t, const tiny_spec_t *spec) {
     err_t err = {0};
-    char path[256];
     *t = (tiny_t){0};
-    snprintf(path, sizeof path, "golden/tiny/%s/expected.safetensors", spec->arch);
-    assert_ok(safetensors_open(test_path(path), &t->expected, &err), err);
+    assert_ok(safetensors_open(golden_file(spec, "expected.safetensors"), &t->expected, &err), err);
     tiny_batch(t, 0, 2, &t->batch);
-    snprintf(path, sizeof path, "golden/tiny/%s/%s", spec->arch, spec->model_dir ? spec->model_dir : "");
-    assert_ok(model_source_open(test_path(path), &t->src, &err), err);
+    const char *model = golden_file(spec, spec->model_dir ? spec->model_dir : "");
+    assert_ok(model_source_open(model, &t->src, &err), err);
     assert_ok(open_backend(spec, &t->be, &err), err);
 
     lora_spec_t lora;
-    snprintf(path, sizeof path, "golden/tiny/%s/adapter", spec->arch);
-    const char *adapter = test_path(path);
-    assert_ok(adapter_read_spec(adapter, &lora, &err), err);
+    const char *adapter = golden_file(spec, "adapter");
+    unsigned char targets[MODEL_MAX_LAYERS];
+    assert_ok(adapter_read_spec(adapter, model_source_config(t->src), &lora, targets, &err), err);
     assert_true(lora.f32);
     lora.dropout = spec->dropout;
     lora_init(&t->lora, model_source_config(t->src), &lora);
     model_init(&t->model, model_source_config(t->src), t->be, spec->quant, spec->double_quant, t->batch.max_seg);
-    model_keep_quantized(&t->model, t->src);
+    model_choose_rope(&t->model.config, t->batch.max_seg);
+    model_take_types(&t->model, t->src, true);
     t->model.lora = &t->lora;
 
     t->acts.blocks = xcalloc(t->model.config.layers, sizeof(block_acts_t));
@@ -110,7 +116,7 @@ void tiny_open(tiny_t *t, const tiny_spec_t *spec) {
     assert_ok(model_open_pages(&t->model, &t->pool, NULL, &err), err);
     assert_ok(model_load(&t->model, t->src, &err), err);
     float *master = xmalloc(t->lora.count * sizeof *master);
-    assert_ok(adapter_read(adapter, &t->lora, master, &err), err);
+    assert_ok(adapter_read(adapter, &t->lora, t->src, master, &err), err);
     lora_upload(&t->lora, t->be, master);
     free(master);
     t->be->zero(t->be, t->lora.grad, t->lora.count * sizeof(float));

@@ -20,7 +20,7 @@ typedef struct {
 
 typedef struct {
     const char *backend;   /* as in device.backend; NULL: cpu */
-    const char *arch;      /* directory under tests/golden/tiny */
+    const char *arch;      /* directory under tests/golden/tiny, or its absolute path */
     const char *model_dir; /* beneath it: "" or "bnb4" */
     quant_type_t quant;
     bool double_quant;

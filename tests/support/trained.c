@@ -59,10 +59,11 @@ model_source_t *open_source(const char *path) {
 float *read_adapter(const char *dir, const model_config_t *c, lora_t *lora) {
     err_t err = {0};
     lora_spec_t spec;
-    assert_ok(adapter_read_spec(dir, &spec, &err), err);
+    unsigned char targets[MODEL_MAX_LAYERS];
+    assert_ok(adapter_read_spec(dir, c, &spec, targets, &err), err);
     lora_init(lora, c, &spec);
     float *values = xmalloc(lora->count * sizeof *values);
-    assert_ok(adapter_read(dir, lora, values, &err), err);
+    assert_ok(adapter_read(dir, lora, NULL, values, &err), err);
     return values;
 }
 
@@ -72,6 +73,6 @@ bf16_t *read_bf16(const model_source_t *src, const char *name, size_t *n) {
     assert_non_null(t);
     *n = t->rows * t->cols;
     bf16_t *v = xmalloc(*n * sizeof *v);
-    assert_ok(source_read_bf16(src, t, 0, *n, v, &err), err);
+    assert_ok(source_read(src, t, 0, *n, DT_BF16, v, &err), err);
     return v;
 }

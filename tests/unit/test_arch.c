@@ -33,7 +33,7 @@ static void test_transformers5(void **state) {
     assert_int_equal(c.kv_heads, 2);
     assert_int_equal(c.head_dim, 16);
     assert_int_equal(c.max_positions, 512);
-    assert_true(c.norm_eps == 1e-5f && c.rope_theta == 100000.0 && c.tied);
+    assert_true(c.norm_eps == 1e-5f && c.rope[0].theta == 100000.0 && c.tied);
     assert_true(c.bos == 1 && c.pad == 0 && c.n_eos == 1 && c.eos[0] == 2);
     assert_int_equal(linear_rows(&c, LIN_Q), 96);
     assert_int_equal(linear_rows(&c, LIN_K), 32);
@@ -71,7 +71,7 @@ static void test_transformers4(void **state) {
     assert_int_equal(c.kv_heads, 4);
     assert_int_equal(c.head_dim, 12);
     assert_int_equal(c.max_positions, 2048);
-    assert_true(c.norm_eps == 1e-6f && c.rope_theta == 5e5 && !c.tied);
+    assert_true(c.norm_eps == 1e-6f && c.rope[0].theta == 5e5 && !c.tied);
     assert_true(c.bos == -1 && c.pad == -1 && c.n_eos == 3 && c.eos[2] == 5);
     assert_int_equal(model_count_params(&c).head, 32 * 48);
     assert_ok(from_text("{\"model_type\":\"llama\",\"vocab_size\":32,\"hidden_size\":50,\"intermediate_size\":64,"
@@ -82,7 +82,7 @@ static void test_transformers4(void **state) {
     assert_int_equal(c.head_dim, 16);
     assert_int_equal(linear_rows(&c, LIN_Q), 64);
     assert_int_equal(linear_cols(&c, LIN_O), 64);
-    assert_true(c.rope_theta == 10000.0 && c.n_eos == 0);
+    assert_true(c.rope[0].theta == 10000.0 && c.n_eos == 0);
 }
 
 static void test_refused(void **state) {
@@ -175,7 +175,7 @@ static void test_gguf_config(void **state) {
     assert_ok(model_config_from_gguf(g, &c, &err), err);
     gguf_close(g);
     assert_true(c.vocab == 48 && c.hidden == 64 && c.ffn == 32 && c.layers == 6 && c.heads == 2 && c.kv_heads == 1);
-    assert_true(c.head_dim == 32 && c.max_positions == 256 && c.norm_eps == 1e-5f && c.rope_theta == 50000.0);
+    assert_true(c.head_dim == 32 && c.max_positions == 256 && c.norm_eps == 1e-5f && c.rope[0].theta == 50000.0);
     assert_true(c.tied && c.bos == 1 && c.pad == -1 && c.n_eos == 1 && c.eos[0] == 2);
 }
 
@@ -265,7 +265,6 @@ static void test_gguf_refused(void **state) {
     expect_with("llama.attention.value_length", U32, 16, NULL, "llama.attention.value_length: expected the key length");
     expect_with("llama.attention.key_length", U32, 16, NULL, "llama.rope.dimension_count: expected");
     expect_with("llama.attention.key_length", F32, one, NULL, "llama.attention.key_length: expected a whole number");
-    expect_with("split.count", U32, 2, NULL, "split.count: a GGUF in 2 files");
     expect_with("general.type", STRING, 0, "adapter", "general.type is \"adapter\"; expected a model");
     expect_with("tokenizer.ggml.padding_token_id", U32, 48, NULL, "pad_token_id is 48");
     expect_with("tokenizer.ggml.eot_token_id", F32, one, NULL, "tokenizer.ggml.eot_token_id: expected a token id");
@@ -277,15 +276,16 @@ static void test_gguf_accepted(void **state) {
     assert_true(c.n_eos == 2 && c.eos[0] == 2 && c.eos[1] == 9);
     assert_int_equal(expect_with("tokenizer.ggml.eot_token_id", U32, 2, NULL, NULL).n_eos, 1);
     assert_int_equal(expect_with("tokenizer.ggml.padding_token_id", U32, 7, NULL, NULL).pad, 7);
+    assert_int_equal(expect_with("tokenizer.ggml.padding_token_id", U32, UINT32_MAX, NULL, NULL).pad, -1);
     assert_int_equal(expect_with("llama.rope.scaling.type", STRING, 0, "none", NULL).heads, 2);
     assert_int_equal(expect_with("general.type", STRING, 0, "model", NULL).heads, 2);
 }
 
 static void test_rope_table(void **state) {
     (void)state;
-    model_config_t c = {.head_dim = 8, .rope_theta = 10000};
+    rope_spec_t r = {.theta = 10000, .factor = 1};
     float table[5 * 4 * 2];
-    rope_table(&c, 5, table);
+    rope_table(&r, 8, false, false, 5, table);
     for (int p = 0; p < 5; p++)
         for (int i = 0; i < 4; i++) {
             double angle = p / pow(10.0, i); /* 10000^(2i/8) = 10^i */

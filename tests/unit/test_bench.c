@@ -101,8 +101,8 @@ static void test_all_parts(void **state) {
     const json_t *run = json_array_get(json_object_get(root, "runs"), 0);
     assert_int_equal(number(run, "tokens"), 48);
     assert_int_equal(number(run, "layers"), 2);
-    check_rows(run, "dequant", LIN_COUNT + 1, dequant);
-    check_rows(run, "gemm", LIN_COUNT + 1, gemm);
+    check_rows(run, "dequant", LINEAR_SLOTS + 1, dequant);
+    check_rows(run, "gemm", LINEAR_SLOTS + 1, gemm);
     check_rows(run, "linear", SITE_COUNT, linear);
     check_rows(run, "attention", 2, attention);
     check_step(json_object_get(run, "step"));

@@ -140,7 +140,7 @@ static void test_round_trip(void **state) {
 
     /* The adapter of the checkpoint is the masters; config.yaml is what was given. */
     float *adapter = xmalloc(bytes);
-    assert_ok(adapter_read(path, &tiny.lora, adapter, &err), err);
+    assert_ok(adapter_read(path, &tiny.lora, NULL, adapter, &err), err);
     assert_memory_equal(adapter, want, bytes);
     char *config = path_join(path, "config.yaml"), *text;
     size_t len;

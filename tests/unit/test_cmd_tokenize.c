@@ -49,6 +49,31 @@ static void test_lines(void **state) {
     }
 }
 
+static void test_plain(void **state) {
+    (void)state;
+    static const char lines[] = "{\"text\":\"<s>a\"}\n";
+    static const struct {
+        const char *model, *option, *ids;
+    } cases[] = {
+        {"llama2-tokenizer.model", "", "{\"input_ids\":[1,263]}\n"},
+        {"llama2-tokenizer.model", "--plain", "{\"input_ids\":[529,29879,29958,29874]}\n"},
+        {"tokenizer.json", "--plain", "{\"input_ids\":[44,99,46,81]}\n"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        err_t err = {0};
+        char *path = path_join(test_tmpdir(), "texts.jsonl"),
+             *model = path_join(test_path("golden/tokenizer"), cases[i].model);
+        assert_ok(file_write(path, lines, sizeof lines - 1, &err), err);
+        char *out, *arguments = xasprintf("%s %s %s", cases[i].option, model, path);
+        assert_int_equal(run(arguments, &out), 0);
+        assert_string_equal(out, cases[i].ids);
+        free(out);
+        free(arguments);
+        free(model);
+        free(path);
+    }
+}
+
 static void test_long_line(void **state) {
     (void)state;
     enum { N = 3000000 };
@@ -110,10 +135,8 @@ static void test_full_disk(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lines),
-        cmocka_unit_test(test_long_line),
-        cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_lines),  cmocka_unit_test(test_plain),     cmocka_unit_test(test_long_line),
+        cmocka_unit_test(test_errors), cmocka_unit_test(test_full_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

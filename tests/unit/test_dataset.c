@@ -360,9 +360,12 @@ static void test_what_is_missing(void **state) {
                  "a.jsonl:1: rows of the format text need a tokenizer");
     spec = spec_of(NULL, 0, bpe, NULL);
     assert_error(load_text("a.jsonl", "{\"messages\": []}", &spec, &ds, &err), err, ERR_USAGE, "need a chat template");
-    spec.vocab = 5; /* a tokenizer that is not the model's */
-    assert_error(load_text("a.jsonl", "{\"text\": \"a b\"}", &spec, &ds, &err), err, ERR_USAGE,
-                 "the model's vocabulary has 5");
+    /* A tokenizer with more tokens than the model: only a row with one of them is at fault. */
+    spec.vocab = 20000;
+    assert_ok(load_text("a.jsonl", "{\"text\": \"Hello world\"}", &spec, &ds, &err), err);
+    dataset_free(&ds);
+    assert_error(load_text("a.jsonl", "{\"text\": \"Hello\"}\n{\"text\": \"Hello rubbish\"}", &spec, &ds, &err), err,
+                 ERR_USAGE, "a.jsonl:2: token 1 is \" rubbish\", id 39458, but the model's vocabulary has 20000");
     spec = spec_of(NULL, 0, spm, &llama2);
     assert_error(load_text("a.jsonl",
                            "{\"conversations\": [{\"from\": \"human\", \"value\": \"a\"}, {\"from\": "

@@ -113,7 +113,7 @@ static void quantize_and_back(const bf16_t *w, size_t n, float *out) {
     q.codes = xmalloc(quant_code_bytes(q.type, n));
     q.absmax_q = xmalloc(quant_blocks(n));
     q.nested_absmax = xmalloc(quant_nested_blocks(n) * sizeof(float));
-    quant_encode(q.type, w, n, q.codes, absmax);
+    quant_encode(q.type, w, DT_BF16, n, q.codes, absmax);
     quant_encode_constants(absmax, quant_blocks(n), q.absmax_q, q.nested_absmax, &q.nested_offset);
     quant_decode(&q, 0, n, out);
     free(absmax), free(q.codes), free(q.absmax_q), free(q.nested_absmax);
@@ -166,11 +166,11 @@ static merge_stats_t check_weights(const trained_t *t, const char *out, bool deq
         if (!b->is_b) continue;
         for (size_t k = 0; k < lora.n_tensors; k++) {
             const lora_tensor_t *x = &lora.tensors[k];
-            if (!x->is_b && x->layer == b->layer && x->kind == b->kind) a = x;
+            if (!x->is_b && x->layer == b->layer && x->slot == b->slot) a = x;
         }
         char name[96];
         size_t n, same;
-        snprintf(name, sizeof name, "model.layers.%zu.%s.weight", b->layer, linear_info[b->kind].path);
+        snprintf(name, sizeof name, "model.layers.%zu.%s.weight", b->layer, arch_linear(&archs[0], b->slot)->hf);
         bf16_t *w = read_bf16(base, name, &n), *got = read_bf16(merged, name, &same);
         float *wide = xmalloc(n * sizeof *wide);
         assert_int_equal(n, same);
@@ -180,7 +180,7 @@ static merge_stats_t check_weights(const trained_t *t, const char *out, bool deq
         free(w), free(got), free(wide);
         linear++;
     }
-    assert_int_equal(linear, lora.layers * LIN_COUNT);
+    assert_int_equal(linear, lora.layers * LINEAR_SLOTS);
     lora_free(&lora);
     free(master);
     model_source_close(base);

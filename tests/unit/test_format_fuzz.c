@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "gguf_bytes.h"
 #include "model/source.h"
 
 #define ROUNDS 600
@@ -77,7 +78,7 @@ static int read_all(const char *path, err_t *err) {
         qweight_t w;
         size_t n = t->rows * t->cols;
         float *x = xmalloc(n * sizeof *x);
-        int rc = t->quantized ? source_quantized(src, t, &w, err) : source_read_f32(src, t, 0, n, x, err);
+        int rc = t->quantized ? source_quantized(src, t, &w, err) : source_read(src, t, 0, n, DT_F32, x, err);
         if (rc == 0 && t->quantized) quant_decode(&w, 0, n, x);
         free(x);
         if (rc) break;
@@ -86,8 +87,24 @@ static int read_all(const char *path, err_t *err) {
     return err->code;
 }
 
-/* `file` is mutated at `to`, and `model` opened; `head` 0: all of the file. */
-static void fuzz(const char *file, size_t head, const char *to, const char *model) {
+/* Decodes every tensor of a GGUF, whatever model it is of. */
+static int read_gguf(const char *path, err_t *err) {
+    gguf_t *g = NULL;
+    if (gguf_open(path, &g, err)) return err->code;
+    for (size_t i = 0; i < gguf_tensor_count(g); i++) {
+        const gguf_tensor_t *t = gguf_tensor_at(g, i);
+        err_t unreadable = {0};
+        if (gguf_check_readable(t, &unreadable)) continue;
+        float *x = xmalloc(t->rows * t->cols * sizeof *x);
+        gguf_dequant(t, 0, t->rows * t->cols, x);
+        free(x);
+    }
+    gguf_close(g);
+    return 0;
+}
+
+/* `file` is mutated at `to`, and `model` read by `read`; `head` 0: all of the file. */
+static void fuzz(const char *file, size_t head, const char *to, const char *model, int (*read)(const char *, err_t *)) {
     err_t err = {0};
     char *data;
     size_t n, refused = 0;
@@ -95,14 +112,14 @@ static void fuzz(const char *file, size_t head, const char *to, const char *mode
     assert_ok(file_read(file, &data, &n, &err), err);
     char *work = xmalloc(n);
     write_plain(to, data, n);
-    assert_ok(read_all(model, &err), err);
+    assert_ok(read(model, &err), err);
     for (int round = 0; round < ROUNDS; round++) {
         size_t m = n;
         memcpy(work, data, n);
         mutate(work, &m, head && head < n ? head : n);
         write_plain(to, work, m);
         err = (err_t){0};
-        if (read_all(model, &err) == 0) continue;
+        if (read(model, &err) == 0) continue;
         refused++;
         assert_int_equal(err.code, ERR_USAGE);
         assert_true(strstr(err.msg, model) == err.msg); /* says which file */
@@ -135,7 +152,7 @@ static void fuzz_directory(const char *model, const char *name, bool header_only
         free(from);
         free(copy);
     }
-    fuzz(test_path(golden), header_only ? header_size(test_path(golden)) : 0, to, dir);
+    fuzz(test_path(golden), header_only ? header_size(test_path(golden)) : 0, to, dir, read_all);
     free(golden);
     free(to);
 }
@@ -159,16 +176,54 @@ static void test_bnb(void **state) {
 static void test_gguf(void **state) {
     (void)state;
     char *to = path_join(test_tmpdir(), "fuzzed.gguf");
-    fuzz(test_path("golden/gguf/mixed.gguf"), 6000, to, to);
+    fuzz(test_path("golden/gguf/mixed.gguf"), 6000, to, to, read_all);
     free(to);
+}
+
+static void test_gguf_types(void **state) {
+    (void)state;
+    char *to = path_join(test_tmpdir(), "fuzzed.gguf");
+    fuzz(test_path("golden/gguf/types.gguf"), 1000, to, to, read_gguf);
+    fuzz(test_path("golden/gguf/kquants.gguf"), 0, to, to, read_gguf);
+    free(to);
+}
+
+/* A part of a model in two files: one tensor that is read and one that is not. */
+static void write_part(const char *path, uint32_t no) {
+    strbuf_t b = {0};
+    bytes_head(&b, 3, 2, 3);
+    bytes_kv_u32(&b, "split.no", no);
+    bytes_kv_u32(&b, "split.count", 2);
+    bytes_kv_u32(&b, "split.tensors.count", 4);
+    bytes_tensor(&b, no ? "a" : "b", 256, 2, GGML_Q4_K, 0);
+    bytes_tensor(&b, no ? "c" : "d", 256, 2, 16, 288);
+    bytes_pad(&b, 32);
+    bytes_zeros(&b, 288 + 132);
+    write_plain(path, b.p, b.len);
+    free(b.p);
+}
+
+static void test_gguf_parts(void **state) {
+    (void)state;
+    const char *dir = test_tmpdir();
+    char *first = path_join(dir, "m-00001-of-00002.gguf"), *second = path_join(dir, "m-00002-of-00002.gguf");
+    char *good = path_join(dir, "good.gguf");
+    write_part(first, 0);
+    write_part(second, 1);
+    write_part(good, 0);
+    fuzz(good, 224, first, first, read_gguf);
+    write_part(first, 0);
+    write_part(good, 1);
+    fuzz(good, 224, second, first, read_gguf);
+    free(first);
+    free(second);
+    free(good);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_config),
-        cmocka_unit_test(test_safetensors),
-        cmocka_unit_test(test_bnb),
-        cmocka_unit_test(test_gguf),
+        cmocka_unit_test(test_config), cmocka_unit_test(test_safetensors), cmocka_unit_test(test_bnb),
+        cmocka_unit_test(test_gguf),   cmocka_unit_test(test_gguf_types),  cmocka_unit_test(test_gguf_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,11 +1,16 @@
 /* GGUF: values as gguf-py reads them; a file that lies about itself is refused with the place. */
 #include "testing.h"
 
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/mem.h"
-#include "model/formats/gguf.h"
+#include "gguf_bytes.h"
+#include "model/formats/kernels/gguf_kernels.h"
 #include "model/formats/safetensors.h"
 
 static gguf_t *open_ok(const char *path) {
@@ -55,10 +60,125 @@ static void test_values(void **state) {
     }
     compare(gguf_find(g, "token_embd.weight"), safetensors_find(st, "model.embed_tokens.weight"), 0);
     assert_null(gguf_find(g, "absent"));
-    assert_string_equal(gguf_type_name(17), "type 17");
-    assert_string_equal(gguf_type_name(UINT32_MAX), "type 4294967295");
     safetensors_close(st);
     gguf_close(g);
+}
+
+/* Every type, by every instruction set that this processor has, to the last bit. */
+static void test_types(void **state) {
+    (void)state;
+    err_t err = {0};
+    gguf_t *g = open_ok(test_path("golden/gguf/types.gguf"));
+    safetensors_t *st;
+    assert_ok(safetensors_open(test_path("golden/gguf/types.safetensors"), &st, &err), err);
+    size_t readable = 0;
+    for (uint32_t type = 0; type < GGUF_TYPES; type++) {
+        if (!gguf_type_readable(type)) continue;
+        const gguf_tensor_t *t = gguf_find(g, gguf_type_name(type));
+        const st_tensor_t *want = safetensors_find(st, gguf_type_name(type));
+        assert_int_equal(t->type, type);
+        compare(t, want, 0);
+        float got[3 * 512];
+        assert_int_equal(want->bytes, sizeof got);
+        for (int i = 0; gguf_kernels_nth(i); i++) {
+            memset(got, 0xff, sizeof got);
+            gguf_kernels_nth(i)->decode[type](t->data, 3 * 512 / gguf_block_len(type), got);
+            assert_memory_equal(got, want->data, sizeof got);
+        }
+        readable++;
+    }
+    assert_int_equal(readable, gguf_tensor_count(g));
+    safetensors_close(st);
+    gguf_close(g);
+}
+
+/* Infinity and NaN are no matter of blocks, but what F16 holds has to be seen as what it is. */
+static void test_f16(void **state) {
+    (void)state;
+    static uint16_t in[1 << 16];
+    static float out[1 << 16];
+    for (size_t i = 0; i < 1 << 16; i++) in[i] = (uint16_t)i;
+    for (int k = 0; gguf_kernels_nth(k); k++) {
+        gguf_kernels_nth(k)->decode[GGML_F16]((const uint8_t *)in, (1 << 16) - 3, out); /* no multiple of a vector */
+        for (size_t i = 0; i < (1 << 16) - 3; i++) {
+            uint32_t got = f32_to_bits(out[i]), want = f32_to_bits(f16_to_f32(in[i]));
+            if ((want & 0x7fffffff) > 0x7f800000) got |= 0x400000, want |= 0x400000; /* quiet or signalling */
+            assert_int_equal(got, want);
+        }
+    }
+}
+
+static void test_bf16(void **state) {
+    (void)state;
+    enum { N = 71 }; /* vectors and what is left */
+    static const uint32_t not_finite[] = {0x7f7f8000, 0xff7fffff, 0x7f800000, 0x7fc00000, 0xff800001};
+    float x[N];
+    bf16_t got[N];
+    for (int k = 0; gguf_kernels_nth(k); k++) {
+        for (uint32_t i = 0; i < N; i++) x[i] = f32_from_bits(i * 0x06d8f123); /* all exponents, ties among them */
+        x[0] = f32_from_bits(0x3f808000);
+        x[1] = f32_from_bits(0x3f818000);
+        x[70] = f32_from_bits(0xff7f7fff); /* the last that does not round to infinity */
+        for (uint32_t i = 0; i < N; i++) x[i] = isfinite(x[i]) ? x[i] : 0;
+        assert_true(gguf_kernels_nth(k)->round_bf16(x, N, got));
+        for (uint32_t i = 0; i < N; i++) assert_int_equal(got[i], bf16_from_f32(x[i]));
+        for (size_t i = 0; i < N; i++) {
+            float good = x[i];
+            x[i] = f32_from_bits(not_finite[i % 5]);
+            assert_false(gguf_kernels_nth(k)->round_bf16(x, N, got));
+            x[i] = good;
+        }
+    }
+    /* More than is rounded at a time, no multiple of it. */
+    gguf_t *g = open_ok(test_path("golden/gguf/kquants.gguf"));
+    const gguf_tensor_t *t = gguf_find(g, "blk.0.attn_output.weight");
+    float *want = xmalloc(256 * 64 * sizeof *want);
+    bf16_t *rounded = xmalloc(256 * 64 * sizeof *rounded);
+    gguf_dequant(t, 32, 5000 / 32 * 32, want);
+    assert_true(gguf_dequant_bf16(t, 32, 5000 / 32 * 32, rounded));
+    for (size_t i = 0; i < 5000 / 32 * 32; i++) assert_int_equal(rounded[i], bf16_from_f32(want[i]));
+    free(want);
+    free(rounded);
+    gguf_close(g);
+}
+
+/* A file of llama.cpp's, with a mix of types. */
+static void test_kquants(void **state) {
+    (void)state;
+    err_t err = {0};
+    gguf_t *g = open_ok(test_path("golden/gguf/kquants.gguf"));
+    json_t *root;
+    assert_ok(json_file(test_path("golden/gguf/kquants.json"), &root, &err), err);
+    assert_int_equal(gguf_tensor_count(g), json_object_size(root));
+    for (size_t i = 0; i < gguf_tensor_count(g); i++) {
+        const gguf_tensor_t *t = gguf_tensor_at(g, i);
+        size_t n = t->rows * t->cols;
+        char *name = xstrndup(t->name.p, t->name.len), checksum[17];
+        const json_t *want = json_object_get(root, name);
+        float *x = xmalloc(n * sizeof *x);
+        uint64_t sum = 0;
+        gguf_dequant(t, 0, n, x);
+        for (size_t k = 0; k < n; k++) sum += (k + 1) * (uint64_t)f32_to_bits(x[k]);
+        snprintf(checksum, sizeof checksum, "%016" PRIx64, sum);
+        assert_string_equal(gguf_type_name(t->type), json_string_value(json_object_get(want, "type")));
+        assert_string_equal(checksum, json_string_value(json_object_get(want, "checksum")));
+        free(x);
+        free(name);
+    }
+    json_decref(root);
+    gguf_close(g);
+}
+
+static void test_type_names(void **state) {
+    (void)state;
+    assert_string_equal(gguf_type_name(GGML_IQ4_XS), "IQ4_XS");
+    assert_string_equal(gguf_type_name(17), "IQ2_XS");
+    assert_string_equal(gguf_type_name(4), "Q4_2");
+    assert_string_equal(gguf_type_name(GGUF_TYPES), "type 42");
+    assert_string_equal(gguf_type_name(UINT32_MAX), "type 4294967295");
+    for (uint32_t type = 0; type < GGUF_TYPES; type++) assert_non_null(gguf_type_name(type));
+    assert_true(gguf_type_readable(GGML_Q2_K));
+    assert_false(gguf_type_readable(17) || gguf_type_readable(4) || gguf_type_readable(GGUF_TYPES));
 }
 
 static void test_metadata(void **state) {
@@ -89,49 +209,15 @@ static void test_metadata(void **state) {
     gguf_close(g);
 }
 
-/* A small GGUF in memory, piece by piece. */
-static void u32(strbuf_t *b, uint32_t v) {
-    for (int i = 0; i < 4; i++) strbuf_add(b, (char[]){(char)(v >> 8 * i)}, 1);
-}
-
-static void u64(strbuf_t *b, uint64_t v) {
-    u32(b, (uint32_t)v);
-    u32(b, (uint32_t)(v >> 32));
-}
-
-static void str(strbuf_t *b, const char *s) {
-    u64(b, strlen(s));
-    strbuf_adds(b, s);
-}
-
-static void head(strbuf_t *b, uint32_t version, uint64_t tensors, uint64_t kvs) {
-    strbuf_adds(b, "GGUF");
-    u32(b, version);
-    u64(b, tensors);
-    u64(b, kvs);
-}
-
-static void tensor(strbuf_t *b, const char *name, uint64_t cols, uint64_t rows, uint32_t type, uint64_t offset) {
-    str(b, name);
-    u32(b, 2);
-    u64(b, cols);
-    u64(b, rows);
-    u32(b, type);
-    u64(b, offset);
-}
-
-static void pad(strbuf_t *b, size_t to) {
-    while (b->len % to) strbuf_add(b, "", 1);
-}
-
-static void zeros(strbuf_t *b, size_t n) {
-    while (n--) strbuf_add(b, "", 1);
+static const char *built_path(void) {
+    static char *path;
+    if (!path) path = path_join(test_tmpdir(), "built.gguf");
+    return path;
 }
 
 /* Writes what was built and opens it: the message must hold `message`, or (NULL) the file must be fine. */
 static void expect(strbuf_t *b, const char *message) {
-    static const char *path;
-    if (!path) path = path_join(test_tmpdir(), "built.gguf");
+    const char *path = built_path();
     err_t err = {0};
     gguf_t *g = NULL;
     assert_ok(file_write(path, b->p, b->len, &err), err);
@@ -145,6 +231,80 @@ static void expect(strbuf_t *b, const char *message) {
     *b = (strbuf_t){0};
 }
 
+/* Tensors of types that are not read do no harm until somebody needs them. */
+static void test_unreadable(void **state) {
+    (void)state;
+    static const struct {
+        uint32_t type;
+        const char *message; /* of its refusal; NULL: it is read */
+    } cases[] = {{GGML_F32, NULL},
+                 {16,
+                  "tensor \"2\" is stored as IQ2_XXS, which is not supported; expected one of F32, F16, Q4_0, Q4_1, "
+                  "Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, BF16"},
+                 {31, "tensor \"3\" is stored as Q4_0_4_4, which is not supported"},
+                 {99, "tensor \"4\" is stored as type 99, which is not supported"}};
+    enum { N = sizeof cases / sizeof *cases };
+    strbuf_t b = {0};
+    err_t err = {0};
+    bytes_head(&b, 3, N, 0);
+    for (uint32_t i = 0; i < N; i++)
+        bytes_tensor(&b, (char[]){(char)('1' + i), 0}, 256, 1, cases[i].type, i ? 1024 + 128 * (i - 1) : 0);
+    bytes_pad(&b, 32);
+    bytes_zeros(&b, 1024 + 4 * 128);
+    assert_ok(file_write(built_path(), b.p, b.len, &err), err);
+    free(b.p);
+    gguf_t *g = open_ok(built_path());
+    for (uint32_t i = 0; i < N; i++) {
+        const gguf_tensor_t *t = gguf_tensor_at(g, i);
+        assert_int_equal(t->type, cases[i].type);
+        assert_int_equal(t->cols, 256);
+        assert_true((t->data != NULL) == (t->bytes != 0) && (t->data != NULL) == (gguf_block_len(t->type) != 0));
+        err = (err_t){0};
+        if (!cases[i].message) assert_ok(gguf_check_readable(t, &err), err);
+        else assert_error(gguf_check_readable(t, &err), err, ERR_USAGE, cases[i].message);
+        assert_int_equal(gguf_type_readable(t->type), !cases[i].message);
+    }
+    gguf_close(g);
+}
+
+/* An array of `n` at a key; its elements follow. */
+static void array(strbuf_t *b, const char *key, uint32_t item, uint64_t n) {
+    bytes_str(b, key);
+    bytes_u32(b, 9);
+    bytes_u32(b, item);
+    bytes_u64(b, n);
+}
+
+static void test_arrays(void **state) {
+    (void)state;
+    strbuf_t b = {0};
+    err_t err = {0};
+    bytes_head(&b, 3, 0, 4);
+    array(&b, "flags", 7, 3);
+    strbuf_add(&b, "\1\0\1", 3);
+    array(&b, "counts", 5, 2);
+    bytes_u32(&b, 8);
+    bytes_u32(&b, 2);
+    array(&b, "signed", 5, 2);
+    bytes_u32(&b, 8);
+    bytes_u32(&b, UINT32_MAX);
+    bytes_kv_u32(&b, "count", 5);
+    assert_ok(file_write(built_path(), b.p, b.len, &err), err);
+    free(b.p);
+    gguf_t *g = open_ok(built_path());
+    bool flag;
+    uint64_t n[3];
+    assert_true(gguf_array_bool(g, "flags", 0, &flag) && flag);
+    assert_true(gguf_array_bool(g, "flags", 1, &flag) && !flag);
+    assert_false(gguf_array_bool(g, "flags", 3, &flag) || gguf_array_bool(g, "counts", 0, &flag));
+    assert_true(gguf_get_uints(g, "counts", 2, n) && n[0] == 8 && n[1] == 2);
+    assert_true(gguf_get_uints(g, "count", 3, n) && n[0] == 5 && n[2] == 5);
+    assert_false(gguf_get_uints(g, "counts", 3, n) || gguf_get_uints(g, "counts", 1, n));
+    assert_false(gguf_get_uints(g, "signed", 2, n) || gguf_get_uints(g, "flags", 3, n));
+    assert_false(gguf_get_uints(g, "absent", 2, n));
+    gguf_close(g);
+}
+
 static void test_hostile_head(void **state) {
     (void)state;
     strbuf_t b = {0};
@@ -152,98 +312,98 @@ static void test_hostile_head(void **state) {
     expect(&b, "byte 0: not a GGUF file");
     strbuf_adds(&b, "GG");
     expect(&b, "byte 0: the magic reaches past the end of the file (2 bytes)");
-    head(&b, 1, 0, 0);
+    bytes_head(&b, 1, 0, 0);
     expect(&b, "byte 4: GGUF version 1 is not supported");
-    head(&b, 0x03000000, 0, 0); /* big endian */
+    bytes_head(&b, 0x03000000, 0, 0); /* big endian */
     expect(&b, "GGUF version 50331648 is not supported");
-    head(&b, 2, 0, 0);
+    bytes_head(&b, 2, 0, 0);
     expect(&b, NULL);
-    head(&b, 3, UINT64_MAX, 0);
+    bytes_head(&b, 3, UINT64_MAX, 0);
     expect(&b, "byte 8: 18446744073709551615 as the number of tensors cannot be");
-    head(&b, 3, 0, 1u << 30);
+    bytes_head(&b, 3, 0, 1u << 30);
     expect(&b, "byte 16: 1073741824 as the number of metadata values cannot be");
 }
 
 static void test_hostile_metadata(void **state) {
     (void)state;
     strbuf_t b = {0};
-    head(&b, 3, 0, 1);
-    u64(&b, UINT64_MAX);
-    zeros(&b, 8);
+    bytes_head(&b, 3, 0, 1);
+    bytes_u64(&b, UINT64_MAX);
+    bytes_zeros(&b, 8);
     expect(&b, "byte 24: a metadata key of 18446744073709551615 bytes");
-    head(&b, 3, 0, 1);
-    u64(&b, 60);
-    zeros(&b, 8);
+    bytes_head(&b, 3, 0, 1);
+    bytes_u64(&b, 60);
+    bytes_zeros(&b, 8);
     expect(&b, "byte 32: a metadata key reaches past the end");
-    head(&b, 3, 0, 1);
-    str(&b, "k");
-    u32(&b, 13);
-    zeros(&b, 8);
+    bytes_head(&b, 3, 0, 1);
+    bytes_str(&b, "k");
+    bytes_u32(&b, 13);
+    bytes_zeros(&b, 8);
     expect(&b, "byte 33: value type 13 is not one of the format");
-    head(&b, 3, 0, 1);
-    str(&b, "k");
-    u32(&b, 8);
-    u64(&b, (uint64_t)1 << 63);
+    bytes_head(&b, 3, 0, 1);
+    bytes_str(&b, "k");
+    bytes_u32(&b, 8);
+    bytes_u64(&b, (uint64_t)1 << 63);
     expect(&b, "byte 45: a string reaches past the end");
-    head(&b, 3, 0, 1);
-    str(&b, "k");
-    u32(&b, 10);
-    u32(&b, 0);
+    bytes_head(&b, 3, 0, 1);
+    bytes_str(&b, "k");
+    bytes_u32(&b, 10);
+    bytes_u32(&b, 0);
     expect(&b, "byte 37: a value reaches past the end");
     static const uint32_t bad_items[] = {9, 13}; /* nested; none of the format */
     for (size_t i = 0; i < 2; i++) {
-        head(&b, 3, 0, 1);
-        str(&b, "k");
-        u32(&b, 9);
-        u32(&b, bad_items[i]);
-        u64(&b, 0);
+        bytes_head(&b, 3, 0, 1);
+        bytes_str(&b, "k");
+        bytes_u32(&b, 9);
+        bytes_u32(&b, bad_items[i]);
+        bytes_u64(&b, 0);
         expect(&b, "are not supported");
     }
-    head(&b, 3, 0, 1);
-    str(&b, "k");
-    u32(&b, 9);
-    u32(&b, 10);
-    u64(&b, (uint64_t)1 << 61); /* times 8 bytes wraps to zero */
+    bytes_head(&b, 3, 0, 1);
+    bytes_str(&b, "k");
+    bytes_u32(&b, 9);
+    bytes_u32(&b, 10);
+    bytes_u64(&b, (uint64_t)1 << 61); /* times 8 bytes wraps to zero */
     expect(&b, "as the length of an array cannot be");
-    head(&b, 3, 0, 1);
-    str(&b, "k");
-    u32(&b, 9);
-    u32(&b, 8);
-    u64(&b, 2);
-    str(&b, "x");
-    u64(&b, 4);
+    bytes_head(&b, 3, 0, 1);
+    bytes_str(&b, "k");
+    bytes_u32(&b, 9);
+    bytes_u32(&b, 8);
+    bytes_u64(&b, 2);
+    bytes_str(&b, "x");
+    bytes_u64(&b, 4);
     expect(&b, "a string of an array reaches past the end");
-    head(&b, 3, 0, 2);
+    bytes_head(&b, 3, 0, 2);
     for (int i = 0; i < 2; i++) {
-        str(&b, "k");
-        u32(&b, 4);
-        u32(&b, 1);
+        bytes_str(&b, "k");
+        bytes_u32(&b, 4);
+        bytes_u32(&b, 1);
     }
     expect(&b, "metadata key \"k\" is there twice");
 }
 
 static void alignment(strbuf_t *b, uint32_t type, uint32_t value) {
-    str(b, "general.alignment");
-    u32(b, type);
-    u32(b, value);
+    bytes_str(b, "general.alignment");
+    bytes_u32(b, type);
+    bytes_u32(b, value);
 }
 
 static void test_alignment(void **state) {
     (void)state;
     strbuf_t b = {0};
     for (uint32_t bad = 0; bad < 49; bad += 24) {
-        head(&b, 3, 0, 1);
+        bytes_head(&b, 3, 0, 1);
         alignment(&b, 4, bad);
         expect(&b, "general.alignment: expected a power of two");
     }
-    head(&b, 3, 0, 1);
+    bytes_head(&b, 3, 0, 1);
     alignment(&b, 6, 0x42000000); /* 32.0f */
     expect(&b, "general.alignment: expected a power of two");
-    head(&b, 3, 1, 1);
+    bytes_head(&b, 3, 1, 1);
     alignment(&b, 4, 8);
-    tensor(&b, "t", 2, 1, GGML_F32, 0);
-    pad(&b, 8);
-    zeros(&b, 8);
+    bytes_tensor(&b, "t", 2, 1, GGML_F32, 0);
+    bytes_pad(&b, 8);
+    bytes_zeros(&b, 8);
     expect(&b, NULL);
 }
 
@@ -265,36 +425,41 @@ static void test_hostile_tensors(void **state) {
         {(uint64_t)1 << 62, 4, GGML_F32, 0, "tensor \"t\": dimension 0 of 4611686018427387904 cannot be"},
         {64, (uint64_t)1 << 60, GGML_Q4_0, 0, "tensor \"t\": dimension 1 of 1152921504606846976 cannot be"},
         {48, 1, GGML_Q4_0, 0, "tensor \"t\": rows of 48 values cannot be Q4_0, which comes in blocks of 32"},
-        {64, 1, 10, 0, "tensor \"t\" is stored as type 10, which is not supported"},
-        {64, 1, UINT32_MAX, 0, "tensor \"t\" is stored as type 4294967295"},
+        {256, 1, GGML_Q5_K, 0, NULL},
+        {512, 1, GGML_Q5_K, 0, "tensor \"t\": 352 bytes at byte 0 of the data reach past the end"},
+        {128, 2, GGML_Q2_K, 0, "tensor \"t\": rows of 128 values cannot be Q2_K, which comes in blocks of 256"},
+        {256, 1, 21, 192, "tensor \"t\": 110 bytes at byte 192 of the data reach past the end"},
+        {1 << 20, 1 << 20, UINT32_MAX, 0, NULL}, /* of unknown size */
+        {(uint64_t)1 << 40, 1 << 30, UINT32_MAX, 0, "tensor \"t\": dimension 1 of 1073741824 cannot be"},
+        {64, 1, UINT32_MAX, 4096, "tensor \"t\": 0 bytes at byte 4096 of the data reach past the end"},
     };
     strbuf_t b = {0};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        head(&b, 3, 1, 0);
-        tensor(&b, "t", cases[i].cols, cases[i].rows, cases[i].type, cases[i].offset);
-        pad(&b, 32);
-        zeros(&b, 256);
+        bytes_head(&b, 3, 1, 0);
+        bytes_tensor(&b, "t", cases[i].cols, cases[i].rows, cases[i].type, cases[i].offset);
+        bytes_pad(&b, 32);
+        bytes_zeros(&b, 256);
         expect(&b, cases[i].message);
     }
     static const uint32_t bad_dims[] = {0, 5};
     for (size_t i = 0; i < 2; i++) {
-        head(&b, 3, 1, 0);
-        str(&b, "t");
-        u32(&b, bad_dims[i]);
-        zeros(&b, 64);
+        bytes_head(&b, 3, 1, 0);
+        bytes_str(&b, "t");
+        bytes_u32(&b, bad_dims[i]);
+        bytes_zeros(&b, 64);
         expect(&b, "dimensions; expected 1 to 4");
     }
-    head(&b, 3, 2, 0);
-    tensor(&b, "t", 16, 1, GGML_F32, 0);
-    tensor(&b, "u", 16, 1, GGML_F32, 32);
-    pad(&b, 32);
-    zeros(&b, 256);
+    bytes_head(&b, 3, 2, 0);
+    bytes_tensor(&b, "t", 16, 1, GGML_F32, 0);
+    bytes_tensor(&b, "u", 16, 1, GGML_F32, 32);
+    bytes_pad(&b, 32);
+    bytes_zeros(&b, 256);
     expect(&b, "tensors \"t\" and \"u\" overlap at byte");
-    head(&b, 3, 2, 0);
-    tensor(&b, "t", 8, 1, GGML_F32, 0);
-    tensor(&b, "t", 8, 1, GGML_F32, 32);
-    pad(&b, 32);
-    zeros(&b, 256);
+    bytes_head(&b, 3, 2, 0);
+    bytes_tensor(&b, "t", 8, 1, GGML_F32, 0);
+    bytes_tensor(&b, "t", 8, 1, GGML_F32, 32);
+    bytes_pad(&b, 32);
+    bytes_zeros(&b, 256);
     expect(&b, "tensor \"t\" is there twice");
 }
 
@@ -316,9 +481,19 @@ static void test_truncated(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values),       cmocka_unit_test(test_metadata),
-        cmocka_unit_test(test_hostile_head), cmocka_unit_test(test_hostile_metadata),
-        cmocka_unit_test(test_alignment),    cmocka_unit_test(test_hostile_tensors),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_types),
+        cmocka_unit_test(test_f16),
+        cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_kquants),
+        cmocka_unit_test(test_type_names),
+        cmocka_unit_test(test_metadata),
+        cmocka_unit_test(test_unreadable),
+        cmocka_unit_test(test_arrays),
+        cmocka_unit_test(test_hostile_head),
+        cmocka_unit_test(test_hostile_metadata),
+        cmocka_unit_test(test_alignment),
+        cmocka_unit_test(test_hostile_tensors),
         cmocka_unit_test(test_truncated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -48,7 +48,7 @@ static void test_shape(void **state) {
     assert_int_equal(c.head_dim, 128);
     assert_int_equal(c.kv_heads, 8);
     assert_int_equal(c.max_positions, 8192);
-    assert_true(c.rope_theta == 500000.0 && c.norm_eps == 1e-5f && !c.tied);
+    assert_true(c.rope[0].theta == 500000.0 && c.norm_eps == 1e-5f && !c.tied);
     assert_true(c.bos == -1 && c.pad == -1 && c.n_eos == 0);
 }
 

@@ -33,16 +33,16 @@ static void round_to_nearest(const char *dir, const merge_t *m) {
     size_t size, r = m->lora->spec.r, n;
     safetensors_t *st = NULL;
     assert_ok(file_read(path, &data, &size, &err) || safetensors_open(path, &st, &err), err);
-    for (linear_kind_t k = 0; k < LIN_COUNT; k++) {
+    for (linear_slot_t k = 0; k < LINEAR_SLOTS; k++) {
         const float *A = NULL, *B = NULL;
         size_t cols = 0;
         for (size_t i = 0; i < m->lora->n_tensors; i++) {
             const lora_tensor_t *x = &m->lora->tensors[i];
-            if (x->layer != 0 || x->kind != k) continue;
+            if (x->layer != 0 || x->slot != k) continue;
             *(x->is_b ? &B : &A) = m->master + x->offset;
             if (!x->is_b) cols = x->cols;
         }
-        snprintf(name, sizeof name, "model.layers.0.%s.weight", linear_info[k].path);
+        snprintf(name, sizeof name, "model.layers.0.%s.weight", arch_linear(&archs[0], k)->hf);
         bf16_t *w = read_bf16(m->src, name, &n);
         for (size_t e = 0; e < n; e++) {
             double d = 0;
@@ -63,7 +63,7 @@ static int merge_and_check(const trained_t *t, lora_t *lora, const float *writte
                            merge_report_t *report, err_t *err) {
     char *dir = path_join(test_tmpdir(), "merged");
     model_source_t *src = open_source(t->model);
-    merge_t m = {src, lora, written, NULL, NULL};
+    merge_t m = {.src = src, .lora = lora, .master = written, .dtype = DT_COUNT};
     assert_ok(dir_make(dir, err), *err);
     assert_ok(backend_open_cpu(DT_F32, 2, false, &m.cpu, err), *err);
     assert_ok(merge_write(dir, &m, err), *err);
@@ -78,19 +78,20 @@ static int merge_and_check(const trained_t *t, lora_t *lora, const float *writte
 
 #define ALL_LAYERS SIZE_MAX
 
-/* A copy of the masters, with B of (layer, kind) times `factor`; kind LIN_COUNT: of each. */
-static float *with_b(const lora_t *lora, const float *master, size_t layer, linear_kind_t kind, float factor) {
+/* A copy of the masters, with B of (layer, kind) times `factor`; kind LINEAR_SLOTS: of each. */
+static float *with_b(const lora_t *lora, const float *master, size_t layer, linear_slot_t kind, float factor) {
     float *copy = xmalloc(lora->count * sizeof *copy);
     memcpy(copy, master, lora->count * sizeof *copy);
     for (size_t i = 0; i < lora->n_tensors; i++) {
         const lora_tensor_t *x = &lora->tensors[i];
-        if (!x->is_b || (layer != ALL_LAYERS && x->layer != layer) || (kind != LIN_COUNT && x->kind != kind)) continue;
+        if (!x->is_b || (layer != ALL_LAYERS && x->layer != layer) || (kind != LINEAR_SLOTS && x->slot != kind))
+            continue;
         for (size_t k = 0; k < x->rows * x->cols; k++) copy[x->offset + k] *= factor;
     }
     return copy;
 }
 
-static void assert_found(const trained_t *t, lora_t *lora, const float *master, size_t layer, linear_kind_t kind,
+static void assert_found(const trained_t *t, lora_t *lora, const float *master, size_t layer, linear_slot_t kind,
                          float factor, const char *text) {
     err_t err = {0};
     merge_report_t report;
@@ -107,18 +108,18 @@ static void test_lost_adapter(void **state) {
     model_source_t *src = open_source(tied.model);
     lora_t lora;
     float *trained = read_adapter(tied.checkpoint, model_source_config(src), &lora);
-    float *master = with_b(&lora, trained, ALL_LAYERS, LIN_COUNT, 8);
+    float *master = with_b(&lora, trained, ALL_LAYERS, LINEAR_SLOTS, 8);
     free(trained);
     assert_ok(merge_and_check(&tied, &lora, master, master, false, &report, &err), err);
-    assert_int_equal(report.changed, lora.layers * LIN_COUNT);
+    assert_int_equal(report.changed, lora.layers * LINEAR_SLOTS);
     assert_int_equal(report.judged, report.changed);
     print_message("all %.4f +- %.4f, worst %s %.4f +- %.4f\n", report.ratio, report.tolerance, report.worst_name,
                   report.worst, report.worst_tolerance);
     assert_true(fabs(report.ratio - 1) < 0.02 && fabs(report.worst - 1) < 0.2);
-    assert_found(&tied, &lora, master, 1, LIN_COUNT, 0, "model.layers.1.");
-    for (linear_kind_t k = 0; k < LIN_COUNT; k++) {
+    assert_found(&tied, &lora, master, 1, LINEAR_SLOTS, 0, "model.layers.1.");
+    for (linear_slot_t k = 0; k < LINEAR_SLOTS; k++) {
         char name[96];
-        snprintf(name, sizeof name, "model.layers.0.%s.weight", linear_info[k].path);
+        snprintf(name, sizeof name, "model.layers.0.%s.weight", arch_linear(&archs[0], k)->hf);
         assert_found(&tied, &lora, master, 0, k, 0, name);
         assert_found(&tied, &lora, master, 0, k, -1, name);
         assert_found(&tied, &lora, master, 0, k, 2, name);
@@ -136,7 +137,7 @@ static void test_small_adapter(void **state) {
     model_source_t *src = open_source(tied.model);
     lora_t lora;
     float *trained = read_adapter(tied.checkpoint, model_source_config(src), &lora);
-    float *master = with_b(&lora, trained, ALL_LAYERS, LIN_COUNT, 0.25f);
+    float *master = with_b(&lora, trained, ALL_LAYERS, LINEAR_SLOTS, 0.25f);
     free(trained);
     assert_ok(merge_and_check(&tied, &lora, master, master, false, &report, &err), err);
     print_message("%zu of %zu judged alone, all %.4f +- %.4f\n", report.judged, report.changed, report.ratio,

@@ -55,7 +55,7 @@ static void expect_encoded(const qweight_t *w, const char *name, bool double_qua
     uint8_t *codes = xmalloc((n + 1) / 2), *absmax_q = xmalloc(blocks);
     float *absmax = xmalloc(blocks * sizeof *absmax), *nested = xmalloc(quant_nested_blocks(n) * sizeof *nested),
           offset;
-    quant_encode(QUANT_NF4, x, n, codes, absmax);
+    quant_encode(QUANT_NF4, x, DT_BF16, n, codes, absmax);
     quant_encode_constants(absmax, blocks, absmax_q, nested, &offset);
     assert_int_equal(w->type, QUANT_NF4);
     assert_int_equal(w->double_quant, double_quant);
@@ -76,26 +76,26 @@ static void expect_encoded(const qweight_t *w, const char *name, bool double_qua
 
 static void place(model_t *m, pool_t *pool) { model_place(m, 0, 0, pool); }
 
-static void check(const char *bnb, size_t layer, linear_kind_t kind, bool double_quant) {
+static void check(const char *bnb, size_t layer, linear_slot_t kind, bool double_quant) {
     err_t err = {0};
     char name[96];
-    snprintf(name, sizeof name, "model.layers.%zu.%s.weight", layer, linear_info[kind].path);
+    snprintf(name, sizeof name, "model.layers.%zu.%s.weight", layer, arch_linear(&archs[0], kind)->hf);
     model_source_t *src;
     assert_ok(model_source_open(mixed_dir(bnb, name), &src, &err), err);
     backend_t *be;
     assert_ok(backend_open_cpu(DT_F32, 2, false, &be, &err), err);
     model_t m;
     model_init(&m, model_source_config(src), be, QUANT_NF4, double_quant, 8);
-    model_keep_quantized(&m, src);
+    model_take_types(&m, src, true);
     pool_t count = pool_counting(be), pool;
     place(&m, &count);
     assert_ok(pool_open(&pool, be, count.used, &err), err);
     place(&m, &pool);
     assert_ok(model_load(&m, src, &err), err);
     for (size_t l = 0; l < m.config.layers; l++)
-        for (int k = 0; k < LIN_COUNT; k++) {
+        for (int k = 0; k < LINEAR_SLOTS; k++) {
             const qweight_t *w = &m.layers[l].w[k];
-            snprintf(name, sizeof name, "model.layers.%zu.%s.weight", l, linear_info[k].path);
+            snprintf(name, sizeof name, "model.layers.%zu.%s.weight", l, arch_linear(&archs[0], k)->hf);
             const source_tensor_t *t = model_source_find(src, name);
             assert_int_equal(t->quantized, !(l == layer && k == (int)kind));
             if (!t->quantized) {

@@ -167,7 +167,7 @@ static void test_size(void **state) {
     (void)state;
     const model_config_t c = {.layers = 30, .hidden = 576, .heads = 9, .kv_heads = 3, .head_dim = 64, .ffn = 1536};
     lora_spec_t spec = {.r = 16, .alpha = 16};
-    for (int k = 0; k < LIN_COUNT; k++) spec.targets[k] = true;
+    for (int k = 0; k < LINEAR_SLOTS; k++) spec.targets |= 1u << k;
     lora_t lora;
     lora_init(&lora, &c, &spec);
     double bytes[2];

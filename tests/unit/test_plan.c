@@ -48,7 +48,7 @@ static void run_start(run_t *run, const combination_t *k) {
     c->lora.alpha = 8;
     c->lora.dropout = k->dropout;
     c->lora.f32 = k->f32;
-    for (int i = 0; i < LIN_COUNT; i++) c->lora.targets[i] = true;
+    c->lora.targets = ~0u;
     assert_ok(run_open(run, false, false, false, &err) || run_set_lora(run, NULL, &err), err);
 }
 
@@ -119,8 +119,8 @@ static void check_classes(const run_t *run) {
     const model_t *m = &run->model;
     size_t codes = 0, constants = 0, n = run->lora.count;
     for (size_t l = 0; l < LAYERS; l++)
-        for (int k = 0; k < LIN_COUNT; k++) {
-            size_t values = linear_rows(&m->config, (linear_kind_t)k) * linear_cols(&m->config, (linear_kind_t)k);
+        for (int k = 0; k < LINEAR_SLOTS; k++) {
+            size_t values = linear_rows(&m->config, (linear_slot_t)k) * linear_cols(&m->config, (linear_slot_t)k);
             codes += aligned(quant_code_bytes(m->quant, values));
             if (m->quant == QUANT_NONE) continue;
             constants += m->double_quant ? aligned((values + 63) / 64) + aligned((values + 16383) / 16384 * 4)

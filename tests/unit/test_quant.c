@@ -74,7 +74,7 @@ static owned_t encode(quant_type_t type, bool dq, const bf16_t *x, size_t rows, 
     owned_t o = {.w = {.type = type, .double_quant = dq, .rows = rows, .cols = cols}};
     o.w.codes = xcalloc(1, quant_code_bytes(type, n));
     o.absmax = xcalloc(quant_blocks(n), sizeof(float));
-    quant_encode(type, x, n, o.w.codes, o.absmax);
+    quant_encode(type, x, DT_BF16, n, o.w.codes, o.absmax);
     if (dq) {
         o.w.absmax_q = xcalloc(1, quant_blocks(n));
         o.w.nested_absmax = xcalloc(quant_nested_blocks(n), sizeof(float));
@@ -235,7 +235,7 @@ static void test_pieces(void **state) {
         memset(parts.w.codes, 0xee, quant_code_bytes((quant_type_t)type, n));
         for (size_t first = 0; first < n; first += 192) {
             size_t len = n - first < 192 ? n - first : 192;
-            quant_encode((quant_type_t)type, x + first, len,
+            quant_encode((quant_type_t)type, x + first, DT_BF16, len,
                          parts.w.codes + quant_code_bytes((quant_type_t)type, first),
                          parts.absmax + first / QUANT_BLOCK);
         }

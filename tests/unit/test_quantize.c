@@ -99,8 +99,8 @@ static void compare_sources(const char *dir, const char *golden_dir, const char 
         assert_true(g && o && t->quantized == g->quantized && o->rows == t->rows && o->cols == t->cols);
         if (!t->quantized) {
             bf16_t *a = xmalloc(n * sizeof *a), *b = xmalloc(n * sizeof *b);
-            assert_ok(source_read_bf16(got, t, 0, n, a, &err), err);
-            assert_ok(source_read_bf16(plain, o, 0, n, b, &err), err);
+            assert_ok(source_read(got, t, 0, n, DT_BF16, a, &err), err);
+            assert_ok(source_read(plain, o, 0, n, DT_BF16, b, &err), err);
             assert_memory_equal(a, b, n * sizeof *a);
             free(a);
             free(b);
@@ -113,7 +113,7 @@ static void compare_sources(const char *dir, const char *golden_dir, const char 
         assert_memory_equal(a.codes, b.codes, quant_code_bytes(a.type, n));
         for (size_t k = 0; k < quant_blocks(n); k++) assert_true(quant_absmax(&a, k) == quant_absmax(&b, k));
     }
-    assert_int_equal(quantized, model_source_config(got)->layers * LIN_COUNT);
+    assert_int_equal(quantized, model_source_config(got)->layers * LINEAR_SLOTS);
     model_source_close(got);
     model_source_close(want);
     model_source_close(plain);

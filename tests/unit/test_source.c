@@ -43,10 +43,10 @@ static void test_directory(void **state) {
         assert_string_equal(t->file_type, "BF16");
         assert_int_equal(t->file_bytes, want->bytes);
         bf16_t *got = xmalloc(want->bytes);
-        assert_ok(source_read_bf16(src, t, 0, t->rows * t->cols, got, &err), err);
+        assert_ok(source_read(src, t, 0, t->rows * t->cols, DT_BF16, got, &err), err);
         assert_memory_equal(got, want->data, want->bytes);
         if (t->rows > 5) {
-            assert_ok(source_read_bf16(src, t, 3 * t->cols, 2 * t->cols, got, &err), err);
+            assert_ok(source_read(src, t, 3 * t->cols, 2 * t->cols, DT_BF16, got, &err), err);
             assert_memory_equal(got, want->data + 3 * t->cols * 2, 2 * t->cols * 2);
         }
         free(got);
@@ -70,19 +70,19 @@ static void test_gguf(void **state) {
         float *want = xmalloc(n * sizeof *want), *got = xmalloc(n * sizeof *got);
         bf16_t *half = xmalloc(n * sizeof *half);
         memcpy(want, st->tensors[i].data, n * sizeof *want);
-        assert_ok(source_read_f32(src, t, 0, n, got, &err), err);
-        assert_ok(source_read_bf16(src, t, 0, n, half, &err), err);
+        assert_ok(source_read(src, t, 0, n, DT_F32, got, &err), err);
+        assert_ok(source_read(src, t, 0, n, DT_BF16, half, &err), err);
         for (size_t k = 0; k < n; k++) {
             assert_int_equal(half[k], bf16_from_f32(want[k]));
             assert_true(got[k] == bf16_to_f32(half[k]));
         }
         for (size_t i = 0; i < n; i += 320) { /* pieces that cut rows */
             size_t m = n - i < 320 ? n - i : 320;
-            assert_ok(source_read_bf16(src, t, i, m, half, &err), err);
+            assert_ok(source_read(src, t, i, m, DT_BF16, half, &err), err);
             for (size_t k = 0; k < m; k++) assert_true(bf16_to_f32(half[k]) == got[i + k]);
         }
         for (size_t r = 0; r < t->rows; r += 7) { /* any row on its own */
-            assert_ok(source_read_f32(src, t, r * t->cols, t->cols, want, &err), err);
+            assert_ok(source_read(src, t, r * t->cols, t->cols, DT_F32, want, &err), err);
             assert_memory_equal(want, got + r * t->cols, t->cols * sizeof *want);
         }
         free(want);
@@ -134,8 +134,8 @@ static void expect_encoded(const char *dir, const char *file_type, quant_type_t 
     qweight_t w;
     assert_string_equal(t->file_type, file_type);
     assert_ok(source_quantized(src, t, &w, &err), err);
-    assert_ok(source_read_bf16(full, model_source_find(full, DOWN1), 0, n, x, &err), err);
-    quant_encode(type, x, n, codes, absmax);
+    assert_ok(source_read(full, model_source_find(full, DOWN1), 0, n, DT_BF16, x, &err), err);
+    quant_encode(type, x, DT_BF16, n, codes, absmax);
     quant_encode_constants(absmax, blocks, absmax_q, nested, &offset);
     assert_int_equal(w.type, type);
     assert_memory_equal(w.codes, codes, (n + 1) / 2);
@@ -312,7 +312,7 @@ static void test_rounding(void **state) {
     const source_tensor_t *t = model_source_find(src, "model.norm.weight");
     bf16_t got[128];
     assert_string_equal(t->file_type, "F32");
-    assert_ok(source_read_bf16(src, t, 0, t->cols, got, &err), err);
+    assert_ok(source_read(src, t, 0, t->cols, DT_BF16, got, &err), err);
     for (size_t i = 0; i < 6; i++) assert_int_equal(got[i], values[i].want);
     model_source_close(src);
     static const uint32_t bad[] = {0x7f800000, 0xff800000, 0x7fc00000, 0x7f7f8000};
@@ -320,7 +320,7 @@ static void test_rounding(void **state) {
         data[77] = bad[i];
         src = open_ok(changed(MHA, ch));
         t = model_source_find(src, "model.norm.weight");
-        assert_error(source_read_bf16(src, t, 0, t->cols, got, &err), err, ERR_USAGE,
+        assert_error(source_read(src, t, 0, t->cols, DT_BF16, got, &err), err, ERR_USAGE,
                      "tensor \"model.norm.weight\" has a value that is not a finite number");
         err = (err_t){0};
         model_source_close(src);
@@ -374,8 +374,8 @@ static void test_shards(void **state) {
     for (size_t i = 0; i < model_source_count(one); i++) {
         const source_tensor_t *t = model_source_at(one, i), *s = model_source_at(src, i);
         assert_string_equal(t->name, s->name);
-        assert_ok(source_read_bf16(one, t, (t->rows - 1) * t->cols, t->cols, a, &err), err);
-        assert_ok(source_read_bf16(src, s, (s->rows - 1) * s->cols, s->cols, b, &err), err);
+        assert_ok(source_read(one, t, (t->rows - 1) * t->cols, t->cols, DT_BF16, a, &err), err);
+        assert_ok(source_read(src, s, (s->rows - 1) * s->cols, s->cols, DT_BF16, b, &err), err);
         assert_memory_equal(a, b, t->cols * 2);
     }
     model_source_close(src);

@@ -122,7 +122,7 @@ static void test_not_copied(void **state) {
     assert_int_equal(back[5], 77);
     p = be->stage(be, sizeof back);
     memset(p, 0, sizeof back);
-    be->quantize(be, &w, p, 0, QUANT_BLOCK, w.absmax);
+    be->quantize(be, &w, p, DT_BF16, 0, QUANT_BLOCK, w.absmax);
     p[5] = bf16_from_f32(3);
     float absmax;
     be->download(be, &absmax, w.absmax, sizeof absmax);
@@ -155,7 +155,7 @@ static void free_host(host_weight_t *h) { free(h->codes), free(h->absmax_q), fre
 /* What the codec makes of all of x at once. */
 static host_weight_t encode(quant_type_t type, bool double_quant, const bf16_t *x, size_t n) {
     host_weight_t h = host_weight(type, n);
-    quant_encode(type, x, n, h.codes, h.absmax);
+    quant_encode(type, x, DT_BF16, n, h.codes, h.absmax);
     if (double_quant) quant_encode_constants(h.absmax, quant_blocks(n), h.absmax_q, h.nested, &h.offset);
     return h;
 }
@@ -195,7 +195,7 @@ static void quantize_pieces(backend_t *be, uint64_t key, qweight_t *w, const bf1
         size_t blocks = (way == PLAIN ? longest : STAGE) / sizeof *x / QUANT_BLOCK;
         n = (1 + below(key, 2 * i + 1, blocks)) * QUANT_BLOCK;
         if (n > count - first) n = count - first;
-        be->quantize(be, w, prepare(be, way, (void *)own, x + first, n * sizeof *x), first, n, absmax);
+        be->quantize(be, w, prepare(be, way, (void *)own, x + first, n * sizeof *x), DT_BF16, first, n, absmax);
         memset(own, 0xee, longest);
     }
     free(own);
@@ -233,7 +233,7 @@ static void check_tensor(backend_t *be, const model_source_t *src, const char *n
     assert_non_null(t);
     size_t n = t->rows * t->cols;
     bf16_t *x = xmalloc(n * sizeof *x);
-    assert_ok(source_read_bf16(src, t, 0, n, x, &err), err);
+    assert_ok(source_read(src, t, 0, n, DT_BF16, x, &err), err);
     check_weight(be, w, x);
     free(x);
 }
@@ -261,9 +261,9 @@ static void test_loader(void **state) {
         assert_ok(pool_open(&pool, be, count.used, &err), err);
         model_place(&m, 0, 0, &pool);
         assert_ok(model_load(&m, src, &err), err);
-        for (int k = 0; k < LIN_COUNT; k++) {
+        for (int k = 0; k < LINEAR_SLOTS; k++) {
             char name[96];
-            snprintf(name, sizeof name, "model.layers.0.%s.weight", linear_info[k].path);
+            snprintf(name, sizeof name, "model.layers.0.%s.weight", arch_linear(&archs[0], k)->hf);
             assert_true(m.layers[0].w[k].type == cases[i].type);
             check_tensor(be, src, name, &m.layers[0].w[k]);
         }

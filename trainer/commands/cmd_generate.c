@@ -59,6 +59,18 @@ static int encode_prompt(run_t *run, const request_t *q, ids_t *ids, err_t *err)
     return rc;
 }
 
+/* A tokenizer may have more tokens than the model has embeddings. */
+static int check_ids(const run_t *run, const ids_t *prompt, err_t *err) {
+    size_t V = model_source_config(run->src)->vocab, len;
+    for (size_t i = 0; i < prompt->len; i++) {
+        if ((size_t)prompt->ids[i] < V) continue;
+        const char *piece = tokenizer_piece(run->tok, prompt->ids[i], true, &len);
+        return err_set(err, ERR_USAGE, "the prompt has the token \"%.*s\", id %d; the model's vocabulary has %zu",
+                       len > 100 ? 100 : (int)len, piece, prompt->ids[i], V);
+    }
+    return 0;
+}
+
 static size_t stop_ids(const run_t *run, int32_t stops[MAX_STOPS]) {
     size_t n = run->chat.format == CHAT_NONE ? 0 : chat_stop_ids(run->tok, &run->chat, stops);
     const model_config_t *c = &run->model.config;
@@ -88,8 +100,8 @@ static int32_t sample(const float *logits, size_t V, double temperature, double 
 static void print_piece(const run_t *run, int32_t id, bool first) {
     size_t len;
     const char *s = tokenizer_piece(run->tok, id, false, &len);
-    /* SentencePiece marks word starts; the one before the first word is no space of the answer. */
-    if (first && tokenizer_is_spm(run->tok) && len && s[0] == ' ') s++, len--;
+    /* Where every text gets a space before its first word, that is no space of the answer. */
+    if (first && tokenizer_adds_space(run->tok) && len && s[0] == ' ') s++, len--;
     fwrite(s, 1, len, stdout);
     fflush(stdout);
 }
@@ -123,6 +135,7 @@ static int generate(run_t *run, const request_t *q, err_t *err) {
     if (run_open(run, false, false, true, err)) return err->code;
     if ((q->adapter || run->config.lora.init) && run_set_lora(run, q->adapter, err)) return err->code;
     int rc = encode_prompt(run, q, &prompt, err);
+    if (rc == 0) rc = check_ids(run, &prompt, err);
     size_t most = model_source_config(run->src)->max_positions, positions = prompt.len + q->max_new;
     if (rc == 0 && prompt.len == 0) rc = err_set(err, ERR_USAGE, "--prompt: it has no tokens; expected some text");
     if (rc == 0 && positions > most)

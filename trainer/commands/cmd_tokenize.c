@@ -12,11 +12,13 @@
 #include "trainer/commands/command.h"
 
 static const char help[] =
-    "usage: qlora-train tokenize MODEL [FILE.jsonl]\n"
+    "usage: qlora-train tokenize [--plain] MODEL [FILE.jsonl]\n"
     "\n"
     "Reads a JSON object {\"text\": ...} a line from FILE.jsonl, or from standard input, and prints\n"
-    "{\"input_ids\":[...]} a line. No BOS is added. Byte-level BPE recognises added and special tokens\n"
-    "in the text; SentencePiece encodes all of it as plain text. Blank lines are skipped.\n"
+    "{\"input_ids\":[...]} a line. No BOS is added. Added and special tokens in the text are recognised.\n"
+    "Blank lines are skipped.\n"
+    "\n"
+    "--plain  all of the text is plain text\n"
     "\n"
     "MODEL: a Hugging Face directory, a GGUF file, a tokenizer.json or a tokenizer.model\n";
 
@@ -32,7 +34,7 @@ static void print_ids(const ids_t *ids, strbuf_t *line) {
 }
 
 /* One line of input; `where` is "file:line". */
-static int encode_line(const tokenizer_t *tok, const char *text, size_t len, const char *where, ids_t *ids,
+static int encode_line(const tokenizer_t *tok, bool plain, const char *text, size_t len, const char *where, ids_t *ids,
                        err_t *err) {
     json_error_t e;
     json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
@@ -41,7 +43,7 @@ static int encode_line(const tokenizer_t *tok, const char *text, size_t len, con
     int rc = 0;
     ids->len = 0;
     if (!json_is_string(v)) rc = err_set(err, ERR_USAGE, "%s: expected an object {\"text\": \"...\"}", where);
-    else if (tokenizer_encode(tok, json_string_value(v), json_string_length(v), true, ids, err))
+    else if (tokenizer_encode(tok, json_string_value(v), json_string_length(v), !plain, ids, err))
         rc = err_prefix(err, "%s", where);
     json_decref(root);
     return rc;
@@ -49,7 +51,7 @@ static int encode_line(const tokenizer_t *tok, const char *text, size_t len, con
 
 static bool is_blank(const char *line, size_t len) { return strspn(line, " \t\r\n") >= len; }
 
-static int encode_stream(const tokenizer_t *tok, FILE *in, const char *name, err_t *err) {
+static int encode_stream(const tokenizer_t *tok, bool plain, FILE *in, const char *name, err_t *err) {
     char *line = NULL;
     size_t cap = 0, number = 0;
     ssize_t n;
@@ -60,7 +62,7 @@ static int encode_stream(const tokenizer_t *tok, FILE *in, const char *name, err
         number++;
         if (is_blank(line, (size_t)n)) continue;
         char *where = xasprintf("%s:%zu", name, number);
-        rc = encode_line(tok, line, (size_t)n, where, &ids, err);
+        rc = encode_line(tok, plain, line, (size_t)n, where, &ids, err);
         if (rc == 0) print_ids(&ids, &out);
         if (rc == 0 && ferror(stdout)) rc = err_set(err, ERR_FAILED, "standard output: %s", strerror(errno));
         free(where);
@@ -73,11 +75,11 @@ static int encode_stream(const tokenizer_t *tok, FILE *in, const char *name, err
     return rc;
 }
 
-static int tokenize(const char *model, const char *file, err_t *err) {
+static int tokenize(const char *model, bool plain, const char *file, err_t *err) {
     tokenizer_t *tok;
     if (tokenizer_open(model, &tok, err)) return err->code;
     FILE *in = file ? fopen(file, "r") : stdin;
-    int rc = in ? encode_stream(tok, in, file ? file : "standard input", err)
+    int rc = in ? encode_stream(tok, plain, in, file ? file : "standard input", err)
                 : err_set(err, ERR_USAGE, "%s: cannot open: %s", file, strerror(errno));
     if (in && file) fclose(in);
     tokenizer_close(tok);
@@ -85,18 +87,18 @@ static int tokenize(const char *model, const char *file, err_t *err) {
 }
 
 int command_tokenize(int argc, char **argv) {
-    bool wants_help = false;
-    const option_t options[] = {{"help", NULL, &wants_help}};
+    bool wants_help = false, plain = false;
+    const option_t options[] = {{"help", NULL, &wants_help}, {"plain", NULL, &plain}};
     const char *pos[2] = {NULL, NULL};
     size_t n;
     err_t err = {0};
-    int rc = options_parse(argc, argv, options, 1, pos, 2, &n, &err);
+    int rc = options_parse(argc, argv, options, 2, pos, 2, &n, &err);
     if (rc == 0 && wants_help) {
         fputs(help, stdout);
         return 0;
     }
     if (rc == 0 && n == 0) rc = err_set(&err, ERR_USAGE, "tokenize: no MODEL given; see --help");
-    if (rc == 0) rc = tokenize(pos[0], pos[1], &err);
+    if (rc == 0) rc = tokenize(pos[0], plain, pos[1], &err);
     if (rc) log_error("%s", err.msg);
     return rc;
 }

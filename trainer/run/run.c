@@ -19,18 +19,6 @@ static dtype_t compute_dtype(const config_t *c) {
                                                           : DT_COUNT;
 }
 
-static int open_tokenizer(run_t *run, err_t *err) {
-    const config_t *c = &run->config;
-    if (tokenizer_open(c->model.path, &run->tok, err)) return err->code;
-    size_t have = tokenizer_vocab(run->tok), want = model_source_config(run->src)->vocab;
-    if (have > want)
-        return err_set(err, ERR_USAGE,
-                       "%s: the tokenizer has %zu tokens and the model's vocabulary only %zu: they do "
-                       "not belong together",
-                       c->model.path, have, want);
-    return 0;
-}
-
 static int find_template(run_t *run, err_t *err) {
     if (run->has_chat) return 0;
     if (chat_template_resolve(run->tok, run->config.data.chat_template, &run->chat, err)) return err->code;
@@ -43,7 +31,7 @@ static int prepare_for(run_t *run, const char *file, err_t *err) {
     data_format_t f = run->config.data.format;
     if (f == DATA_AUTO && dataset_detect(file, &f, err)) return err->code;
     if (f == DATA_TOKENS) return 0;
-    if (!run->tok && open_tokenizer(run, err)) return err->code;
+    if (!run->tok && tokenizer_open(run->config.model.path, &run->tok, err)) return err->code;
     return data_format_uses_template(f) ? find_template(run, err) : 0;
 }
 
@@ -77,7 +65,7 @@ int run_open(run_t *run, bool load_train, bool load_eval, bool need_chat, err_t 
     if (c->device.spill && spill_check(c->device.spill, err)) return err->code;
     if (model_source_open(c->model.path, &run->src, err)) return err->code;
     if (backend_open(c->device.backend, compute_dtype(c), c->device.threads, &run->be, err)) return err->code;
-    if (need_chat && (open_tokenizer(run, err) || find_template(run, err))) return err->code;
+    if (need_chat && (tokenizer_open(c->model.path, &run->tok, err) || find_template(run, err))) return err->code;
     return run_open_data(run, load_train, load_eval, err);
 }
 
@@ -214,19 +202,13 @@ static void warn_of_quantization(const run_t *run) {
                  c->model.path, plain);
 }
 
-/* LongRoPE has two sets of factors, for texts within the length of the first training and beyond: which is the run's
- * follows from the longest text that it may have, so that it does not depend on the data. */
+/* By the longest text that the run may have, not by the data at hand. */
 static void choose_rope(const run_t *run, size_t positions, model_config_t *m) {
-    bool generates = run->need.cache > 0;
-    double longest = (double)(generates || positions > run->config.data.max_length ? positions
-                                                                                   : run->config.data.max_length);
-    for (size_t i = 0; i < m->n_rope; i++) {
-        const rope_spec_t *r = &m->rope[i];
-        if (r->type != ROPE_LONGROPE || memcmp(r->short_factor, r->long_factor, sizeof r->short_factor) == 0) continue;
-        m->rope_long = longest > r->original;
-        log_info("LongRoPE with its %s factors: up to %.0f positions, of which %.0f were trained first",
-                 m->rope_long ? "long" : "short", longest, r->original);
-    }
+    size_t longest = run->need.cache || positions > run->config.data.max_length ? positions
+                                                                                : run->config.data.max_length;
+    if (!model_choose_rope(m, longest)) return;
+    log_info("LongRoPE with its %s factors: for up to %zu positions, of which the first training had %.0f",
+             m->rope_long ? "long" : "short", longest, m->rope[0].original);
 }
 
 /* On a device that shares the host's memory paging makes room only under a limit that somebody set, or into a file. */

@@ -1,12 +1,12 @@
-/* cuBLASLt on OpenBLAS: operands widened to fp32, one rounding at the end. What cuBLASLt would refuse, or what would be
+/* cuBLASLt on CBLAS: operands widened to fp32, one rounding at the end. What cuBLASLt would refuse, or what would be
  * wrong on a GPU though it works here, is a fault. */
+#include "cpu/blas.h"
 #include "cublasLt.h"
 
 #include <cstdlib>
 #include <vector>
 
 #include "base/dtype.h"
-#include "cpu/blas.h"
 
 using cuda_host::fault;
 
@@ -29,8 +29,6 @@ const char *cuda_host_cublas() { return library_set ? library : getenv("CUDA_HOS
 
 /* ---- what a product is ---------------------------------------------------------------------------------------- */
 cublasStatus_t cublasLtCreate(cublasLtHandle_t *handle) {
-    err_t err;
-    if (blas_load(&err) != 0) return CUBLAS_STATUS_NOT_INITIALIZED;
     *handle = new cublas_handle_t();
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -142,7 +140,9 @@ static void multiply(const cublasLtMatmulAlgo_t &g, float alpha, const void *a, 
     std::vector<float> wa = widened(a, g.a, g.product.a), wb = widened(b, g.b, g.product.b);
     size_t m = g.c.rows, n = g.c.cols, k = wa.size() / m;
     std::vector<float> sums(m * n);
-    /* Column-major a b is row-major (b^T a^T)^T, of the same values in memory. */
+    err_t err = {};
+    if (blas_load(&err)) abort();
+    /* By rows it is the product of the transposes the other way round. */
     blas_sgemm(false, false, n, m, k, alpha, wb.data(), k, wa.data(), m, 0, sums.data(), m);
     for (size_t j = 0; j < n; j++)
         for (size_t i = 0; i < m; i++) {

@@ -1,4 +1,4 @@
-/* The part of cuBLASLt that the backend uses, on CBLAS (cublas.cc), so that runs on the host take the way to the
+/* The part of cuBLASLt that the backend uses, on OpenBLAS (cublas.cc), so that runs on the host take the way to the
  * product that runs on a GPU take: what is a row to one is a column to the other, leading dimensions, choices kept. */
 #ifndef CUDA_HOST_CUBLASLT_H
 #define CUDA_HOST_CUBLASLT_H
