@@ -141,40 +141,20 @@ static void frozen_bwd(backend_t *be, size_t T, mat_t dy, const qweight_t *w, bo
     }
 }
 
-/* dx = or += sum_i dy_i W_i. */
-static void all_frozen_bwd(backend_t *be, size_t T, mat_t dy, const linear_t *l, bool add, mat_t dx) {
-    const cpu_kernels_t *k = cpu_kernels(be);
-    bool wide = be->act == DT_BF16;
-    size_t cols = linear_cols_of(l), block = wide ? TOKEN_BLOCK : T, panel = 0;
-    for (size_t i = 0; i < l->n; i++) panel = max_size(panel, panel_rows(l->part[i].w) * cols);
-    float *acc = (float *)be->workspace + panel, *scratch = acc + TOKEN_BLOCK * cols;
-    CHECK(be->workspace_size >= sizeof(float) * (panel + (wide ? TOKEN_BLOCK * cols : 0)));
-    for (size_t t = 0; t < T; t += block) {
-        size_t tokens = min_size(block, T - t), first = 0;
-        mat_t out = mat_at(be, dx, t, 0);
-        const matrix_t sum = wide ? f32_matrix(acc, cols) : matrix_of(be, out);
-        for (size_t i = 0; wide && add && i < tokens; i++)
-            k->cast(acc + i * cols, DT_F32, mat_at(be, out, i, 0).p, DT_BF16, cols);
-        for (size_t i = 0; i < l->n; first += l->part[i++].w->rows)
-            frozen_bwd(be, tokens, mat_at(be, dy, t, first), l->part[i].w, !add && i == 0, sum, be->workspace, scratch);
-        for (size_t i = 0; wide && i < tokens; i++)
-            k->cast(mat_at(be, out, i, 0).p, DT_BF16, acc + i * cols, DT_F32, cols);
-    }
-}
-
 /* ---- dropout -------------------------------------------------------------------------------------------- */
 
 /* What is kept is scaled by this: the products with it are, so that the values themselves are not rounded again. */
 static float kept_scale(const dropout_t *d) { return d ? 1.0f / (1.0f - d->p) : 1.0f; }
 
 /* y = x, or 0 where it is dropped, for T rows, which are rows [first, first+T) of the micro-batch; y may be x. */
-static void drop_rows(const backend_t *be, mat_t y, mat_t x, size_t T, size_t C, size_t first, const dropout_t *d) {
+static void drop_rows(const backend_t *be, matrix_t y, matrix_t x, size_t T, size_t C, size_t first,
+                      const dropout_t *d) {
     const cpu_kernels_t *k = cpu_kernels(be);
 #pragma omp parallel for schedule(static) num_threads(be->threads)
     for (size_t t = 0; t < T; t++) {
         int32_t row = d->row[first + t], pos = d->pos[first + t];
         uint64_t key = dropout_row_key(d->seed, d->step, row, pos, d->layer, d->site);
-        k->dropout_row(mat_at(be, y, t, 0).p, mat_at(be, x, t, 0).p, C, key, d->p, be->act);
+        k->dropout_row(act_at(y.p, y.type, t * y.ld), act_at(x.p, x.type, t * x.ld), C, key, d->p, y.type);
     }
 }
 
@@ -191,7 +171,7 @@ static dropped_t dropped_rows(const backend_t *be, mat_t x, size_t t, size_t T, 
     if (!d) return (dropped_t){from, T - t, be->workspace};
     dropped_t r = {{be->workspace, C}, min_size(DROPPED_ROWS, T - t), (float *)be->workspace + DROPPED_ROWS * C};
     CHECK(be->workspace_size >= sizeof(float) * DROPPED_ROWS * C);
-    drop_rows(be, r.x, from, r.n, C, t, d);
+    drop_rows(be, matrix_of(be, r.x), matrix_of(be, from), r.n, C, t, d);
     return r;
 }
 
@@ -215,15 +195,35 @@ static matrix_t matrix_a(const linear_t *l, size_t k) {
     return (matrix_t){act_at((void *)linear_a(l), l->ab_type, k * cols), l->ab_type, cols};
 }
 
-static void linear_bwd(backend_t *be, size_t T, mat_t dy, const linear_t *l, const dropout_t *drop, mat_t dx) {
+/* What adapters add to the gradients of tokens [t, t+T); false: that is nothing, and the sum is not written. */
+static bool begin_dx(backend_t *be, mat_t dy, const linear_t *l, const dropout_t *drop, size_t t, size_t T,
+                     matrix_t sum, float *scratch) {
     size_t cols = linear_cols_of(l), width = linear_width(l);
-    if (T == 0) return;
-    if (width) {
-        tuned_gemm_at(be, be->workspace, false, false, T, cols, width, kept_scale(drop),
-                      matrix_of(be, mat_at(be, dy, 0, linear_rows_of(l))), matrix_a(l, 0), 0, matrix_of(be, dx));
-        if (drop) drop_rows(be, dx, dx, T, cols, 0, drop);
+    if (width == 0) return false;
+    tuned_gemm_at(be, scratch, false, false, T, cols, width, kept_scale(drop),
+                  matrix_of(be, mat_at(be, dy, t, linear_rows_of(l))), matrix_a(l, 0), 0, sum);
+    if (drop) drop_rows(be, sum, sum, T, cols, t, drop);
+    return true;
+}
+
+static void linear_bwd(backend_t *be, size_t T, mat_t dy, const linear_t *l, const dropout_t *drop, mat_t dx) {
+    bool wide = be->act == DT_BF16;
+    size_t cols = linear_cols_of(l), block = wide ? TOKEN_BLOCK : T, panel = 0;
+    for (size_t i = 0; i < l->n; i++) panel = max_size(panel, panel_rows(l->part[i].w) * cols);
+    float *acc = (float *)be->workspace + panel, *scratch = acc + TOKEN_BLOCK * cols;
+    CHECK(be->workspace_size >= sizeof(float) * (panel + (wide ? TOKEN_BLOCK * cols : 0)));
+    for (size_t t = 0; t < T; t += block) {
+        size_t tokens = min_size(block, T - t), first = 0;
+        mat_t out = mat_at(be, dx, t, 0);
+        const matrix_t sum = wide ? f32_matrix(acc, cols) : matrix_of(be, out);
+        /* The panels come after what is scratch to the adapters' product. */
+        bool begun = begin_dx(be, dy, l, drop, t, tokens, sum, wide ? scratch : be->workspace);
+        for (size_t i = 0; i < l->n; first += l->part[i++].w->rows)
+            frozen_bwd(be, tokens, mat_at(be, dy, t, first), l->part[i].w, !begun && i == 0, sum, be->workspace,
+                       scratch);
+        for (size_t i = 0; wide && i < tokens; i++)
+            cpu_kernels(be)->cast(mat_at(be, out, i, 0).p, DT_BF16, acc + i * cols, DT_F32, cols);
     }
-    all_frozen_bwd(be, T, dy, l, width > 0, dx);
 }
 
 /* u of the parts from *i on that have the scale of the first of them, in one product; *i becomes the next one. */
