@@ -203,16 +203,25 @@ int adapter_read_spec(const char *dir, const model_config_t *c, lora_spec_t *spe
     return rc;
 }
 
+static int by_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
 int adapter_target_text(const char *dir, char **text, err_t *err) {
     char *path;
     json_t *cfg = NULL;
     strbuf_t b = {0};
     int rc = open_config(dir, &cfg, &path, err);
     const json_t *targets = json_object_get(cfg, "target_modules");
-    for (size_t i = 0; i < json_array_size(targets); i++)
-        strbuf_addf(&b, "%s%s", b.len ? ", " : "", json_string_value(json_array_get(targets, i)));
+    size_t n = json_array_size(targets);
+    const char **names = xcalloc(n + 1, sizeof *names);
+    for (size_t i = 0; i < n; i++) {
+        const char *name = json_string_value(json_array_get(targets, i));
+        names[i] = name ? name : "?";
+    }
+    qsort(names, n, sizeof *names, by_text); /* PEFT writes them in no order */
+    for (size_t i = 0; i < n; i++) strbuf_addf(&b, "%s%s", b.len ? ", " : "", names[i]);
     if (json_is_string(targets)) strbuf_adds(&b, json_string_value(targets));
     *text = b.p ? b.p : xstrdup("");
+    free(names);
     json_decref(cfg);
     free(path);
     return rc;

@@ -1,5 +1,6 @@
 /* RoPE in a config.json: Transformers 5 has "rope_parameters", one object or one for each type of layer; Transformers 4
  * "rope_scaling" beside rope_theta, partial_rotary_factor and original_max_position_embeddings. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,7 +98,7 @@ static int read_object(const json_t *rope, const config_keys_t *k, const char *n
     char *where = xasprintf("%s: %s", k->where, name);
     int rc = json_is_object(rope) ? refuse_unknown(rope, where, err)
                                   : err_set(err, ERR_USAGE, "%s: expected an object", where);
-    r->factor = 0;
+    r->factor = NAN; /* not given */
     if (rc == 0) rc = read_type(rope, k, where, c, &r->type, err);
     if (rc == 0) rc = json_opt_number(rope, "rope_theta", where, &r->theta, err);
     if (rc == 0) rc = json_opt_number(rope, "partial_rotary_factor", where, partial, err);
@@ -114,7 +115,7 @@ static int read_object(const json_t *rope, const config_keys_t *k, const char *n
     if (rc == 0) rc = json_opt_bool(rope, "truncate", where, &r->truncate, err);
     if (rc == 0) rc = json_opt_number(k->json, "original_max_position_embeddings", k->where, &top, err);
     if (top > 0) r->original = top;
-    if (r->factor == 0 && r->original > 0) /* not given: what the positions have grown by */
+    if (isnan(r->factor) && r->original > 0) /* what the positions have grown by */
         r->factor = (double)c->max_positions / r->original;
     if (rc == 0 && r->type == ROPE_LONGROPE) rc = read_longrope(rope, where, r, err);
     free(where);

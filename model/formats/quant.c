@@ -90,7 +90,9 @@ static void block_normalize(float *x, size_t n, float absmax) {
     }
 }
 
-static void block_encode_4bit(const quant_order_t *o, const float x[QUANT_BLOCK], size_t n, uint8_t *codes) {
+/* Not inlined: its loops are then vectorized for what they are, not for what surrounds them (8% of the time). */
+__attribute__((noinline)) static void block_encode_4bit(const quant_order_t *o, const float x[QUANT_BLOCK], size_t n,
+                                                        uint8_t *codes) {
     int32_t place[QUANT_BLOCK] = {0};
     uint8_t c[QUANT_BLOCK];
     for (int k = 0; k < 15; k++)

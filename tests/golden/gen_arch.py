@@ -19,6 +19,8 @@ from gen_tiny import (LINEAR, NF4, bf16_exact, load_with_lora, make_batch, rewri
                       write_expected)
 
 SEED, LENGTH, VOCAB, WINDOW = 5, 24, 96, 7
+# Where the first draw gives gradients so near zero that Adam, which divides by their size, makes of the last bit a step.
+OTHER_DRAW = {'smollm3-window': 200}
 FULL, SLIDING = 'full_attention', 'sliding_attention'
 COMMON = dict(vocab_size=VOCAB, max_position_embeddings=512, bos_token_id=1, eos_token_id=2, pad_token_id=0,
               rms_norm_eps=1e-5, num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=False)
@@ -206,7 +208,7 @@ def lora_targets(name, model):
 def generate(name, out):
     family, values, v4 = MODELS[name]
     config, cls = make_config(name, family, values)
-    seed = SEED + sum(map(ord, name))
+    seed = SEED + sum(map(ord, name)) + OTHER_DRAW.get(name, 0)
     g = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     shutil.rmtree(out, ignore_errors=True)

@@ -282,7 +282,7 @@ static void inspecting(void **state) {
     assert_answered("  linear     nf4+dq      14 tensors         327680 values");
     RUN("inspect", test_path("golden/tiny/llama-mha/adapter"));
     assert_answered("lora        r 4, alpha 8, dropout 0, F32\n"
-                    "targets     q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj\n"
+                    "targets     down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj\n"
                     "tensors     28, 17408 values\n");
     RUN("inspect", test_path("support/testing.c"));
     assert_refused("testing.c: a file of an unknown kind; expected .gguf, .jsonl, .json or .txt");
