@@ -64,7 +64,7 @@ void tiny_batch(const tiny_t *t, size_t first, size_t n, batch_t *b) {
 static void place(tiny_t *t, const tiny_spec_t *spec, pool_t *pool) {
     acts_t *a = &t->acts;
     size_t T = t->batch.T, L = t->model.config.layers, chunk = spec->chunk ? spec->chunk : T;
-    model_place(&t->model, spec->n_paged, 0, pool);
+    model_place(&t->model, spec->n_paged, spec->n_cached, pool);
     lora_place(&t->lora, pool, true);
     optimizer_place(&t->opt, spec->optimizer, &t->lora, SIZE_MAX, pool);
     workspace_need_t need = model_workspace_need(&t->model, T, t->batch.max_seg);

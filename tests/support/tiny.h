@@ -31,7 +31,8 @@ typedef struct {
     size_t n_kept; /* SIZE_MAX: all */
     size_t chunk;  /* rows of a logits chunk; 0: all */
     optimizer_kind_t optimizer;
-    size_t n_paged; /* layers whose weights are paged */
+    size_t n_paged;  /* layers whose weights are paged */
+    size_t n_cached; /* layers whose weights are kept decoded */
 } tiny_spec_t;
 
 void tiny_open(tiny_t *t, const tiny_spec_t *spec);

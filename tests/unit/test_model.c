@@ -132,12 +132,33 @@ static void test_cache(void **state) {
     tiny_close(&t);
 }
 
+/* The base model alone, by a switch: also where augmented weights are kept, which have the adapters in them. */
+static void test_base_alone(void **state) {
+    (void)state;
+    double loss[2][3];
+    for (size_t cached = 0; cached < 2; cached++) {
+        tiny_t t;
+        tiny_spec_t spec = spec_of("llama-mha");
+        spec.act = DT_BF16;
+        spec.n_cached = 2 * cached;
+        tiny_open(&t, &spec);
+        for (int i = 0; i < 3; i++) {
+            t.model.base_alone = i == 1;
+            model_loss(&t.model, &t.acts, &t.batch, &loss[cached][i], NULL);
+        }
+        tiny_close(&t);
+    }
+    for (int i = 0; i < 3; i++) assert_true(loss[0][i] == loss[1][i]);
+    assert_true(loss[0][0] == loss[0][2] && loss[0][0] != loss[0][1]);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_recomputation_is_bit_equal),
         cmocka_unit_test(test_loss_chunks),
         cmocka_unit_test(test_dropout),
         cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_base_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

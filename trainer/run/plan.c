@@ -1,11 +1,11 @@
-#include "trainer/run/plan.h"
+#include "trainer/run/plan_impl.h"
 
-#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "trainer/config/config_schema.h"
+#include "base/minmax.h"
 
 /* Logits are the widest activation by far: a chunk of rows takes about this much. */
 #define LOGITS_BYTES ((size_t)64 << 20)
@@ -13,11 +13,9 @@
 
 static double mib(size_t bytes) { return (double)bytes / (1 << 20); }
 
-static size_t most(size_t a, size_t b) { return a > b ? a : b; }
-
 static size_t chunk_rows(const model_t *m, const plan_need_t *need) {
-    size_t rows = most(LOGITS_BYTES / (m->config.vocab * dtype_size(m->be->act)), LOGITS_MIN_ROWS);
-    size_t tokens = most(most(need->train_tokens, need->eval_tokens), 1);
+    size_t rows = max_size(LOGITS_BYTES / (m->config.vocab * dtype_size(m->be->act)), LOGITS_MIN_ROWS);
+    size_t tokens = max_size(max_size(need->train_tokens, need->eval_tokens), 1);
     return rows < tokens ? rows : tokens;
 }
 
@@ -27,8 +25,8 @@ void plan_place_fixed(pool_t *pool, model_t *m, lora_t *lora, optimizer_t *opt, 
     if (lora) lora_place(lora, pool, opt != NULL);
     if (opt) optimizer_place(opt, need->optimizer, lora, layout->n_homes, pool);
     if (cache) kv_cache_place(cache, m, need->cache, pool);
-    workspace_need_t w = model_workspace_need(m, most(need->train_tokens, need->eval_tokens),
-                                              most(need->train_seg, need->eval_seg));
+    workspace_need_t w = model_workspace_need(m, max_size(need->train_tokens, need->eval_tokens),
+                                              max_size(need->train_seg, need->eval_seg));
     size_t bytes = m->be->workspace_bytes(m->be, &w);
     m->be->workspace = pool_take(pool, POOL_WORKSPACE, bytes);
     m->be->workspace_size = bytes;
@@ -38,19 +36,7 @@ void plan_place_fixed(pool_t *pool, model_t *m, lora_t *lora, optimizer_t *opt, 
     pool_reset(pool, &mark);
 }
 
-static bool pages_optimizer(const plan_need_t *need) { return need->page_optimizer && !need->no_room; }
-
-static bool pages_weights(const plan_need_t *need) { return need->page_weights && !need->no_room; }
-
 /* ---- bytes of a layout ---------------------------------------------------------------------------------- */
-
-/* A question to which layouts are the answers. */
-typedef struct {
-    model_t *m;
-    lora_t *lora;
-    const plan_need_t *need;
-    plan_t *p;
-} question_t;
 
 /* What a layout takes. */
 typedef struct {
@@ -85,12 +71,12 @@ static taken_t take(const question_t *q, const layout_t *layout) {
     for (int c = 0; c < POOL_CLASSES; c++) t.bytes[c] = pool.bytes[c];
     t.acts = acts_bytes(q, layout, PASS_TRAIN, q->need->train_tokens);
     t.eval = acts_bytes(q, layout, PASS_LOSS, q->need->eval_tokens);
-    t.bytes[POOL_ACTIVATIONS] += most(t.acts, t.eval);
+    t.bytes[POOL_ACTIVATIONS] += max_size(t.acts, t.eval);
     return t;
 }
 
 /* Where the activations of the largest pass end. */
-static size_t top_of(const taken_t *t) { return t->fixed + most(t->acts, t->eval); }
+static size_t top_of(const taken_t *t) { return t->fixed + max_size(t->acts, t->eval); }
 
 /* Bytes of the whole run with every optimizer page on the device and nothing in its way. */
 static size_t total_unpaged(const question_t *q, const layout_t *layout) {
@@ -132,7 +118,7 @@ static bool fits(const question_t *q, layout_t *layout, size_t limit) {
     size_t top = top_of(&t), all = top + t.homes;
     q->p->total = all;
     if (all <= limit) return true;
-    if (!pages_optimizer(q->need) || !t.homes || top > limit) return false;
+    if (!plan_pages_optimizer(q->need) || !t.homes || top > limit) return false;
     if (t.update > limit) {
         layout->n_homes = choose_homes(q, layout, limit);
         if (layout->n_homes == SIZE_MAX) return false;
@@ -140,7 +126,7 @@ static bool fits(const question_t *q, layout_t *layout, size_t limit) {
     }
     /* All that the limit allows, so that few pages have to leave; but nothing that is never used. */
     size_t size = limit / POOL_ALIGN * POOL_ALIGN, both = top + t.homes < size ? top + t.homes : size;
-    q->p->total = most(both, t.update);
+    q->p->total = max_size(both, t.update);
     return true;
 }
 
@@ -155,7 +141,7 @@ static bool choose_kept(const question_t *q, layout_t *layout, size_t limit) {
 /* The fewest paged layers that are enough. */
 static bool choose_paged(const question_t *q, layout_t *layout, size_t limit) {
     size_t L = q->m->config.layers;
-    if (!pages_weights(q->need) || L <= PAGER_SLOTS) return false;
+    if (!plan_pages_weights(q->need) || L <= PAGER_SLOTS) return false;
     layout->n_kept = q->need->checkpointing == TRI_FALSE ? L : 0;
     for (layout->n_paged = PAGER_SLOTS + 1; layout->n_paged <= L; layout->n_paged++)
         if (fits(q, layout, limit)) return true;
@@ -208,151 +194,68 @@ static void fill_in(const question_t *q, const layout_t *layout) {
     count_paged(q, t.fixed + t.acts);
 }
 
-/* ---- what would make it fit -------------------------------------------------------------------------------- */
+/* ---- plan ----------------------------------------------------------------------------------------------- */
 
-static bool would_fit(const question_t *q, const plan_need_t *need) {
+/* The least limit that would do, and how many optimizer pages are at home then. */
+static size_t least_limit(const question_t *q, layout_t *layout) {
+    layout->n_homes = SIZE_MAX;
+    taken_t all = take(q, layout);
+    if (!plan_pages_optimizer(q->need)) return top_of(&all) + all.homes;
+    layout->n_homes = 0;
+    taken_t none = take(q, layout);
+    if (all.update < none.update) layout->n_homes = SIZE_MAX;
+    return max_size(top_of(&all), all.update < none.update ? all.update : none.update);
+}
+
+bool plan_would_fit(const question_t *q, const plan_need_t *need) {
     plan_t p = {.layout.chunk = chunk_rows(q->m, need)};
     question_t other = {q->m, q->lora, need, &p};
     layout_t layout = p.layout;
     return choose_kept(&other, &layout, q->p->limit) || choose_paged(&other, &layout, q->p->limit);
 }
 
-/* Whether advice may name a key: a run that has begun would be another with other keys that define it. */
-static bool may_change(const plan_need_t *asked, const char *section, const char *name) {
-    return !asked->resumes || !config_key_find(section, name)->defines_run;
-}
-
-static size_t least_of(size_t a, size_t b) { return a < b ? a : b; }
-
-/* The need with its micro-batches, or of a generation its positions, cut in `parts`. */
-static plan_need_t cut_need(const plan_need_t *asked, size_t parts) {
-    plan_need_t n = *asked;
-    n.cache = (asked->cache + parts - 1) / parts;
-    n.train_tokens = (asked->train_tokens + parts - 1) / parts;
-    n.eval_tokens = asked->cache ? least_of(asked->eval_tokens, n.cache) : (asked->eval_tokens + parts - 1) / parts;
-    n.train_seg = least_of(asked->train_seg, n.train_tokens);
-    n.eval_seg = least_of(asked->eval_seg, asked->cache ? n.cache : n.eval_tokens);
-    return n;
-}
-
-/* The largest micro-batches, of a power of 2 of parts, that fit; of a generation the most positions. */
-static void offer_cut(strbuf_t *b, const question_t *q, const plan_need_t *asked) {
-    if (!may_change(asked, "training", "per_device_train_batch_size") || !may_change(asked, "data", "max_length"))
-        return;
-    size_t whole = asked->cache ? asked->cache : most(asked->train_tokens, asked->eval_tokens);
-    for (size_t parts = 2; parts <= whole; parts *= 2) {
-        plan_need_t n = cut_need(asked, parts);
-        if (!would_fit(q, &n)) continue;
-        if (b->len) strbuf_adds(b, ", or ");
-        if (asked->cache)
-            strbuf_addf(b, "at most %zu positions (a shorter prompt or a lower --max-new-tokens)", n.cache);
-        else
-            strbuf_addf(b, "%s of at most %zu tokens (lower training.per_device_train_batch_size or data.max_length)",
-                        asked->train_tokens ? "micro-batches" : "batches", most(n.train_tokens, n.eval_tokens));
-        return;
-    }
-}
-
-/* The changes of the config that take less memory and cost only time: in words, and what the need then is. */
-enum { CHANGES = 5 };
+/* What a plan places, which is nobody's: placing leaves no trace in the model that is asked about. */
 typedef struct {
-    const char *words[CHANGES];
-    plan_need_t need[CHANGES], all; /* with one of them, with all */
-    size_t n;
-} changes_t;
+    backend_t be;
+    model_t m;
+    lora_t lora;
+} sketch_t;
 
-static plan_need_t *add_change(changes_t *c, const plan_need_t *asked, const char *words) {
-    c->words[c->n] = words;
-    c->need[c->n] = *asked;
-    return &c->need[c->n++];
+static void sketch_open(sketch_t *s, const model_t *m, const lora_t *lora) {
+    size_t layers = m->config.layers * sizeof *m->layers;
+    *s = (sketch_t){.be = *m->be, .m = *m};
+    s->m.be = &s->be;
+    s->m.pager = (pager_t){0};
+    s->m.layers = xmalloc(layers);
+    memcpy(s->m.layers, m->layers, layers);
+    if (!lora) return;
+    s->lora = *lora;
+    s->m.lora = &s->lora;
 }
 
-static changes_t changes_of(const plan_need_t *asked) {
-    changes_t c = {.all = *asked};
-    bool training = asked->train_tokens != 0, optim = training && may_change(asked, "training", "optim");
-    if (training && asked->checkpointing == TRI_FALSE && may_change(asked, "training", "gradient_checkpointing"))
-        add_change(&c, asked, "training.gradient_checkpointing auto")->checkpointing = c.all.checkpointing = TRI_AUTO;
-    if (optim && !asked->page_optimizer)
-        add_change(&c, asked, "a paged training.optim")->page_optimizer = c.all.page_optimizer = true;
-    if (optim && asked->optimizer == OPTIMIZER_32BIT)
-        add_change(&c, asked, "an 8-bit training.optim")->optimizer = c.all.optimizer = OPTIMIZER_8BIT;
-    if (!asked->page_weights && may_change(asked, "device", "page_weights"))
-        add_change(&c, asked, "device.page_weights auto")->page_weights = c.all.page_weights = true;
-    if (asked->no_room && may_change(asked, "device", "spill"))
-        add_change(&c, asked, "device.spill to a directory")->no_room = c.all.no_room = false;
-    return c;
-}
+static void sketch_close(sketch_t *s) { model_free(&s->m); }
 
-/* What would fit: each single change that is enough; where there is none, all of them, with smaller micro-batches if
- * that takes it too. */
-static char *advice(const question_t *q) {
-    strbuf_t b = {0};
-    changes_t c = changes_of(q->need);
-    for (size_t i = 0; i < c.n; i++)
-        if (would_fit(q, &c.need[i])) strbuf_addf(&b, "%s%s", b.len ? ", or " : "", c.words[i]);
-    offer_cut(&b, q, q->need);
-    if (b.len || c.n == 0) return b.p ? b.p : xstrdup("");
-    strbuf_t all = {0};
-    if (!would_fit(q, &c.all)) offer_cut(&all, q, &c.all);
-    if (all.len || would_fit(q, &c.all)) {
-        for (size_t i = 0; i < c.n; i++) strbuf_addf(&b, "%s%s", i ? " and " : "", c.words[i]);
-        if (all.len) strbuf_addf(&b, " and %s", all.p);
-    }
-    free(all.p);
-    return b.p ? b.p : xstrdup("");
-}
-
-/* The least limit that would do, and how many optimizer pages are at home then. */
-static size_t least_limit(const question_t *q, layout_t *layout) {
-    layout->n_homes = SIZE_MAX;
-    taken_t all = take(q, layout);
-    if (!pages_optimizer(q->need)) return top_of(&all) + all.homes;
-    layout->n_homes = 0;
-    taken_t none = take(q, layout);
-    if (all.update < none.update) layout->n_homes = SIZE_MAX;
-    return most(top_of(&all), all.update < none.update ? all.update : none.update);
-}
-
-static int does_not_fit(const question_t *q, err_t *err) {
-    const plan_t *p = q->p;
-    const plan_need_t *need = q->need;
-    double least = mib(p->total) + 0.05; /* rounded up: whoever sets it gets what fits */
-    char *fitting = advice(q), needs[160], paged[80] = "", larger[160];
-    if (need->train_tokens)
-        snprintf(needs, sizeof needs,
-                 "the run does not fit: it needs %.1f MiB with every block recomputed (%.1f MiB "
-                 "with none) for micro-batches of up to %zu tokens",
-                 mib(p->total_recompute_all), mib(p->total_keep_all), need->train_tokens);
-    else snprintf(needs, sizeof needs, "the model does not fit: it needs %.1f MiB", mib(p->total_keep_all) + 0.05);
-    size_t unpaged = need->train_tokens ? p->total_recompute_all : p->total_keep_all;
-    if ((pages_optimizer(need) || pages_weights(need)) && p->total != unpaged)
-        snprintf(paged, sizeof paged, ", %.1f MiB with all the paging that the config allows", least);
-    snprintf(larger, sizeof larger, "expected a limit of at least %.1f MiB%s", least,
-             !need->train_tokens ? " or a smaller model"
-             : need->resumes     ? ": the other keys that would help define this run"
-                                 : ", a lower lora.r or a smaller model: smaller micro-batches are not enough");
-    err_set(err, ERR_USAGE, "%s%s, and device.memory_limit leaves %.1f MiB; %s%s", needs, paged, mib(p->limit),
-            *fitting ? "it would fit with " : larger, fitting);
-    free(fitting);
-    return err->code;
-}
-
-/* ---- plan ----------------------------------------------------------------------------------------------- */
-
-int plan_make(plan_t *p, model_t *m, lora_t *lora, const plan_need_t *need, size_t limit, err_t *err) {
-    *p = (plan_t){.limit = limit, .layout.chunk = chunk_rows(m, need)};
-    question_t q = {m, lora, need, p};
+static int make(plan_t *p, const question_t *q, err_t *err) {
     layout_t layout = p->layout;
-    bool training = need->train_tokens != 0;
-    p->total_recompute_all = training ? total_unpaged(&q, &layout) : 0;
-    layout.n_kept = m->config.layers;
-    p->total_keep_all = total_unpaged(&q, &layout);
-    bool ok = training ? choose_kept(&q, &layout, limit) : fits(&q, &layout, limit);
-    if (!ok) ok = choose_paged(&q, &layout, limit);
-    if (ok && training) choose_cached(&q, &layout, limit);
-    if (!ok) p->total = least_limit(&q, &layout);
-    fill_in(&q, &layout);
-    return ok ? 0 : does_not_fit(&q, err);
+    bool training = q->need->train_tokens != 0;
+    p->total_recompute_all = training ? total_unpaged(q, &layout) : 0;
+    layout.n_kept = q->m->config.layers;
+    p->total_keep_all = total_unpaged(q, &layout);
+    bool ok = training ? choose_kept(q, &layout, p->limit) : fits(q, &layout, p->limit);
+    if (!ok) ok = choose_paged(q, &layout, p->limit);
+    if (ok && training) choose_cached(q, &layout, p->limit);
+    if (!ok) p->total = least_limit(q, &layout);
+    fill_in(q, &layout);
+    return ok ? 0 : plan_does_not_fit(q, err);
+}
+
+int plan_make(plan_t *p, const model_t *m, const lora_t *lora, const plan_need_t *need, size_t limit, err_t *err) {
+    sketch_t s;
+    sketch_open(&s, m, lora);
+    *p = (plan_t){.limit = limit, .layout.chunk = chunk_rows(&s.m, need)};
+    int rc = make(p, &(question_t){&s.m, lora ? &s.lora : NULL, need, p}, err);
+    sketch_close(&s);
+    return rc;
 }
 
 static void print_paged(const plan_t *p, size_t layers) {

@@ -53,7 +53,7 @@ void plan_place_fixed(pool_t *pool, model_t *m, lora_t *lora, optimizer_t *opt, 
 
 /* Chooses a layout that fits `limit` bytes. ERR_USAGE with the figures when there is none; the plan is then that of the
  * layout that takes the least. */
-int plan_make(plan_t *p, model_t *m, lora_t *lora, const plan_need_t *need, size_t limit, err_t *err);
+int plan_make(plan_t *p, const model_t *m, const lora_t *lora, const plan_need_t *need, size_t limit, err_t *err);
 
 /* The table that `plan` and every start print. */
 void plan_print(const plan_t *p, size_t layers);
