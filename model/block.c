@@ -6,7 +6,9 @@
  * n1 .. n4 and the n of queries and keys are RMS norms or, where the family has none in the place, nothing; s is 1 in
  * most families. The forward keeps what is dear to compute again (block_acts_t); the backward recomputes what is cheap:
  * the normalised inputs, normalised queries and keys, and act(gate) * up. */
-#include "model/model.h"
+#include "model/block.h"
+
+#include "model/site.h"
 
 static const norm_t *norm_of(const block_ctx_t *ctx, size_t layer, norm_slot_t slot) {
     const norm_t *norm = &ctx->m->layers[layer].norm[slot];

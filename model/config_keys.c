@@ -85,11 +85,3 @@ int model_config_describe(const config_keys_t *k, model_config_t *c, err_t *err)
     if (c->arch->describe(k, c, err)) return err->code;
     return model_config_check(c, k->where, err);
 }
-
-int keys_rope(const config_keys_t *k, size_t sets, const double theta[2], model_config_t *c, err_t *err) {
-    c->n_rope = sets;
-    for (size_t i = 0; i < sets; i++)
-        c->rope[i] = (rope_spec_t){
-            .theta = theta[i], .factor = 1, .beta_fast = 32, .beta_slow = 1, .low = 1, .high = 4, .truncate = true};
-    return k->json ? hf_read_rope(k, sets, c, err) : gguf_read_rope(k, sets, c, err);
-}

@@ -203,22 +203,31 @@ static int windows_by_pattern(const config_keys_t *k, size_t absent, size_t peri
 
 /* ---- descriptions ----------------------------------------------------------------------------------------------- */
 
+/* theta: the defaults of the sets. */
+static int read_rope(const config_keys_t *k, size_t sets, const double theta[2], model_config_t *c, err_t *err) {
+    c->n_rope = sets;
+    for (size_t i = 0; i < sets; i++)
+        c->rope[i] = (rope_spec_t){
+            .theta = theta[i], .factor = 1, .beta_fast = 32, .beta_slow = 1, .low = 1, .high = 4, .truncate = true};
+    return k->json ? hf_read_rope(k, sets, c, err) : gguf_read_rope(k, sets, c, err);
+}
+
 static const double theta_10000[2] = {1e4, 1e4};
 
 static int describe_llama(const config_keys_t *k, model_config_t *c, err_t *err) {
     if (k->gguf && window_everywhere(k, 0, c, err)) return err->code; /* a GGUF calls Mistral's models llama too */
     return read_act(k, "hidden_act", c, err) || read_bias(k, "attention_bias", false, BIAS_QKV | BIAS_O, c, err) ||
-           read_bias(k, "mlp_bias", false, BIAS_MLP, c, err) || keys_rope(k, 1, theta_10000, c, err);
+           read_bias(k, "mlp_bias", false, BIAS_MLP, c, err) || read_rope(k, 1, theta_10000, c, err);
 }
 
 static int describe_mistral(const config_keys_t *k, model_config_t *c, err_t *err) {
     return read_act(k, "hidden_act", c, err) || window_everywhere(k, WINDOW_DEFAULT, c, err) ||
-           keys_rope(k, 1, theta_10000, c, err);
+           read_rope(k, 1, theta_10000, c, err);
 }
 
 static int describe_ministral3(const config_keys_t *k, model_config_t *c, err_t *err) {
     static const double theta[2] = {1e6, 1e6};
-    return read_act(k, "hidden_act", c, err) || window_everywhere(k, 0, c, err) || keys_rope(k, 1, theta, c, err);
+    return read_act(k, "hidden_act", c, err) || window_everywhere(k, 0, c, err) || read_rope(k, 1, theta, c, err);
 }
 
 /* Layers from max_window_layers on slide, where the config asks for it. */
@@ -237,14 +246,14 @@ static int qwen_windows(const config_keys_t *k, model_config_t *c, err_t *err) {
 
 static int describe_qwen2(const config_keys_t *k, model_config_t *c, err_t *err) {
     if (k->json) c->biases |= BIAS_QKV;
-    return read_act(k, "hidden_act", c, err) || qwen_windows(k, c, err) || keys_rope(k, 1, theta_10000, c, err);
+    return read_act(k, "hidden_act", c, err) || qwen_windows(k, c, err) || read_rope(k, 1, theta_10000, c, err);
 }
 
 static void defaults_qwen3(model_config_t *c) { c->head_dim = 128; }
 
 static int describe_qwen3(const config_keys_t *k, model_config_t *c, err_t *err) {
     return read_act(k, "hidden_act", c, err) || read_bias(k, "attention_bias", false, BIAS_QKV | BIAS_O, c, err) ||
-           qwen_windows(k, c, err) || keys_rope(k, 1, theta_10000, c, err);
+           qwen_windows(k, c, err) || read_rope(k, 1, theta_10000, c, err);
 }
 
 static void defaults_smollm3(model_config_t *c) { c->tied = true; }
@@ -279,7 +288,7 @@ static int describe_smollm3(const config_keys_t *k, model_config_t *c, err_t *er
     static const double theta[2] = {2e6, 2e6};
     return read_act(k, "hidden_act", c, err) || read_bias(k, "attention_bias", false, BIAS_QKV | BIAS_O, c, err) ||
            read_bias(k, "mlp_bias", false, BIAS_MLP, c, err) || smollm3_layers(k, c, err) ||
-           keys_rope(k, 1, theta, c, err);
+           read_rope(k, 1, theta, c, err);
 }
 
 static void defaults_gemma(model_config_t *c) {
@@ -304,7 +313,7 @@ static int query_scalar(const config_keys_t *k, size_t other_layers, model_confi
 }
 
 static int describe_gemma(const config_keys_t *k, model_config_t *c, err_t *err) {
-    return gemma(k, c, err) || keys_rope(k, 1, theta_10000, c, err);
+    return gemma(k, c, err) || read_rope(k, 1, theta_10000, c, err);
 }
 
 static int describe_gemma2(const config_keys_t *k, model_config_t *c, err_t *err) {
@@ -314,7 +323,7 @@ static int describe_gemma2(const config_keys_t *k, model_config_t *c, err_t *err
     return gemma(k, c, err) || query_scalar(k, 46, c, err) ||
            key_number(k, "attn_logit_softcapping", "attn_logit_softcapping", &c->attn_softcap, err) ||
            key_number(k, "final_logit_softcapping", "final_logit_softcapping", &c->logit_softcap, err) ||
-           windows_by_pattern(k, WINDOW_DEFAULT, 2, 0, c, err) || keys_rope(k, 1, theta_10000, c, err);
+           windows_by_pattern(k, WINDOW_DEFAULT, 2, 0, c, err) || read_rope(k, 1, theta_10000, c, err);
 }
 
 static void defaults_gemma3(model_config_t *c) {
@@ -333,11 +342,11 @@ static int describe_gemma3(const config_keys_t *k, model_config_t *c, err_t *err
     return gemma(k, c, err) || query_scalar(k, 62, c, err) ||
            key_number(k, "attn_logit_softcapping", NULL, &c->attn_softcap, err) ||
            key_number(k, "final_logit_softcapping", NULL, &c->logit_softcap, err) ||
-           windows_by_pattern(k, WINDOW_DEFAULT, 6, 1, c, err) || keys_rope(k, 2, theta, c, err);
+           windows_by_pattern(k, WINDOW_DEFAULT, 6, 1, c, err) || read_rope(k, 2, theta, c, err);
 }
 
 static int describe_phi3(const config_keys_t *k, model_config_t *c, err_t *err) {
-    return read_act(k, "hidden_act", c, err) || window_everywhere(k, 0, c, err) || keys_rope(k, 1, theta_10000, c, err);
+    return read_act(k, "hidden_act", c, err) || window_everywhere(k, 0, c, err) || read_rope(k, 1, theta_10000, c, err);
 }
 
 static int describe_granite(const config_keys_t *k, model_config_t *c, err_t *err) {
@@ -355,7 +364,7 @@ static int describe_granite(const config_keys_t *k, model_config_t *c, err_t *er
 static int describe_olmo3(const config_keys_t *k, model_config_t *c, err_t *err) {
     static const double theta[2] = {5e5, 5e5};
     return read_act(k, "hidden_act", c, err) || read_bias(k, "attention_bias", false, BIAS_QKV | BIAS_O, c, err) ||
-           windows_by_pattern(k, WINDOW_DEFAULT, 4, 1, c, err) || keys_rope(k, 2, theta, c, err);
+           windows_by_pattern(k, WINDOW_DEFAULT, 4, 1, c, err) || read_rope(k, 2, theta, c, err);
 }
 
 static int describe_olmo2(const config_keys_t *k, model_config_t *c, err_t *err) {
@@ -364,7 +373,7 @@ static int describe_olmo2(const config_keys_t *k, model_config_t *c, err_t *err)
         return describe_olmo3(k, c, err);
     }
     return read_act(k, "hidden_act", c, err) || read_bias(k, "attention_bias", false, BIAS_QKV | BIAS_O, c, err) ||
-           keys_rope(k, 1, theta_10000, c, err);
+           read_rope(k, 1, theta_10000, c, err);
 }
 
 static void defaults_glm4(model_config_t *c) {
@@ -376,13 +385,13 @@ static int describe_glm4(const config_keys_t *k, model_config_t *c, err_t *err) 
     c->rope_interleaved = true;
     if (k->json) c->rotated = c->head_dim / 2; /* partial_rotary_factor is 0.5 unless given */
     return read_act(k, "hidden_act", c, err) || read_bias(k, "attention_bias", false, BIAS_QKV, c, err) ||
-           keys_rope(k, 1, theta_10000, c, err);
+           read_rope(k, 1, theta_10000, c, err);
 }
 
 /* Where there is a window, layers without one have no RoPE. */
 static int describe_exaone4(const config_keys_t *k, model_config_t *c, err_t *err) {
     if (read_act(k, "hidden_act", c, err) || windows_by_pattern(k, k->json ? WINDOW_DEFAULT : 0, 4, 0, c, err) ||
-        keys_rope(k, 1, theta_10000, c, err))
+        read_rope(k, 1, theta_10000, c, err))
         return err->code;
     if (c->kinds[1].window) c->kinds[0].rope = -1;
     return 0;
@@ -393,7 +402,7 @@ static void defaults_seed_oss(model_config_t *c) { c->head_dim = 128; }
 static int describe_seed_oss(const config_keys_t *k, model_config_t *c, err_t *err) {
     return read_act(k, "hidden_act", c, err) || read_bias(k, "attention_bias", true, BIAS_QKV, c, err) ||
            read_bias(k, "attention_out_bias", false, BIAS_O, c, err) ||
-           read_bias(k, "mlp_bias", false, BIAS_MLP, c, err) || keys_rope(k, 1, theta_10000, c, err);
+           read_bias(k, "mlp_bias", false, BIAS_MLP, c, err) || read_rope(k, 1, theta_10000, c, err);
 }
 
 /* ---- the table -------------------------------------------------------------------------------------------------- */

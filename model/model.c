@@ -5,6 +5,8 @@
 
 #include "base/mem.h"
 #include "model/backend/element.h"
+#include "model/block.h"
+#include "model/site.h"
 
 /* Puts the micro-batch on the device and describes its segments. */
 static attn_segments_t upload_batch(model_t *m, acts_t *a, const batch_t *b) {
@@ -191,18 +193,38 @@ void model_extend(model_t *m, acts_t *a, kv_cache_t *cache, const int32_t *ids, 
     download_logits(m, a, 1, logits);
 }
 
-void kv_cache_place(kv_cache_t *cache, const model_t *m, size_t positions, pool_t *pool) {
-    size_t L = m->config.layers;
-    size_t bytes = positions * m->config.kv_heads * m->config.head_dim * dtype_size(m->be->act);
-    *cache = (kv_cache_t){.cap = positions, .k = xcalloc(L, sizeof(void *)), .v = xcalloc(L, sizeof(void *))};
-    for (size_t l = 0; l < L; l++) {
-        cache->k[l] = pool_take(pool, POOL_ACTIVATIONS, bytes);
-        cache->v[l] = pool_take(pool, POOL_ACTIVATIONS, bytes);
-    }
+/* ---- scratch --------------------------------------------------------------------------------------------------- */
+
+/* Elements of the largest augmented weight that is made for a use. q, k and v are taken together: then their output is
+ * one product, and their input's gradient one sum. gate and up would double what this takes of the largest models. */
+static size_t largest_augmented(const model_t *m) {
+    size_t most = 0;
+    for (size_t layer = 0; layer < m->config.layers; layer++)
+        for (int s = 0; s < SITE_COUNT; s++) {
+            linear_t l = site_linear(m, layer, (site_t)s);
+            size_t rows = 0, width = linear_width(&l);
+            for (size_t i = 0; i < l.n; i++)
+                if (l.part[i].w->rows > rows) rows = l.part[i].w->rows;
+            if (s == SITE_QKV) rows = linear_rows_of(&l);
+            size_t n = (rows + width) * linear_ld(linear_cols_of(&l), width);
+            if (linear_is_augmented(&l) && n > most) most = n;
+        }
+    /* A head that is not BF16 is decoded too, some rows at a time. */
+    size_t head = m->head.type == QUANT_NONE ? 0 : m->head.rows * m->head.cols;
+    return head > most ? head : most;
 }
 
-void kv_cache_free(kv_cache_t *cache) {
-    free(cache->k);
-    free(cache->v);
-    *cache = (kv_cache_t){0};
+workspace_need_t model_workspace_need(const model_t *m, size_t max_tokens, size_t max_seg) {
+    const model_config_t *c = &m->config;
+    workspace_need_t n = {.max_tokens = max_tokens, .max_kv = max_seg};
+    n.attn = (attn_shape_t){.Hq = c->heads, .Hkv = c->kv_heads, .D = c->head_dim, .softcap = (float)c->attn_softcap};
+    n.max_weight = c->vocab * c->hidden;
+    n.max_augmented = largest_augmented(m);
+    for (unsigned slot = 0; slot < LINEAR_SLOTS; slot++) {
+        size_t rows = linear_rows(c, (linear_slot_t)slot), cols = linear_cols(c, (linear_slot_t)slot);
+        if (rows * cols > n.max_weight) n.max_weight = rows * cols;
+        if (rows > n.max_width) n.max_width = rows;
+        if (cols > n.max_width) n.max_width = cols;
+    }
+    return n;
 }

@@ -7,7 +7,7 @@
  *
  * drop' is the same mask and scale: dropout is its own backward. u lies behind x and du behind dy, so that a backend
  * may compute y and dx as one product each, which writes every element once (linear_t in model/backend/backend.h). */
-#include "model/model.h"
+#include "model/site.h"
 
 /* NULL in a plan, where nothing has a place. */
 static const void *compute_at(const lora_t *lora, size_t offset) {

@@ -1,9 +1,10 @@
-/* Weights from a source to their places on the device, quantized on the way. */
+#include "model/weights.h"
+
 #include <omp.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
-#include "model/model.h"
+#include "model/site.h"
 
 static norm_t norm_shape(const model_config_t *c, size_t groups, size_t width) {
     return (norm_t){.groups = groups, .C = width / groups, .eps = c->norm_eps};

@@ -5,7 +5,7 @@
 #define DATA_TOKENIZER_BPE_H
 
 #include "data/tokenizer/pairmap.h"
-#include "data/tokenizer/tokenizer.h"
+#include "data/tokenizer/ids.h"
 #include "data/tokenizer/vocab.h"
 
 typedef struct {

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "data/tokenizer/ids.h"
 
 typedef struct tokenizer tokenizer_t;
 
@@ -17,12 +18,6 @@ typedef struct tokenizer tokenizer_t;
  * generation_config.json beside it where there are such files. */
 int tokenizer_open(const char *path, tokenizer_t **tok, err_t *err);
 void tokenizer_close(tokenizer_t *tok); /* NULL is fine */
-
-typedef struct {
-    int32_t *ids;
-    size_t len, cap;
-} ids_t; /* zero-initialise; free .ids */
-void ids_add(ids_t *v, int32_t id);
 
 /* Appends the ids of `text` (UTF-8, `len` bytes). No BOS or EOS is added.
  * With `specials` added and special tokens in the text become their ids; without, they are plain text (but for the

@@ -186,7 +186,8 @@ static void test_golden_tuned(void **state) {
  * lie on the way through two layers, and sums whose parts cancel raise their share: 3e-4 of the logits, on both
  * backends. More so for the gradients of q and k, which come from differences of like numbers (dP - sum of P dP): 2e-3
  * in models 96 and 128 wide, 1e-2 in those of golden/arch, whose heads of 16 channels and rows of 24 tokens average
- * over less, and 3.7e-2 over the four layers of olmo3. The reference ops, whose sums are in double, give the same. */
+ * over less, and over the four layers of olmo3 3.7e-2, with
+ * weights in bf16 too 5.1e-2. The reference ops, whose sums are in double, give the same. */
 static void test_bf16(void **state) {
     (void)state;
     for (size_t a = 0; a < n_dirs; a++) {
@@ -200,7 +201,7 @@ static void test_bf16(void **state) {
         model_logits(&t.model, &t.acts, &t.batch, got);
         double e = nmse(got, want, n);
         model_train(&t.model, &t.acts, &t.batch, (pass_seed_t){1, 0}, 1.0f / (float)t.batch.n_labels, &loss);
-        double grads = check_vectors(&t, "nf4", "grad", t.lora.grad, 5e-2);
+        double grads = check_vectors(&t, "nf4", "grad", t.lora.grad, 8e-2);
         printf("%s in bf16: NMSE logits %.2g, worst gradient %.2g\n", name_of(dirs[a]), e, grads);
         assert_true(e > 1e-9 && e < 5e-4);
         free(want), free(got);

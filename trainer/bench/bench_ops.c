@@ -2,6 +2,7 @@
  * the products on the fly cost against bare ones, what adapters add, and attention. */
 #include <stdio.h>
 
+#include "model/site.h"
 #include "trainer/bench/bench.h"
 
 /* Layers to go through in turn: more than caches hold, less than what takes long to fill. */

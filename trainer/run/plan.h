@@ -5,51 +5,7 @@
 #ifndef TRAINER_RUN_PLAN_H
 #define TRAINER_RUN_PLAN_H
 
-#include "model/model.h"
-#include "trainer/config/config.h"
-#include "trainer/run/optimizer.h"
-
-/* The largest passes that a run will make, and what may be done to fit them. */
-typedef struct {
-    size_t train_tokens, train_seg; /* of a micro-batch; 0: no training */
-    size_t eval_tokens, eval_seg;   /* of an evaluation batch (or of a prompt's piece); 0: none */
-    size_t cache;                   /* positions of a key/value cache; 0: no generation */
-    size_t micro_batches;           /* of an optimizer step */
-    optimizer_kind_t optimizer;     /* of the training */
-    bool no_room;                   /* what leaves the device makes no room, so nothing does */
-    bool page_optimizer;            /* optimizer state may leave the device */
-    bool page_weights;              /* frozen weights may be kept in host memory */
-    bool cache_weights;             /* dequantized weights may be kept, where there is room for all else */
-    tristate_t checkpointing;       /* of the training */
-    bool resumes;                   /* a run that has begun: advice keeps to keys that do not define it */
-} plan_need_t;
-
-/* What a plan chooses. */
-typedef struct {
-    size_t chunk;    /* rows of a logits chunk */
-    size_t n_kept;   /* blocks that keep their activations */
-    size_t n_homes;  /* optimizer pages that have a place of their own on the device */
-    size_t n_paged;  /* layers whose quantized weights are fetched by each pass */
-    size_t n_cached; /* layers whose weights are kept dequantized too */
-} layout_t;
-
-typedef struct {
-    layout_t layout;
-    size_t bytes[POOL_CLASSES];                 /* of what has a place on the device */
-    size_t total;                               /* of the pool: what is allocated */
-    size_t shared;                              /* bytes that have two uses: activations reach over optimizer pages */
-    size_t top;                                 /* where the activations of the largest pass end */
-    size_t total_keep_all, total_recompute_all; /* with nothing paged: what gradient_checkpointing chooses between; the
-                                                 * second of a training only */
-    size_t host_optimizer, host_weights;        /* host memory for what leaves the device */
-    size_t optimizer_step_bytes; /* moved for the optimizer in a step of the largest micro-batches, both ways */
-    size_t weights_step_bytes;   /* moved for the weights in a step */
-    size_t limit;
-} plan_t;
-
-/* Takes the places that stay for the whole run, in their order. lora, opt (no training) and cache may be NULL. */
-void plan_place_fixed(pool_t *pool, model_t *m, lora_t *lora, optimizer_t *opt, kv_cache_t *cache,
-                      const plan_need_t *need, const layout_t *layout);
+#include "trainer/run/plan_layout.h"
 
 /* Chooses a layout that fits `limit` bytes. ERR_USAGE with the figures when there is none; the plan is then that of the
  * layout that takes the least. */

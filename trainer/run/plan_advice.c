@@ -1,11 +1,11 @@
-/* What to say where a run does not fit: the figures, and which changes of the config would be enough. */
+#include "trainer/run/plan_advice.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
 #include "base/minmax.h"
 #include "trainer/config/config_schema.h"
-#include "trainer/run/plan_impl.h"
 
 static double mib(size_t bytes) { return (double)bytes / (1 << 20); }
 

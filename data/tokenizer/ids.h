@@ -1,0 +1,19 @@
+/* A growing list of token ids. */
+#ifndef DATA_TOKENIZER_IDS_H
+#define DATA_TOKENIZER_IDS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/mem.h"
+
+typedef struct {
+    int32_t *ids;
+    size_t len, cap;
+} ids_t; /* zero-initialise; free .ids */
+static inline void ids_add(ids_t *v, int32_t id) {
+    VEC_GROW(v->ids, v->len, v->cap);
+    v->ids[v->len++] = id;
+}
+
+#endif
