@@ -232,13 +232,19 @@ static model_config_t config_of(const known_model_t *m) {
     return c;
 }
 
+/* The last part of a path; *end: behind it. */
+static const char *last_part(const char *path, const char **end) {
+    *end = path + strlen(path);
+    while (*end > path && (*end)[-1] == '/') (*end)--;
+    const char *part = *end;
+    while (part > path && part[-1] != '/') part--;
+    return part;
+}
+
 bool known_model_find(const char *path_or_name, model_config_t *c, const char **name) {
-    const char *end = path_or_name + strlen(path_or_name);
-    while (end > path_or_name && end[-1] == '/') end--;
-    const char *base = end;
-    while (base > path_or_name && base[-1] != '/') base--;
+    const char *end, *part = last_part(path_or_name, &end);
     for (size_t i = 0; i < N_MODELS; i++) {
-        if (!speaks_of(base, end, &models[i])) continue;
+        if (!speaks_of(part, end, &models[i])) continue;
         *c = config_of(&models[i]);
         if (name) *name = models[i].name;
         return true;
@@ -246,8 +252,31 @@ bool known_model_find(const char *path_or_name, model_config_t *c, const char **
     return false;
 }
 
-char *known_model_names(void) {
-    strbuf_t list = {0};
-    for (size_t i = 0; i < N_MODELS; i++) strbuf_addf(&list, "%s%s", i ? ", " : "", models[i].name);
-    return list.p;
+static word_t first_word(const char *text, const char *end) {
+    word_t w;
+    next_word(&text, end, &w);
+    return w;
+}
+
+/* What the name of a model begins with. */
+static word_t series(const known_model_t *m) { return first_word(m->name, m->name + strlen(m->name)); }
+
+static bool begins_series(size_t model) {
+    for (size_t i = 0; i < model; i++)
+        if (same_word(series(&models[i]), series(&models[model]))) return false;
+    return true;
+}
+
+char *known_model_names(const char *like) {
+    const char *end, *part = last_part(like, &end);
+    word_t wanted = first_word(part, end);
+    strbuf_t names = {0};
+    for (size_t i = 0; i < N_MODELS; i++)
+        if (same_word(wanted, series(&models[i]))) strbuf_addf(&names, "%s%s", names.len ? ", " : "", models[i].name);
+    if (names.len) return names.p;
+    for (size_t i = 0; i < N_MODELS; i++) {
+        word_t w = series(&models[i]);
+        if (begins_series(i)) strbuf_addf(&names, "%s%.*s-*", names.len ? ", " : "", (int)w.len, w.p);
+    }
+    return names.p;
 }

@@ -15,118 +15,115 @@ static const char *found(const char *text) {
 
 /* A head that is tied counts once, though some files hold it twice; of a vision-language model the language model
  * counts. */
+static const struct {
+    const char *name;
+    size_t parameters;
+} published[] = {{"smollm2-135m", 134515008},
+                 {"smollm2-360m", 361821120},
+                 {"smollm2-1.7b", 1711376384},
+                 {"tinyllama-1.1b", 1100048384},
+                 {"llama-2-7b", 6738415616},
+                 {"llama-2-13b", 13015864320},
+                 {"llama-2-70b", 68976648192},
+                 {"llama-3-8b", 8030261248},
+                 {"llama-3-70b", 70553706496},
+                 {"llama-3.1-8b", 8030261248},
+                 {"llama-3.1-70b", 70553706496},
+                 {"llama-3.1-405b", 405853388800},
+                 {"llama-3.2-1b", 1235814400},
+                 {"llama-3.2-3b", 3212749824},
+                 {"llama-3.3-70b", 70553706496},
+                 {"deepseek-r1-distill-llama-8b", 8030261248},
+                 {"deepseek-r1-distill-llama-70b", 70553706496},
+                 {"deepseek-llm-7b", 6910365696},
+                 {"deepseek-llm-67b", 67425001472},
+                 {"yi-6b", 6061035520},
+                 {"yi-34b", 34388917248},
+                 {"yi-1.5-6b", 6061035520},
+                 {"yi-1.5-9b", 8829407232},
+                 {"yi-1.5-34b", 34388917248},
+                 {"falcon3-3b", 3227655168},
+                 {"mistral-7b-v0.1", 7241732096},
+                 {"mistral-7b-v0.2", 7241732096},
+                 {"mistral-7b-v0.3", 7248023552},
+                 {"mistral-nemo", 12247782400},
+                 {"mistral-small-24b-instruct-2501", 23572403200},
+                 {"mistral-small-3.1-24b", 23572403200},
+                 {"mistral-small-3.2-24b", 23572403200},
+                 {"ministral-3-3b", 3429006336},
+                 {"qwen2-1.5b", 1543714304},
+                 {"qwen2-1.5b-instruct", 1543714304},
+                 {"qwen2-7b", 7615616512},
+                 {"qwen2-7b-instruct", 7615616512},
+                 {"qwen2.5-0.5b", 494032768},
+                 {"qwen2.5-1.5b", 1543714304},
+                 {"qwen2.5-1.5b-instruct", 1543714304},
+                 {"qwen2.5-3b", 3085938688},
+                 {"qwen2.5-7b", 7615616512},
+                 {"qwen2.5-7b-instruct", 7615616512},
+                 {"qwen2.5-14b", 14770033664},
+                 {"qwen2.5-14b-instruct", 14770033664},
+                 {"qwen2.5-32b", 32763876352},
+                 {"qwen2.5-32b-instruct", 32763876352},
+                 {"qwen2.5-72b", 72706203648},
+                 {"qwen2.5-72b-instruct", 72706203648},
+                 {"qwen2.5-coder-1.5b", 1543714304},
+                 {"qwen2.5-coder-7b", 7615616512},
+                 {"deepseek-r1-distill-qwen-1.5b", 1777088000},
+                 {"deepseek-r1-distill-qwen-7b", 7615616512},
+                 {"deepseek-r1-distill-qwen-14b", 14770033664},
+                 {"deepseek-r1-distill-qwen-32b", 32763876352},
+                 {"qwq-32b", 32763876352},
+                 {"qwen3-0.6b", 596049920},
+                 {"qwen3-1.7b", 1720574976},
+                 {"qwen3-4b", 4022468096},
+                 {"qwen3-4b-2507", 4022468096},
+                 {"qwen3-8b", 8190735360},
+                 {"qwen3-14b", 14768307200},
+                 {"qwen3-32b", 32762123264},
+                 {"gemma-2b", 2506172416},
+                 {"gemma-7b", 8537680896},
+                 {"gemma-2-2b", 2614341888},
+                 {"gemma-2-9b", 9241705984},
+                 {"gemma-2-27b", 27227128320},
+                 {"gemma-3-270m", 268098176},
+                 {"gemma-3-1b", 999885952},
+                 {"gemma-3-4b", 3880263168},
+                 {"gemma-3-12b", 11766034176},
+                 {"gemma-3-27b", 27009346304},
+                 {"phi-3-mini-4k", 3821079552},
+                 {"phi-3-mini-128k", 3821079552},
+                 {"phi-3-medium-4k", 13960238080},
+                 {"phi-3.5-mini", 3821079552},
+                 {"phi-4", 14659507200},
+                 {"phi-4-reasoning", 14659507200},
+                 {"phi-4-mini", 3836021760},
+                 {"granite-3.1-2b-instruct", 2533531648},
+                 {"granite-3.3-8b-instruct", 8170864640},
+                 {"smollm3-3b", 3075098624},
+                 {"olmo-2-1b", 1484916736},
+                 {"olmo-2-7b", 7298617344},
+                 {"olmo-2-13b", 13716198400},
+                 {"olmo-2-32b", 32234279936},
+                 {"olmo-3-7b", 7298011136},
+                 {"olmo-3-32b", 32233522176},
+                 {"olmo-3.1-32b", 32233522176},
+                 {"glm-4-9b-0414", 9400279040},
+                 {"seed-oss-36b", 36151104512},
+                 /* Published in rounded form only. */
+                 {"falcon3-7b", 7455550464},
+                 {"falcon3-10b", 10305653760},
+                 {"ministral-3-8b", 8489553920},
+                 {"ministral-3-14b", 13506073600},
+                 {"glm-4-32b-0414", 32566081536},
+                 {"glm-z1-32b-0414", 32566081536},
+                 {"exaone-4.0-1.2b", 1279391488},
+                 {"exaone-4.0-32b", 32003216384}};
+#define N_PUBLISHED (sizeof published / sizeof *published)
+
 static void test_parameters(void **state) {
     (void)state;
-    static const struct {
-        const char *name;
-        size_t parameters;
-    } published[] = {{"smollm2-135m", 134515008},
-                     {"smollm2-360m", 361821120},
-                     {"smollm2-1.7b", 1711376384},
-                     {"tinyllama-1.1b", 1100048384},
-                     {"llama-2-7b", 6738415616},
-                     {"llama-2-13b", 13015864320},
-                     {"llama-2-70b", 68976648192},
-                     {"llama-3-8b", 8030261248},
-                     {"llama-3-70b", 70553706496},
-                     {"llama-3.1-8b", 8030261248},
-                     {"llama-3.1-70b", 70553706496},
-                     {"llama-3.1-405b", 405853388800},
-                     {"llama-3.2-1b", 1235814400},
-                     {"llama-3.2-3b", 3212749824},
-                     {"llama-3.3-70b", 70553706496},
-                     {"deepseek-r1-distill-llama-8b", 8030261248},
-                     {"deepseek-r1-distill-llama-70b", 70553706496},
-                     {"deepseek-llm-7b", 6910365696},
-                     {"deepseek-llm-67b", 67425001472},
-                     {"yi-6b", 6061035520},
-                     {"yi-34b", 34388917248},
-                     {"yi-1.5-6b", 6061035520},
-                     {"yi-1.5-9b", 8829407232},
-                     {"yi-1.5-34b", 34388917248},
-                     {"falcon3-3b", 3227655168},
-                     {"mistral-7b-v0.1", 7241732096},
-                     {"mistral-7b-v0.2", 7241732096},
-                     {"mistral-7b-v0.3", 7248023552},
-                     {"mistral-nemo", 12247782400},
-                     {"mistral-small-24b-instruct-2501", 23572403200},
-                     {"mistral-small-3.1-24b", 23572403200},
-                     {"mistral-small-3.2-24b", 23572403200},
-                     {"ministral-3-3b", 3429006336},
-                     {"qwen2-1.5b", 1543714304},
-                     {"qwen2-1.5b-instruct", 1543714304},
-                     {"qwen2-7b", 7615616512},
-                     {"qwen2-7b-instruct", 7615616512},
-                     {"qwen2.5-0.5b", 494032768},
-                     {"qwen2.5-1.5b", 1543714304},
-                     {"qwen2.5-1.5b-instruct", 1543714304},
-                     {"qwen2.5-3b", 3085938688},
-                     {"qwen2.5-7b", 7615616512},
-                     {"qwen2.5-7b-instruct", 7615616512},
-                     {"qwen2.5-14b", 14770033664},
-                     {"qwen2.5-14b-instruct", 14770033664},
-                     {"qwen2.5-32b", 32763876352},
-                     {"qwen2.5-32b-instruct", 32763876352},
-                     {"qwen2.5-72b", 72706203648},
-                     {"qwen2.5-72b-instruct", 72706203648},
-                     {"qwen2.5-coder-1.5b", 1543714304},
-                     {"qwen2.5-coder-7b", 7615616512},
-                     {"deepseek-r1-distill-qwen-1.5b", 1777088000},
-                     {"deepseek-r1-distill-qwen-7b", 7615616512},
-                     {"deepseek-r1-distill-qwen-14b", 14770033664},
-                     {"deepseek-r1-distill-qwen-32b", 32763876352},
-                     {"qwq-32b", 32763876352},
-                     {"qwen3-0.6b", 596049920},
-                     {"qwen3-1.7b", 1720574976},
-                     {"qwen3-4b", 4022468096},
-                     {"qwen3-4b-2507", 4022468096},
-                     {"qwen3-8b", 8190735360},
-                     {"qwen3-14b", 14768307200},
-                     {"qwen3-32b", 32762123264},
-                     {"gemma-2b", 2506172416},
-                     {"gemma-7b", 8537680896},
-                     {"gemma-2-2b", 2614341888},
-                     {"gemma-2-9b", 9241705984},
-                     {"gemma-2-27b", 27227128320},
-                     {"gemma-3-270m", 268098176},
-                     {"gemma-3-1b", 999885952},
-                     {"gemma-3-4b", 3880263168},
-                     {"gemma-3-12b", 11766034176},
-                     {"gemma-3-27b", 27009346304},
-                     {"phi-3-mini-4k", 3821079552},
-                     {"phi-3-mini-128k", 3821079552},
-                     {"phi-3-medium-4k", 13960238080},
-                     {"phi-3.5-mini", 3821079552},
-                     {"phi-4", 14659507200},
-                     {"phi-4-reasoning", 14659507200},
-                     {"phi-4-mini", 3836021760},
-                     {"granite-3.1-2b-instruct", 2533531648},
-                     {"granite-3.3-8b-instruct", 8170864640},
-                     {"smollm3-3b", 3075098624},
-                     {"olmo-2-1b", 1484916736},
-                     {"olmo-2-7b", 7298617344},
-                     {"olmo-2-13b", 13716198400},
-                     {"olmo-2-32b", 32234279936},
-                     {"olmo-3-7b", 7298011136},
-                     {"olmo-3-32b", 32233522176},
-                     {"olmo-3.1-32b", 32233522176},
-                     {"glm-4-9b-0414", 9400279040},
-                     {"seed-oss-36b", 36151104512},
-                     /* Published in rounded form only. */
-                     {"falcon3-7b", 7455550464},
-                     {"falcon3-10b", 10305653760},
-                     {"ministral-3-8b", 8489553920},
-                     {"ministral-3-14b", 13506073600},
-                     {"glm-4-32b-0414", 32566081536},
-                     {"glm-z1-32b-0414", 32566081536},
-                     {"exaone-4.0-1.2b", 1279391488},
-                     {"exaone-4.0-32b", 32003216384}};
-    char *names = known_model_names();
-    size_t listed = 1;
-    for (const char *p = names; *p; p++) listed += *p == ',';
-    assert_int_equal(listed, sizeof published / sizeof *published); /* none goes untested */
-    free(names);
-    for (size_t i = 0; i < sizeof published / sizeof *published; i++) {
+    for (size_t i = 0; i < N_PUBLISHED; i++) {
         model_config_t c;
         const char *name;
         err_t err = {0};
@@ -136,6 +133,30 @@ static void test_parameters(void **state) {
         assert_int_equal(p.linear + p.embedding + p.head + p.rest, published[i].parameters);
         assert_ok(model_config_check(&c, name, &err), err);
     }
+}
+
+static bool is_published(const char *name) {
+    for (size_t i = 0; i < N_PUBLISHED; i++)
+        if (!strcmp(name, published[i].name)) return true;
+    return false;
+}
+
+/* What messages list: the series of models, or of one series the models; together all, and none goes untested. */
+static void test_lists(void **state) {
+    (void)state;
+    char *all = known_model_names("/path/to/other-7b"), *rest = all, *of_rest;
+    size_t listed = 0;
+    for (char *series; (series = strtok_r(rest, ", ", &rest));) {
+        char *names = of_rest = known_model_names(series);
+        for (char *name; (name = strtok_r(of_rest, ", ", &of_rest)); listed++)
+            if (!is_published(name)) fail_msg("%s has no published number here", name);
+        free(names);
+    }
+    free(all);
+    assert_int_equal(listed, N_PUBLISHED);
+    char *granite = known_model_names("../Granite-3.1-8B/");
+    assert_string_equal(granite, "granite-3.1-2b-instruct, granite-3.3-8b-instruct");
+    free(granite);
 }
 
 static void test_shape(void **state) {
@@ -178,14 +199,12 @@ static void test_families(void **state) {
 static void test_every_family_is_known(void **state) {
     (void)state;
     for (size_t a = 0; a < n_archs; a++) {
-        char *names = known_model_names(), *rest = names;
         size_t sizes = 0;
-        for (char *name; (name = strtok_r(rest, ", ", &rest));) {
+        for (size_t i = 0; i < N_PUBLISHED; i++) {
             model_config_t c;
-            assert_true(known_model_find(name, &c, NULL));
+            assert_true(known_model_find(published[i].name, &c, NULL));
             sizes += c.arch == &archs[a];
         }
-        free(names);
         bool one = !strcmp(archs[a].model_type, "smollm3") || !strcmp(archs[a].model_type, "seed_oss");
         if (sizes < (one ? 1 : 2)) fail_msg("%s: %zu sizes are known", archs[a].model_type, sizes);
     }
@@ -284,8 +303,11 @@ static void test_names(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parameters), cmocka_unit_test(test_shape),
-        cmocka_unit_test(test_families),   cmocka_unit_test(test_every_family_is_known),
+        cmocka_unit_test(test_parameters),
+        cmocka_unit_test(test_lists),
+        cmocka_unit_test(test_shape),
+        cmocka_unit_test(test_families),
+        cmocka_unit_test(test_every_family_is_known),
         cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
