@@ -11,7 +11,8 @@
  * NULL, with the short name, which is static. */
 bool known_model_find(const char *path_or_name, model_config_t *c, const char **name);
 
-/* "smollm2-135m, smollm2-360m, ...": for messages. The caller frees. */
-char *known_model_names(void);
+/* For messages: the names that begin with the same word as the last part of a path, "llama-2-7b, llama-2-13b, ..."; if
+ * none does, the words that names begin with, "smollm2-*, tinyllama-*, llama-*, ...". The caller frees. */
+char *known_model_names(const char *like);
 
 #endif

@@ -45,7 +45,7 @@ int outline_read(const char *path, model_config_t *c, char **name, err_t *err) {
         *name = xstrdup(known);
         return 0;
     }
-    char *names = known_model_names();
+    char *names = known_model_names(path);
     err_set(err, ERR_USAGE, "%s: no such model; expected a directory with a config.json, or one of %s", path, names);
     free(names);
     return err->code;

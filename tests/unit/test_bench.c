@@ -192,7 +192,7 @@ static void test_refusals(void **state) {
     } cases[] = {
         {{"llama-4"},
          "llama-4: no such model; expected a directory with a "
-         "config.json, or one of smollm2-135m, "},
+         "config.json, or one of llama-2-7b, "},
         {{"smollm2-135m", "--length", "x"}, "--length: got \"x\"; expected a whole number from 2 to 1048576"},
         {{"smollm2-135m", "--length", "16,"}, "--length: got \"\""},
         {{"smollm2-135m", "--steps", "0"}, "--steps: got \"0\"; expected a whole number from 1 to 10000"},

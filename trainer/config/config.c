@@ -235,7 +235,7 @@ static int check_training_paths(const loader_t *l) {
 
 /* A plan serves without weights too, of what it knows by name. */
 static int unknown_model(const loader_t *l) {
-    char *names = known_model_names();
+    char *names = known_model_names(l->c->model.path);
     key_error(l, "model", "path", "%.300s: %s; expected an existing path, or for a plan one of %s", l->c->model.path,
               strerror(ENOENT), names);
     free(names);
