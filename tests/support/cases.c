@@ -60,3 +60,24 @@ void expect_loss(const char *model, const char *adapter, const char *override, d
     if (!(fabs(got - want) <= 2e-6 * want))
         fail_msg("%s with %s: loss %.9g, expected %.9g", model, adapter ? adapter : "no adapter", got, want);
 }
+
+const char *case_quantize(const char *model) {
+    const char *out = test_keep(path_join(test_tmpdir(), "out"));
+    EXPECT_RUN(0, "linear parameters in", "quantize", model, out);
+    return out;
+}
+
+const char *case_train(const char *model, const char *override) {
+    const char *config = case_config(model);
+    char *dir = path_dirname(config);
+    const char *last = test_keep(path_join(dir, "out/checkpoint-2"));
+    EXPECT_RUN(0, "done: the adapter is in", config, "training.learning_rate=1e-2", "training.save_steps=1", override);
+    free(dir);
+    return last;
+}
+
+const char *case_merge(const char *checkpoint, const char *base, const char *type) {
+    const char *out = test_keep(path_join(test_tmpdir(), "merged"));
+    EXPECT_RUN(0, "merged onto", "export", checkpoint, "--merged", out, "--base", base, "--dtype", type);
+    return out;
+}

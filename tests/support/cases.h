@@ -13,4 +13,11 @@ double case_eval(const char *model, const char *adapter, const char *override);
 /* Fails unless it is the expected one, to what the order of fp32 sums may change. */
 void expect_loss(const char *model, const char *adapter, const char *override, double want);
 
+/* The directory that `quantize` makes of the model. */
+const char *case_quantize(const char *model);
+/* Two steps at a learning rate that changes what is computed: the checkpoint of the second. override: or NULL. */
+const char *case_train(const char *model, const char *override);
+/* The directory that `export --merged` makes with --base and --dtype. */
+const char *case_merge(const char *checkpoint, const char *base, const char *type);
+
 #endif
