@@ -43,6 +43,7 @@ static const char *const known[] = {
 
 static bool is_off(const json_t *v) {
     if (!v || json_is_null(v) || json_is_false(v)) return true;
+    if (json_is_string(v)) return json_string_length(v) == 0;
     return (json_is_object(v) && json_object_size(v) == 0) || (json_is_array(v) && json_array_size(v) == 0);
 }
 
@@ -300,6 +301,9 @@ static int read_all(const safetensors_t *st, const lora_t *lora, const model_sou
         const lora_tensor_t *want = find_tensor(lora, &p);
         if (!want)
             return err_set(err, ERR_USAGE, "%s: tensor %s: a layer that these target_modules leave out", st->path,
+                           t->name);
+        if (seen[want - lora->tensors])
+            return err_set(err, ERR_USAGE, "%s: tensor %s: its layer is there twice, under two names", st->path,
                            t->name);
         if (read_tensor(st, t, want, master, err)) return err->code;
         seen[want - lora->tensors] = true;

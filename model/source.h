@@ -18,7 +18,8 @@ typedef struct {
     const tensor_spec_t *spec; /* NULL: not of a block */
     size_t layer;              /* of a block's */
     size_t rows, cols;         /* 1-D: rows 1 */
-    dtype_t type;              /* BF16, F16 or F32: holds its values exactly; GGUF's blocks are rounded to BF16 */
+    dtype_t type;              /* BF16, F16 or F32: holds its values exactly; GGUF's blocks are rounded to BF16. Of a
+                                * quantized one: what it was made from */
     bool quantized;            /* stored in bitsandbytes 4-bit, as: */
     quant_type_t quant;
     bool double_quant;

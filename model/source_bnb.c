@@ -71,6 +71,13 @@ static int check_block(const json_t *state, const char *key, size_t want, const 
     return err_set(err, ERR_USAGE, "%s: %s is %zu; only %zu is supported", where, key, got, want);
 }
 
+/* What the weight was before, which is what a merged one is again. */
+static dtype_t made_from(const json_t *state) {
+    const char *name = json_string_value(json_object_get(state, "dtype"));
+    if (name && !strcmp(name, "float32")) return DT_F32;
+    return name && !strcmp(name, "float16") ? DT_F16 : DT_BF16;
+}
+
 /* The JSON text: sizes of blocks, the weight's shape, and the mean of the constants when these are quantized. */
 static int read_state(const json_t *state, const char *where, source_entry_t *e, qweight_t *w, err_t *err) {
     if (!json_is_object(state)) return err_set(err, ERR_USAGE, "%s: expected an object", where);
@@ -158,6 +165,7 @@ int source_bnb_open(const model_source_t *src, source_find_fn *find, const st_te
     json_t *json = NULL;
     int rc = json_text((const char *)state->data, state->bytes, where, &json, err);
     if (rc == 0) rc = read_state(json, where, e, &w, err);
+    if (rc == 0) e->t.type = made_from(json);
     json_decref(json);
     free(where);
     if (rc || check_table(&b, "quant_map", quant_table(type), 16, err) || find_codes(&b, e, &w, err) ||

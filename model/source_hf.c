@@ -162,9 +162,21 @@ static void find_biases(model_source_t *src) {
     }
 }
 
-static bool is_of_block(const model_source_t *src, const char *name, char *prefix, size_t size) {
-    snprintf(prefix, size, "%slayers.", src->prefix);
-    return source_layers_named(name, strlen(name), prefix) > 0;
+/* A bias of what is computed: in a block, of the last norm, of the head. */
+static bool is_bias(const model_source_t *src, const char *name) {
+    char prefix[64], norm[64], head[64];
+    snprintf(prefix, sizeof prefix, "%slayers.", src->prefix);
+    snprintf(norm, sizeof norm, "%snorm.bias", src->prefix);
+    snprintf(head, sizeof head, "%slm_head.bias", src->head_prefix);
+    if (!strcmp(name, norm) || !strcmp(name, head)) return true;
+    return path_has_suffix(name, ".bias") && source_layers_named(name, strlen(name), prefix) > 0;
+}
+
+/* A head beside a tied embedding, which it equals. */
+static bool is_tied_head(const model_source_t *src, const char *name) {
+    char head[64];
+    snprintf(head, sizeof head, "%slm_head.weight", src->head_prefix);
+    return src->config.tied && !strcmp(name, head);
 }
 
 static int refuse_more_layers(const model_source_t *src, err_t *err) {
@@ -196,14 +208,12 @@ static bool is_part_of_entry(const model_source_t *src, const char *name) {
     return found;
 }
 
-/* The rest of the files. In a block nothing may be left over that would be part of what it computes. */
+/* The rest of the files. Nothing may be left over that would be part of what is computed. */
 static int find_others(model_source_t *src, err_t *err) {
-    char prefix[64];
     for (size_t i = 0; i < src->n_tensors; i++) {
         const char *name = src->tensors[i]->name;
-        if (is_part_of_entry(src, name)) continue;
-        bool harmless = path_has_suffix(name, "rotary_emb.inv_freq"); /* a buffer that older versions saved */
-        if (!harmless && is_of_block(src, name, prefix, sizeof prefix) && path_has_suffix(name, ".bias"))
+        if (is_part_of_entry(src, name) || is_tied_head(src, name)) continue;
+        if (is_bias(src, name))
             return err_set(err, ERR_USAGE, "%s: tensor \"%.200s\": a bias there is not supported for this architecture",
                            src->path, name);
         VEC_GROW(src->others, src->n_others, src->cap_others);

@@ -12,7 +12,7 @@
 #include "base/error.h"
 #include "base/file.h"
 
-#define TENSOR_MAX_DIMS 4
+#define TENSOR_MAX_DIMS 8
 
 typedef struct {
     char *name;

@@ -30,8 +30,9 @@ struct st_writer {
 
 /* The reference writer's order of element types: from the widest, so that each tensor is aligned. */
 static const int dtype_rank[DT_COUNT] = {
-    [DT_I64] = 0, [DT_F64] = 1, [DT_F32] = 2, [DT_I32] = 3, [DT_BF16] = 4,
-    [DT_F16] = 5, [DT_I16] = 6, [DT_I8] = 7,  [DT_U8] = 8,  [DT_BOOL] = 9,
+    [DT_U64] = 0,      [DT_I64] = 1,      [DT_F64] = 2, [DT_F32] = 3, [DT_U32] = 4,
+    [DT_I32] = 5,      [DT_BF16] = 6,     [DT_F16] = 7, [DT_U16] = 8, [DT_I16] = 9,
+    [DT_F8_E4M3] = 10, [DT_F8_E5M2] = 11, [DT_I8] = 12, [DT_U8] = 13, [DT_BOOL] = 14,
 };
 
 st_writer_t *st_writer_new(void) { return xcalloc(1, sizeof(st_writer_t)); }

@@ -162,18 +162,25 @@ static void add_once(json_t *list, const char *name, size_t len) {
 }
 
 /* The modules that transformers must not quantize beside the head, which it leaves by itself: linear layers that are in
- * 16 bits, and of a vision-language model the other parts, by the names of their outermost modules. */
+ * 16 bits, and of a vision-language model the other parts, by the names of their outermost modules. Transformers 4 looks
+ * for these anywhere in a module's full name, 5 at its beginning. */
 static json_t *skipped_modules(const model_t *m, const model_source_t *src) {
     json_t *list = json_array();
+    char module[128];
     for (size_t i = 0; i < model_source_count(src); i++) {
         const source_tensor_t *t = model_source_at(src, i);
         const qweight_t *q = weight_of(m, t);
-        if (q && quant_is_plain(q->type)) add_once(list, t->name, strlen(t->name) - strlen(".weight"));
+        if (!q || !quant_is_plain(q->type)) continue;
+        model_module_name(&m->config, t->layer, source_slot(t), module, sizeof module);
+        add_once(list, module, strlen(module));
     }
     for (size_t i = 0; m->config.wrapped && i < model_source_others(src); i++) {
         const char *name = model_source_other(src, i)->name;
         if (!strncmp(name, "model.", 6)) name += 6;
-        add_once(list, name, strcspn(name, "."));
+        int outermost = (int)strcspn(name, ".");
+        int n = snprintf(module, sizeof module, "model.%.*s", outermost < 100 ? outermost : 100, name);
+        add_once(list, module, (size_t)n);
+        add_once(list, module + 6, (size_t)n - 6);
     }
     if (json_array_size(list) == 0) {
         json_decref(list);
@@ -194,11 +201,20 @@ static json_t *quantization_config(const model_t *m, const model_source_t *src) 
     return q;
 }
 
+/* A checkpoint keeps its own, as it keeps its tensors; but codes are typed as bytes. */
+static int choose_config(const model_t *m, const model_source_t *src, json_t **q, err_t *err) {
+    if (model_source_quantized(src) && model_dir_quantization(src, q, err)) return err->code;
+    if (*q) json_object_set_new(*q, "bnb_4bit_quant_storage", json_string("uint8"));
+    else *q = quantization_config(m, src);
+    return 0;
+}
+
 static int write_model(const model_t *m, const model_source_t *src, const char *dir, err_t *err) {
     out_list_t list = {0};
     list_tensors(&list, m, src);
-    json_t *q = quantization_config(m, src);
-    int rc = model_dir_tensors(dir, &list, emit, &(context_t){m, src}, err);
+    json_t *q = NULL;
+    int rc = choose_config(m, src, &q, err);
+    if (rc == 0) rc = model_dir_tensors(dir, &list, emit, &(context_t){m, src}, err);
     if (rc == 0) rc = model_dir_companions(dir, src, model_source_at(src, 0)->type, q, err);
     json_decref(q);
     free(list.t);

@@ -113,8 +113,25 @@ static int emit(void *ctx, const out_tensor_t *t, st_writer_t *w, err_t *err) {
     return rc;
 }
 
+/* The merged weights are not quantized; other parts of a vision-language model stay as they are, and where those are in 4
+ * bits the config has to go on saying so, of them alone. NULL: nothing is. */
+static int quantization_left(const model_source_t *src, json_t **quantization, err_t *err) {
+    static const char *const merged[] = {"language_model", "model.language_model", "lm_head"};
+    bool any = false;
+    *quantization = NULL;
+    for (size_t i = 0; i < model_source_others(src); i++)
+        any |= strstr(model_source_other(src, i)->name, ".quant_state.") != NULL;
+    if (!any || model_dir_quantization(src, quantization, err) || !*quantization) return err->code;
+    json_t *skipped = json_object_get(*quantization, "llm_int8_skip_modules");
+    skipped = json_is_array(skipped) ? json_incref(skipped) : json_array();
+    for (size_t i = 0; i < sizeof merged / sizeof *merged; i++) json_array_append_new(skipped, json_string(merged[i]));
+    json_object_set_new(*quantization, "llm_int8_skip_modules", skipped);
+    return 0;
+}
+
 int merge_write(const char *dir, const merge_t *c, err_t *err) {
     out_list_t list = {0};
+    json_t *quantization = NULL;
     for (size_t i = 0; i < model_source_count(c->src); i++) {
         const source_tensor_t *s = model_source_at(c->src, i);
         bool vector = tensor_is_vector(s->role);
@@ -123,7 +140,9 @@ int merge_write(const char *dir, const merge_t *c, err_t *err) {
     }
     for (size_t i = 0; i < model_source_others(c->src); i++) out_list_add_other(&list, model_source_other(c->src, i));
     int rc = model_dir_tensors(dir, &list, emit, (void *)(uintptr_t)c, err);
-    if (rc == 0) rc = model_dir_companions(dir, c->src, out_type(c, model_source_at(c->src, 0)), NULL, err);
+    if (rc == 0) rc = quantization_left(c->src, &quantization, err);
+    if (rc == 0) rc = model_dir_companions(dir, c->src, out_type(c, model_source_at(c->src, 0)), quantization, err);
+    json_decref(quantization);
     free(list.t);
     return rc;
 }

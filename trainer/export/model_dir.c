@@ -14,6 +14,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "data/tokenizer/tokenizer.h"
@@ -32,6 +33,11 @@ out_tensor_t *out_list_add(out_list_t *list, dtype_t dtype, int n_dims, size_t r
 }
 
 void out_list_add_other(out_list_t *list, const st_tensor_t *t) {
+    if (t->dtype == DT_OTHER) {
+        log_warn("tensor \"%s\" is left out: its element type is not known, and nothing in the model needs it",
+                 t->name);
+        return;
+    }
     out_tensor_t *o = out_list_add(list, t->dtype, t->n_dims, 0, 0, "%s", t->name);
     memcpy(o->shape, t->shape, sizeof o->shape);
     o->other = t;
@@ -256,6 +262,16 @@ static int base_config(const model_source_t *src, json_t **cfg, err_t *err) {
     int rc = json_file(path, cfg, err);
     free(path);
     return rc;
+}
+
+int model_dir_quantization(const model_source_t *src, json_t **quantization, err_t *err) {
+    json_t *cfg = NULL;
+    *quantization = NULL;
+    if (base_config(src, &cfg, err)) return err->code;
+    json_t *own = json_object_get(cfg, "quantization_config");
+    if (json_is_object(own)) *quantization = json_incref(own);
+    json_decref(cfg);
+    return 0;
 }
 
 static const char *type_name(dtype_t t) { return t == DT_F32 ? "float32" : t == DT_F16 ? "float16" : "bfloat16"; }
