@@ -92,7 +92,8 @@ static void set_layers(json_t *o, const model_config_t *c) {
         mixed |= c->kind[l] != 0 && c->kinds[1].window != 0;
         nope |= kind->rope < 0;
     }
-    if (mixed) set(o, "layer_types", types);
+    bool divides = !strcmp(c->arch->model_type, "exaone4"); /* by its pattern, which is 0 without a window */
+    if (mixed || divides) set(o, "layer_types", types);
     else json_decref(types);
     if (nope) set(o, "no_rope_layers", ropes);
     else json_decref(ropes);
