@@ -81,7 +81,7 @@ static void place_blocks(acts_t *a, const placer_t *p, const model_t *m, const a
 static void place_qk(acts_t *a, const placer_t *p, const model_t *m) {
     const model_config_t *c = &m->config;
     if (!has_norm(m, NORM_Q)) return;
-    size_t per_head = arch_norm(c->arch, NORM_Q)->cols == DIM_HEAD;
+    bool per_head = norm_is_per_head(arch_norm(c->arch, NORM_Q));
     a->qk = mat_of(p, model_dim(c, DIM_Q) + model_dim(c, DIM_KV), 0);
     a->rstd_q = floats(p, p->T * (per_head ? c->heads : 1));
     a->rstd_k = floats(p, p->T * (per_head ? c->kv_heads : 1));

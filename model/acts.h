@@ -31,7 +31,7 @@ typedef struct {
     mat_t qk;               /* [T, Hq*D + Hkv*D] queries and keys after their norms and RoPE, where they have norms */
     float *rstd_q, *rstd_k; /* [T, groups] of those */
     void *t;                /* [T,C] a site's output */
-    mat_t ff;               /* [T, F | w] silu(gate) * up, u */
+    mat_t ff;               /* [T, F | w] act(gate) * up, u */
     /* backward */
     void *dff;   /* [T,F] */
     void *dh;    /* [T,C] */

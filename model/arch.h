@@ -70,6 +70,8 @@ const tensor_spec_t *arch_linear(const arch_t *arch, linear_slot_t slot);
 const tensor_spec_t *arch_norm(const arch_t *arch, norm_slot_t slot);
 /* The slots of a site, in the order in which their outputs lie side by side; how many there are. */
 size_t arch_site(const arch_t *arch, site_t site, linear_slot_t slots[LINEAR_MAX]);
+/* Whether a norm of queries or keys is of each head, rather than of the whole row. */
+static inline bool norm_is_per_head(const tensor_spec_t *t) { return t->cols == DIM_HEAD; }
 /* What target_modules calls a linear layer: the last part of its name, "q_proj". */
 const char *linear_name(const tensor_spec_t *t);
 /* The names of the linear layers of all families, each once; how many there are. */

@@ -117,8 +117,8 @@ static int read_act(const config_keys_t *k, const char *key, model_config_t *c, 
     return err_set(err, ERR_USAGE, "%s: %s: \"%s\" is not supported; expected \"silu\"", k->where, key, name);
 }
 
-/* Gemma's first configs say "gelu" and mean its tanh form. */
-static int read_gelu(const config_keys_t *k, model_config_t *c, err_t *err) {
+/* plain: the first configs say "gelu" and mean its tanh form. */
+static int read_gelu(const config_keys_t *k, bool plain, model_config_t *c, err_t *err) {
     char name[40] = "gelu_pytorch_tanh";
     bool bidirectional = false;
     const char *key = k->json && json_is_string(json_object_get(k->json, "hidden_activation")) ? "hidden_activation"
@@ -130,8 +130,7 @@ static int read_gelu(const config_keys_t *k, model_config_t *c, err_t *err) {
         return err_set(err, ERR_USAGE, "%s: use_bidirectional_attention: true is not supported; expected false",
                        k->where);
     c->act = ACT_GELU_TANH;
-    bool gemma1 = !strcmp(c->arch->model_type, "gemma") && !strcmp(name, "gelu");
-    if (gemma1 || !strcmp(name, "gelu_pytorch_tanh")) return 0;
+    if ((plain && !strcmp(name, "gelu")) || !strcmp(name, "gelu_pytorch_tanh")) return 0;
     return err_set(err, ERR_USAGE, "%s: %s: \"%s\" is not supported; expected \"gelu_pytorch_tanh\"", k->where, key,
                    name);
 }
@@ -206,7 +205,7 @@ static int windows_by_pattern(const config_keys_t *k, size_t absent, size_t peri
 /* theta: the defaults of the sets. */
 static int read_rope(const config_keys_t *k, size_t sets, const double theta[2], model_config_t *c, err_t *err) {
     c->n_rope = sets;
-    for (size_t i = 0; i < sets; i++)
+    for (size_t i = 0; i < MODEL_KINDS; i++)
         c->rope[i] = (rope_spec_t){
             .theta = theta[i], .factor = 1, .beta_fast = 32, .beta_slow = 1, .low = 1, .high = 4, .truncate = true};
     return k->json ? hf_read_rope(k, sets, c, err) : gguf_read_rope(k, sets, c, err);
@@ -297,10 +296,10 @@ static void defaults_gemma(model_config_t *c) {
 }
 
 /* What all of them have. */
-static int gemma(const config_keys_t *k, model_config_t *c, err_t *err) {
+static int gemma(const config_keys_t *k, bool plain_gelu, model_config_t *c, err_t *err) {
     c->embed_scale = sqrt((double)c->hidden);
     c->embed_scale_rounded = true;
-    return read_gelu(k, c, err) || read_bias(k, "attention_bias", false, BIAS_QKV | BIAS_O, c, err);
+    return read_gelu(k, plain_gelu, c, err) || read_bias(k, "attention_bias", false, BIAS_QKV | BIAS_O, c, err);
 }
 
 /* A GGUF does not hold it: llama.cpp knows the models in which it is not the size of a head. */
@@ -313,14 +312,14 @@ static int query_scalar(const config_keys_t *k, size_t other_layers, model_confi
 }
 
 static int describe_gemma(const config_keys_t *k, model_config_t *c, err_t *err) {
-    return gemma(k, c, err) || read_rope(k, 1, theta_10000, c, err);
+    return gemma(k, true, c, err) || read_rope(k, 1, theta_10000, c, err);
 }
 
 static int describe_gemma2(const config_keys_t *k, model_config_t *c, err_t *err) {
     /* Absent is the default, null is none. */
     if (!key_is_there(k, "attn_logit_softcapping", "attn_logit_softcapping")) c->attn_softcap = 50;
     if (!key_is_there(k, "final_logit_softcapping", "final_logit_softcapping")) c->logit_softcap = 30;
-    return gemma(k, c, err) || query_scalar(k, 46, c, err) ||
+    return gemma(k, false, c, err) || query_scalar(k, 46, c, err) ||
            key_number(k, "attn_logit_softcapping", "attn_logit_softcapping", &c->attn_softcap, err) ||
            key_number(k, "final_logit_softcapping", "final_logit_softcapping", &c->logit_softcap, err) ||
            windows_by_pattern(k, WINDOW_DEFAULT, 2, 0, c, err) || read_rope(k, 1, theta_10000, c, err);
@@ -339,7 +338,7 @@ static void defaults_gemma3(model_config_t *c) {
 
 static int describe_gemma3(const config_keys_t *k, model_config_t *c, err_t *err) {
     static const double theta[2] = {1e6, 1e4};
-    return gemma(k, c, err) || query_scalar(k, 62, c, err) ||
+    return gemma(k, false, c, err) || query_scalar(k, 62, c, err) ||
            key_number(k, "attn_logit_softcapping", NULL, &c->attn_softcap, err) ||
            key_number(k, "final_logit_softcapping", NULL, &c->logit_softcap, err) ||
            windows_by_pattern(k, WINDOW_DEFAULT, 6, 1, c, err) || read_rope(k, 2, theta, c, err);

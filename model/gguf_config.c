@@ -31,14 +31,12 @@ static int read_size(const config_keys_t *k, const char *name, size_t *out, err_
     key_name(k, NULL, name, key, sizeof key);
     long n = gguf_array_len(k->gguf, key);
     if (n < 0) return key_size(k, NULL, name, out, err);
-    for (long i = 0; i < n; i++) {
-        if (!gguf_array_int(k->gguf, key, (size_t)i, &v) || v < 0)
-            return err_set(err, ERR_USAGE, "%s: %s: expected whole numbers", k->where, key);
-        if (i == 0) first = v;
-        if (v != first)
+    if (!gguf_array_int(k->gguf, key, 0, &first) || first < 0)
+        return err_set(err, ERR_USAGE, "%s: %s: expected whole numbers", k->where, key);
+    for (long i = 1; i < n; i++)
+        if (!gguf_array_int(k->gguf, key, (size_t)i, &v) || v != first)
             return err_set(err, ERR_USAGE, "%s: %s: layers of different sizes are not supported", k->where, key);
-        *out = (size_t)v;
-    }
+    *out = (size_t)first;
     return 0;
 }
 

@@ -100,6 +100,7 @@ static int read_scaling(const config_keys_t *k, size_t R, rope_spec_t *r, err_t 
 
 int gguf_read_rope(const config_keys_t *k, size_t sets, model_config_t *c, err_t *err) {
     rope_spec_t *full = &c->rope[0];
+    bool same = full->theta == c->rope[1].theta; /* by default */
     full->original = (double)c->max_positions;
     if (key_number(k, NULL, "rope.freq_base", &full->theta, err) ||
         key_size(k, NULL, "rope.dimension_count", &c->rotated, err) ||
@@ -107,8 +108,7 @@ int gguf_read_rope(const config_keys_t *k, size_t sets, model_config_t *c, err_t
         read_scaling(k, c->rotated, full, err))
         return err->code;
     if (sets < 2) return 0;
-    /* Only layers without a window are scaled. Where the file does not say otherwise, the family's default or, of those
-     * with one theta, the same. */
-    if (strcmp(c->arch->model_type, "gemma3_text") != 0) c->rope[1].theta = full->theta;
+    /* Only layers without a window are scaled. */
+    if (same) c->rope[1].theta = full->theta;
     return key_number(k, NULL, "rope.freq_base_swa", &c->rope[1].theta, err);
 }

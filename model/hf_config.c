@@ -29,7 +29,6 @@ static int missing(const char *key, const char *where, err_t *err) {
 /* What has no default in the family must be there. */
 static int read_sizes(const config_keys_t *k, model_config_t *c, err_t *err) {
     double eps = c->norm_eps;
-    c->kv_heads = c->kv_heads ? c->kv_heads : 0;
     const struct {
         const char *key;
         size_t *out;

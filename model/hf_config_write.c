@@ -108,7 +108,8 @@ static void set_scales(json_t *o, const model_config_t *c) {
         set(o, "final_logit_softcapping", c->logit_softcap > 0 ? json_real(c->logit_softcap) : json_null());
         return;
     }
-    if (strcmp(c->arch->model_type, "granite") != 0) return;
+    bool plain = c->attn_scale == (double)(1.0f / sqrtf((float)c->head_dim));
+    if (plain && c->embed_scale == 1 && c->residual_scale == 1 && c->logit_scale == 1) return;
     set_number(o, "attention_multiplier", shortest((float)c->attn_scale));
     set_number(o, "embedding_multiplier", shortest((float)c->embed_scale));
     set_number(o, "residual_multiplier", shortest((float)c->residual_scale));

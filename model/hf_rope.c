@@ -43,14 +43,12 @@ static int refuse_unknown(const json_t *rope, const char *where, err_t *err) {
     return 0;
 }
 
-static int read_type(const json_t *rope, const config_keys_t *k, const char *where, const model_config_t *c,
-                     rope_type_t *type, err_t *err) {
-    (void)k;
+static int read_type(const json_t *rope, const char *where, rope_type_t *type, err_t *err) {
     const char *name = "default";
     if (json_opt_string(rope, "type", where, &name, err)) return err->code; /* the older key */
     if (json_opt_string(rope, "rope_type", where, &name, err)) return err->code;
-    bool phi3 = !strcmp(c->arch->model_type, "phi3");
-    if (!strcmp(name, "su") || (phi3 && !strcmp(name, "yarn")))
+    bool listed = json_is_array(json_object_get(rope, "short_factor"));
+    if (!strcmp(name, "su") || (listed && !strcmp(name, "yarn")))
         name = "longrope"; /* as Phi-3's first configs call it */
     for (int t = 0; t < ROPE_TYPES; t++)
         if (!strcmp(name, rope_type_names[t])) {
@@ -99,7 +97,7 @@ static int read_object(const json_t *rope, const config_keys_t *k, const char *n
     int rc = json_is_object(rope) ? refuse_unknown(rope, where, err)
                                   : err_set(err, ERR_USAGE, "%s: expected an object", where);
     r->factor = NAN; /* not given */
-    if (rc == 0) rc = read_type(rope, k, where, c, &r->type, err);
+    if (rc == 0) rc = read_type(rope, where, &r->type, err);
     if (rc == 0) rc = json_opt_number(rope, "rope_theta", where, &r->theta, err);
     if (rc == 0) rc = json_opt_number(rope, "partial_rotary_factor", where, partial, err);
     if (rc == 0) rc = json_opt_number(rope, "factor", where, &r->factor, err);
@@ -144,22 +142,17 @@ static int read_by_type(const json_t *params, const config_keys_t *k, size_t set
     return 0;
 }
 
-/* Transformers 4: what is scaled are the layers without a window. */
+/* Transformers 4: what is scaled are the layers without a window. Those with one have the same theta, where the family
+ * does not have another for them by default. */
 static int read_v4(const config_keys_t *k, size_t sets, model_config_t *c, double *partial, err_t *err) {
     const json_t *scaling = object_at(k->json, "rope_scaling");
-    bool has_theta = false;
-    double theta = 0;
-    if (json_opt_number(k->json, "rope_theta", k->where, &theta, err) ||
+    bool same = c->rope[0].theta == c->rope[1].theta;
+    if (json_opt_number(k->json, "rope_theta", k->where, &c->rope[0].theta, err) ||
         json_opt_number(k->json, "partial_rotary_factor", k->where, partial, err))
         return err->code;
-    has_theta = theta != 0;
-    if (has_theta) c->rope[0].theta = theta;
-    bool own_theta = sets == 2 && object_at(k->json, "rope_local_base_freq");
-    if (own_theta && json_opt_number(k->json, "rope_local_base_freq", k->where, &c->rope[1].theta, err))
+    if (same) c->rope[1].theta = c->rope[0].theta;
+    if (sets == 2 && json_opt_number(k->json, "rope_local_base_freq", k->where, &c->rope[1].theta, err))
         return err->code;
-    /* Gemma 3 has a theta of its own for them, by default; OLMo 3 the same. */
-    if (sets == 2 && !own_theta && has_theta && strcmp(c->arch->model_type, "gemma3_text") != 0)
-        c->rope[1].theta = theta;
     return scaling ? read_object(scaling, k, "rope_scaling", c, partial, &c->rope[0], err) : 0;
 }
 

@@ -34,6 +34,8 @@ static void lay_out_site(lora_t *lora, size_t layer, site_t s) {
     if (site->n * r > lora->width[s]) lora->width[s] = site->n * r;
 }
 
+_Static_assert(LINEAR_SLOTS <= 8, "a set of slots is a byte in layer_targets");
+
 void lora_init(lora_t *lora, const model_config_t *c, const lora_spec_t *spec) {
     *lora = (lora_t){.spec = *spec, .config = c, .layers = c->layers};
     lora->scale = (float)(spec->rslora ? spec->alpha / sqrt((double)spec->r) : spec->alpha / (double)spec->r);

@@ -56,7 +56,7 @@ typedef struct {
 /* Lays out the tensors; no memory of the device is taken yet. c must outlive the adapters. */
 void lora_init(lora_t *lora, const model_config_t *c, const lora_spec_t *spec);
 void lora_free(lora_t *lora);
-/* Takes masters, compute copies and (training) gradients from the pool. act is the backend's. */
+/* Takes masters, compute copies and (training) gradients from the pool. */
 void lora_place(lora_t *lora, pool_t *pool, bool training);
 
 /* Fills the masters with fresh adapters: A uniform in +-1/sqrt(in) (Kaiming uniform, a = sqrt 5), B zero; a

@@ -50,6 +50,19 @@ void source_list_tensors(model_source_t *src) {
     qsort(src->by_name, src->n_entries, sizeof *src->by_name, by_name);
 }
 
+void source_find_biases(model_source_t *src, source_has_fn *has_bias) {
+    for (unsigned slot = 0; slot < LINEAR_SLOTS; slot++) {
+        const tensor_spec_t *spec = arch_linear(src->config.arch, (linear_slot_t)slot);
+        if (spec && has_bias(src, spec)) src->config.biases |= 1u << slot;
+    }
+}
+
+int source_leftover_error(const model_source_t *src, const char *name, size_t len, err_t *err) {
+    return err_set(err, ERR_USAGE,
+                   "%s: tensor \"%.*s\": not of a %s model, which would leave it out of what is computed", src->path,
+                   len < 200 ? (int)len : 200, name, src->config.arch->model_type);
+}
+
 void source_note(const model_source_t *src, const char *fmt, ...) {
     va_list args;
     char text[400];

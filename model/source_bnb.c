@@ -79,17 +79,15 @@ static dtype_t made_from(const json_t *state) {
 }
 
 /* The JSON text: sizes of blocks, the weight's shape, and the mean of the constants when these are quantized. */
-static int read_state(const json_t *state, const char *where, source_entry_t *e, qweight_t *w, err_t *err) {
+static int read_state(const json_t *state, const char *where, const source_entry_t *e, qweight_t *w, err_t *err) {
     if (!json_is_object(state)) return err_set(err, ERR_USAGE, "%s: expected an object", where);
-    const char *type = "", *dtype = "bfloat16";
+    const char *type = "";
     if (json_need_string(state, "quant_type", where, &type, err) ||
-        json_opt_string(state, "dtype", where, &dtype, err) || check_block(state, "blocksize", QUANT_BLOCK, where, err))
+        check_block(state, "blocksize", QUANT_BLOCK, where, err))
         return err->code;
     if (strcmp(type, quant_type_name(w->type)))
         return err_set(err, ERR_USAGE, "%s: quant_type is \"%.40s\"; expected \"%s\"", where, type,
                        quant_type_name(w->type));
-    /* What it was quantized from, and is dequantized to. */
-    e->t.type = !strcmp(dtype, "float16") ? DT_F16 : !strcmp(dtype, "float32") ? DT_F32 : DT_BF16;
     const json_t *shape = json_object_get(state, "shape");
     const json_t *rows = json_array_get(shape, 0), *cols = json_array_get(shape, 1);
     if (json_array_size(shape) != 2 || !json_is_integer(rows) || !json_is_integer(cols))

@@ -58,30 +58,27 @@ static int find_tensor(const model_source_t *src, source_entry_t *e, err_t *err)
     return 0;
 }
 
-/* A bias that is there is used. */
-static void find_biases(model_source_t *src) {
-    const model_config_t *c = &src->config;
-    for (unsigned slot = 0; slot < LINEAR_SLOTS; slot++) {
-        const tensor_spec_t *spec = arch_linear(c->arch, (linear_slot_t)slot);
-        if (!spec) continue;
-        char name[96];
-        snprintf(name, sizeof name, "blk.0.%s.bias", spec->gguf);
-        bool in_qkv = spec->site == SITE_QKV && gguf_find(src->gguf, "blk.0.attn_qkv.bias");
-        if (gguf_find(src->gguf, name) || in_qkv) src->config.biases |= 1u << slot;
-    }
+static bool has_bias(const model_source_t *src, const tensor_spec_t *spec) {
+    char name[96];
+    snprintf(name, sizeof name, "blk.0.%s.bias", spec->gguf);
+    bool in_qkv = spec->site == SITE_QKV && gguf_find(src->gguf, "blk.0.attn_qkv.bias");
+    return in_qkv || gguf_find(src->gguf, name);
 }
 
-/* A bias of anything else would be part of what the model computes. */
-static int refuse_other_biases(const model_source_t *src, err_t *err) {
+static bool ends_with(gguf_str_t s, const char *end) {
+    size_t n = strlen(end);
+    return s.len >= n && !memcmp(s.p + s.len - n, end, n);
+}
+
+/* In a block nothing may be left over: it would be part of what the model computes. */
+static int refuse_leftovers(const model_source_t *src, err_t *err) {
     for (size_t i = 0; i < gguf_tensor_count(src->gguf); i++) {
         gguf_str_t s = gguf_tensor_at(src->gguf, i)->name;
-        if (s.len < 5 || memcmp(s.p + s.len - 5, ".bias", 5) != 0) continue;
-        bool known = s.len > 13 && !memcmp(s.p + s.len - 13, "attn_qkv.bias", 13);
+        bool bias = ends_with(s, ".bias"), known = ends_with(s, ".attn_qkv.weight") || ends_with(s, ".attn_qkv.bias");
+        if (!bias && !source_layers_named(s.p, s.len, "blk.")) continue;
         for (size_t k = 0; !known && k < src->n_entries; k++)
             known = strlen(src->entries[k].gguf_name) == s.len && !memcmp(src->entries[k].gguf_name, s.p, s.len);
-        if (!known)
-            return err_set(err, ERR_USAGE, "%s: tensor \"%.*s\": a bias there is not supported for this architecture",
-                           src->path, (int)s.len, s.p);
+        if (!known) return source_leftover_error(src, s.p, s.len, err);
     }
     return 0;
 }
@@ -89,9 +86,9 @@ static int refuse_other_biases(const model_source_t *src, err_t *err) {
 int source_open_gguf(model_source_t *src, err_t *err) {
     if (gguf_open(src->path, &src->gguf, err) || model_config_from_gguf(src->gguf, &src->config, err)) return err->code;
     if (refuse_more_layers(src, err)) return err->code;
-    find_biases(src);
+    source_find_biases(src, has_bias);
     source_list_tensors(src);
     for (size_t i = 0; i < src->n_entries; i++)
         if (find_tensor(src, &src->entries[i], err)) return err->code;
-    return refuse_other_biases(src, err);
+    return refuse_leftovers(src, err);
 }

@@ -151,25 +151,21 @@ static void find_prefixes(model_source_t *src) {
     }
 }
 
-/* A bias that is there is used. */
-static void find_biases(model_source_t *src) {
+static bool has_bias(const model_source_t *src, const tensor_spec_t *spec) {
     char name[160];
-    for (unsigned slot = 0; slot < LINEAR_SLOTS; slot++) {
-        const tensor_spec_t *spec = arch_linear(src->config.arch, (linear_slot_t)slot);
-        if (!spec) continue;
-        snprintf(name, sizeof name, "%slayers.0.%s.bias", src->prefix, spec->hf);
-        if (find_stored(src, name)) src->config.biases |= 1u << slot;
-    }
+    snprintf(name, sizeof name, "%slayers.0.%s.bias", src->prefix, spec->hf);
+    return find_stored(src, name) != NULL;
 }
 
-/* A bias of what is computed: in a block, of the last norm, of the head. */
-static bool is_bias(const model_source_t *src, const char *name) {
+/* Part of what the model that wrote the file computes: in a block, a bias of the last norm or of the head. Older versions
+ * saved a buffer in each block, which follows from the config. */
+static bool is_computed(const model_source_t *src, const char *name) {
     char prefix[64], norm[64], head[64];
     snprintf(prefix, sizeof prefix, "%slayers.", src->prefix);
     snprintf(norm, sizeof norm, "%snorm.bias", src->prefix);
     snprintf(head, sizeof head, "%slm_head.bias", src->head_prefix);
     if (!strcmp(name, norm) || !strcmp(name, head)) return true;
-    return path_has_suffix(name, ".bias") && source_layers_named(name, strlen(name), prefix) > 0;
+    return source_layers_named(name, strlen(name), prefix) > 0 && !path_has_suffix(name, "rotary_emb.inv_freq");
 }
 
 /* A head beside a tied embedding, which it equals. */
@@ -213,9 +209,7 @@ static int find_others(model_source_t *src, err_t *err) {
     for (size_t i = 0; i < src->n_tensors; i++) {
         const char *name = src->tensors[i]->name;
         if (is_part_of_entry(src, name) || is_tied_head(src, name)) continue;
-        if (is_bias(src, name))
-            return err_set(err, ERR_USAGE, "%s: tensor \"%.200s\": a bias there is not supported for this architecture",
-                           src->path, name);
+        if (is_computed(src, name)) return source_leftover_error(src, name, strlen(name), err);
         VEC_GROW(src->others, src->n_others, src->cap_others);
         src->others[src->n_others++] = src->tensors[i];
     }
@@ -266,7 +260,7 @@ int source_open_hf(model_source_t *src, err_t *err) {
     if (read_config(src, err) || open_tensors(src, err)) return err->code;
     find_prefixes(src);
     if (refuse_more_layers(src, err) || check_tied_head(src, err)) return err->code;
-    find_biases(src);
+    source_find_biases(src, has_bias);
     source_list_tensors(src);
     for (size_t i = 0; i < src->n_entries; i++)
         if (find_tensor(src, &src->entries[i], err)) return err->code;

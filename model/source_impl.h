@@ -52,6 +52,12 @@ const st_tensor_t *source_bnb_state(const model_source_t *src, source_find_fn *f
 int source_bnb_open(const model_source_t *src, source_find_fn *find, const st_tensor_t *state, quant_type_t type,
                     source_entry_t *e, err_t *err);
 
+/* Adds to src->config.biases those that the file has in its first block: a bias that is there is used. */
+typedef bool source_has_fn(const model_source_t *src, const tensor_spec_t *linear);
+void source_find_biases(model_source_t *src, source_has_fn *has_bias);
+/* A tensor that the model of the file computes with, and this architecture does not have. */
+int source_leftover_error(const model_source_t *src, const char *name, size_t len, err_t *err);
+
 /* What is odd about a file but changes no number: said once. */
 void source_note(const model_source_t *src, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -19,7 +19,7 @@ static void init_layer(const model_t *m, layer_t *w) {
         if (t->role == TENSOR_LINEAR)
             w->w[t->slot] = (qweight_t){
                 .type = m->quant, .double_quant = m->double_quant, .rows = model_dim(c, t->rows), .cols = cols};
-        else if (t->cols == DIM_HEAD) {
+        else if (norm_is_per_head(t)) {
             size_t heads = t->slot == NORM_Q ? c->heads : c->kv_heads;
             w->norm[t->slot] = norm_shape(c, heads, heads * cols);
         } else w->norm[t->slot] = norm_shape(c, 1, cols);

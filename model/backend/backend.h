@@ -261,7 +261,8 @@ struct backend {
 
     /* ---- linear layers and their adapters, see linear_t -------------------------------------------- */
     /* y[T, rows] from x [T, cols + width], whose last columns are u. Frozen weights are dequantized on the fly; under
-     * act BF16 each value is rounded to BF16 first. The bias is part of the sum: y is rounded once. */
+     * act BF16 each value is rounded to BF16 first. The bias is part of the sum: y is rounded once (a GPU
+     * rounds the bias itself to act first, which changes nothing of a BF16 model's). */
     void (*linear_fwd)(backend_t *be, size_t T, mat_t x, const linear_t *l, mat_t y);
     /* dx[T, cols] from dy [T, rows + width], whose last columns are du. drop NULL: no dropout. */
     void (*linear_bwd)(backend_t *be, size_t T, mat_t dy, const linear_t *l, const dropout_t *drop, mat_t dx);

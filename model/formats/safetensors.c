@@ -21,6 +21,8 @@ static const char *const dtype_names[DT_COUNT] = {
 
 const char *dtype_name(dtype_t t) { return dtype_names[t]; }
 
+const char *dtype_torch_name(dtype_t t) { return t == DT_F32 ? "float32" : t == DT_F16 ? "float16" : "bfloat16"; }
+
 static int parse_dtype(const json_t *info, st_tensor_t *t, const char *path, err_t *err) {
     const char *s = json_string_value(json_object_get(info, "dtype"));
     if (!s) return err_set(err, ERR_USAGE, NAME_FMT "dtype is missing; expected a string", path, t->name);

@@ -39,6 +39,8 @@ bool st_value(const st_tensor_t *t, size_t i, float *out);
 
 /* "F32", "BF16", ...: the names of the format. */
 const char *dtype_name(dtype_t t);
+/* "float32", "float16" or "bfloat16": those of PyTorch, for a type that weights have. */
+const char *dtype_torch_name(dtype_t t);
 
 /* Writing: declare every tensor, begin(), then give the bytes of each (in pieces, if large), so that nothing
  * is held in memory. The file has the layout of the reference writer, byte for byte: metadata

@@ -302,7 +302,7 @@ static int load_config(const request_t *q, const char *path, config_t *c, err_t 
 static int check_model(const request_t *q, const run_t *run, err_t *err) {
     train_state_t state;
     if (checkpoint_read_state(q->checkpoint, &state, err)) return err->code;
-    if (state.model_id == model_source_fingerprint(run->src)) return 0;
+    if (state.model_id == run_model_id(run)) return 0;
     return err_set(err, ERR_USAGE, "%s: not the model that %s was trained on: its weights differ; expected that model",
                    run->config.model.path, q->checkpoint);
 }

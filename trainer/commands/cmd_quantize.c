@@ -46,14 +46,12 @@ static void python_double(char *buf, size_t size, double v) {
     }
 }
 
-static const char *type_name(dtype_t t) { return t == DT_F32 ? "float32" : t == DT_F16 ? "float16" : "bfloat16"; }
-
 /* dtype: of the weights that it was made from, which bitsandbytes gives back. */
 static char *quant_state_json(const qweight_t *w, dtype_t dtype) {
     strbuf_t s = {0};
     char offset[64];
     strbuf_addf(&s, "{\"quant_type\": \"%s\", \"blocksize\": %zu, \"dtype\": \"%s\", \"shape\": [%zu, %zu]",
-                quant_type_name(w->type), QUANT_BLOCK, type_name(dtype), w->rows, w->cols);
+                quant_type_name(w->type), QUANT_BLOCK, dtype_torch_name(dtype), w->rows, w->cols);
     if (w->double_quant) {
         python_double(offset, sizeof offset, w->nested_offset);
         strbuf_addf(&s, ", \"nested_blocksize\": %zu, \"nested_dtype\": \"float32\", \"nested_offset\": %s",

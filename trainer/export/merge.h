@@ -30,8 +30,9 @@ typedef struct {
     char worst_name[160];
 } merge_report_t;
 
-/* Reads a merged model back: every value is W + scale * B A or one of its neighbours in the type W + scale * B A, and in every judged weight and in all
- * together the change arrived, within six standard deviations and 1%. ERR_FAILED names the tensor that is wrong. */
+/* Reads a merged model back: every value is W + scale * B A or one of its two neighbours in the type, and in every judged
+ * weight and in all together the change arrived, within six standard deviations and 1%. ERR_FAILED names the tensor that
+ * is wrong. */
 int merge_check(const char *dir, const merge_t *c, merge_report_t *report, err_t *err);
 
 #endif

@@ -274,12 +274,10 @@ int model_dir_quantization(const model_source_t *src, json_t **quantization, err
     return 0;
 }
 
-static const char *type_name(dtype_t t) { return t == DT_F32 ? "float32" : t == DT_F16 ? "float16" : "bfloat16"; }
-
 /* The name of the key tells which Transformers wrote the file, and so which will read it. */
 static void set_type(json_t *cfg, dtype_t dtype) {
     json_object_set_new(cfg, json_object_get(cfg, "torch_dtype") ? "torch_dtype" : "dtype",
-                        json_string(type_name(dtype)));
+                        json_string(dtype_torch_name(dtype)));
 }
 
 int model_dir_companions(const char *tmp, const model_source_t *src, dtype_t dtype, json_t *quantization, err_t *err) {

@@ -13,7 +13,7 @@ int prepare_open(run_t *run, output_dir_t *out, run_identity_t *id, err_t *err) 
     if (output_dir_check_config(out, id, err)) return err->code;
     if (run_open(run, true, true, false, err) || run_set_lora(run, NULL, err)) return err->code;
     id->data_id = run->train.fingerprint;
-    id->model_id = model_source_fingerprint(run->src);
+    id->model_id = run_model_id(run);
     return output_dir_check(out, id, err);
 }
 

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/rng.h"
 #include "model/adapter.h"
 #include "trainer/run/checkpoint.h"
 
@@ -132,7 +133,7 @@ static int check_init(const config_t *c, const model_config_t *m, const lora_spe
 }
 
 /* The directory of a run is near enough to name what was meant. */
-static int find_adapter(const char *dir, err_t *err) {
+static int check_is_adapter(const char *dir, err_t *err) {
     char *here = path_join(dir, "adapter_config.json"), *below = path_join(dir, "adapter/adapter_config.json");
     int rc = 0;
     if (!path_exists(here) && path_exists(below))
@@ -144,7 +145,7 @@ static int find_adapter(const char *dir, err_t *err) {
 
 /* A checkpoint tells whether it is as it was written; an adapter from elsewhere has no checksums. */
 static int check_adapter_dir(const char *dir, err_t *err) {
-    if (find_adapter(dir, err)) return err->code;
+    if (check_is_adapter(dir, err)) return err->code;
     char *sums = path_join(dir, "checksums.json");
     int rc = path_exists(sums) ? checkpoint_verify(dir, err) : 0;
     free(sums);
@@ -185,17 +186,31 @@ static void warn_of_length(const run_t *run, size_t positions) {
                  positions, most);
 }
 
+/* Linear layers that a checkpoint in 4 bits holds in 16; 0 where it is none. */
+static size_t plain_layers(const model_source_t *src) {
+    size_t n = 0;
+    for (size_t i = 0; model_source_quantized(src) && i < model_source_count(src); i++)
+        n += model_source_at(src, i)->role == TENSOR_LINEAR && !model_source_at(src, i)->quantized;
+    return n;
+}
+
+uint64_t run_model_id(const run_t *run) {
+    const config_t *c = &run->config;
+    uint64_t id = model_source_fingerprint(run->src);
+    bool quantizes_rest = c->quantization.quant_type_given && plain_layers(run->src);
+    return quantizes_rest ? rng_fold(id, c->quantization.quant_type) : id;
+}
+
 /* What a checkpoint holds in 4 bits stays so, and what it holds in 16 does where the config names no type. */
 static void warn_of_quantization(const run_t *run) {
     const config_t *c = &run->config;
     const source_tensor_t *t = model_source_quantized(run->src);
-    size_t plain = 0;
     if (!t) return;
-    if (t->quant != c->quantization.quant_type || t->double_quant != c->quantization.double_quant)
+    bool other = t->quant != c->quantization.quant_type || t->double_quant != c->quantization.double_quant;
+    if (other && c->quantization.quant_type_given)
         log_warn("%s is quantized already: its own %s is kept, whatever the config's quantization says", c->model.path,
                  t->file_type);
-    for (size_t i = 0; i < model_source_count(run->src); i++)
-        plain += model_source_at(run->src, i)->role == TENSOR_LINEAR && !model_source_at(run->src, i)->quantized;
+    size_t plain = plain_layers(run->src);
     if (plain && !c->quantization.quant_type_given)
         log_info("%s: %zu linear layers are not quantized there and stay in 16 bits (quantization.quant_type would "
                  "quantize them)",
