@@ -28,7 +28,7 @@ static const char help[] =
     "  --merged DIR    the whole model with the adapter merged in, as transformers and vLLM load it\n"
     "  --base WHICH    merge onto the original weights (default), or onto the dequantized ones that the\n"
     "                  adapter was trained against\n"
-    "  --dtype TYPE    of the merged weights: the base's (auto, the default; bf16 where that is quantized),\n"
+    "  --dtype TYPE    of the merged weights: the base's (auto, the default; of 4 bits what they were made from),\n"
     "                  or bf16, f16 or f32\n"
     "\n"
     "The result is read again: values, and for a merged model its loss, are compared with those of base and\n"
