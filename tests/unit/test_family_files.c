@@ -69,7 +69,7 @@ static void assert_same(const char *name, const model_config_t *a, const model_c
         same &= x->window == y->window && (x->rope < 0) == (y->rope < 0);
         if (x->rope < 0 || y->rope < 0) continue;
         const rope_spec_t *r = &a->rope[x->rope], *s = &b->rope[y->rope];
-        same &= near(rope_attention_factor(r), rope_attention_factor(s)) && r->query_beta == s->query_beta;
+        same &= near(rope_attention_factor(r), rope_attention_factor(s)) && near(r->query_beta, s->query_beta);
         for (int is_long = 0; is_long < 2; is_long++) {
             rope_frequencies(r, a->rotated, is_long, ia);
             rope_frequencies(s, b->rotated, is_long, ib);
