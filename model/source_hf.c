@@ -157,15 +157,17 @@ static bool has_bias(const model_source_t *src, const tensor_spec_t *spec) {
     return find_stored(src, name) != NULL;
 }
 
-/* Part of what the model that wrote the file computes: in a block, a bias of the last norm or of the head. Older versions
- * saved a buffer in each block, which follows from the config. */
+/* Part of what the model that wrote the file computes: in a block, a bias of the last norm or of the head. Not so a
+ * buffer of RoPE, which older versions saved, and the scales of a key-value cache in 8 bits. */
 static bool is_computed(const model_source_t *src, const char *name) {
+    static const char *const harmless[] = {".rotary_emb.inv_freq", ".self_attn.k_scale", ".self_attn.v_scale"};
     char prefix[64], norm[64], head[64];
     snprintf(prefix, sizeof prefix, "%slayers.", src->prefix);
     snprintf(norm, sizeof norm, "%snorm.bias", src->prefix);
     snprintf(head, sizeof head, "%slm_head.bias", src->head_prefix);
-    if (!strcmp(name, norm) || !strcmp(name, head)) return true;
-    return source_layers_named(name, strlen(name), prefix) > 0 && !path_has_suffix(name, "rotary_emb.inv_freq");
+    for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
+        if (path_has_suffix(name, harmless[i])) return false;
+    return !strcmp(name, norm) || !strcmp(name, head) || source_layers_named(name, strlen(name), prefix) > 0;
 }
 
 /* A head beside a tied embedding, which it equals. */

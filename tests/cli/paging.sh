@@ -67,7 +67,7 @@ grep -q "it would fit with batches of at most" err.txt || { cat err.txt; fail "s
 # A plan refuses what the run would: here a directory that has another run.
 expect 2 "$QLORA_TRAIN" plan config.yaml training.output_dir="$PWD/share50" training.learning_rate=1e-4
 grep -q "training.learning_rate" err.txt || { cat err.txt; fail "the plan does not say what differs"; }
-expect 2 "$QLORA_TRAIN" plan config.yaml model.path=Some-Other-7B
+expect 2 "$QLORA_TRAIN" plan config.yaml model.path=Llama-9-7B
 grep -q "llama-2-7b" err.txt || { cat err.txt; fail "the models that a plan knows are not named"; }
 
 # Killed while pages are away, and resumed: every row as in the run that was not.
