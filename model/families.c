@@ -404,6 +404,21 @@ static int describe_seed_oss(const config_keys_t *k, model_config_t *c, err_t *e
            read_bias(k, "mlp_bias", false, BIAS_MLP, c, err) || read_rope(k, 1, theta_10000, c, err);
 }
 
+static void defaults_ernie4_5(model_config_t *c) {
+    c->tied = true;
+    c->head_dim = 128;
+    c->kv_heads = 2;
+    c->norm_eps = 1e-5f;
+    c->max_positions = 131072;
+}
+
+static int describe_ernie4_5(const config_keys_t *k, model_config_t *c, err_t *err) {
+    static const double theta[2] = {5e5, 5e5};
+    c->rope_interleaved = true;
+    return read_act(k, "hidden_act", c, err) || read_bias(k, "use_bias", false, BIAS_QKV | BIAS_O | BIAS_MLP, c, err) ||
+           read_rope(k, 1, theta, c, err);
+}
+
 /* ---- the table -------------------------------------------------------------------------------------------------- */
 
 #define TENSORS(t) .tensors = t, .n_tensors = sizeof t / sizeof *t
@@ -435,5 +450,7 @@ const arch_t archs[] = {
     {"exaone4", "Exaone4ForCausalLM", "exaone4", TENSORS(exaone4_tensors), .describe = describe_exaone4},
     {"seed_oss", "SeedOssForCausalLM", "seed_oss", TENSORS(seed_oss_tensors), .defaults = defaults_seed_oss,
      .describe = describe_seed_oss},
+    {"ernie4_5", "Ernie4_5ForCausalLM", "ernie4_5", TENSORS(llama_tensors), .defaults = defaults_ernie4_5,
+     .describe = describe_ernie4_5},
 };
 const size_t n_archs = sizeof archs / sizeof *archs;

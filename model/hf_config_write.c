@@ -137,6 +137,7 @@ json_t *model_config_to_json(const model_config_t *c) {
     set(o, "pad_token_id", token_json(c->pad));
     set_number(o, "rms_norm_eps", shortest(c->norm_eps));
     set_bool(o, "tie_word_embeddings", c->tied);
+    if (!strcmp(c->arch->model_type, "ernie4_5")) set_bool(o, "use_bias", linear_has_bias(c, LIN_Q));
     set_bool(o, "use_cache", true);
     set_size(o, "vocab_size", c->vocab);
     set_scales(o, c);

@@ -162,6 +162,7 @@ static const known_model_t models[] = {
     {"exaone-4.0-1.2b", STORED, SIZES("exaone4", 102400, 2048, 4096, 30, 32, 8, 65536) REST(1e-5, 1000000, true) HEAD_DIM(64) WINDOW(null) ROPE_LLAMA3(16)},
     {"exaone-4.0-32b", STORED, SIZES("exaone4", 102400, 5120, 27392, 64, 40, 8, 131072) REST(1e-5, 1000000, false) HEAD_DIM(128) WINDOW(4096) ", 'sliding_window_pattern': 'LLLG'" ROPE_LLAMA3(16)},
     {"seed-oss-36b", "wosyn " TUNED, SIZES("seed_oss", 155136, 5120, 27648, 64, 80, 8, 524288) REST(1e-6, 10000000, false) HEAD_DIM(128) ", 'attention_bias': true"},
+    {"ernie-4.5-0.3b", TUNED, SIZES("ernie4_5", 103424, 1024, 3072, 18, 16, 2, 131072) REST(1e-5, 500000, true) HEAD_DIM(128)},
 };
 /* clang-format on */
 #define N_MODELS (sizeof models / sizeof *models)

@@ -3,7 +3,7 @@
 . "$TESTS/cli/lib.sh"
 
 configs=("$TESTS"/../configs/*.yaml)
-[ ${#configs[@]} -ge 29 ] || fail "only ${#configs[@]} configurations found"
+[ ${#configs[@]} -ge 30 ] || fail "only ${#configs[@]} configurations found"
 for config in "${configs[@]}"; do
     status=0
     "$QLORA_TRAIN" plan "$config" >out.txt 2>err.txt || status=$?

@@ -102,6 +102,9 @@ MODELS = {
     # Dropouts are not applied; the reference trains without them.
     'seedoss-bias': ('SeedOss', TWO | FREE | dict(attention_dropout=0.0, residual_dropout=0.0),
                      dict(attention_dropout=0.1, residual_dropout=0.1)),
+    'ernie45-interleaved': ('Ernie4_5', TWO | FREE | TIED, dict(    # whose values these are by default
+        rope_theta=None, rms_norm_eps=None, num_key_value_heads=None, tie_word_embeddings=None)),
+    'ernie45-bias': ('Ernie4_5', ONE | FREE | dict(use_bias=True), {}),
     'gemma3-vl': ('Gemma3', TWO | GEMMA3 | dict(layer_types=[SLIDING, FULL]),
                   dict(layer_types=None, _sliding_window_pattern=None, sliding_window_pattern=2)),
     'mistral3-vl': ('Mistral', TWO | FREE | dict(sliding_window=None), {}),

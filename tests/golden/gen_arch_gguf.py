@@ -19,7 +19,7 @@ MODELS = {
     'gemma-scaled': 'gemma', 'gemma2-softcap': 'gemma2', 'gemma3-local-global': 'gemma3', 'phi3-fused': 'phi3',
     'phi3-longrope-short': 'phi3', 'phi3-longrope-long': 'phi3', 'granite-scales': 'granite', 'olmo2-postnorm': 'olmo2',
     'olmo3-sliding-yarn': 'olmo2', 'glm4-sandwich-partial': 'glm4', 'exaone4-hybrid': 'exaone4',
-    'seedoss-bias': 'seed_oss',
+    'seedoss-bias': 'seed_oss', 'ernie45-interleaved': 'ernie4_5',
 }
 PERMUTED = ('llama', 'mistral3', 'granite', 'smollm3')
 PLUS_ONE = ('gemma', 'gemma2', 'gemma3')    # the file holds 1 + w

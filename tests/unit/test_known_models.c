@@ -110,6 +110,7 @@ static const struct {
                  {"olmo-3.1-32b", 32233522176},
                  {"glm-4-9b-0414", 9400279040},
                  {"seed-oss-36b", 36151104512},
+                 {"ernie-4.5-0.3b", 360748032},
                  /* Published in rounded form only. */
                  {"falcon3-7b", 7455550464},
                  {"falcon3-10b", 10305653760},
@@ -191,6 +192,8 @@ static void test_families(void **state) {
     assert_true(layer_kind(&c, 2)->window == 4096 && layer_kind(&c, 3)->window == 0 && layer_kind(&c, 3)->rope == -1);
     assert_true(known_model_find("seed-oss-36b", &c, NULL));
     assert_true(linear_has_bias(&c, LIN_Q) && !linear_has_bias(&c, LIN_O));
+    assert_true(known_model_find("ernie-4.5-0.3b", &c, NULL));
+    assert_true(c.tied && c.rope_interleaved && c.rope[0].theta == 500000.0);
     assert_true(known_model_find("ministral-3-8b", &c, NULL));
     assert_true(c.wrapped && c.rope[0].query_beta == 0.1);
 }
@@ -205,7 +208,8 @@ static void test_every_family_is_known(void **state) {
             assert_true(known_model_find(published[i].name, &c, NULL));
             sizes += c.arch == &archs[a];
         }
-        bool one = !strcmp(archs[a].model_type, "smollm3") || !strcmp(archs[a].model_type, "seed_oss");
+        bool one = !strcmp(archs[a].model_type, "smollm3") || !strcmp(archs[a].model_type, "seed_oss") ||
+                   !strcmp(archs[a].model_type, "ernie4_5");
         if (sizes < (one ? 1 : 2)) fail_msg("%s: %zu sizes are known", archs[a].model_type, sizes);
     }
 }
@@ -262,10 +266,13 @@ static void test_names(void **state) {
         {"GLM-4-9B-0414", "glm-4-9b-0414"},
         {"EXAONE-4.0-32B", "exaone-4.0-32b"},
         {"Seed-OSS-36B-Instruct", "seed-oss-36b"},
+        {"baidu/ERNIE-4.5-0.3B-Base-PT", "ernie-4.5-0.3b"},
         /* Others, however like them. */
         {"gemma-2b-2", ""},
         {"gemma-3n-4b-it", ""},
         {"glm-4-9b-chat", ""},
+        {"ERNIE-4.5-0.3B-Paddle", ""}, /* PaddlePaddle's form */
+        {"ERNIE-4.5-21B-A3B-PT", ""},
         {"Mistral-7B-Instruct", ""},
         {"OLMo-7B-Instruct", ""},
         {"Phi-4-multimodal-instruct", ""},
