@@ -39,6 +39,9 @@ static int read_sizes(const config_keys_t *k, model_config_t *c, err_t *err) {
         if (json_opt_size(k->json, sizes[i].key, k->where, sizes[i].out, err)) return err->code;
         if (!*sizes[i].out && !json_object_get(k->json, sizes[i].key)) return missing(sizes[i].key, k->where, err);
     }
+    /* null is what these follow from, whatever the family's default. */
+    if (json_is_null(json_object_get(k->json, "num_key_value_heads"))) c->kv_heads = 0;
+    if (json_is_null(json_object_get(k->json, "head_dim"))) c->head_dim = 0;
     if (!c->kv_heads) c->kv_heads = c->heads;
     if (json_opt_number(k->json, "rms_norm_eps", k->where, &eps, err) ||
         json_opt_bool(k->json, "tie_word_embeddings", k->where, &c->tied, err) ||

@@ -85,6 +85,28 @@ static void test_transformers4(void **state) {
     assert_true(c.rope[0].theta == 10000.0 && c.n_eos == 0);
 }
 
+/* A family's default stands for a key that is absent, not for null. */
+static void test_nulls(void **state) {
+    (void)state;
+    err_t err = {0};
+    model_config_t c;
+    static const char sizes[] =
+        "{\"model_type\":\"qwen3\",\"vocab_size\":32,\"hidden_size\":64,\"intermediate_size\":64,"
+        "\"num_hidden_layers\":1,\"num_attention_heads\":4%s}";
+    static const struct {
+        const char *more;
+        size_t head_dim, kv_heads;
+    } cases[] = {{"", 128, 4},
+                 {",\"head_dim\":null,\"num_key_value_heads\":null", 16, 4},
+                 {",\"head_dim\":32,\"num_key_value_heads\":2", 32, 2}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[512];
+        snprintf(text, sizeof text, sizes, cases[i].more);
+        assert_ok(from_text(text, &c, &err), err);
+        assert_true(c.head_dim == cases[i].head_dim && c.kv_heads == cases[i].kv_heads);
+    }
+}
+
 static void test_refused(void **state) {
     (void)state;
     static const struct {
@@ -305,9 +327,9 @@ static void test_rope_table(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_transformers5), cmocka_unit_test(test_transformers4), cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_to_json),       cmocka_unit_test(test_gguf_config),   cmocka_unit_test(test_gguf_refused),
-        cmocka_unit_test(test_gguf_accepted), cmocka_unit_test(test_rope_table),
+        cmocka_unit_test(test_transformers5), cmocka_unit_test(test_transformers4), cmocka_unit_test(test_nulls),
+        cmocka_unit_test(test_refused),       cmocka_unit_test(test_to_json),       cmocka_unit_test(test_gguf_config),
+        cmocka_unit_test(test_gguf_refused),  cmocka_unit_test(test_gguf_accepted), cmocka_unit_test(test_rope_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
