@@ -189,8 +189,10 @@ static int windows_by_pattern(const config_keys_t *k, size_t absent, size_t peri
     bool in_text = k->json && json_is_string(json_object_get(k->json, "sliding_window_pattern"));
     if (in_text && key_string(k, "sliding_window_pattern", NULL, text, sizeof text, err)) return err->code;
     if (!in_text && !in_array && key_size(k, "sliding_window_pattern", gguf_key, &period, err)) return err->code;
-    if (in_text ? !*text : period == 0)
-        return err_set(err, ERR_USAGE, "%s: sliding_window_pattern: expected at least one layer", k->where);
+    if (in_text ? !*text || text[strspn(text, "LG")] : period == 0)
+        return err_set(err, ERR_USAGE,
+                       "%s: sliding_window_pattern: expected a whole number of at least 1, or a text of L and G",
+                       k->where);
     for (size_t l = 0; l < c->layers; l++) {
         bool slides = in_text ? slides_in_text(text, l) : (l + 1) % period != 0;
         if (in_array && !gguf_array_bool(k->gguf, name, l, &slides))
@@ -267,14 +269,18 @@ static int smollm3_layers(const config_keys_t *k, model_config_t *c, err_t *err)
         key_bool(k, "use_sliding_window", NULL, &use, err))
         return err->code;
     if (use && read_window(k, 0, &none.window, err)) return err->code;
-    if (json_is_array(list) && json_array_size(list) < c->layers)
-        return err_set(err, ERR_USAGE, "%s: no_rope_layers: expected %zu numbers", k->where, c->layers);
-    if (!json_is_array(list) && interval == 0)
+    if (json_is_null(list)) list = NULL;
+    if (!list && interval == 0)
         return err_set(err, ERR_USAGE, "%s: no_rope_layer_interval: expected more than 0", k->where);
     c->kinds[1] = none;
     unsigned char kind[MODEL_MAX_LAYERS];
-    for (size_t l = 0; l < c->layers; l++)
-        kind[l] = json_is_array(list) ? json_integer_value(json_array_get(list, l)) == 0 : (l + 1) % interval == 0;
+    for (size_t l = 0; l < c->layers; l++) {
+        const json_t *rope = json_array_get(list, l);
+        if (list && !json_is_integer(rope))
+            return err_set(err, ERR_USAGE, "%s: no_rope_layers: expected a list of 0 and 1, one for each of %zu layers",
+                           k->where, c->layers);
+        kind[l] = list ? json_integer_value(rope) == 0 : (l + 1) % interval == 0;
+    }
     /* Which slide is a list of its own, but two kinds of layers are all that there are. */
     if (read_layer_types(k, c, &listed, err)) return err->code;
     if (listed && none.window && memcmp(kind, c->kind, c->layers) != 0)

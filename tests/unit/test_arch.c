@@ -98,6 +98,8 @@ static void test_refused(void **state) {
         {"rope_scaling", "{\"type\":\"mystery\"}", "rope_type \"mystery\" is not supported; expected default, linear"},
         {"rope_parameters", "{\"mrope_section\":[4,2]}", "rope_parameters: \"mrope_section\" is not known"},
         {"rope_parameters", "{\"rope_type\":\"linear\",\"factor\":0}", "factor is 0; expected 0.001 to"},
+        {"rope_parameters", "{\"rope_type\":\"linear\"}", "rope_parameters: factor is missing; expected a number"},
+        {"rope_scaling", "{\"rope_type\":\"llama3\"}", "rope_scaling: factor is missing; expected a number"},
         {"rope_parameters", "{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,\"high_freq_factor\":1}",
          "low_freq_factor is 4; expected less than high_freq_factor"},
         {"rope_parameters", "{\"rope_type\":\"longrope\",\"short_factor\":[1],\"long_factor\":[1]}",
@@ -144,6 +146,35 @@ static void test_refused(void **state) {
                            "\"num_hidden_layers\":1,\"num_attention_heads\":4}",
                            &c, &err),
                  err, ERR_USAGE, "hidden_size (50) is no multiple of num_attention_heads (4)");
+}
+
+#define SIZES(model_type) \
+    "{\"model_type\":\"" model_type "\",\"vocab_size\":32,\"hidden_size\":48,\"intermediate_size\":64," \
+    "\"num_hidden_layers\":2,\"num_attention_heads\":4,"
+
+/* Lists and patterns of layers of another kind: none may pass as a default. */
+static void test_layers_refused(void **state) {
+    (void)state;
+    static const char list[] = "no_rope_layers: expected a list of 0 and 1, one for each of 2 layers";
+    static const char pattern[] = "sliding_window_pattern: expected a whole number of at least 1, or a text of L and G";
+    static const struct {
+        const char *text, *message;
+    } cases[] = {
+        {SIZES("smollm3") "\"no_rope_layers\":[1]}", list},
+        {SIZES("smollm3") "\"no_rope_layers\":[true,true]}", list},
+        {SIZES("smollm3") "\"no_rope_layers\":[1.0,1.0]}", list},
+        {SIZES("smollm3") "\"no_rope_layers\":\"all\"}", list},
+        {SIZES("gemma3_text") "\"sliding_window_pattern\":0}", pattern},
+        {SIZES("exaone4") "\"sliding_window_pattern\":\"\"}", pattern},
+        {SIZES("exaone4") "\"sliding_window_pattern\":\"LLLF\"}", pattern},
+        {SIZES("qwen2") "\"use_sliding_window\":true,\"layer_types\":[\"full_attention\"]}",
+         "layer_types: expected a list of"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        err_t err;
+        model_config_t c;
+        assert_error(from_text(cases[i].text, &c, &err), err, ERR_USAGE, cases[i].message);
+    }
 }
 
 /* What is written is what transformers itself wrote, and reads back as the same config. */
@@ -305,9 +336,9 @@ static void test_rope_table(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_transformers5), cmocka_unit_test(test_transformers4), cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_to_json),       cmocka_unit_test(test_gguf_config),   cmocka_unit_test(test_gguf_refused),
-        cmocka_unit_test(test_gguf_accepted), cmocka_unit_test(test_rope_table),
+        cmocka_unit_test(test_transformers5),  cmocka_unit_test(test_transformers4), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_layers_refused), cmocka_unit_test(test_to_json),       cmocka_unit_test(test_gguf_config),
+        cmocka_unit_test(test_gguf_refused),   cmocka_unit_test(test_gguf_accepted), cmocka_unit_test(test_rope_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
