@@ -215,15 +215,22 @@ static int read_rope(const config_keys_t *k, size_t sets, const double theta[2],
 
 static const double theta_10000[2] = {1e4, 1e4};
 
-static int describe_llama(const config_keys_t *k, model_config_t *c, err_t *err) {
-    if (k->gguf && window_everywhere(k, 0, c, err)) return err->code; /* a GGUF calls Mistral's models llama too */
+static int describe_mistral(const config_keys_t *k, model_config_t *c, err_t *err) {
+    return read_act(k, "hidden_act", c, err) || window_everywhere(k, WINDOW_DEFAULT, c, err) ||
+           read_rope(k, 1, theta_10000, c, err);
+}
+
+/* What all like it have. */
+static int llama(const config_keys_t *k, model_config_t *c, err_t *err) {
     return read_act(k, "hidden_act", c, err) || read_bias(k, "attention_bias", false, BIAS_QKV | BIAS_O, c, err) ||
            read_bias(k, "mlp_bias", false, BIAS_MLP, c, err) || read_rope(k, 1, theta_10000, c, err);
 }
 
-static int describe_mistral(const config_keys_t *k, model_config_t *c, err_t *err) {
-    return read_act(k, "hidden_act", c, err) || window_everywhere(k, WINDOW_DEFAULT, c, err) ||
-           read_rope(k, 1, theta_10000, c, err);
+static int describe_llama(const config_keys_t *k, model_config_t *c, err_t *err) {
+    if (!k->gguf || !key_is_there(k, NULL, "attention.sliding_window")) return llama(k, c, err);
+    /* A GGUF calls Mistral's models llama too. Of an export a llama would leave the window out. */
+    c->arch = arch_by_model_type("mistral", k->where, err);
+    return describe_mistral(k, c, err);
 }
 
 static int describe_ministral3(const config_keys_t *k, model_config_t *c, err_t *err) {
@@ -363,7 +370,7 @@ static int describe_granite(const config_keys_t *k, model_config_t *c, err_t *er
         key_number(k, "logits_scaling", "logit_scale", &divisor, err))
         return err->code;
     c->logit_scale = 1 / divisor;
-    return describe_llama(k, c, err);
+    return llama(k, c, err);
 }
 
 static int describe_olmo3(const config_keys_t *k, model_config_t *c, err_t *err) {
@@ -418,7 +425,8 @@ static int describe_seed_oss(const config_keys_t *k, model_config_t *c, err_t *e
 const arch_t archs[] = {
     {"llama", "LlamaForCausalLM", "llama", TENSORS(llama_tensors), .gguf_permuted_qk = true,
      .describe = describe_llama},
-    {"mistral", "MistralForCausalLM", NULL, TENSORS(llama_tensors), .describe = describe_mistral},
+    {"mistral", "MistralForCausalLM", NULL, TENSORS(llama_tensors), .gguf_permuted_qk = true,
+     .describe = describe_mistral},
     {"ministral3", "Ministral3ForCausalLM", "mistral3", TENSORS(llama_tensors), .gguf_permuted_qk = true,
      .describe = describe_ministral3},
     {"qwen2", "Qwen2ForCausalLM", "qwen2", TENSORS(llama_tensors), .describe = describe_qwen2},

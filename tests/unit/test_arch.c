@@ -319,8 +319,13 @@ static void test_gguf_accepted(void **state) {
         model_config_t scaled = expect_with(factors[i], F32, two, NULL, NULL);
         assert_true(scaled.rope[0].type == ROPE_LINEAR && scaled.rope[0].factor == 2);
     }
-    assert_int_equal(expect_with("llama.attention.sliding_window", U32, 64, NULL, NULL).kinds[0].window, 64);
-    model_config_t c = expect_with("tokenizer.ggml.eot_token_id", U32, 9, NULL, NULL);
+    model_config_t c = expect_with("llama.attention.sliding_window", U32, 64, NULL, NULL), again;
+    json_t *written = model_config_to_json(&c);
+    err_t err = {0};
+    assert_ok(model_config_from_json(written, "written", &again, &err), err);
+    json_decref(written);
+    assert_true(c.kinds[0].window == 64 && again.kinds[0].window == 64 && c.arch->gguf_permuted_qk);
+    c = expect_with("tokenizer.ggml.eot_token_id", U32, 9, NULL, NULL);
     assert_true(c.n_eos == 2 && c.eos[0] == 2 && c.eos[1] == 9);
     assert_int_equal(expect_with("tokenizer.ggml.eot_token_id", U32, 2, NULL, NULL).n_eos, 1);
     assert_int_equal(expect_with("tokenizer.ggml.padding_token_id", U32, 7, NULL, NULL).pad, 7);
