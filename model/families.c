@@ -233,6 +233,9 @@ static int describe_llama(const config_keys_t *k, model_config_t *c, err_t *err)
     return describe_mistral(k, c, err);
 }
 
+/* Of the families whose norms have another epsilon than Llama's. */
+static void defaults_eps(model_config_t *c) { c->norm_eps = 1e-5f; }
+
 static int describe_ministral3(const config_keys_t *k, model_config_t *c, err_t *err) {
     static const double theta[2] = {1e6, 1e6};
     return read_act(k, "hidden_act", c, err) || window_everywhere(k, 0, c, err) || read_rope(k, 1, theta, c, err);
@@ -428,7 +431,7 @@ const arch_t archs[] = {
     {"mistral", "MistralForCausalLM", NULL, TENSORS(llama_tensors), .gguf_permuted_qk = true,
      .describe = describe_mistral},
     {"ministral3", "Ministral3ForCausalLM", "mistral3", TENSORS(llama_tensors), .gguf_permuted_qk = true,
-     .describe = describe_ministral3},
+     .defaults = defaults_eps, .describe = describe_ministral3},
     {"qwen2", "Qwen2ForCausalLM", "qwen2", TENSORS(llama_tensors), .describe = describe_qwen2},
     {"qwen3", "Qwen3ForCausalLM", "qwen3", TENSORS(qwen3_tensors), .defaults = defaults_qwen3,
      .describe = describe_qwen3},
@@ -440,13 +443,15 @@ const arch_t archs[] = {
      .defaults = defaults_gemma, .describe = describe_gemma2},
     {"gemma3_text", "Gemma3ForCausalLM", "gemma3", TENSORS(gemma3_tensors), .norm_plus_one = true,
      .defaults = defaults_gemma3, .describe = describe_gemma3},
-    {"phi3", "Phi3ForCausalLM", "phi3", TENSORS(phi3_tensors), .describe = describe_phi3},
+    {"phi3", "Phi3ForCausalLM", "phi3", TENSORS(phi3_tensors), .defaults = defaults_eps, .describe = describe_phi3},
     {"granite", "GraniteForCausalLM", "granite", TENSORS(llama_tensors), .gguf_permuted_qk = true,
      .describe = describe_granite},
-    {"olmo2", "Olmo2ForCausalLM", "olmo2", TENSORS(olmo2_tensors), .describe = describe_olmo2},
-    {"olmo3", "Olmo3ForCausalLM", NULL, TENSORS(olmo2_tensors), .describe = describe_olmo3},
+    {"olmo2", "Olmo2ForCausalLM", "olmo2", TENSORS(olmo2_tensors), .defaults = defaults_eps,
+     .describe = describe_olmo2},
+    {"olmo3", "Olmo3ForCausalLM", NULL, TENSORS(olmo2_tensors), .defaults = defaults_eps, .describe = describe_olmo3},
     {"glm4", "Glm4ForCausalLM", "glm4", TENSORS(glm4_tensors), .defaults = defaults_glm4, .describe = describe_glm4},
-    {"exaone4", "Exaone4ForCausalLM", "exaone4", TENSORS(exaone4_tensors), .describe = describe_exaone4},
+    {"exaone4", "Exaone4ForCausalLM", "exaone4", TENSORS(exaone4_tensors), .defaults = defaults_eps,
+     .describe = describe_exaone4},
     {"seed_oss", "SeedOssForCausalLM", "seed_oss", TENSORS(seed_oss_tensors), .defaults = defaults_seed_oss,
      .describe = describe_seed_oss},
 };

@@ -160,6 +160,27 @@ static void test_refused(void **state) {
     "{\"model_type\":\"" model_type "\",\"vocab_size\":32,\"hidden_size\":48,\"intermediate_size\":64," \
     "\"num_hidden_layers\":2,\"num_attention_heads\":4,"
 
+/* A config without the epsilon of its norms has that of its family in Transformers; a GGUF must have it. */
+static void test_epsilon(void **state) {
+    (void)state;
+    static const char *const small[] = {SIZES("llama") "\"pad_token_id\":0}", SIZES("qwen3") "\"pad_token_id\":0}"};
+    static const char *const large[] = {
+        SIZES("phi3") "\"pad_token_id\":0}",       SIZES("olmo2") "\"pad_token_id\":0}",
+        SIZES("olmo3") "\"pad_token_id\":0}",      SIZES("exaone4") "\"pad_token_id\":0}",
+        SIZES("ministral3") "\"pad_token_id\":0}",
+    };
+    err_t err;
+    model_config_t c;
+    for (size_t i = 0; i < sizeof small / sizeof *small; i++) {
+        assert_ok(from_text(small[i], &c, &err), err);
+        assert_true(c.norm_eps == 1e-6f);
+    }
+    for (size_t i = 0; i < sizeof large / sizeof *large; i++) {
+        assert_ok(from_text(large[i], &c, &err), err);
+        assert_true(c.norm_eps == 1e-5f);
+    }
+}
+
 /* Lists and patterns of layers of another kind: none may pass as a default. */
 static void test_layers_refused(void **state) {
     (void)state;
@@ -296,6 +317,8 @@ static void test_gguf_refused(void **state) {
     expect_renamed("llama.block_count", "llama.block_coun_", "llama.block_count is missing");
     expect_renamed("llama.context_length", "llama.context_lengt_", "llama.context_length is missing");
     expect_renamed("general.architecture", "general.architectur_", "general.architecture is missing");
+    expect_renamed("llama.attention.layer_norm_rms_epsilon", "llama.attention.layer_norm_rms_epsilo_",
+                   "llama.attention.layer_norm_rms_epsilon is missing; expected a number");
     expect_renamed("llama", "gpt-2", "general.architecture: \"gpt-2\" is not supported");
     expect_renamed("token_embd.weight", "rope_freqs.weight",
                    "tensor rope_freqs.weight: expected at most 256 F32 values");
@@ -349,9 +372,11 @@ static void test_rope_table(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_transformers5),  cmocka_unit_test(test_transformers4), cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_layers_refused), cmocka_unit_test(test_to_json),       cmocka_unit_test(test_gguf_config),
-        cmocka_unit_test(test_gguf_refused),   cmocka_unit_test(test_gguf_accepted), cmocka_unit_test(test_rope_table),
+        cmocka_unit_test(test_transformers5), cmocka_unit_test(test_transformers4),
+        cmocka_unit_test(test_refused),       cmocka_unit_test(test_layers_refused),
+        cmocka_unit_test(test_epsilon),       cmocka_unit_test(test_to_json),
+        cmocka_unit_test(test_gguf_config),   cmocka_unit_test(test_gguf_refused),
+        cmocka_unit_test(test_gguf_accepted), cmocka_unit_test(test_rope_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
