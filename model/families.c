@@ -189,8 +189,10 @@ static int windows_by_pattern(const config_keys_t *k, size_t absent, size_t peri
     bool in_text = k->json && json_is_string(json_object_get(k->json, "sliding_window_pattern"));
     if (in_text && key_string(k, "sliding_window_pattern", NULL, text, sizeof text, err)) return err->code;
     if (!in_text && !in_array && key_size(k, "sliding_window_pattern", gguf_key, &period, err)) return err->code;
-    if (in_text ? !*text : period == 0)
-        return err_set(err, ERR_USAGE, "%s: sliding_window_pattern: expected at least one layer", k->where);
+    if (in_text ? !*text || text[strspn(text, "LG")] : period == 0)
+        return err_set(err, ERR_USAGE,
+                       "%s: sliding_window_pattern: expected a whole number of at least 1, or a text of L and G",
+                       k->where);
     for (size_t l = 0; l < c->layers; l++) {
         bool slides = in_text ? slides_in_text(text, l) : (l + 1) % period != 0;
         if (in_array && !gguf_array_bool(k->gguf, name, l, &slides))
@@ -213,16 +215,26 @@ static int read_rope(const config_keys_t *k, size_t sets, const double theta[2],
 
 static const double theta_10000[2] = {1e4, 1e4};
 
-static int describe_llama(const config_keys_t *k, model_config_t *c, err_t *err) {
-    if (k->gguf && window_everywhere(k, 0, c, err)) return err->code; /* a GGUF calls Mistral's models llama too */
-    return read_act(k, "hidden_act", c, err) || read_bias(k, "attention_bias", false, BIAS_QKV | BIAS_O, c, err) ||
-           read_bias(k, "mlp_bias", false, BIAS_MLP, c, err) || read_rope(k, 1, theta_10000, c, err);
-}
-
 static int describe_mistral(const config_keys_t *k, model_config_t *c, err_t *err) {
     return read_act(k, "hidden_act", c, err) || window_everywhere(k, WINDOW_DEFAULT, c, err) ||
            read_rope(k, 1, theta_10000, c, err);
 }
+
+/* What all like it have. */
+static int llama(const config_keys_t *k, model_config_t *c, err_t *err) {
+    return read_act(k, "hidden_act", c, err) || read_bias(k, "attention_bias", false, BIAS_QKV | BIAS_O, c, err) ||
+           read_bias(k, "mlp_bias", false, BIAS_MLP, c, err) || read_rope(k, 1, theta_10000, c, err);
+}
+
+static int describe_llama(const config_keys_t *k, model_config_t *c, err_t *err) {
+    if (!k->gguf || !key_is_there(k, NULL, "attention.sliding_window")) return llama(k, c, err);
+    /* A GGUF calls Mistral's models llama too. Of an export a llama would leave the window out. */
+    c->arch = arch_by_model_type("mistral", k->where, err);
+    return describe_mistral(k, c, err);
+}
+
+/* Of the families whose norms have another epsilon than Llama's. */
+static void defaults_eps(model_config_t *c) { c->norm_eps = 1e-5f; }
 
 static int describe_ministral3(const config_keys_t *k, model_config_t *c, err_t *err) {
     static const double theta[2] = {1e6, 1e6};
@@ -267,14 +279,18 @@ static int smollm3_layers(const config_keys_t *k, model_config_t *c, err_t *err)
         key_bool(k, "use_sliding_window", NULL, &use, err))
         return err->code;
     if (use && read_window(k, 0, &none.window, err)) return err->code;
-    if (json_is_array(list) && json_array_size(list) < c->layers)
-        return err_set(err, ERR_USAGE, "%s: no_rope_layers: expected %zu numbers", k->where, c->layers);
-    if (!json_is_array(list) && interval == 0)
+    if (json_is_null(list)) list = NULL;
+    if (!list && interval == 0)
         return err_set(err, ERR_USAGE, "%s: no_rope_layer_interval: expected more than 0", k->where);
     c->kinds[1] = none;
     unsigned char kind[MODEL_MAX_LAYERS];
-    for (size_t l = 0; l < c->layers; l++)
-        kind[l] = json_is_array(list) ? json_integer_value(json_array_get(list, l)) == 0 : (l + 1) % interval == 0;
+    for (size_t l = 0; l < c->layers; l++) {
+        const json_t *rope = json_array_get(list, l);
+        if (list && !json_is_integer(rope))
+            return err_set(err, ERR_USAGE, "%s: no_rope_layers: expected a list of 0 and 1, one for each of %zu layers",
+                           k->where, c->layers);
+        kind[l] = list ? json_integer_value(rope) == 0 : (l + 1) % interval == 0;
+    }
     /* Which slide is a list of its own, but two kinds of layers are all that there are. */
     if (read_layer_types(k, c, &listed, err)) return err->code;
     if (listed && none.window && memcmp(kind, c->kind, c->layers) != 0)
@@ -357,7 +373,7 @@ static int describe_granite(const config_keys_t *k, model_config_t *c, err_t *er
         key_number(k, "logits_scaling", "logit_scale", &divisor, err))
         return err->code;
     c->logit_scale = 1 / divisor;
-    return describe_llama(k, c, err);
+    return llama(k, c, err);
 }
 
 static int describe_olmo3(const config_keys_t *k, model_config_t *c, err_t *err) {
@@ -427,9 +443,10 @@ static int describe_ernie4_5(const config_keys_t *k, model_config_t *c, err_t *e
 const arch_t archs[] = {
     {"llama", "LlamaForCausalLM", "llama", TENSORS(llama_tensors), .gguf_permuted_qk = true,
      .describe = describe_llama},
-    {"mistral", "MistralForCausalLM", NULL, TENSORS(llama_tensors), .describe = describe_mistral},
+    {"mistral", "MistralForCausalLM", NULL, TENSORS(llama_tensors), .gguf_permuted_qk = true,
+     .describe = describe_mistral},
     {"ministral3", "Ministral3ForCausalLM", "mistral3", TENSORS(llama_tensors), .gguf_permuted_qk = true,
-     .describe = describe_ministral3},
+     .defaults = defaults_eps, .describe = describe_ministral3},
     {"qwen2", "Qwen2ForCausalLM", "qwen2", TENSORS(llama_tensors), .describe = describe_qwen2},
     {"qwen3", "Qwen3ForCausalLM", "qwen3", TENSORS(qwen3_tensors), .defaults = defaults_qwen3,
      .describe = describe_qwen3},
@@ -441,13 +458,15 @@ const arch_t archs[] = {
      .defaults = defaults_gemma, .describe = describe_gemma2},
     {"gemma3_text", "Gemma3ForCausalLM", "gemma3", TENSORS(gemma3_tensors), .norm_plus_one = true,
      .defaults = defaults_gemma3, .describe = describe_gemma3},
-    {"phi3", "Phi3ForCausalLM", "phi3", TENSORS(phi3_tensors), .describe = describe_phi3},
+    {"phi3", "Phi3ForCausalLM", "phi3", TENSORS(phi3_tensors), .defaults = defaults_eps, .describe = describe_phi3},
     {"granite", "GraniteForCausalLM", "granite", TENSORS(llama_tensors), .gguf_permuted_qk = true,
      .describe = describe_granite},
-    {"olmo2", "Olmo2ForCausalLM", "olmo2", TENSORS(olmo2_tensors), .describe = describe_olmo2},
-    {"olmo3", "Olmo3ForCausalLM", NULL, TENSORS(olmo2_tensors), .describe = describe_olmo3},
+    {"olmo2", "Olmo2ForCausalLM", "olmo2", TENSORS(olmo2_tensors), .defaults = defaults_eps,
+     .describe = describe_olmo2},
+    {"olmo3", "Olmo3ForCausalLM", NULL, TENSORS(olmo2_tensors), .defaults = defaults_eps, .describe = describe_olmo3},
     {"glm4", "Glm4ForCausalLM", "glm4", TENSORS(glm4_tensors), .defaults = defaults_glm4, .describe = describe_glm4},
-    {"exaone4", "Exaone4ForCausalLM", "exaone4", TENSORS(exaone4_tensors), .describe = describe_exaone4},
+    {"exaone4", "Exaone4ForCausalLM", "exaone4", TENSORS(exaone4_tensors), .defaults = defaults_eps,
+     .describe = describe_exaone4},
     {"seed_oss", "SeedOssForCausalLM", "seed_oss", TENSORS(seed_oss_tensors), .defaults = defaults_seed_oss,
      .describe = describe_seed_oss},
     {"ernie4_5", "Ernie4_5ForCausalLM", "ernie4_5", TENSORS(llama_tensors), .defaults = defaults_ernie4_5,

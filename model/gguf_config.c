@@ -52,14 +52,16 @@ static int read_sizes(const config_keys_t *k, model_config_t *c, err_t *err) {
                  {"block_count", &c->layers},
                  {"attention.head_count", &c->heads},
                  {"context_length", &c->max_positions}};
+    static const char eps_key[] = "attention.layer_norm_rms_epsilon";
     if (key_size(k, NULL, "vocab_size", &c->vocab, err)) return err->code;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         if (!key_is_there(k, NULL, sizes[i].key)) return missing(k, sizes[i].key, err);
         if (read_size(k, sizes[i].key, sizes[i].out, err)) return err->code;
     }
+    if (!key_is_there(k, NULL, eps_key))
+        return err_set(err, ERR_USAGE, "%s: %s.%s is missing; expected a number", k->where, k->prefix, eps_key);
     c->kv_heads = c->heads;
-    if (read_size(k, "attention.head_count_kv", &c->kv_heads, err) ||
-        key_number(k, NULL, "attention.layer_norm_rms_epsilon", &eps, err))
+    if (read_size(k, "attention.head_count_kv", &c->kv_heads, err) || key_number(k, NULL, eps_key, &eps, err))
         return err->code;
     c->norm_eps = (float)eps;
     c->head_dim = c->heads && c->hidden % c->heads == 0 ? c->hidden / c->heads : 0;

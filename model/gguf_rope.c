@@ -35,7 +35,7 @@ static bool is_llama3(const rope_spec_t *r, size_t R, rope_spec_t *out) {
     if (guess.original < 1) return false;
     rope_frequencies(&guess, R, false, inv);
     for (size_t i = 0; i < r->n_factors; i++)
-        if (fabs(plain[i] / inv[i] / (double)r->short_factor[i] - 1) > 1e-5) return false;
+        if (!(fabs(plain[i] / inv[i] / (double)r->short_factor[i] - 1) <= 1e-5)) return false; /* NaN: neither */
     *out = guess;
     return true;
 }

@@ -26,6 +26,11 @@ static void set_size(json_t *o, const char *key, size_t v) { set(o, key, json_in
 
 static void set_number(json_t *o, const char *key, double v) { set(o, key, json_real(v)); }
 
+/* As an integer where it is one: Transformers checks the types of some keys. */
+static void set_whole(json_t *o, const char *key, double v) {
+    set(o, key, v == floor(v) ? json_integer((json_int_t)v) : json_real(v));
+}
+
 static void set_bool(json_t *o, const char *key, bool v) { set(o, key, json_boolean(v)); }
 
 static json_t *token_json(long id) { return id < 0 ? json_null() : json_integer(id); }
@@ -103,7 +108,7 @@ static void set_scales(json_t *o, const model_config_t *c) {
     bool gemma = c->act == ACT_GELU_TANH;
     set(o, gemma ? "hidden_activation" : "hidden_act", json_string(gemma ? "gelu_pytorch_tanh" : "silu"));
     if (gemma) {
-        set_number(o, "query_pre_attn_scalar", round(1e6 / (c->attn_scale * c->attn_scale)) / 1e6);
+        set_whole(o, "query_pre_attn_scalar", round(1e6 / (c->attn_scale * c->attn_scale)) / 1e6);
         set(o, "attn_logit_softcapping", c->attn_softcap > 0 ? json_real(c->attn_softcap) : json_null());
         set(o, "final_logit_softcapping", c->logit_softcap > 0 ? json_real(c->logit_softcap) : json_null());
         return;

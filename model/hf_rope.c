@@ -113,6 +113,8 @@ static int read_object(const json_t *rope, const config_keys_t *k, const char *n
     if (rc == 0) rc = json_opt_bool(rope, "truncate", where, &r->truncate, err);
     if (rc == 0) rc = json_opt_number(k->json, "original_max_position_embeddings", k->where, &top, err);
     if (top > 0) r->original = top;
+    if (rc == 0 && isnan(r->factor) && (r->type == ROPE_LINEAR || r->type == ROPE_LLAMA3))
+        rc = err_set(err, ERR_USAGE, "%s: factor is missing; expected a number", where);
     if (isnan(r->factor) && r->original > 0) /* what the positions have grown by */
         r->factor = (double)c->max_positions / r->original;
     if (rc == 0 && r->type == ROPE_LONGROPE) rc = read_longrope(rope, where, r, err);

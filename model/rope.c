@@ -25,6 +25,9 @@ int rope_check(const rope_spec_t *r, size_t R, const char *where, err_t *err) {
         {"beta_fast", r->type == ROPE_YARN ? r->beta_fast : 1, 1e-6, 1e6},
         {"beta_slow", r->type == ROPE_YARN ? r->beta_slow : 1, 1e-6, 1e6},
         {"attention_factor", r->attention_factor, 0, 1e3},
+        {"mscale", r->mscale, 0, 1e3},
+        {"mscale_all_dim", r->mscale_all_dim, 0, 1e3},
+        {"llama_4_scaling_beta", r->query_beta, 0, 1e3},
     };
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
         if (!(rules[i].value >= rules[i].min && rules[i].value <= rules[i].max))
@@ -35,6 +38,10 @@ int rope_check(const rope_spec_t *r, size_t R, const char *where, err_t *err) {
                        r->low, r->high);
     if (r->type == ROPE_YARN && r->theta <= 1)
         return err_set(err, ERR_USAGE, "%s: rope_theta is %g; expected more than 1 for yarn", where, r->theta);
+    double attention = rope_attention_factor(r);
+    if (!(attention > 0 && attention <= 1e3))
+        return err_set(err, ERR_USAGE, "%s: RoPE scales queries and keys by %g; expected more than 0, at most 1000",
+                       where, attention);
     if (r->type != ROPE_LONGROPE) return 0;
     if (r->n_factors != R / 2)
         return err_set(err, ERR_USAGE, "%s: longrope has %zu factors; expected one for each of %zu pairs", where,

@@ -28,6 +28,7 @@ static const gguf_tensor_t *find_in_qkv(const model_source_t *src, const source_
            rows = bias ? e->t.cols : e->t.rows;
     size_t first = e->t.spec->slot == LIN_Q ? 0 : e->t.spec->slot == LIN_K ? q : q + kv;
     if (!all || !all->data || (bias ? all->cols : all->rows) != q + 2 * kv) return NULL;
+    if (all->bytes % (q + 2 * kv)) return NULL; /* a bias in blocks cannot be cut */
     size_t row_bytes = all->bytes / (q + 2 * kv);
     *part = *all;
     part->data += first * row_bytes;

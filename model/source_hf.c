@@ -250,7 +250,11 @@ static int check_tied_head(const model_source_t *src, err_t *err) {
 static int read_config(model_source_t *src, err_t *err) {
     char *path = path_join(src->dir, "config.json");
     json_t *json = NULL;
-    int rc = json_file(path, &json, err);
+    int rc = path_exists(path) ? json_file(path, &json, err)
+                               : err_set(err, ERR_USAGE,
+                                         "%s: no config.json there; expected a model's directory, or a "
+                                         "GGUF file",
+                                         src->dir);
     if (rc == 0) rc = model_config_from_json(json, path, &src->config, err);
     json_decref(json);
     free(path);

@@ -289,6 +289,7 @@ static void test_config_refused(void **state) {
         {"r", "0", "r: expected 1 to 65536"},
         {"r", "\"8\"", "r: "},
         {"lora_alpha", "\"16\"", "lora_alpha"},
+        {"lora_alpha", "1e300", "lora_alpha: expected -1e6 to 1e6"},
         {"use_rslora", "1", "use_rslora"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -120,11 +120,21 @@ static void test_refused(void **state) {
         {"rope_scaling", "{\"type\":\"mystery\"}", "rope_type \"mystery\" is not supported; expected default, linear"},
         {"rope_parameters", "{\"mrope_section\":[4,2]}", "rope_parameters: \"mrope_section\" is not known"},
         {"rope_parameters", "{\"rope_type\":\"linear\",\"factor\":0}", "factor is 0; expected 0.001 to"},
+        {"rope_parameters", "{\"rope_type\":\"linear\"}", "rope_parameters: factor is missing; expected a number"},
+        {"rope_scaling", "{\"rope_type\":\"llama3\"}", "rope_scaling: factor is missing; expected a number"},
         {"rope_parameters", "{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,\"high_freq_factor\":1}",
          "low_freq_factor is 4; expected less than high_freq_factor"},
         {"rope_parameters", "{\"rope_type\":\"longrope\",\"short_factor\":[1],\"long_factor\":[1]}",
          "longrope has 1 factors; expected one for each of 8 pairs"},
         {"rope_parameters", "{\"rope_type\":\"longrope\",\"short_factor\":[1]}", "long_factor: expected a list"},
+        {"rope_parameters", "{\"rope_type\":\"yarn\",\"factor\":4,\"mscale\":1e300,\"mscale_all_dim\":1}",
+         "mscale is 1e+300; expected 0 to 1000"},
+        {"rope_parameters", "{\"rope_type\":\"yarn\",\"factor\":4,\"mscale\":-1}", "mscale is -1; expected 0 to"},
+        {"rope_parameters", "{\"llama_4_scaling_beta\":1e300}", "llama_4_scaling_beta is 1e+300; expected 0 to 1000"},
+        {"rope_parameters",
+         "{\"rope_type\":\"longrope\",\"original_max_position_embeddings\":1,"
+         "\"short_factor\":[1,1,1,1,1,1,1,1],\"long_factor\":[1,1,1,1,1,1,1,1]}",
+         "RoPE scales queries and keys by inf; expected more than 0"},
         {"rope_parameters", "{\"full_attention\":{}}", "rope_parameters differ by type of layer"},
         {"rope_parameters", "{\"partial_rotary_factor\":1.5}", "partial_rotary_factor is 1.5; expected more than 0"},
         {"rope_parameters", "[]", "rope_parameters: expected an object"},
@@ -166,6 +176,56 @@ static void test_refused(void **state) {
                            "\"num_hidden_layers\":1,\"num_attention_heads\":4}",
                            &c, &err),
                  err, ERR_USAGE, "hidden_size (50) is no multiple of num_attention_heads (4)");
+}
+
+#define SIZES(model_type) \
+    "{\"model_type\":\"" model_type "\",\"vocab_size\":32,\"hidden_size\":48,\"intermediate_size\":64," \
+    "\"num_hidden_layers\":2,\"num_attention_heads\":4,"
+
+/* A config without the epsilon of its norms has that of its family in Transformers; a GGUF must have it. */
+static void test_epsilon(void **state) {
+    (void)state;
+    static const char *const small[] = {SIZES("llama") "\"pad_token_id\":0}", SIZES("qwen3") "\"pad_token_id\":0}"};
+    static const char *const large[] = {
+        SIZES("phi3") "\"pad_token_id\":0}",       SIZES("olmo2") "\"pad_token_id\":0}",
+        SIZES("olmo3") "\"pad_token_id\":0}",      SIZES("exaone4") "\"pad_token_id\":0}",
+        SIZES("ministral3") "\"pad_token_id\":0}",
+    };
+    err_t err;
+    model_config_t c;
+    for (size_t i = 0; i < sizeof small / sizeof *small; i++) {
+        assert_ok(from_text(small[i], &c, &err), err);
+        assert_true(c.norm_eps == 1e-6f);
+    }
+    for (size_t i = 0; i < sizeof large / sizeof *large; i++) {
+        assert_ok(from_text(large[i], &c, &err), err);
+        assert_true(c.norm_eps == 1e-5f);
+    }
+}
+
+/* Lists and patterns of layers of another kind: none may pass as a default. */
+static void test_layers_refused(void **state) {
+    (void)state;
+    static const char list[] = "no_rope_layers: expected a list of 0 and 1, one for each of 2 layers";
+    static const char pattern[] = "sliding_window_pattern: expected a whole number of at least 1, or a text of L and G";
+    static const struct {
+        const char *text, *message;
+    } cases[] = {
+        {SIZES("smollm3") "\"no_rope_layers\":[1]}", list},
+        {SIZES("smollm3") "\"no_rope_layers\":[true,true]}", list},
+        {SIZES("smollm3") "\"no_rope_layers\":[1.0,1.0]}", list},
+        {SIZES("smollm3") "\"no_rope_layers\":\"all\"}", list},
+        {SIZES("gemma3_text") "\"sliding_window_pattern\":0}", pattern},
+        {SIZES("exaone4") "\"sliding_window_pattern\":\"\"}", pattern},
+        {SIZES("exaone4") "\"sliding_window_pattern\":\"LLLF\"}", pattern},
+        {SIZES("qwen2") "\"use_sliding_window\":true,\"layer_types\":[\"full_attention\"]}",
+         "layer_types: expected a list of"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        err_t err;
+        model_config_t c;
+        assert_error(from_text(cases[i].text, &c, &err), err, ERR_USAGE, cases[i].message);
+    }
 }
 
 /* What is written is what transformers itself wrote, and reads back as the same config. */
@@ -279,6 +339,8 @@ static void test_gguf_refused(void **state) {
     expect_renamed("llama.block_count", "llama.block_coun_", "llama.block_count is missing");
     expect_renamed("llama.context_length", "llama.context_lengt_", "llama.context_length is missing");
     expect_renamed("general.architecture", "general.architectur_", "general.architecture is missing");
+    expect_renamed("llama.attention.layer_norm_rms_epsilon", "llama.attention.layer_norm_rms_epsilo_",
+                   "llama.attention.layer_norm_rms_epsilon is missing; expected a number");
     expect_renamed("llama", "gpt-2", "general.architecture: \"gpt-2\" is not supported");
     expect_renamed("token_embd.weight", "rope_freqs.weight",
                    "tensor rope_freqs.weight: expected at most 256 F32 values");
@@ -302,8 +364,13 @@ static void test_gguf_accepted(void **state) {
         model_config_t scaled = expect_with(factors[i], F32, two, NULL, NULL);
         assert_true(scaled.rope[0].type == ROPE_LINEAR && scaled.rope[0].factor == 2);
     }
-    assert_int_equal(expect_with("llama.attention.sliding_window", U32, 64, NULL, NULL).kinds[0].window, 64);
-    model_config_t c = expect_with("tokenizer.ggml.eot_token_id", U32, 9, NULL, NULL);
+    model_config_t c = expect_with("llama.attention.sliding_window", U32, 64, NULL, NULL), again;
+    json_t *written = model_config_to_json(&c);
+    err_t err = {0};
+    assert_ok(model_config_from_json(written, "written", &again, &err), err);
+    json_decref(written);
+    assert_true(c.kinds[0].window == 64 && again.kinds[0].window == 64 && c.arch->gguf_permuted_qk);
+    c = expect_with("tokenizer.ggml.eot_token_id", U32, 9, NULL, NULL);
     assert_true(c.n_eos == 2 && c.eos[0] == 2 && c.eos[1] == 9);
     assert_int_equal(expect_with("tokenizer.ggml.eot_token_id", U32, 2, NULL, NULL).n_eos, 1);
     assert_int_equal(expect_with("tokenizer.ggml.padding_token_id", U32, 7, NULL, NULL).pad, 7);
@@ -327,9 +394,10 @@ static void test_rope_table(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_transformers5), cmocka_unit_test(test_transformers4), cmocka_unit_test(test_nulls),
-        cmocka_unit_test(test_refused),       cmocka_unit_test(test_to_json),       cmocka_unit_test(test_gguf_config),
-        cmocka_unit_test(test_gguf_refused),  cmocka_unit_test(test_gguf_accepted), cmocka_unit_test(test_rope_table),
+        cmocka_unit_test(test_transformers5),  cmocka_unit_test(test_transformers4), cmocka_unit_test(test_nulls),
+        cmocka_unit_test(test_refused),        cmocka_unit_test(test_to_json),       cmocka_unit_test(test_gguf_config),
+        cmocka_unit_test(test_gguf_refused),   cmocka_unit_test(test_gguf_accepted), cmocka_unit_test(test_rope_table),
+        cmocka_unit_test(test_layers_refused), cmocka_unit_test(test_epsilon),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

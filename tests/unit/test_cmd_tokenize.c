@@ -112,6 +112,7 @@ static void test_errors(void **state) {
         {"/no/such/model", "/no/such/model"},
         {"a b c", "unexpected"},
         {"--nonsense a", "--nonsense"},
+        {"a /", "/: a directory; expected a file"},
     };
     for (size_t i = 0; i < sizeof usage / sizeof *usage; i++) {
         assert_int_equal(run(usage[i][0], &out), 2);

@@ -232,7 +232,7 @@ static void test_refused(void **state) {
                  "tensor \"model.embed_tokens.weight\" has shape [640, 64]; expected [320, 128]");
     expect_error(changed(MHA, (change_t){.name = Q0, .typed = true, .dtype = DT_I16}), "type I16; expected BF16");
     const char *empty = test_tmpdir();
-    expect_error(empty, "config.json: cannot open");
+    expect_error(empty, "no config.json there; expected a model's directory, or a GGUF file");
     err_t err = {0};
     char *to = path_join(empty, "config.json");
     assert_ok(file_copy(test_path(MHA "/config.json"), to, &err), err);

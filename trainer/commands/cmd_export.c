@@ -346,7 +346,7 @@ static int read_dtype(const char *name, dtype_t *dtype, err_t *err) {
 }
 
 int command_export(int argc, char **argv) {
-    const char *pos[1 + MAX_OVERRIDES], *base = "original", *dtype = "auto";
+    const char *pos[1 + MAX_OVERRIDES], *base = NULL, *dtype = NULL;
     bool want_help = false;
     size_t n;
     err_t err = {0};
@@ -363,6 +363,10 @@ int command_export(int argc, char **argv) {
     }
     if (rc == 0 && (n == 0 || (!q.adapter && !q.merged)))
         rc = err_set(&err, ERR_USAGE, "export: expected CHECKPOINT_DIR and --adapter DIR or --merged DIR (see --help)");
+    if (rc == 0 && !q.merged && (base || dtype))
+        rc = err_set(&err, ERR_USAGE, "%s is of a merged model; expected --merged DIR", base ? "--base" : "--dtype");
+    if (!base) base = "original";
+    if (!dtype) dtype = "auto";
     q.dequantized = !strcmp(base, "dequantized");
     if (rc == 0 && !q.dequantized && strcmp(base, "original") != 0)
         rc = err_set(&err, ERR_USAGE, "--base: %s; expected original or dequantized", base);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -77,6 +78,7 @@ static int encode_stream(const tokenizer_t *tok, bool plain, FILE *in, const cha
 
 static int tokenize(const char *model, bool plain, const char *file, err_t *err) {
     tokenizer_t *tok;
+    if (file && path_is_dir(file)) return err_set(err, ERR_USAGE, "%s: a directory; expected a file", file);
     if (tokenizer_open(model, &tok, err)) return err->code;
     FILE *in = file ? fopen(file, "r") : stdin;
     int rc = in ? encode_stream(tok, plain, in, file ? file : "standard input", err)
