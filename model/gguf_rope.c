@@ -95,7 +95,13 @@ static int read_scaling(const config_keys_t *k, size_t R, rope_spec_t *r, err_t 
                        "longrope",
                        k->where, k->prefix, type);
     if (r->type == ROPE_YARN && read_yarn(k, r, err)) return err->code;
-    return read_factor_tensors(k, R, r, err);
+    rope_type_t type_of_keys = r->type;
+    bool scaled = type_of_keys == ROPE_YARN || (type_of_keys == ROPE_LINEAR && r->factor != 1);
+    if (read_factor_tensors(k, R, r, err)) return err->code;
+    if (scaled && r->type != type_of_keys)
+        return err_set(err, ERR_USAGE, "%s: RoPE is scaled by %s.rope.scaling and by a tensor of factors; expected one",
+                       k->where, k->prefix);
+    return 0;
 }
 
 int gguf_read_rope(const config_keys_t *k, size_t sets, model_config_t *c, err_t *err) {

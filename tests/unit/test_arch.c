@@ -266,10 +266,12 @@ static void test_gguf_config(void **state) {
 }
 
 /* The golden GGUF, for a test to change. */
+static const char *golden_path = "golden/gguf/mixed.gguf";
+
 static strbuf_t golden_gguf(void) {
     err_t err = {0};
     strbuf_t b = {0};
-    assert_ok(file_read(test_path("golden/gguf/mixed.gguf"), &b.p, &b.len, &err), err);
+    assert_ok(file_read(test_path(golden_path), &b.p, &b.len, &err), err);
     b.cap = b.len + 1;
     return b;
 }
@@ -356,6 +358,19 @@ static void test_gguf_refused(void **state) {
     expect_with("tokenizer.ggml.eot_token_id", F32, one, NULL, "tokenizer.ggml.eot_token_id: expected a token id");
 }
 
+static void test_gguf_scaled_twice(void **state) {
+    (void)state;
+    const uint32_t one = 0x3f800000, two = 0x40000000; /* as F32 */
+    static const char message[] = "RoPE is scaled by llama.rope.scaling and by a tensor of factors; expected one";
+    const char *usual = golden_path;
+    golden_path = "golden/arch-gguf/llama-rope-llama3.gguf";
+    expect_with("llama.rope.scale_linear", F32, two, NULL, message);
+    expect_with("llama.rope.scaling.factor", F32, two, NULL, message);
+    expect_with("llama.rope.scaling.type", STRING, 0, "yarn", message);
+    assert_int_equal(expect_with("llama.rope.scale_linear", F32, one, NULL, NULL).rope[0].type, ROPE_LLAMA3);
+    golden_path = usual;
+}
+
 static void test_gguf_accepted(void **state) {
     (void)state;
     const uint32_t two = 0x40000000; /* as F32 */
@@ -394,10 +409,12 @@ static void test_rope_table(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_transformers5),  cmocka_unit_test(test_transformers4), cmocka_unit_test(test_nulls),
-        cmocka_unit_test(test_refused),        cmocka_unit_test(test_to_json),       cmocka_unit_test(test_gguf_config),
-        cmocka_unit_test(test_gguf_refused),   cmocka_unit_test(test_gguf_accepted), cmocka_unit_test(test_rope_table),
-        cmocka_unit_test(test_layers_refused), cmocka_unit_test(test_epsilon),
+        cmocka_unit_test(test_transformers5), cmocka_unit_test(test_transformers4),
+        cmocka_unit_test(test_nulls),         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_to_json),       cmocka_unit_test(test_gguf_config),
+        cmocka_unit_test(test_gguf_refused),  cmocka_unit_test(test_gguf_accepted),
+        cmocka_unit_test(test_rope_table),    cmocka_unit_test(test_layers_refused),
+        cmocka_unit_test(test_epsilon),       cmocka_unit_test(test_gguf_scaled_twice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
