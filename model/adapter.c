@@ -93,7 +93,7 @@ static int read_config(const json_t *cfg, const char *where, lora_spec_t *spec, 
         json_opt_bool(cfg, "use_rslora", where, &spec->rslora, err))
         return err->code;
     if (!(fabs(spec->alpha) <= 1e6)) return err_set(err, ERR_USAGE, "%s: lora_alpha: expected -1e6 to 1e6", where);
-    if (spec->r < 1 || spec->r > 1 << 16) return err_set(err, ERR_USAGE, "%s: r: expected 1 to 65536", where);
+    if (spec->r < 1 || spec->r > 1 << 14) return err_set(err, ERR_USAGE, "%s: r: expected 1 to 16384", where);
     return 0;
 }
 

@@ -238,6 +238,10 @@ static void defaults_eps(model_config_t *c) { c->norm_eps = 1e-5f; }
 
 static int describe_ministral3(const config_keys_t *k, model_config_t *c, err_t *err) {
     static const double theta[2] = {1e6, 1e6};
+    /* Transformers has a scaled RoPE by default. */
+    if (k->json && !json_is_object(json_object_get(k->json, "rope_parameters")) &&
+        !json_is_object(json_object_get(k->json, "rope_scaling")))
+        return err_set(err, ERR_USAGE, "%s: rope_parameters is missing; expected an object", k->where);
     return read_act(k, "hidden_act", c, err) || window_everywhere(k, 0, c, err) || read_rope(k, 1, theta, c, err);
 }
 

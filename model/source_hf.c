@@ -192,18 +192,23 @@ static int refuse_more_layers(const model_source_t *src, err_t *err) {
     return held > src->config.layers ? source_layers_error(src, last, strlen(last), held, err) : 0;
 }
 
-/* The weight that a tensor belongs to: itself, or for "W.absmax" and the like W. */
+/* Whether the tensor is one of the model's, or of what bitsandbytes keeps beside a weight in 4 bits: "W.absmax". */
 static bool is_part_of_entry(const model_source_t *src, const char *name) {
-    size_t len = strlen(name);
-    char *whole = xstrdup(name);
-    bool found = false;
-    for (size_t i = len; !found && i > 0; i--) {
-        if (i < len && whole[i] != '.') continue;
-        whole[i] = '\0';
-        found = model_source_find(src, whole) != NULL;
+    static const char *const parts[] = {".absmax",
+                                        ".quant_map",
+                                        ".nested_absmax",
+                                        ".nested_quant_map",
+                                        ".quant_state.bitsandbytes__nf4",
+                                        ".quant_state.bitsandbytes__fp4"};
+    if (model_source_find(src, name)) return true;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (!path_has_suffix(name, parts[i])) continue;
+        char *weight = xstrndup(name, strlen(name) - strlen(parts[i]));
+        const source_tensor_t *t = model_source_find(src, weight);
+        free(weight);
+        if (t && t->quantized) return true;
     }
-    free(whole);
-    return found;
+    return false;
 }
 
 /* The rest of the files. Nothing may be left over that would be part of what is computed. */

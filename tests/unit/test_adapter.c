@@ -286,7 +286,7 @@ static void test_config_refused(void **state) {
         {"of_next_year", "\"on\"", "of_next_year is set"},
         {"of_next_year", "0.5", "of_next_year is set"},
         {"peft_type", "\"IA3\"", "peft_type: IA3 is not supported; expected LORA"},
-        {"r", "0", "r: expected 1 to 65536"},
+        {"r", "0", "r: expected 1 to 16384"},
         {"r", "\"8\"", "r: "},
         {"lora_alpha", "\"16\"", "lora_alpha"},
         {"lora_alpha", "1e300", "lora_alpha: expected -1e6 to 1e6"},

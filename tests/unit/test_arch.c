@@ -187,9 +187,11 @@ static void test_epsilon(void **state) {
     (void)state;
     static const char *const small[] = {SIZES("llama") "\"pad_token_id\":0}", SIZES("qwen3") "\"pad_token_id\":0}"};
     static const char *const large[] = {
-        SIZES("phi3") "\"pad_token_id\":0}",       SIZES("olmo2") "\"pad_token_id\":0}",
-        SIZES("olmo3") "\"pad_token_id\":0}",      SIZES("exaone4") "\"pad_token_id\":0}",
-        SIZES("ministral3") "\"pad_token_id\":0}",
+        SIZES("phi3") "\"pad_token_id\":0}",
+        SIZES("olmo2") "\"pad_token_id\":0}",
+        SIZES("olmo3") "\"pad_token_id\":0}",
+        SIZES("exaone4") "\"pad_token_id\":0}",
+        SIZES("ministral3") "\"rope_parameters\":{\"rope_theta\":1e6}}",
     };
     err_t err;
     model_config_t c;
