@@ -1,6 +1,13 @@
 /* What a config names, opened: model source, tokenizer, datasets, backend, and, once the memory plan stands,
  * the model with its adapters in place. Train, plan, eval, generate and the check of an export all start
- * here. */
+ * here, in this order; run_close() ends it at any point, also after an error:
+ *
+ *   run->config loaded          config_load()
+ *   run_open()                  headers, backend, data; run->need is the caller's to fill in from here on
+ *   run_set_lora()              unless the base model is to be alone
+ *   run_plan()                  the model laid out, nothing allocated
+ *   run_load()                  memory, weights, adapters
+ *   run_acts(), run_evaluate()  passes, as often as wanted */
 #ifndef TRAINER_RUN_RUN_H
 #define TRAINER_RUN_RUN_H
 
