@@ -148,9 +148,10 @@ static void a_missing_file_is_made(void **state) {
     assert_true(path_exists(other));
     metrics_close(m);
     free(other);
-    assert_error(metrics_open("/nonexistent/metrics.jsonl", 0, &m, &err), err, ERR_FAILED,
-                 "cannot create: No such file");
-    assert_error(metrics_open("/nonexistent/metrics.jsonl", 3, &m, &err), err, ERR_FAILED, "cannot open: No such file");
+    char *nowhere = xasprintf("%s.none/metrics.jsonl", path);
+    assert_error(metrics_open(nowhere, 0, &m, &err), err, ERR_FAILED, "cannot create: No such file");
+    assert_error(metrics_open(nowhere, 3, &m, &err), err, ERR_FAILED, "cannot open: No such file");
+    free(nowhere);
 }
 
 /* A file-size limit fails a write as a full disk does. */
