@@ -345,6 +345,6 @@ int backend_open_cpu(dtype_t act, int threads, bool reference, backend_t **be, e
 int backend_open_cuda(dtype_t act, backend_t **be, err_t *err);
 
 /* A CUDA backend that nothing runs on: what a plan asks of one (act, workspace_bytes), on any machine. */
-backend_t backend_outline_cuda(dtype_t act);
+backend_t backend_plan_cuda(dtype_t act);
 
 #endif

@@ -32,7 +32,7 @@ typedef struct {
     bench_timed_t timed;
     double profiled_seconds, family[FAMILIES];
     size_t device_bytes; /* that the device had less of than before, driver and libraries included */
-} steps_t;
+} timed_steps_t;
 
 static int check_step(const bench_step_t *s, size_t step, err_t *err) {
     if (isfinite(s->loss) && isfinite(s->grad_norm)) return 0;
@@ -62,7 +62,7 @@ static size_t run_twice(const bench_model_t *m) {
     return recomputed ? recomputed - 1 : 0;
 }
 
-static void put_speed(json_t *o, const steps_t *s, const backend_t *be, const bench_step_spec_t *spec) {
+static void put_speed(json_t *o, const timed_steps_t *s, const backend_t *be, const bench_step_spec_t *spec) {
     const bench_model_t *m = &s->m;
     flops_t flops = flops_of(&m->model.config, &(flops_work_t){.tokens = (double)m->batch.T,
                                                                .labels = (double)m->batch.n_labels,
@@ -78,7 +78,7 @@ static void put_speed(json_t *o, const steps_t *s, const backend_t *be, const be
     if (peak > 0) json_object_set_new(o, "mfu", json_real(flops.needed / s->timed.seconds / peak));
 }
 
-static void put_memory(json_t *o, const steps_t *s) {
+static void put_memory(json_t *o, const timed_steps_t *s) {
     const plan_t *p = &s->m.plan;
     size_t recomputed = s->m.model.config.layers - p->layout.n_kept;
     json_object_set_new(o, "blocks_recomputed", json_integer((json_int_t)recomputed));
@@ -91,7 +91,7 @@ static void put_memory(json_t *o, const steps_t *s) {
     json_object_set_new(o, "stalled_seconds", json_real(s->timed.last.stalled));
 }
 
-static json_t *family_rows(const steps_t *s) {
+static json_t *family_rows(const timed_steps_t *s) {
     json_t *rows = json_array();
     double sum = 0;
     for (int f = 0; f < FAMILIES; f++) sum += s->family[f];
@@ -103,7 +103,7 @@ static json_t *family_rows(const steps_t *s) {
 }
 
 /* What a step of all layers would take: head, loss and embedding once, the rest in proportion. */
-static void put_scaled(json_t *o, const steps_t *s, size_t full_layers) {
+static void put_scaled(json_t *o, const timed_steps_t *s, size_t full_layers) {
     const bench_model_t *m = &s->m;
     double sum = 0, once = s->family[FAMILY_HEAD] + s->family[FAMILY_LOSS] + s->family[FAMILY_EMBEDDING];
     for (int f = 0; f < FAMILIES; f++) sum += s->family[f];
@@ -115,7 +115,7 @@ static void put_scaled(json_t *o, const steps_t *s, size_t full_layers) {
                                   "tokens_per_second", (double)m->batch.T / seconds));
 }
 
-static json_t *report(const steps_t *s, const backend_t *be, const bench_step_spec_t *spec) {
+static json_t *report(const timed_steps_t *s, const backend_t *be, const bench_step_spec_t *spec) {
     const bench_step_t *first = &s->timed.first, *last = &s->timed.last;
     json_t *o = json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "steps", (json_int_t)spec->steps, "labels",
                           (json_int_t)s->m.batch.n_labels, "first_loss", first->loss, "last_loss", last->loss,
@@ -171,7 +171,7 @@ static void print(const json_t *o, size_t layers) {
 
 int bench_step(backend_t *be, const model_config_t *c, const bench_spec_t *spec, const bench_step_spec_t *step,
                json_t **json, err_t *err) {
-    steps_t s = {0};
+    timed_steps_t s = {0};
     size_t before, after, total;
     *json = NULL;
     be->mem_info(be, &before, &total);

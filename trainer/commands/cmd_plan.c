@@ -72,11 +72,11 @@ typedef struct {
     model_t model;
     lora_t lora;
     plan_need_t need;
-} outline_t;
+} outline_run_t;
 
-static int outline_open(outline_t *o, const config_t *c, const model_config_t *shape, backend_t *be, err_t *err) {
+static int outline_open(outline_run_t *o, const config_t *c, const model_config_t *shape, backend_t *be, err_t *err) {
     lora_spec_t spec;
-    *o = (outline_t){.config = c};
+    *o = (outline_run_t){.config = c};
     if (run_lora_spec(c, shape->arch, &spec, err)) return err->code;
     lora_init(&o->lora, shape, &spec);
     model_init(&o->model, shape, be, c->quantization.quant_type, c->quantization.double_quant, c->data.max_length);
@@ -97,12 +97,12 @@ static int outline_open(outline_t *o, const config_t *c, const model_config_t *s
     return 0;
 }
 
-static void outline_close(outline_t *o) {
+static void outline_close(outline_run_t *o) {
     lora_free(&o->lora);
     model_free(&o->model);
 }
 
-static void print_card(const outline_t *o, const plan_t *p, const card_t *card) {
+static void print_card(const outline_run_t *o, const plan_t *p, const card_t *card) {
     double gib = 1 << 30, link = (double)(p->optimizer_step_bytes + p->weights_step_bytes) / card->link;
     double computing = estimate_step_flops(&o->model, &o->need, p->layout.n_kept) / (CARD_SHARE * card->flops);
     strbuf_t b = {0};
@@ -124,7 +124,7 @@ static void print_card(const outline_t *o, const plan_t *p, const card_t *card) 
 }
 
 /* A line for a card of `limit` bytes; whether the run fits there. */
-static int plan_card(outline_t *o, const card_t *card, size_t limit, err_t *err) {
+static int plan_card(outline_run_t *o, const card_t *card, size_t limit, err_t *err) {
     plan_t p;
     if (plan_make(&p, &o->model, &o->lora, &o->need, limit, err)) {
         log_info("  %-18s %s", card->name, err->msg);
@@ -134,7 +134,7 @@ static int plan_card(outline_t *o, const card_t *card, size_t limit, err_t *err)
     return 0;
 }
 
-static void print_needs(outline_t *o, const char *name) {
+static void print_needs(outline_run_t *o, const char *name) {
     const config_t *c = o->config;
     const model_config_t *m = &o->model.config;
     model_params_t n = model_count_params(m);
@@ -162,8 +162,8 @@ static int plan_outline(const config_t *c, err_t *err) {
                        "than %zu tokens; expected less",
                        c->training.batch_size, c->data.max_length, OUTLINE_MAX_TOKENS);
     if (outline_read(c->model.path, &shape, &name, err)) return err->code;
-    backend_t be = backend_outline_cuda(c->quantization.compute_dtype == COMPUTE_F32 ? DT_F32 : DT_BF16);
-    outline_t o;
+    backend_t be = backend_plan_cuda(c->quantization.compute_dtype == COMPUTE_F32 ? DT_F32 : DT_BF16);
+    outline_run_t o;
     int rc = outline_open(&o, c, &shape, &be, err);
     if (rc) {
         free(name);

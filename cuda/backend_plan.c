@@ -5,6 +5,6 @@ static size_t workspace_bytes(backend_t *be, const workspace_need_t *need) {
     return cuda_workspace_bytes(be->act, need);
 }
 
-backend_t backend_outline_cuda(dtype_t act) {
+backend_t backend_plan_cuda(dtype_t act) {
     return (backend_t){.name = "cuda", .act = act, .workspace_bytes = workspace_bytes};
 }
