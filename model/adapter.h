@@ -6,10 +6,11 @@
 #include "model/lora.h"
 #include "model/source.h"
 
-/* r, alpha, dropout, rsLoRA from adapter_config.json; f32 by what the tensors hold. Which linear layers are adapted the
- * tensors say: targets [c->layers] is filled with those of each layer, and spec->layer_targets set to it (NULL, and c too:
- * not asked for). ERR_USAGE on what would change what the adapter computes and is not supported (DoRA, rank patterns,
- * biases, other initialisations of the base, keys that are not known), and on tensors of other modules. */
+/* r, alpha, dropout, rsLoRA from adapter_config.json; f32 by what the tensors hold. Which linear layers are adapted
+ * the tensors say: targets [c->layers] is filled with those of each layer, and spec->layer_targets set to it (NULL,
+ * and c too: not asked for). ERR_USAGE on what would change what the adapter computes and is not supported (DoRA,
+ * rank patterns, biases, other initialisations of the base, keys that are not known), and on tensors of other
+ * modules. */
 int adapter_read_spec(const char *dir, const model_config_t *c, lora_spec_t *spec, unsigned char *targets, err_t *err);
 /* The target_modules of adapter_config.json as text, for reports; the caller frees. */
 int adapter_target_text(const char *dir, char **text, err_t *err);

@@ -24,8 +24,8 @@ typedef enum { LIN_Q, LIN_K, LIN_V, LIN_O, LIN_GATE, LIN_UP, LIN_DOWN, LINEAR_SL
 /* Linear layers that share an input. */
 typedef enum { SITE_QKV, SITE_O, SITE_GATE_UP, SITE_DOWN, SITE_COUNT } site_t;
 
-/* The norms of a block: of what attention and the FFN take, of what they give before it is added, and of the queries and
- * keys before RoPE. A slot that a family's table does not name is no norm. */
+/* The norms of a block: of what attention and the FFN take, of what they give before it is added, and of the queries
+ * and keys before RoPE. A slot that a family's table does not name is no norm. */
 typedef enum { NORM_ATTN_IN, NORM_ATTN_OUT, NORM_FFN_IN, NORM_FFN_OUT, NORM_Q, NORM_K, NORM_SLOTS } norm_slot_t;
 
 typedef enum { DIM_HIDDEN, DIM_FFN, DIM_2_FFN, DIM_Q, DIM_KV, DIM_Q_2KV, DIM_HEAD } dim_t;
@@ -132,8 +132,8 @@ static inline const layer_kind_t *layer_kind(const model_config_t *c, size_t lay
     return &c->kinds[c->kind[layer]];
 }
 
-/* LongRoPE has two sets of factors, for texts within the length of the first training and beyond. Chooses by the longest
- * text that will be run, so that it does not depend on the text at hand; false: there is nothing to choose. */
+/* LongRoPE has two sets of factors, for texts within the length of the first training and beyond. Chooses by the
+ * longest text that will be run, so that it does not depend on the text at hand; false: there is nothing to choose. */
 bool model_choose_rope(model_config_t *c, size_t longest);
 
 size_t model_dim(const model_config_t *c, dim_t d);

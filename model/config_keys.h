@@ -29,8 +29,8 @@ void key_name(const config_keys_t *k, const char *hf, const char *gguf, char *bu
 void model_config_begin(model_config_t *c);
 int model_config_describe(const config_keys_t *k, model_config_t *c, err_t *err);
 
-/* RoPE into c->rope and c->rotated, which hold the defaults, for one set, or for two, the second of layers with a window
- * (hf_rope.c, gguf_rope.c). */
+/* RoPE into c->rope and c->rotated, which hold the defaults, for one set, or for two, the second of layers with a
+ * window (hf_rope.c, gguf_rope.c). */
 int hf_read_rope(const config_keys_t *k, size_t sets, model_config_t *c, err_t *err);
 int gguf_read_rope(const config_keys_t *k, size_t sets, model_config_t *c, err_t *err);
 

@@ -49,9 +49,9 @@ const source_tensor_t *model_source_quantized(const model_source_t *src);
 
 /* Values of the longest block of any format that is read: a multiple of the others, and of QUANT_BLOCK. */
 #define SOURCE_BLOCK ((size_t)256)
-/* Values [first, first+n) of the tensor, row after row, rounded to nearest even where `type` (BF16, F16 or F32) does not
- * hold them. Both are whole rows or multiples of SOURCE_BLOCK, or the range ends with the tensor. Not for a quantized
- * tensor. */
+/* Values [first, first+n) of the tensor, row after row, rounded to nearest even where `type` (BF16, F16 or F32) does
+ * not hold them. Both are whole rows or multiples of SOURCE_BLOCK, or the range ends with the tensor. Not for a
+ * quantized tensor. */
 int source_read(const model_source_t *src, const source_tensor_t *t, size_t first, size_t n, dtype_t type, void *out,
                 err_t *err);
 /* A quantized tensor as it lies in the file: the pointers of *w go into the mapping. */

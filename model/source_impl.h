@@ -63,8 +63,8 @@ void source_note(const model_source_t *src, const char *fmt, ...) __attribute__(
 
 /* "tensor X has shape [..]; expected [rows, cols]". */
 int source_shape_error(const model_source_t *src, const source_entry_t *e, int n_dims, const size_t *shape, err_t *err);
-/* 1 + N for a tensor named "<prefix>N...." (prefix: "blk."), otherwise 0: the highest of a file is the layers that it holds. With more
- * than the config has, it would be another model that is run: one cut off without a word. */
+/* 1 + N for a tensor named "<prefix>N...." (prefix: "blk."), otherwise 0: the highest of a file is the layers that
+ * it holds. With more than the config has, it would be another model that is run: one cut off without a word. */
 size_t source_layers_named(const char *name, size_t len, const char *prefix);
 int source_layers_error(const model_source_t *src, const char *name, size_t len, size_t held, err_t *err);
 int source_missing_error(const model_source_t *src, const char *name, const source_entry_t *e, err_t *err);

@@ -291,8 +291,8 @@ struct backend {
 
     /* Of each group of a row: y = x * rstd * w, rstd = 1/sqrt(mean(x^2) + eps). rstd fp32 [T, groups], stored. */
     void (*rmsnorm_fwd)(backend_t *be, mat_t y, float *rstd, mat_t x, const norm_t *norm, size_t T);
-    /* sum = a + b [T,C] and the norm of that (groups 1): add() and rmsnorm_fwd(), to the bit, with less traffic. Nothing
-     * aliases; sum, a and b are dense. */
+    /* sum = a + b [T,C] and the norm of that (groups 1): add() and rmsnorm_fwd(), to the bit, with less traffic.
+     * Nothing aliases; sum, a and b are dense. */
     void (*add_rmsnorm_fwd)(backend_t *be, void *sum, mat_t y, float *rstd, const void *a, const void *b,
                             const norm_t *norm, size_t T);
     /* The gradient through the norm; x, w, rstd as in the forward. add: dx += it, dx is not dy; else dx = it, dx may be
@@ -308,8 +308,9 @@ struct backend {
     void (*glu_bwd)(backend_t *be, act_fn_t fn, mat_t gate_up, const void *dy, size_t T, size_t F);
 
     /* ---- attention ------------------------------------------------------------------------------- */
-    /* o[Tq,Hq,D] = softmax(scale * q k^T, capped, causal in each segment and window) v; lse fp32 [Tq,Hq] natural log of the sum of
-     * exponentials of the scaled scores, or NULL when no backward follows. Rows lie ld_* of the shape apart. */
+    /* o[Tq,Hq,D] = softmax(scale * q k^T, capped, causal in each segment and window) v; lse fp32 [Tq,Hq] natural log
+     * of the sum of exponentials of the scaled scores, or NULL when no backward follows. Rows lie ld_* of the shape
+     * apart. */
     void (*attn_fwd)(backend_t *be, void *o, float *lse, const void *q, const void *k, const void *v,
                      const attn_shape_t *shape, const attn_segments_t *seg);
     /* Training segments only (queries and keys are the same T tokens). dq may alias nothing. */

@@ -159,9 +159,9 @@ static void add_once(json_t *list, const char *name, size_t len) {
     json_array_append_new(list, json_stringn(name, len));
 }
 
-/* The modules that transformers must not quantize beside the head, which it leaves by itself: linear layers that are in
- * 16 bits, and of a vision-language model the other parts, by the names of their outermost modules. Transformers 4 looks
- * for these anywhere in a module's full name, 5 at its beginning. */
+/* The modules that transformers must not quantize beside the head, which it leaves by itself: linear layers that are
+ * in 16 bits, and of a vision-language model the other parts, by the names of their outermost modules. Transformers
+ * 4 looks for these anywhere in a module's full name, 5 at its beginning. */
 static json_t *skipped_modules(const model_t *m, const model_source_t *src) {
     json_t *list = json_array();
     char module[128];

@@ -67,10 +67,10 @@ static void neighbours(float x, dtype_t type, float *low, float *high) {
     }
 }
 
-/* Rounds to one of the two neighbours, the nearer with the greater probability, so that the mean is kept.
- * Nearest would lose the adapter: the base weight lies on the grid, and a delta of less than half a step would vanish in
- * every element (measured on SmolLM2 after six steps: loss 2.44 merged against 2.25; see docs/decisions.md). The choice is
- * a function of the element alone. */
+/* Rounds to one of the two neighbours, the nearer with the greater probability, so that the mean is kept. Nearest
+ * would lose the adapter: the base weight lies on the grid, and a delta of less than half a step would vanish in
+ * every element (measured on SmolLM2 after six steps: loss 2.44 merged against 2.25; see docs/decisions.md). The
+ * choice is a function of the element alone. */
 static float round_unbiased(float x, dtype_t type, uint64_t key, size_t element) {
     float low, high;
     if (!isfinite(x)) return x;
@@ -113,8 +113,8 @@ static int emit(void *ctx, const out_tensor_t *t, st_writer_t *w, err_t *err) {
     return rc;
 }
 
-/* The merged weights are not quantized; other parts of a vision-language model stay as they are, and where those are in 4
- * bits the config has to go on saying so, of them alone. NULL: nothing is. */
+/* The merged weights are not quantized; other parts of a vision-language model stay as they are, and where those are
+ * in 4 bits the config has to go on saying so, of them alone. NULL: nothing is. */
 static int quantization_left(const model_source_t *src, json_t **quantization, err_t *err) {
     static const char *const merged[] = {"language_model", "model.language_model", "lm_head"};
     bool any = false;

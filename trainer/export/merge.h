@@ -1,5 +1,5 @@
-/* Merging an adapter into its base model: W + scale * B A in fp32, rounded once (without bias: merge.c says why), a piece
- * of rows at a time. */
+/* Merging an adapter into its base model: W + scale * B A in fp32, rounded once (without bias: merge.c says why), a
+ * piece of rows at a time. */
 #ifndef TRAINER_EXPORT_MERGE_H
 #define TRAINER_EXPORT_MERGE_H
 
@@ -30,9 +30,9 @@ typedef struct {
     char worst_name[160];
 } merge_report_t;
 
-/* Reads a merged model back: every value is W + scale * B A or one of its two neighbours in the type, and in every judged
- * weight and in all together the change arrived, within six standard deviations and 1%. ERR_FAILED names the tensor that
- * is wrong. */
+/* Reads a merged model back: every value is W + scale * B A or one of its two neighbours in the type, and in every
+ * judged weight and in all together the change arrived, within six standard deviations and 1%. ERR_FAILED names the
+ * tensor that is wrong. */
 int merge_check(const char *dir, const merge_t *c, merge_report_t *report, err_t *err);
 
 #endif

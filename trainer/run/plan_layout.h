@@ -61,8 +61,8 @@ typedef struct {
 static inline bool plan_pages_optimizer(const plan_need_t *need) { return need->page_optimizer && !need->no_room; }
 static inline bool plan_pages_weights(const plan_need_t *need) { return need->page_weights && !need->no_room; }
 
-/* Fills in the plan's layout and figures; false: nothing fits its limit, and they are those of the layout that takes the
- * least. */
+/* Fills in the plan's layout and figures; false: nothing fits its limit, and they are those of the layout that takes
+ * the least. */
 bool plan_choose(const question_t *q);
 /* Whether the model would fit the plan's limit with another need. */
 bool plan_would_fit(const question_t *q, const plan_need_t *need);

@@ -39,8 +39,8 @@ int run_open(run_t *run, bool load_train, bool load_eval, bool need_chat, err_t 
 /* Only the datasets (and the tokenizer that they need), of a run that is open. */
 int run_open_data(run_t *run, bool load_train, bool load_eval, err_t *err);
 
-/* Identity of the base model as it is trained on: its weights, and of a checkpoint in 4 bits whether what it holds in 16
- * is quantized too. */
+/* Identity of the base model as it is trained on: its weights, and of a checkpoint in 4 bits whether what it holds
+ * in 16 is quantized too. */
 uint64_t run_model_id(const run_t *run);
 /* Adapters as the config describes them; ERR_USAGE where it targets layers that the architecture does not have. */
 int run_lora_spec(const config_t *c, const arch_t *arch, lora_spec_t *spec, err_t *err);
