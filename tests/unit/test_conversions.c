@@ -1,4 +1,5 @@
 /* What `quantize` and `export --merged` make of models of every type, and of those that are in 4 bits in some layers only. */
+#include "model_files.h"
 #include "testing.h"
 
 #include <math.h>
@@ -18,24 +19,6 @@
 
 #define NONE "quantization.quant_type=none"
 #define NF4 "quantization.quant_type=nf4"
-
-static safetensors_t *tensors_of(const char *dir) {
-    err_t err = {0};
-    safetensors_t *st = NULL;
-    char *path = path_join(dir, "model.safetensors");
-    assert_ok(safetensors_open(path, &st, &err), err);
-    free(path);
-    return st;
-}
-
-static json_t *config_of(const char *dir) {
-    err_t err = {0};
-    json_t *j = NULL;
-    char *path = path_join(dir, "config.json");
-    assert_ok(json_file(path, &j, &err), err);
-    free(path);
-    return j;
-}
 
 /* Where 1 ulp may differ, it is in the mean of the constants: torch adds them up in an order of its own. */
 static bool same_but_for_mean(const st_tensor_t *a, const st_tensor_t *b) {

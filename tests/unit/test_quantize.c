@@ -1,4 +1,5 @@
 /* `quantize` against checkpoints that bitsandbytes wrote: every tensor, byte for byte. */
+#include "model_files.h"
 #include "testing.h"
 
 #include <stdio.h>
@@ -10,15 +11,6 @@
 #include "base/mem.h"
 #include "model/source.h"
 #include "trainer/commands/command.h"
-
-static safetensors_t *tensors_of(const char *dir) {
-    err_t err = {0};
-    safetensors_t *st = NULL;
-    char *path = path_join(dir, "model.safetensors");
-    assert_ok(safetensors_open(path, &st, &err), err);
-    free(path);
-    return st;
-}
 
 /* The new directory's path; the command's arguments are MODEL, it, and the rest up to NULL. */
 static char *quantize(const char *model, char *option, char *value) {
@@ -52,15 +44,6 @@ static size_t compare_tensors(const char *dir, const char *golden_dir, bool stor
     safetensors_close(got);
     safetensors_close(want);
     return n;
-}
-
-static json_t *config_of(const char *dir) {
-    err_t err = {0};
-    json_t *j = NULL;
-    char *path = path_join(dir, "config.json");
-    assert_ok(json_file(path, &j, &err), err);
-    free(path);
-    return j;
 }
 
 /* The same keys with the same values as the golden config, but those that say how it was made. */
