@@ -142,6 +142,8 @@ int backend_open_cpu(dtype_t act, int threads, bool reference, backend_t **out, 
     cpu_impl_t *impl = be->impl = xcalloc(1, sizeof *impl);
     if (!reference) {
         impl->kernels = kernels_best();
+        impl->f32 = tiles_f32_best();
+        impl->bf16 = tiles_bf16_best();
         tuned_ops(be);
         blas_set_threads(be->threads);
     }

@@ -3,6 +3,7 @@
 
 #include "cpu/features.h"
 #include "cpu/kernels/kernels.h"
+#include "cpu/kernels/tiles.h"
 
 #if defined(__x86_64__)
 cpu_features_t cpu_features(void) {
@@ -10,6 +11,7 @@ cpu_features_t cpu_features(void) {
     return (cpu_features_t){
         .avx2 = HAS("avx2") && HAS("fma") && HAS("f16c"),
         .avx512 = HAS("avx512f") && HAS("avx512bw") && HAS("avx512vl") && HAS("avx512dq"),
+        .avx512_bf16 = HAS("avx512bf16"),
         .amd = __builtin_cpu_is("amd") != 0,
     };
 #undef HAS
@@ -24,6 +26,8 @@ void kernels_exact_avx2(cpu_kernels_t *k);
 void kernels_rows_avx2(cpu_kernels_t *k);
 void kernels_exact_avx512(cpu_kernels_t *k);
 void kernels_rows_avx512(cpu_kernels_t *k);
+
+extern const tiles_t tiles_f32_base, tiles_f32_avx2, tiles_f32_avx512, tiles_bf16_avx512;
 
 enum { MAX_SETS = 3 };
 static cpu_kernels_t sets[MAX_SETS];
@@ -56,4 +60,21 @@ const cpu_kernels_t *kernels_nth(int i) {
 const cpu_kernels_t *kernels_best(void) {
     pthread_once(&once, find_sets);
     return &sets[n_sets - 1];
+}
+
+const tiles_t *tiles_f32_best(void) {
+#if defined(__x86_64__)
+    cpu_features_t has = cpu_features();
+    return has.avx512 ? &tiles_f32_avx512 : has.avx2 ? &tiles_f32_avx2 : &tiles_f32_base;
+#else
+    return &tiles_f32_base;
+#endif
+}
+
+const tiles_t *tiles_bf16_best(void) {
+#if defined(__x86_64__)
+    cpu_features_t has = cpu_features();
+    if (has.avx512 && has.avx512_bf16) return &tiles_bf16_avx512;
+#endif
+    return NULL;
 }

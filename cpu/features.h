@@ -7,6 +7,7 @@
 typedef struct {
     bool avx2;   /* with FMA and F16C */
     bool avx512; /* F, BW, VL and DQ */
+    bool avx512_bf16;
     bool amd;
 } cpu_features_t;
 

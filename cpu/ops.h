@@ -6,16 +6,24 @@
 #define CPU_OPS_H
 
 #include "cpu/kernels/kernels.h"
+#include "cpu/kernels/tiles.h"
 #include "model/backend/backend.h"
 
 /* be->impl of a CPU backend. */
 typedef struct {
     const cpu_kernels_t *kernels; /* NULL: reference ops only */
+    const tiles_t *f32, *bf16;    /* how it multiplies; bf16 NULL: as fp32 */
     double copy_seconds;          /* in copies of paging, since stalled() was last asked */
     void *stage;                  /* what stage() gives; NULL before it is first asked */
 } cpu_impl_t;
 
 static inline const cpu_kernels_t *cpu_kernels(const backend_t *be) { return ((const cpu_impl_t *)be->impl)->kernels; }
+
+/* How operands of a type are multiplied. Where it multiplies fp32 and the operands are BF16, these are widened first. */
+static inline const tiles_t *cpu_tiles(const backend_t *be, dtype_t type) {
+    const cpu_impl_t *impl = be->impl;
+    return type == DT_BF16 && impl->bf16 ? impl->bf16 : impl->f32;
+}
 
 void tuned_gemm_ops(backend_t *be);   /* gemm */
 void tuned_weight_ops(backend_t *be); /* quantize, dequant */

@@ -4,8 +4,9 @@
  *
  * A tile of C [m, n] = A [m, K] B [K, n]. A is read where it lies, rows of K values `lda` apart. B is packed into a
  * panel, `cols` columns wide: units of 4 bytes, one fp32 value or two BF16 values of neighbouring k, ordered
- * [K/unit][cols], zeros where there is no value. Sums are fp32, over k in ascending order, so what a product gives
- * depends neither on the place of a tile nor on how K was cut. */
+ * [K/unit][cols], zeros where there is no value. Sums are fp32, over k in ascending order: what a product
+ * gives does not depend on the place of a tile, so not on the number of threads either. It may depend on where K is
+ * cut: each piece begins at zero and is then added to what is there, which keeps long sums accurate. */
 #ifndef CPU_KERNELS_TILES_H
 #define CPU_KERNELS_TILES_H
 
@@ -44,5 +45,9 @@ static inline size_t tiles_padded(const tiles_t *t, size_t k) { return (k + t->d
 static inline size_t tiles_panel_bytes(const tiles_t *t, size_t k) {
     return tiles_padded(t, k) * t->cols * dtype_size(t->type);
 }
+
+/* The best tables that this processor can run; of BF16 operands NULL where it multiplies only fp32. */
+const tiles_t *tiles_f32_best(void);
+const tiles_t *tiles_bf16_best(void);
 
 #endif
