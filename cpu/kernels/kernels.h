@@ -50,6 +50,20 @@ typedef struct {
     void (*score_grad)(float *dp, const float *p, size_t n, float delta);
     void (*multiply)(float *y, const float *x, size_t n); /* y *= x */
     void (*scale)(float *x, size_t n, float factor);
+
+    /* ---- attention: kernels_attention.c ---- */
+    /* n more scores of a row of a softmax, of which *max and *sum say what was before (-inf and 0: nothing): p =
+     * exp(scale * s - max). Gives what sums with earlier p are to be multiplied by, as the maximum has grown. One score
+     * at least is above -inf. */
+    float (*softmax_row)(void *p, dtype_t type, const float *s, size_t n, float scale, float *max, float *sum);
+    /* Of the products s and dp of one key with n queries and with the gradients of their outputs: p = exp(scale * s -
+     * lse), capped where cap > 0, and ds, the gradient of s. */
+    void (*score_grads)(void *p, void *ds, dtype_t type, const float *s, const float *dp, const float *lse,
+                        const float *delta, size_t n, float scale, float cap);
+    /* y[i] = row i of a . row i of b, both [n, D], rows lda and ldb apart. */
+    void (*dots)(float *y, const void *a, size_t lda, const void *b, size_t ldb, size_t n, size_t D, dtype_t type);
+    /* y [D] += the sum of w[i] * row i of x [n, D]. */
+    void (*add_rows)(float *y, const float *w, const void *x, size_t ld, size_t n, size_t D, dtype_t type);
 } cpu_kernels_t;
 
 /* The best set that this processor can run. */
