@@ -92,10 +92,11 @@ static inline range_t range_within(range_t r, size_t at, size_t n) {
     return (range_t){first, max_size(first, end)};
 }
 
-/* Widened to whole panels. */
-static inline range_t range_of_panels(const attn_t *a, range_t r) {
-    size_t cols = a->t->cols;
-    return (range_t){r.first / cols * cols, (r.end + cols - 1) / cols * cols};
+/* Scores of a row are gone through in multiples of this, which is one of every panel's columns. */
+enum { ATTN_STEP = 32 };
+
+static inline range_t range_of_steps(range_t r) {
+    return (range_t){r.first / ATTN_STEP * ATTN_STEP, (r.end + ATTN_STEP - 1) / ATTN_STEP * ATTN_STEP};
 }
 
 /* The keys that n queries from `query` on see together, in a segment with `past` more keys than queries. */

@@ -98,18 +98,26 @@ static void clear(void *row, dtype_t type, size_t first, size_t end) {
     memset(act_at(row, type, first), 0, (end - first) * dtype_size(type));
 }
 
-/* p and ds of one key with the queries `of` the tile, of which `seen` see it. ds is 0 in all others of the tile, where
- * it is summed over keys. */
-static void key_grads(const attn_t *a, const bwd_scratch_t *w, const tile_t *x, const float *s, const float *dp,
-                      void *p, void *ds, range_t of, range_t seen) {
+/* p and ds of one key with the queries `of` the tile are 0 but in those that see it; ds in all others of the tile, as
+ * dq sums it over keys. */
+static void mask(const attn_t *a, void *p, void *ds, range_t of, range_t seen) {
     const dtype_t type = a->t->type;
-    a->k->score_grads(act_at(p, type, of.first), act_at(ds, type, of.first), type, s + of.first, dp + of.first,
-                      w->lse + x->query + of.first, w->delta + x->query + of.first, of.end - of.first, a->shape.scale,
-                      a->shape.softcap);
     clear(p, type, of.first, seen.first);
     clear(p, type, seen.end, of.end);
     clear(ds, type, 0, seen.first);
     clear(ds, type, seen.end, TILE);
+}
+
+/* p and ds of m keys with the queries `of` the tile. */
+static void key_grads(const attn_t *a, const bwd_scratch_t *w, const tile_t *x, void *ds, size_t m, range_t of) {
+    const dtype_t type = a->t->type;
+    const float *s = w->s + of.first, *dp = w->dp + of.first;
+    const float *lse = w->lse + x->query + of.first, *delta = w->delta + x->query + of.first;
+    void *p = act_at(w->p, type, of.first);
+    float scale = a->shape.scale, cap = a->shape.softcap;
+    ds = act_at(ds, type, of.first);
+    if (cap > 0) a->k->capped_grads(p, ds, type, s, dp, TILE, lse, delta, m, of.end - of.first, scale, cap);
+    else a->k->score_grads(p, ds, type, s, dp, TILE, lse, delta, m, of.end - of.first, scale);
 }
 
 /* m keys, from the r-th of the tile on: their part of dk and dv, and ds. */
@@ -121,12 +129,12 @@ static void keys_bwd(const attn_t *a, const bwd_scratch_t *w, const block_t *b, 
         memset(act_at(w->ds, type, r * TILE), 0, m * TILE * dtype_size(type));
         return;
     }
-    range_t of = range_of_panels(a, any);
-    scores(a, w, b, x, key, m, of);
+    range_t of = range_of_steps(any);
+    scores(a, w, b, x, key, m, (range_t){of.first, any.end});
+    key_grads(a, w, x, act_at(w->ds, type, r * TILE), m, of);
     for (size_t i = 0; i < m; i++) {
         range_t seen = range_within(attn_queries_of(&a->shape, b->length, b->k0 + key + i, 1), first_query, x->nq);
-        key_grads(a, w, x, w->s + i * TILE, w->dp + i * TILE, act_at(w->p, type, i * TILE),
-                  act_at(w->ds, type, (r + i) * TILE), of, seen);
+        mask(a, act_at(w->p, type, i * TILE), act_at(w->ds, type, (r + i) * TILE), of, seen);
     }
     attn_times_rows(a, m, any.end - of.first, act_at(w->p, type, of.first), TILE,
                     tile_panels(a, w->dout_rows, x->query), of.first, TILE, b->dv + key * a->wide, true);
@@ -144,7 +152,7 @@ static void tile_bwd(const attn_t *a, const bwd_scratch_t *w, const block_t *b, 
         size_t n = min_size(m, x->nq - r), query = x->query + r;
         range_t seen = range_within(attn_keys_of(&a->shape, 0, b->q0 + query, n), b->k0 + x->key, x->nk);
         if (seen.first == seen.end) continue;
-        size_t first = seen.first / t->cols * t->cols;
+        size_t first = range_of_steps(seen).first;
         attn_times_rows(a, n, seen.end - first, act_at(w->dst, t->type, r * TILE + first), TILE,
                         tile_panels(a, w->k_rows, x->key), first, TILE, dq + query * a->wide, true);
     }
@@ -160,11 +168,11 @@ static float *sums_begin(const attn_t *a, const bwd_t *f, const block_t *b, size
     return sums;
 }
 
-static void sums_store(const attn_t *a, const block_t *b, void *y, size_t head, size_t row, size_t n,
-                       const float *sums) {
+static void sums_store(const attn_t *a, const block_t *b, void *y, size_t head, size_t row, size_t n, const float *sums,
+                       float alpha) {
     size_t ld = a->shape.ld_dqkv;
-    a->t->store(act_at(y, a->act, attn_at(a, b->t0 + row, ld, head)), a->act, ld, sums, a->wide, n, a->shape.D, 1, 0,
-                NULL);
+    a->t->store(act_at(y, a->act, attn_at(a, b->t0 + row, ld, head)), a->act, ld, sums, a->wide, n, a->shape.D, alpha,
+                0, NULL);
 }
 
 /* n rows as panels of TILE rows each. */
@@ -225,11 +233,11 @@ static void block_bwd(const attn_t *a, const bwd_t *f, size_t s, size_t kv_head,
         float *dq = sums_begin(a, f, &b, head, b.q0, b.nq, w->dq);
         head_begin(a, f, &b, head, w);
         head_bwd(a, w, &b, dq);
-        if (block == 0 || distance == furthest) sums_store(a, &b, f->dq, head, b.q0, b.nq, dq);
+        if (block == 0 || distance == furthest) sums_store(a, &b, f->dq, head, b.q0, b.nq, dq, shape->scale);
     }
     if (b.q0 + b.nq < b.length && distance < furthest) return;
-    sums_store(a, &b, f->dk, kv_head, b.k0, b.nk, b.dk);
-    sums_store(a, &b, f->dv, kv_head, b.k0, b.nk, b.dv);
+    sums_store(a, &b, f->dk, kv_head, b.k0, b.nk, b.dk, shape->scale);
+    sums_store(a, &b, f->dv, kv_head, b.k0, b.nk, b.dv, 1);
 }
 
 void attn_bwd(backend_t *be, void *dq, void *dk, void *dv, const void *dout, const void *q, const void *k,

@@ -27,7 +27,7 @@ typedef struct {
     float *s;         /* [rows of a tile, TILE_KEYS] scores */
     void *p;          /* the same, probabilities relative to `max` */
     float *out;       /* [TASK_ROWS, wide] not yet divided by the sum */
-    float max[TASK_ROWS], sum[TASK_ROWS];
+    softmax_t state[TASK_ROWS];
 } fwd_scratch_t;
 
 /* Gives where it ends. */
@@ -57,22 +57,24 @@ typedef struct {
 
 static float exp_scale(const attn_t *a) { return a->shape.softcap > 0 ? 1 : a->shape.scale; }
 
-/* Scores of one query with the keys `of` the tile, of which it sees `seen`, become probabilities. add: its output has
- * begun. */
-static void softmax(const attn_t *a, fwd_scratch_t *f, size_t row, float *s, void *p, range_t of, range_t seen,
-                    bool add) {
+/* Scores of m queries from `query` of the segment on with the keys `of` the tile at k0 become probabilities. add: their
+ * output has begun. */
+static void softmax(const attn_t *a, fwd_scratch_t *f, const fwd_task_t *task, size_t query, size_t m, size_t row,
+                    size_t k0, range_t of, bool add) {
+    const attn_shape_t *shape = &a->shape;
     size_t n = of.end - of.first;
-    dtype_t type = a->t->type;
-    if (seen.first == seen.end) {
-        memset(act_at(p, type, of.first), 0, n * dtype_size(type));
-        return;
+    for (size_t i = 0; i < m; i++) {
+        float *s = f->s + i * TILE_KEYS + of.first;
+        range_t seen = range_within(attn_keys_of(shape, task->past, query + i, 1), k0 + of.first, n);
+        if (shape->softcap > 0) a->k->softcap(s, n, shape->scale, shape->softcap, NULL);
+        for (size_t j = 0; j < seen.first; j++) s[j] = -INFINITY;
+        for (size_t j = seen.end; j < n; j++) s[j] = -INFINITY;
     }
-    if (a->shape.softcap > 0) a->k->softcap(s + of.first, n, a->shape.scale, a->shape.softcap, NULL);
-    for (size_t i = of.first; i < seen.first; i++) s[i] = -INFINITY;
-    for (size_t i = seen.end; i < of.end; i++) s[i] = -INFINITY;
-    float shrink = a->k->softmax_row(act_at(p, type, of.first), type, s + of.first, n, exp_scale(a), &f->max[row],
-                                     &f->sum[row]);
-    if (add && shrink != 1.0f) a->k->scale(f->out + row * a->wide, a->shape.D, shrink);
+    a->k->softmax_rows(act_at(f->p, a->t->type, of.first), a->t->type, f->s + of.first, TILE_KEYS, m, n, exp_scale(a),
+                       f->state + row);
+    for (size_t i = 0; add && i < m; i++)
+        if (f->state[row + i].shrink != 1.0f)
+            a->k->scale(f->out + (row + i) * a->wide, shape->D, f->state[row + i].shrink);
 }
 
 /* m queries from `query` of the task on, whose state and output begin at `row`, with the tile of keys at k0. */
@@ -82,23 +84,21 @@ static void rows_tile(const attn_t *a, fwd_scratch_t *f, const fwd_task_t *task,
     size_t first_query = task->q0 + query;
     range_t all = attn_keys_of(&a->shape, task->past, first_query, m), seen = range_within(all, k0, keys);
     if (seen.first == seen.end) return;
-    range_t of = range_of_panels(a, seen);
+    range_t of = range_of_steps(seen);
     bool add = all.first < k0;
-    for (size_t i = of.first; i < of.end; i += t->cols)
+    for (size_t i = of.first; i < seen.end; i += t->cols)
         t->multiply(m, min_size(t->cols, keys - i), a->shape.D, attn_row(a, q, query), q.ld,
                     (char *)f->k + i / t->cols * tiles_panel_bytes(t, a->shape.D), f->s + i, TILE_KEYS, false);
-    for (size_t i = 0; i < m; i++) {
-        range_t its = range_within(attn_keys_of(&a->shape, task->past, first_query + i, 1), k0, keys);
-        softmax(a, f, row + i, f->s + i * TILE_KEYS, act_at(f->p, t->type, i * TILE_KEYS), of, its, add);
-    }
+    softmax(a, f, task, first_query, m, row, k0, of, add);
     attn_times_rows(a, m, seen.end - of.first, act_at(f->p, t->type, of.first), TILE_KEYS, f->v, of.first, TILE_KEYS,
                     f->out + row * a->wide, add);
 }
 
-static void store_row(const attn_t *a, const fwd_t *f, size_t t, size_t head, const float *out, float max, float sum) {
+static void store_row(const attn_t *a, const fwd_t *f, size_t t, size_t head, const float *out,
+                      const softmax_t *state) {
     void *o = act_at(f->o, a->act, attn_at(a, t, a->shape.ld_o, head));
-    a->t->store(o, a->act, a->shape.ld_o, out, a->wide, 1, a->shape.D, 1.0f / sum, 0, NULL);
-    if (f->lse) f->lse[t * a->shape.Hq + head] = max + logf(sum);
+    a->t->store(o, a->act, a->shape.ld_o, out, a->wide, 1, a->shape.D, 1.0f / state->sum, 0, NULL);
+    if (f->lse) f->lse[t * a->shape.Hq + head] = state->max + logf(state->sum);
 }
 
 static void tiled_task(const attn_t *a, const fwd_t *f, const fwd_task_t *task, fwd_scratch_t *scratch) {
@@ -108,7 +108,7 @@ static void tiled_task(const attn_t *a, const fwd_t *f, const fwd_task_t *task, 
     for (size_t h = 0; h < task->heads; h++)
         q[h] = attn_rows(a, f->q, attn_at(a, task->t0, shape->ld_q, task->head + h), shape->ld_q, task->n,
                          act_at(scratch->q, a->t->type, h * task->n * a->padded));
-    for (size_t i = 0; i < task->heads * task->n; i++) scratch->max[i] = -INFINITY, scratch->sum[i] = 0;
+    for (size_t i = 0; i < task->heads * task->n; i++) scratch->state[i] = (softmax_t){.max = -INFINITY};
     range_t all = attn_keys_of(shape, task->past, task->q0, task->n);
     for (size_t k0 = all.first / TILE_KEYS * TILE_KEYS; k0 < all.end; k0 += TILE_KEYS) {
         size_t keys = min_size(TILE_KEYS, all.end - k0), row = task->kv0 + k0;
@@ -125,15 +125,15 @@ static void tiled_task(const attn_t *a, const fwd_t *f, const fwd_task_t *task, 
     }
     for (size_t h = 0, row = 0; h < task->heads; h++)
         for (size_t i = 0; i < task->n; i++, row++)
-            store_row(a, f, task->t0 + i, task->head + h, scratch->out + row * a->wide, scratch->max[row],
-                      scratch->sum[row]);
+            store_row(a, f, task->t0 + i, task->head + h, scratch->out + row * a->wide, &scratch->state[row]);
 }
 
 /* One query of one head, in generation: keys and values are read where they lie, once. */
 static void row_task(const attn_t *a, const fwd_t *f, const fwd_task_t *task, size_t query, size_t head,
                      fwd_scratch_t *scratch) {
     const attn_shape_t *shape = &a->shape;
-    float max = -INFINITY, sum = 0, *out = scratch->out, *s = scratch->s, *p = s + TILE_KEYS;
+    softmax_t state = {.max = -INFINITY};
+    float *out = scratch->out, *s = scratch->s, *p = s + TILE_KEYS;
     const void *q = act_at_const(f->q, a->act, attn_at(a, task->t0 + query, shape->ld_q, head));
     range_t seen = attn_keys_of(shape, task->past, task->q0 + query, 1);
     memset(out, 0, shape->D * sizeof(float));
@@ -142,12 +142,14 @@ static void row_task(const attn_t *a, const fwd_t *f, const fwd_task_t *task, si
         a->k->dots(s, q, 0, act_at_const(f->k, a->act, attn_at(a, row, shape->ld_k, task->kv_head)), shape->ld_k, n,
                    shape->D, a->act);
         if (shape->softcap > 0) a->k->softcap(s, n, shape->scale, shape->softcap, NULL);
-        float shrink = a->k->softmax_row(p, DT_F32, s, n, exp_scale(a), &max, &sum);
-        if (k0 > seen.first && shrink != 1.0f) a->k->scale(out, shape->D, shrink);
+        size_t end = range_of_steps((range_t){0, n}).end;
+        for (size_t i = n; i < end; i++) s[i] = -INFINITY;
+        a->k->softmax_rows(p, DT_F32, s, TILE_KEYS, 1, end, exp_scale(a), &state);
+        if (k0 > seen.first && state.shrink != 1.0f) a->k->scale(out, shape->D, state.shrink);
         a->k->add_rows(out, p, act_at_const(f->v, a->act, attn_at(a, row, shape->ld_v, task->kv_head)), shape->ld_v, n,
                        shape->D, a->act);
     }
-    store_row(a, f, task->t0 + query, head, out, max, sum);
+    store_row(a, f, task->t0 + query, head, out, &state);
 }
 
 /* How the queries of a head are cut, and the heads that share their keys. */

@@ -8,7 +8,7 @@ attn_t attn_init(const backend_t *be, const attn_shape_t *shape) {
     a.padded = tiles_padded(t, shape->D);
     a.wide = (shape->D + t->cols - 1) / t->cols * t->cols;
     a.copies = be->act != t->type || a.padded != shape->D;
-    CHECK(t->cols % t->depth == 0);
+    CHECK(ATTN_STEP % t->cols == 0 && ATTN_STEP % t->depth == 0);
     return a;
 }
 

@@ -1,79 +1,196 @@
 /* The rows between the products of attention: from scores to probabilities and to the gradients of scores, read once
- * and written as the next product reads them. */
+ * and written as the next product reads them. In the language of the compiler's vectors, as what is narrowed to BF16
+ * and what is summed by rows is not what compilers see of themselves. */
 #include <math.h>
 
 #include "cpu/kernels/exp.h"
 #include "cpu/kernels/isa.h"
 
-/* exp(x) for x that is not above 0 but by rounding, which spares half of exp_f32()'s scaling: below 2^-126 it is 0. Of
- * larger x, which only masked scores have, it is anything. */
-BODY float exp_below(float x) {
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+#if defined(__AVX512F__)
+enum { WIDTH = 16 };
+#define LARGER _mm512_max_ps
+#elif defined(__AVX2__)
+enum { WIDTH = 8 };
+#define LARGER _mm256_max_ps
+#else
+enum { WIDTH = 4 };
+#if defined(__SSE2__)
+#define LARGER _mm_max_ps
+#endif
+#endif
+
+typedef float vec_t __attribute__((vector_size(WIDTH * sizeof(float)), aligned(4), may_alias));
+typedef uint32_t bits_t __attribute__((vector_size(WIDTH * sizeof(float)), aligned(4), may_alias));
+typedef bf16_t half_t __attribute__((vector_size(WIDTH * sizeof(bf16_t)), aligned(2), may_alias));
+
+BODY vec_t all(float x) { return (vec_t){0} + x; }
+
+/* b where either is NaN. */
+BODY vec_t larger(vec_t a, vec_t b) {
+#ifdef LARGER
+    return LARGER(a, b);
+#else
+    bits_t is = (bits_t)(a > b);
+    return (vec_t)(((bits_t)a & is) | ((bits_t)b & ~is));
+#endif
+}
+
+/* Lane i ^ 1, i ^ 2, i ^ 4, i ^ 8 for lane i. */
+static const uint32_t partners[4][16] = {
+    {1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14},
+    {2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13},
+    {4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11},
+    {8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7},
+};
+
+BODY vec_t swapped(vec_t x, unsigned distance) { return __builtin_shuffle(x, *(const bits_t *)partners[distance]); }
+
+/* Over the lanes, a half of them at a time. */
+BODY float sum_of(vec_t x) {
+    if (WIDTH > 8) x += swapped(x, 3);
+    if (WIDTH > 4) x += swapped(x, 2);
+    x += swapped(x, 1);
+    return x[0] + x[1];
+}
+
+BODY float largest_of(vec_t x) {
+    if (WIDTH > 8) x = larger(x, swapped(x, 3));
+    if (WIDTH > 4) x = larger(x, swapped(x, 2));
+    x = larger(x, swapped(x, 1));
+    return x[0] > x[1] ? x[0] : x[1];
+}
+
+/* exp(x) within 2 ulp for x that is not above 0 but by rounding; below 2^-126 it is 0. Of larger x, which only masked
+ * scores have, it is anything. Half the work of exp_f32(): one factor 2^n, one ln 2 (x - n ln 2 is fused where that
+ * matters), and the polynomial of degree 5 that is nearest to exp(r) for |r| <= ln(2)/2, but exact at 0. */
+BODY vec_t exp_below(vec_t x) {
     const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer, left in the low bits */
-    x = x < -110.0f ? -110.0f : x;
-    float z = x * 1.44269504088896341f + magic, n = z - magic;
-    float r = x - n * 0.693145751953125f;
-    r = r - n * 1.42860682030941723212e-6f;
-    float p = 1.0f / 5040.0f;
-    p = p * r + 1.0f / 720.0f;
-    p = p * r + 1.0f / 120.0f;
-    p = p * r + 1.0f / 24.0f;
-    p = p * r + 1.0f / 6.0f;
-    p = p * r + 0.5f;
-    p = (p * r) * r + r + 1.0f;
-    int32_t e = (int32_t)(f32_to_bits(z) - f32_to_bits(magic)) + 127;
-    e = e < 0 ? 0 : e;
-    return p * f32_from_bits((uint32_t)e << 23);
+    x = larger(all(-88.0f), x);      /* rounds to 2^-127, of which the exponent's bits are 0 */
+    vec_t z = x * 1.44269504088896341f + magic, n = z - magic;
+    vec_t r = x - n * 0.693147180559945309f;
+    vec_t p = all(0.008290305733680725f);
+    p = p * r + 0.0418979749083519f;
+    p = p * r + 0.1666763722896576f;
+    p = p * r + 0.4999915063381195f;
+    p = p * r + 0.9999997019767761f;
+    p = p * r + 1.0f;
+    return p * (vec_t)(((bits_t)z - (f32_to_bits(magic) - 127)) << 23);
 }
 
-/* act_set() without its care for NaNs whose low half is set: what is computed from BF16 has none. */
-BODY void set_value(void *y, dtype_t type, size_t i, float x) {
-    uint32_t u = f32_to_bits(x);
-    if (type == DT_BF16) ((bf16_t *)y)[i] = (bf16_t)((u + 0x7fffu + ((u >> 16) & 1)) >> 16);
-    else ((float *)y)[i] = x;
+/* To y[i ..]. BF16 in three instructions: a value in the middle of two is rounded away from 0, which one in 65536 is;
+ * and NaNs whose upper half alone is none are not cared for, as nothing computed from BF16 gives them. */
+BODY void store(void *y, dtype_t type, size_t i, vec_t x) {
+    if (type == DT_BF16) *(half_t *)((bf16_t *)y + i) = __builtin_convertvector(((bits_t)x + 0x8000u) >> 16, half_t);
+    else *(vec_t *)((float *)y + i) = x;
 }
 
-BODY float exp_row(void *p, const float *s, size_t n, float scale, float shift, dtype_t type) {
-    float sum = 0;
-    _Pragma("omp simd reduction(+ : sum)") for (size_t i = 0; i < n; i++) {
-        float e = exp_below(scale * s[i] - shift);
-        set_value(p, type, i, e);
-        sum += e;
+BODY vec_t load(const float *x) { return *(const vec_t *)x; }
+
+/* ---- softmax ------------------------------------------------------------------------------------------ */
+
+/* Rows that are gone through together, as their sums do not wait for one another. */
+enum { TOGETHER = 4 };
+
+BODY void row_maxima(const float *s, size_t ld, size_t rows, size_t n, float *top) {
+    vec_t most[TOGETHER];
+    _Pragma("GCC unroll 4") for (size_t r = 0; r < rows; r++) most[r] = all(-INFINITY);
+    for (size_t i = 0; i < n; i += WIDTH) {
+        _Pragma("GCC unroll 4") for (size_t r = 0; r < rows; r++) most[r] = larger(load(s + r * ld + i), most[r]);
     }
-    return sum;
+    _Pragma("GCC unroll 4") for (size_t r = 0; r < rows; r++) top[r] = largest_of(most[r]);
 }
 
-static float softmax_row(void *p, dtype_t type, const float *s, size_t n, float scale, float *max, float *sum) {
-    float top = -INFINITY;
-    _Pragma("omp simd reduction(max : top)") for (size_t i = 0; i < n; i++) top = s[i] > top ? s[i] : top;
-    top = scale * top;
-    top = top > *max ? top : *max;
-    float shrink = top > *max ? exp_below(*max - top) : 1;
-    float added = BY_TYPE(type, exp_row(p, s, n, scale, top, DT_F32), exp_row(p, s, n, scale, top, DT_BF16));
-    *max = top;
-    *sum = *sum * shrink + added;
-    return shrink;
+/* p = exp(scale * s - shift), and the sums. */
+BODY void row_exps(void *p, const float *s, size_t ld, size_t rows, size_t n, float scale, const float *shift,
+                   float *sum, dtype_t type) {
+    vec_t total[TOGETHER], by[TOGETHER];
+    _Pragma("GCC unroll 4") for (size_t r = 0; r < rows; r++) total[r] = all(0), by[r] = all(shift[r]);
+    for (size_t i = 0; i < n; i += WIDTH) {
+        _Pragma("GCC unroll 4") for (size_t r = 0; r < rows; r++) {
+            vec_t e = exp_below(scale * load(s + r * ld + i) - by[r]);
+            store(p, type, r * ld + i, e);
+            total[r] += e;
+        }
+    }
+    _Pragma("GCC unroll 4") for (size_t r = 0; r < rows; r++) sum[r] = sum_of(total[r]);
 }
 
-BODY void score_grads_body(void *p, void *ds, const float *s, const float *dp, const float *lse, const float *delta,
-                           size_t n, float scale, float cap, bool capped, dtype_t type) {
-    float factor = capped ? scale / cap : 0;
-    _Pragma("omp simd") for (size_t i = 0; i < n; i++) {
-        float t = capped ? tanh_f32(factor * s[i]) : 0, z = capped ? cap * t : scale * s[i];
-        float e = exp_below(z - lse[i]), g = e * (dp[i] - delta[i]) * scale;
-        set_value(p, type, i, e);
-        set_value(ds, type, i, capped ? g * (1 - t * t) : g);
+BODY void softmax_some(void *p, const float *s, size_t ld, size_t rows, size_t n, float scale, softmax_t *state,
+                       dtype_t type) {
+    float top[TOGETHER], shift[TOGETHER], sum[TOGETHER];
+    row_maxima(s, ld, rows, n, top);
+    for (size_t r = 0; r < rows; r++) {
+        float max = scale * top[r] > state[r].max ? scale * top[r] : state[r].max;
+        shift[r] = max == -INFINITY ? 0 : max; /* nothing is seen yet */
+        state[r].shrink = state[r].max - shift[r];
+        state[r].max = max;
+    }
+    for (size_t r = 0; r < rows; r++) state[r].shrink = exp_below(all(state[r].shrink))[0];
+    row_exps(p, s, ld, rows, n, scale, shift, sum, type);
+    for (size_t r = 0; r < rows; r++) state[r].sum = state[r].sum * state[r].shrink + sum[r];
+}
+
+BODY void softmax_body(void *p, const float *s, size_t ld, size_t m, size_t n, float scale, softmax_t *state,
+                       dtype_t type) {
+    size_t r = 0;
+    for (; r + TOGETHER <= m; r += TOGETHER)
+        softmax_some(act_at(p, type, r * ld), s + r * ld, ld, TOGETHER, n, scale, state + r, type);
+    for (; r < m; r++) softmax_some(act_at(p, type, r * ld), s + r * ld, ld, 1, n, scale, state + r, type);
+}
+
+static void softmax_rows(void *p, dtype_t type, const float *s, size_t ld, size_t m, size_t n, float scale,
+                         softmax_t *state) {
+    BY_TYPE(type, softmax_body(p, s, ld, m, n, scale, state, DT_F32),
+            softmax_body(p, s, ld, m, n, scale, state, DT_BF16));
+}
+
+/* ---- its gradient ------------------------------------------------------------------------------------- */
+
+BODY void score_grads_body(void *p, void *ds, const float *s, const float *dp, size_t ld, const float *lse,
+                           const float *delta, size_t m, size_t n, float scale, dtype_t type) {
+    for (size_t i = 0; i < n; i += WIDTH) {
+        vec_t shift = load(lse + i), mean = load(delta + i);
+        for (size_t r = 0; r < m; r++) {
+            vec_t e = exp_below(scale * load(s + r * ld + i) - shift);
+            store(p, type, r * ld + i, e);
+            store(ds, type, r * ld + i, e * (load(dp + r * ld + i) - mean));
+        }
     }
 }
 
-static void score_grads(void *p, void *ds, dtype_t type, const float *s, const float *dp, const float *lse,
-                        const float *delta, size_t n, float scale, float cap) {
-    if (cap > 0)
-        BY_TYPE(type, score_grads_body(p, ds, s, dp, lse, delta, n, scale, cap, true, DT_F32),
-                score_grads_body(p, ds, s, dp, lse, delta, n, scale, cap, true, DT_BF16));
-    else
-        BY_TYPE(type, score_grads_body(p, ds, s, dp, lse, delta, n, scale, 0, false, DT_F32),
-                score_grads_body(p, ds, s, dp, lse, delta, n, scale, 0, false, DT_BF16));
+static void score_grads(void *p, void *ds, dtype_t type, const float *s, const float *dp, size_t ld, const float *lse,
+                        const float *delta, size_t m, size_t n, float scale) {
+    BY_TYPE(type, score_grads_body(p, ds, s, dp, ld, lse, delta, m, n, scale, DT_F32),
+            score_grads_body(p, ds, s, dp, ld, lse, delta, m, n, scale, DT_BF16));
 }
+
+BODY void capped_grads_body(void *p, void *ds, const float *s, const float *dp, size_t ld, const float *lse,
+                            const float *delta, size_t m, size_t n, float scale, float cap, dtype_t type) {
+    float slope[WIDTH], capped[WIDTH];
+    for (size_t r = 0; r < m; r++) {
+        for (size_t i = 0; i < n; i += WIDTH) {
+            _Pragma("omp simd") for (size_t j = 0; j < WIDTH; j++) {
+                float t = tanh_f32(scale / cap * s[r * ld + i + j]);
+                capped[j] = cap * t;
+                slope[j] = 1.0f - t * t;
+            }
+            vec_t e = exp_below(load(capped) - load(lse + i));
+            store(p, type, r * ld + i, e);
+            store(ds, type, r * ld + i, e * (load(dp + r * ld + i) - load(delta + i)) * load(slope));
+        }
+    }
+}
+
+static void capped_grads(void *p, void *ds, dtype_t type, const float *s, const float *dp, size_t ld, const float *lse,
+                         const float *delta, size_t m, size_t n, float scale, float cap) {
+    BY_TYPE(type, capped_grads_body(p, ds, s, dp, ld, lse, delta, m, n, scale, cap, DT_F32),
+            capped_grads_body(p, ds, s, dp, ld, lse, delta, m, n, scale, cap, DT_BF16));
+}
+
+/* ---- single queries ----------------------------------------------------------------------------------- */
 
 BODY void dots_body(float *y, const void *a, size_t lda, const void *b, size_t ldb, size_t n, size_t D, dtype_t type) {
     for (size_t i = 0; i < n; i++) {
@@ -110,8 +227,9 @@ static void add_rows(float *y, const float *w, const void *x, size_t ld, size_t 
 }
 
 void ISA_NAME(kernels_attention)(cpu_kernels_t *k) {
-    k->softmax_row = softmax_row;
+    k->softmax_rows = softmax_rows;
     k->score_grads = score_grads;
+    k->capped_grads = capped_grads;
     k->dots = dots;
     k->add_rows = add_rows;
 }
