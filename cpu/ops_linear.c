@@ -154,7 +154,7 @@ static void drop_rows(const backend_t *be, matrix_t y, matrix_t x, size_t T, siz
     for (size_t t = 0; t < T; t++) {
         int32_t row = d->row[first + t], pos = d->pos[first + t];
         uint64_t key = dropout_row_key(d->seed, d->step, row, pos, d->layer, d->site);
-        k->dropout_row(act_at(y.p, y.type, t * y.ld), act_at(x.p, x.type, t * x.ld), C, key, d->p, y.type);
+        k->dropout_row(act_at(y.p, y.type, t * y.ld), act_at(x.p, x.type, t * x.ld), 0, C, key, d->p, y.type);
     }
 }
 

@@ -19,8 +19,8 @@ typedef struct {
     void (*add)(void *y, const void *a, const void *b, size_t n, dtype_t type);
     void (*scale_row)(void *y, const void *x, size_t n, float a, dtype_t type); /* y = a * x */
     void (*cast)(void *dst, dtype_t dst_type, const void *src, dtype_t src_type, size_t n);
-    /* Zeros what is dropped; what is kept is not scaled. */
-    void (*dropout_row)(void *y, const void *x, size_t n, uint64_t row_key, float p, dtype_t type);
+    /* Zeros what is dropped of channels [first, first+n), which x and y hold; what is kept is not scaled. */
+    void (*dropout_row)(void *y, const void *x, size_t first, size_t n, uint64_t row_key, float p, dtype_t type);
     void (*adamw)(float *p, const float *g, float *m, float *v, size_t n, const adamw_t *h);
     /* One block of n elements of an adamw_8bit_state_t. */
     void (*adamw_8bit_block)(float *p, const float *g, uint8_t *m, uint8_t *v, float *m_absmax, float *v_absmax,

@@ -152,13 +152,13 @@ static void scale_row(void *y, const void *x, size_t n, float a, dtype_t type) {
     BY_TYPE(type, scale_row_body(y, x, n, a, DT_F32), scale_row_body(y, x, n, a, DT_BF16));
 }
 
-BODY void dropout_body(void *y, const void *x, size_t n, uint64_t row_key, float p, dtype_t type) {
+BODY void dropout_body(void *y, const void *x, size_t first, size_t n, uint64_t row_key, float p, dtype_t type) {
     _Pragma("omp simd") for (size_t c = 0; c < n; c++)
-        act_set(y, type, c, dropout_keep(row_key, c, p) ? act_get(x, type, c) : 0.0f);
+        act_set(y, type, c, dropout_keep(row_key, first + c, p) ? act_get(x, type, c) : 0.0f);
 }
 
-static void dropout_row(void *y, const void *x, size_t n, uint64_t row_key, float p, dtype_t type) {
-    BY_TYPE(type, dropout_body(y, x, n, row_key, p, DT_F32), dropout_body(y, x, n, row_key, p, DT_BF16));
+static void dropout_row(void *y, const void *x, size_t first, size_t n, uint64_t row_key, float p, dtype_t type) {
+    BY_TYPE(type, dropout_body(y, x, first, n, row_key, p, DT_F32), dropout_body(y, x, first, n, row_key, p, DT_BF16));
 }
 
 static void adamw(float *p, const float *g, float *m, float *v, size_t n, const adamw_t *h) {
