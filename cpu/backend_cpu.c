@@ -81,7 +81,6 @@ static void cpu_mem_info(backend_t *be, size_t *free_bytes, size_t *total_bytes)
 
 static size_t cpu_workspace_bytes(backend_t *be, const workspace_need_t *need) {
     size_t sizes[] = {
-        tuned_gemm_floats(),
         tuned_linear_floats(be, need),
         tuned_attention_floats(be, need),
     };

@@ -33,13 +33,8 @@ void tuned_attention_ops(backend_t *be);
 void tuned_optimizer_ops(backend_t *be);
 
 /* Floats of workspace that each uses; an op starts at the beginning of the workspace. */
-size_t tuned_gemm_floats(void);
 size_t tuned_linear_floats(const backend_t *be, const workspace_need_t *need);
 size_t tuned_attention_floats(const backend_t *be, const workspace_need_t *need);
-
-/* gemm with scratch of tuned_gemm_floats() floats elsewhere than at the beginning of the workspace. */
-void tuned_gemm_at(backend_t *be, float *scratch, bool ta, bool tb, size_t M, size_t N, size_t K, float alpha,
-                   matrix_t A, matrix_t B, float beta, matrix_t C);
 
 /* Elements [first, first+n) of a weight, by all threads. bf16: see cpu_kernels_t. */
 void tuned_dequant(const backend_t *be, const qweight_t *w, size_t first, size_t n, void *out, dtype_t out_type,

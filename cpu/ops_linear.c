@@ -1,42 +1,25 @@
-/* Linear layers with adapters: a bias and the adapter's part of an output first, then the frozen weight's product adds
- * to it, a panel of decoded rows at a time. Sums are kept in fp32: in the output itself, or where activations are BF16
- * in an accumulator for a block of tokens. */
-#include <string.h>
-
+/* Linear layers with adapters: the products of linear_t in model/backend/backend.h, and a pass over the weights alone for
+ * few tokens. */
 #include "base/minmax.h"
 #include "cpu/act.h"
-#include "cpu/ops.h"
-#include "model/backend/element.h"
+#include "cpu/product.h"
 
 enum {
-    PANEL_FLOATS = 1024 * 1024, /* of W, decoded for one call of sgemm: a share of the last-level cache */
-    TOKEN_BLOCK = 512,          /* rows of an fp32 accumulator where activations are BF16 */
-    SUM_COLUMNS = 1024,         /* and its columns at most in a forward: rows of a panel */
-    FEW_TOKENS = 4,             /* up to this many, decode and multiply in one pass over the weight; measured */
-    FUSED_CHUNK = 2048,         /* values decoded at a time there: the first-level cache */
-    DROPPED_ROWS = 256          /* rows of drop(x) at a time: the second-level cache */
+    FEW_TOKENS = 4,     /* up to this many, decode and multiply in one pass over the weight; measured */
+    FUSED_CHUNK = 2048, /* values decoded at a time there: the first-level cache */
 };
 
 size_t tuned_linear_floats(const backend_t *be, const workspace_need_t *need) {
-    /* A panel is at least one row and at most PANEL_FLOATS, unless a row is longer. */
-    size_t panel = min_size(need->max_weight, max_size(PANEL_FLOATS, need->max_width));
-    size_t bf16 = be->act == DT_BF16 ? TOKEN_BLOCK * max_size(need->max_width, SUM_COLUMNS) + tuned_gemm_floats() : 0;
-    size_t few = FEW_TOKENS * need->max_width, dropped = DROPPED_ROWS * need->max_width + tuned_gemm_floats();
-    return max_size(panel + bf16, max_size(few, dropped));
+    /* [x | u] of few tokens: u is no wider than the weight has rows or columns. */
+    return max_size(2 * FEW_TOKENS * need->max_width, product_floats(be));
 }
 
-/* ---- the frozen weight ---------------------------------------------------------------------------------- */
-
-static size_t panel_rows(const qweight_t *w) { return min_size(max_size(PANEL_FLOATS / w->cols, 1), w->rows); }
-
-/* Columns of a matrix of act values from its row t and column c on. */
-static mat_t mat_at(const backend_t *be, mat_t m, size_t t, size_t c) {
-    return (mat_t){act_at(m.p, be->act, t * m.ld + c), m.ld};
-}
+/* Columns of a matrix of act values from its column c on. */
+static mat_t mat_at(const backend_t *be, mat_t m, size_t c) { return (mat_t){act_at(m.p, be->act, c), m.ld}; }
 
 static matrix_t matrix_of(const backend_t *be, mat_t m) { return (matrix_t){m.p, be->act, m.ld}; }
 
-static matrix_t f32_matrix(float *p, size_t ld) { return (matrix_t){p, DT_F32, ld}; }
+/* ---- few tokens ----------------------------------------------------------------------------------------------- */
 
 /* One part of a site: what it takes of the input, and its columns of the output. */
 typedef struct {
@@ -51,8 +34,8 @@ static float *widened_tokens(backend_t *be, size_t T, const part_fwd_t *f) {
     float *wide = be->workspace;
     CHECK(be->workspace_size >= sizeof(float) * T * ld);
     for (size_t t = 0; t < T; t++) {
-        cpu_kernels(be)->cast(wide + t * ld, DT_F32, mat_at(be, f->x, t, 0).p, be->act, cols);
-        cpu_kernels(be)->cast(wide + t * ld + cols, DT_F32, mat_at(be, f->u, t, 0).p, be->act, r);
+        cpu_kernels(be)->cast(wide + t * ld, DT_F32, act_at(f->x.p, be->act, t * f->x.ld), be->act, cols);
+        cpu_kernels(be)->cast(wide + t * ld + cols, DT_F32, act_at(f->u.p, be->act, t * f->u.ld), be->act, r);
     }
     return wide;
 }
@@ -87,176 +70,74 @@ static void few_tokens(backend_t *be, size_t T, const part_fwd_t *f) {
     }
 }
 
-/* Outputs [first, first+n) of tokens [t, t+T) without what the frozen weight adds to them; false: that is nothing, and
- * the sum is not written. */
-static bool begin_sum(backend_t *be, const part_fwd_t *f, size_t t, size_t T, size_t first, size_t n, float *sum,
-                      size_t ld, float *scratch) {
-    const linear_part_t *p = f->part;
-    if (p->bias) {
-#pragma omp parallel for schedule(static) num_threads(be->threads)
-        for (size_t i = 0; i < T; i++) memcpy(sum + i * ld, p->bias + first, n * sizeof *sum);
-    }
-    if (p->r) {
-        const matrix_t b = {act_at((void *)p->b, f->ab_type, first * p->r), f->ab_type, p->r};
-        tuned_gemm_at(be, scratch, false, true, T, n, p->r, 1, matrix_of(be, mat_at(be, f->u, t, 0)), b,
-                      p->bias ? 1 : 0, f32_matrix(sum, ld));
-    }
-    return p->bias || p->r;
-}
-
-/* One panel of rows of W after another. */
-static void many_tokens(backend_t *be, size_t T, const part_fwd_t *f) {
-    const qweight_t *w = f->part->w;
-    bool wide = be->act == DT_BF16, begun = false;
-    size_t rows = wide ? min_size(panel_rows(w), SUM_COLUMNS) : panel_rows(w), cols = w->cols;
-    float *panel = be->workspace, *acc = panel + rows * cols, *scratch = acc + TOKEN_BLOCK * rows;
-    CHECK(be->workspace_size >= sizeof(float) * rows * (cols + (wide ? TOKEN_BLOCK : 0)));
-    for (size_t r = 0; r < w->rows; r += rows) {
-        size_t n = min_size(rows, w->rows - r), block = wide ? TOKEN_BLOCK : T;
-        /* The panel comes after what is scratch to the adapter's product. */
-        if (!wide) begun = begin_sum(be, f, 0, T, r, n, mat_at(be, f->y, 0, r).p, f->y.ld, be->workspace);
-        tuned_dequant(be, w, r * cols, n * cols, panel, DT_F32, wide);
-        for (size_t t = 0; t < T; t += block) {
-            size_t tokens = min_size(block, T - t);
-            mat_t y = mat_at(be, f->y, t, r);
-            const matrix_t sum = wide ? f32_matrix(acc, n) : matrix_of(be, y);
-            if (wide) begun = begin_sum(be, f, t, tokens, r, n, acc, n, scratch);
-            tuned_gemm_at(be, scratch, false, true, tokens, n, cols, 1, matrix_of(be, mat_at(be, f->x, t, 0)),
-                          f32_matrix(panel, cols), begun ? 1 : 0, sum);
-            for (size_t i = 0; wide && i < tokens; i++)
-                cpu_kernels(be)->cast(mat_at(be, y, i, 0).p, DT_BF16, acc + i * n, DT_F32, n);
-        }
-    }
-}
-
-/* sum[T,cols] += dy W, one panel of rows of W after another; first: = instead of += */
-static void frozen_bwd(backend_t *be, size_t T, mat_t dy, const qweight_t *w, bool first, matrix_t sum, float *panel,
-                       float *scratch) {
-    size_t rows = panel_rows(w), cols = w->cols;
-    for (size_t r = 0; r < w->rows; r += rows) {
-        size_t n = min_size(rows, w->rows - r);
-        tuned_dequant(be, w, r * cols, n * cols, panel, DT_F32, be->act == DT_BF16);
-        tuned_gemm_at(be, scratch, false, false, T, cols, n, 1, matrix_of(be, mat_at(be, dy, 0, r)),
-                      f32_matrix(panel, cols), first && r == 0 ? 0 : 1, sum);
-    }
-}
-
-/* ---- dropout -------------------------------------------------------------------------------------------- */
-
-/* What is kept is scaled by this: the products with it are, so that the values themselves are not rounded again. */
-static float kept_scale(const dropout_t *d) { return d ? 1.0f / (1.0f - d->p) : 1.0f; }
-
-/* y = x, or 0 where it is dropped, for T rows, which are rows [first, first+T) of the micro-batch; y may be x. */
-static void drop_rows(const backend_t *be, matrix_t y, matrix_t x, size_t T, size_t C, size_t first,
-                      const dropout_t *d) {
-    const cpu_kernels_t *k = cpu_kernels(be);
-#pragma omp parallel for schedule(static) num_threads(be->threads)
-    for (size_t t = 0; t < T; t++) {
-        int32_t row = d->row[first + t], pos = d->pos[first + t];
-        uint64_t key = dropout_row_key(d->seed, d->step, row, pos, d->layer, d->site);
-        k->dropout_row(act_at(y.p, y.type, t * y.ld), act_at(x.p, x.type, t * x.ld), 0, C, key, d->p, y.type);
-    }
-}
-
-/* Rows of what is left of x that are dealt with at a time, at the beginning of the workspace; without dropout x
- * itself. */
-typedef struct {
-    mat_t x;
-    size_t n;
-    float *scratch; /* behind them */
-} dropped_t;
-
-static dropped_t dropped_rows(const backend_t *be, mat_t x, size_t t, size_t T, size_t C, const dropout_t *d) {
-    mat_t from = mat_at(be, x, t, 0);
-    if (!d) return (dropped_t){from, T - t, be->workspace};
-    dropped_t r = {{be->workspace, C}, min_size(DROPPED_ROWS, T - t), (float *)be->workspace + DROPPED_ROWS * C};
-    CHECK(be->workspace_size >= sizeof(float) * DROPPED_ROWS * C);
-    drop_rows(be, matrix_of(be, r.x), matrix_of(be, from), r.n, C, t, d);
-    return r;
-}
-
 /* ---- the ops -------------------------------------------------------------------------------------------- */
 
-static void linear_fwd(backend_t *be, size_t T, mat_t x, const linear_t *l, mat_t y) {
-    size_t u = linear_cols_of(l), first = 0;
-    if (T == 0) return;
-    for (size_t i = 0; i < l->n; i++) {
-        const linear_part_t *p = &l->part[i];
-        const part_fwd_t f = {p, l->ab_type, x, mat_at(be, x, 0, u), mat_at(be, y, 0, first)};
-        (T <= FEW_TOKENS ? few_tokens : many_tokens)(be, T, &f);
-        u += p->r;
-        first += p->w->rows;
-    }
+static matrix_t matrix_b(const linear_t *l, size_t i) {
+    return (matrix_t){(void *)(uintptr_t)l->part[i].b, l->ab_type, l->part[i].r};
 }
 
 /* All the A of a site, or those from row k on. */
 static matrix_t matrix_a(const linear_t *l, size_t k) {
     size_t cols = linear_cols_of(l);
-    return (matrix_t){act_at((void *)linear_a(l), l->ab_type, k * cols), l->ab_type, cols};
+    return (matrix_t){act_at((void *)(uintptr_t)linear_a(l), l->ab_type, k * cols), l->ab_type, cols};
 }
 
-/* What adapters add to the gradients of tokens [t, t+T); false: that is nothing, and the sum is not written. */
-static bool begin_dx(backend_t *be, mat_t dy, const linear_t *l, const dropout_t *drop, size_t t, size_t T,
-                     matrix_t sum, float *scratch) {
-    size_t cols = linear_cols_of(l), width = linear_width(l);
-    if (width == 0) return false;
-    tuned_gemm_at(be, scratch, false, false, T, cols, width, kept_scale(drop),
-                  matrix_of(be, mat_at(be, dy, t, linear_rows_of(l))), matrix_a(l, 0), 0, sum);
-    if (drop) drop_rows(be, sum, sum, T, cols, t, drop);
-    return true;
+static void linear_fwd(backend_t *be, size_t T, mat_t x, const linear_t *l, mat_t y) {
+    product_t p[LINEAR_MAX];
+    size_t u = linear_cols_of(l), first = 0;
+    for (size_t i = 0; i < l->n; i++) {
+        const linear_part_t *part = &l->part[i];
+        const mat_t u_i = mat_at(be, x, u), y_i = mat_at(be, y, first);
+        if (T <= FEW_TOKENS) few_tokens(be, T, &(part_fwd_t){part, l->ab_type, x, u_i, y_i});
+        p[i] = (product_t){.N = part->w->rows, .n = 2, .alpha = 1, .bias = part->bias, .c = matrix_of(be, y_i)};
+        p[i].term[0] = (term_t){.K = part->w->cols, .a = matrix_of(be, x), .w = part->w, .tb = true};
+        p[i].term[1] = (term_t){.K = part->r, .a = matrix_of(be, u_i), .b = matrix_b(l, i), .tb = true};
+        u += part->r;
+        first += part->w->rows;
+    }
+    if (T > FEW_TOKENS) products(be, T, p, l->n);
 }
 
 static void linear_bwd(backend_t *be, size_t T, mat_t dy, const linear_t *l, const dropout_t *drop, mat_t dx) {
-    bool wide = be->act == DT_BF16;
-    size_t cols = linear_cols_of(l), block = wide ? TOKEN_BLOCK : T, panel = 0;
-    for (size_t i = 0; i < l->n; i++) panel = max_size(panel, panel_rows(l->part[i].w) * cols);
-    float *acc = (float *)be->workspace + panel, *scratch = acc + TOKEN_BLOCK * cols;
-    CHECK(be->workspace_size >= sizeof(float) * (panel + (wide ? TOKEN_BLOCK * cols : 0)));
-    for (size_t t = 0; t < T; t += block) {
-        size_t tokens = min_size(block, T - t), first = 0;
-        mat_t out = mat_at(be, dx, t, 0);
-        const matrix_t sum = wide ? f32_matrix(acc, cols) : matrix_of(be, out);
-        /* The panels come after what is scratch to the adapters' product. */
-        bool begun = begin_dx(be, dy, l, drop, t, tokens, sum, wide ? scratch : be->workspace);
-        for (size_t i = 0; i < l->n; first += l->part[i++].w->rows)
-            frozen_bwd(be, tokens, mat_at(be, dy, t, first), l->part[i].w, !begun && i == 0, sum, be->workspace,
-                       scratch);
-        for (size_t i = 0; wide && i < tokens; i++)
-            cpu_kernels(be)->cast(mat_at(be, out, i, 0).p, DT_BF16, acc + i * cols, DT_F32, cols);
-    }
+    product_t p = {.N = linear_cols_of(l), .alpha = 1, .c = matrix_of(be, dx), .mask = drop};
+    size_t rows = linear_rows_of(l), width = linear_width(l), first = 0;
+    const term_t adapters = {.K = width, .a = matrix_of(be, mat_at(be, dy, rows)), .b = matrix_a(l, 0)};
+    if (width && drop) p.term[p.n++] = adapters;
+    else p.mask = NULL;
+    for (size_t i = 0; i < l->n; first += l->part[i++].w->rows)
+        p.term[p.n++] = (term_t){.K = l->part[i].w->rows, .a = matrix_of(be, mat_at(be, dy, first)), .w = l->part[i].w};
+    if (width && !drop) p.term[p.n++] = adapters;
+    products(be, T, &p, 1);
 }
 
-/* u of the parts from *i on that have the scale of the first of them, in one product; *i becomes the next one. */
-static void adapters_of_scale(backend_t *be, const dropped_t *r, const linear_t *l, float kept, mat_t u, size_t *i,
-                              size_t *k) {
-    float scale = l->part[*i].scale;
-    size_t width = 0;
-    for (; *i < l->n && (l->part[*i].r == 0 || l->part[*i].scale == scale); (*i)++) width += l->part[*i].r;
-    tuned_gemm_at(be, r->scratch, false, true, r->n, width, linear_cols_of(l), scale * kept, matrix_of(be, r->x),
-                  matrix_a(l, *k), 0, matrix_of(be, mat_at(be, u, 0, *k)));
-    *k += width;
-}
+/* What is kept is scaled by this: the products with it are, so that the values themselves are not rounded again. */
+static float kept_scale(const dropout_t *d) { return d ? 1.0f / (1.0f - d->p) : 1.0f; }
 
+/* Those of one scale are one product. */
 static void adapter_fwd(backend_t *be, size_t T, mat_t x, const linear_t *l, const dropout_t *drop, mat_t u) {
-    for (size_t t = 0; t < T;) {
-        dropped_t r = dropped_rows(be, x, t, T, linear_cols_of(l), drop);
-        for (size_t i = 0, k = 0; i < l->n;) {
-            if (l->part[i].r == 0) i++;
-            else adapters_of_scale(be, &r, l, kept_scale(drop), mat_at(be, u, t, 0), &i, &k);
+    product_t p[LINEAR_MAX];
+    size_t n = 0, k = 0;
+    for (size_t i = 0; i < l->n; i++) {
+        const linear_part_t *part = &l->part[i];
+        float scale = part->scale * kept_scale(drop);
+        if (part->r == 0) continue;
+        if (n == 0 || p[n - 1].alpha != scale) {
+            p[n] = (product_t){.n = 1, .alpha = scale, .c = matrix_of(be, mat_at(be, u, k))};
+            p[n++].term[0] = (term_t){
+                .K = linear_cols_of(l), .a = matrix_of(be, x), .b = matrix_a(l, k), .tb = true, .drop_a = drop};
         }
-        t += r.n;
+        p[n - 1].N += part->r;
+        k += part->r;
     }
+    products(be, T, p, n);
 }
 
 static void adapter_grad(backend_t *be, size_t T, mat_t du, mat_t x, const linear_t *l, const dropout_t *drop,
                          float *dA) {
     size_t cols = linear_cols_of(l);
-    for (size_t t = 0; t < T;) {
-        dropped_t r = dropped_rows(be, x, t, T, cols, drop);
-        tuned_gemm_at(be, r.scratch, true, false, linear_width(l), cols, r.n, kept_scale(drop),
-                      matrix_of(be, mat_at(be, du, t, 0)), matrix_of(be, r.x), 1, f32_matrix(dA, cols));
-        t += r.n;
-    }
+    product_t p = {.N = cols, .n = 1, .alpha = kept_scale(drop), .beta = 1, .c = {dA, DT_F32, cols}};
+    p.term[0] = (term_t){.K = T, .a = matrix_of(be, du), .ta = true, .b = matrix_of(be, x), .drop_b = drop};
+    products(be, linear_width(l), &p, 1);
 }
 
 void tuned_linear_ops(backend_t *be) {

@@ -357,10 +357,20 @@ typedef struct {
     size_t rows, cols, row_parts, col_parts; /* col_parts: of all products */
 } cut_t;
 
+/* Whether all values come from BF16. A weight is decoded to what A is. */
 static bool is_bf16(const product_t *p) {
-    for (size_t i = 0; i < p->n; i++)
-        if (p->term[i].a.type != DT_BF16 || (!p->term[i].w && p->term[i].b.type != DT_BF16)) return false;
+    for (size_t i = 0; i < p->n; i++) {
+        const term_t *term = &p->term[i];
+        if (term->K && (term->a.type != DT_BF16 || (!term->w && term->b.type != DT_BF16))) return false;
+    }
     return true;
+}
+
+/* Whether a task's columns begin where blocks of a weight do, so that none is decoded twice. */
+static bool decodes_rows(const product_t *p) {
+    for (size_t i = 0; i < p->n; i++)
+        if (p->term[i].w && !p->term[i].tb) return true;
+    return false;
 }
 
 static size_t parts(size_t n, size_t of) { return (n + of - 1) / of; }
@@ -373,17 +383,19 @@ static size_t deepest_pass(const tiles_t *t, const product_t *p) {
 }
 
 static cut_t cut_of(const backend_t *be, size_t M, const product_t *p, size_t n) {
-    bool bf16 = true, decoded = false;
+    bool bf16 = true, decoded = false, blocks = false;
     size_t depth = 1, panels = 0, wanted = be->threads > 1 ? TASKS * (size_t)be->threads : 1;
     for (size_t i = 0; i < n; i++) bf16 &= is_bf16(&p[i]);
     cut_t c = {.t = cpu_tiles(be, bf16 ? DT_BF16 : DT_F32), .rounded = be->act == DT_BF16};
     for (size_t i = 0; i < n; i++) {
         depth = max_size(depth, deepest_pass(c.t, &p[i]));
         panels += parts(p[i].N, c.t->cols);
+        blocks |= decodes_rows(&p[i]);
         for (size_t j = 0; j < p[i].n; j++) decoded |= p[i].term[j].w != NULL;
     }
-    size_t fit = max_size(PANELS_BYTES / (depth * c.t->cols * dtype_size(c.t->type)), 1);
-    c.cols = min_size(max_size(parts(panels, wanted), 1), fit) * c.t->cols;
+    size_t unit = blocks ? QUANT_BLOCK / c.t->cols : 1; /* panels that a task has a multiple of */
+    size_t fit = max_size(PANELS_BYTES / (depth * c.t->cols * dtype_size(c.t->type)) / unit, 1);
+    c.cols = min_size(max_size(parts(panels, wanted * unit), 1), fit) * unit * c.t->cols;
     for (size_t i = 0; i < n; i++) c.col_parts += parts(p[i].N, c.cols);
     size_t least = min_size(decoded ? DECODED_ROWS : PACKED_ROWS, M);
     c.rows = min_size(max_size(parts(M, parts(wanted, c.col_parts)), least), SUM_FLOATS / c.cols);
@@ -412,6 +424,7 @@ static task_t task_of(const backend_t *be, const cut_t *c, size_t M, const produ
 void products(const backend_t *be, size_t M, const product_t *given, size_t n) {
     product_t p[LINEAR_MAX];
     size_t work = 0;
+    if (M == 0) return;
     CHECK(n <= LINEAR_MAX && be->workspace_size >= product_floats(be) * sizeof(float));
     for (size_t i = 0; i < n; i++) {
         p[i] = given[i];
