@@ -99,8 +99,10 @@ static double loss_and_head(model_t *m, acts_t *a, const batch_t *b, bool want_g
                             float *token_loss) {
     backend_t *be = m->be;
     if (want_grad) be->zero(be, a->dx.p, b->T * a->dx.ld * dtype_size(be->act));
-    for (size_t i = 0; i < b->n_labels; i += a->chunk) {
-        size_t n = b->n_labels - i < a->chunk ? b->n_labels - i : a->chunk;
+    /* Chunks of one size: the head is decoded as often for a last one of few rows. */
+    size_t chunks = (b->n_labels + a->chunk - 1) / a->chunk;
+    for (size_t c = 0; c < chunks; c++) {
+        size_t i = b->n_labels * c / chunks, n = b->n_labels * (c + 1) / chunks - i;
         head_fwd(m, a, a->target_idx + i, n);
         be->ce_loss(be, a->logits, a->row_loss + i, a->target + i, n, m->config.vocab, logit_map_of(m), want_grad,
                     grad_scale);
