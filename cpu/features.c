@@ -19,7 +19,8 @@ static bool has_bit(unsigned leaf, unsigned subleaf, int reg, int bit) {
     return __get_cpuid_count(leaf, subleaf, &r[EAX], &r[EBX], &r[ECX], &r[EDX]) && (r[reg] >> bit & 1);
 }
 
-/* The states that the system saves, or 0: bits 5 to 7 are those of AVX-512, 17 and 18 those of AMX. */
+/* The states that the system saves, or 0: bits 1 and 2 are those of AVX, 5 to 7 those of AVX-512, 17 and 18 those of
+ * AMX. */
 static uint64_t saved_states(void) {
     if (!has_bit(1, 0, ECX, 27)) return 0; /* OSXSAVE: there is such a register */
     uint32_t low, high;
@@ -36,18 +37,16 @@ static bool ask_for_tiles(void) {
 }
 
 static cpu_features_t find_features(void) {
-    const uint64_t saved = saved_states(), avx512 = 0xe6, tiles = 0x60000;
-#define HAS(feature) (__builtin_cpu_supports(feature) != 0)
+    const uint64_t saved = saved_states(), avx = 0x6, avx512 = 0xe6, tiles = 0x60000;
     cpu_features_t has = {
-        .avx2 = HAS("avx2") && HAS("fma") && HAS("f16c"),
-        .avx512 = has_bit(7, 0, EBX, 16) && has_bit(7, 0, EBX, 30) && has_bit(7, 0, EBX, 31) && has_bit(7, 0, EBX, 17),
+        .avx2 = has_bit(7, 0, EBX, 5) && has_bit(1, 0, ECX, 12) && has_bit(1, 0, ECX, 29) && (saved & avx) == avx,
+        .avx512 = has_bit(7, 0, EBX, 16) && has_bit(7, 0, EBX, 17) && has_bit(7, 0, EBX, 30) && has_bit(7, 0, EBX, 31),
         .avx512_bf16 = has_bit(7, 1, EAX, 5),
         .amx_bf16 = has_bit(7, 0, EDX, 24) && has_bit(7, 0, EDX, 22),
         .amd = __builtin_cpu_is("amd") != 0,
         .saves_avx512 = (saved & avx512) == avx512,
         .saves_tiles = (saved & tiles) == tiles,
     };
-#undef HAS
     has.grants_tiles = has.amx_bf16 && has.saves_tiles && ask_for_tiles();
     return has;
 }
