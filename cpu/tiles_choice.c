@@ -105,7 +105,7 @@ void tiles_auto_reason(const tiles_choice_t *c, char *out, size_t size) {
     else if (c->refused)
         snprintf(out, size, "bf16 products by %s would be %.2f times as fast as f32", c->refused->name, c->ratio);
     else if (c->bf16) snprintf(out, size, "bf16 products by %s are %.1f times as fast as f32", c->bf16->name, c->ratio);
-    else snprintf(out, size, "this processor has no products of bf16");
+    else snprintf(out, size, "no kernel multiplies bf16 here");
 }
 
 void tiles_describe(const char *isa, const tiles_t *bf16, char *out, size_t size) {
