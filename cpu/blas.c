@@ -27,7 +27,7 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 /* Cooperlake and Sapphirerapids multiply fp32 no faster than SkylakeX. */
 const char *blas_core_type(const cpu_features_t *has) {
-    if (has->avx512) return "SkylakeX";
+    if (cpu_runs_avx512(has)) return "SkylakeX";
     if (has->avx2) return has->amd ? "Zen" : "Haswell";
     return NULL;
 }

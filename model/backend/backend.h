@@ -201,6 +201,7 @@ struct backend {
     const char *name; /* "cpu", "cuda" */
     char device[128]; /* for reports: CPU model and instruction set, GPU name */
     char no_gpu[160]; /* where "auto" took the CPU although the build knows GPUs: why; else empty */
+    char why_act[96]; /* where `act` was left to the CPU backend: why it is that; else empty */
     dtype_t act;
     int threads;        /* host threads in use */
     size_t stage_bytes; /* the most that stage() gives at a time; a multiple of 512 */
