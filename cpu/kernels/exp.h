@@ -24,18 +24,21 @@ BODY vec_t vec_exp_f32(vec_t x) {
     return vec_scale_2(1.0f + expm1_reduced(reduced(x, n)), n);
 }
 
-/* exp(x) to 1e-5 of itself, for what is rounded to BF16 (4e-3 between neighbours): 2^n 2^f with n + f = x / ln 2. */
+/* exp(x) to 1e-5 of itself, for what is rounded to BF16 (4e-3 between neighbours): 2^n 2^f with n + f = x / ln 2. Adding
+ * 1.5 * 2^23 leaves n in the low bits, and the clamps leave no exponent without a normal number. */
 BODY vec_t vec_exp_bf16(vec_t x) {
-    vec_t t = vec_max(vec_set(-159.0f), vec_min(vec_set(130.0f), x * 1.44269504088896341f));
-    vec_t n = vec_rint(t), f = t - n;
+    vec_t t = vec_max(vec_set(-125.0f), vec_min(vec_set(127.0f), x * 1.44269504088896341f));
+    vec_t z = t + 12582912.0f, f = t - (z - 12582912.0f);
     vec_t p = 9.582838e-3f * f + 5.5906583e-2f;
     p = p * f + 2.4024099e-1f;
     p = p * f + 6.931242e-1f;
-    return vec_scale_2(p * f + 1.0f, n);
+    p = p * f + 1.0f;
+    return (vec_t)((vec_bits_t)p + ((vec_bits_t)z << 23));
 }
 
-/* As good as a result of `type` can use. */
+/* As good as a result of `type` can use: exp(x), and a / b. */
 BODY vec_t vec_exp(vec_t x, dtype_t type) { return type == DT_BF16 ? vec_exp_bf16(x) : vec_exp_f32(x); }
+BODY vec_t vec_divide(vec_t a, vec_t b, dtype_t type) { return type == DT_BF16 ? vec_ratio(a, b) : a / b; }
 
 /* tanh(x) = e / (e + 2) with e = exp(2x) - 1 = 2^n (exp(r) - 1) + (2^n - 1), reduced as above: near 0 n is 0, and
  * nothing cancels. Past the clamps the answer is 1. Within 3 ulp. */

@@ -97,7 +97,7 @@ BODY vec_t gelu_2z_grad(vec_t x) { return 1.5957691216057308f * (1.0f + 3.0f * 0
 
 BODY void glu_fwd_at(act_fn_t fn, void *y, const void *gate, const void *up, size_t i, size_t m, dtype_t type) {
     vec_t g = vec_load(gate, type, i, m), z = fn == ACT_SILU ? g : gelu_2z(g);
-    vec_store(y, type, i, m, g / (1.0f + vec_exp(-z, type)) * vec_load(up, type, i, m));
+    vec_store(y, type, i, m, vec_divide(g, 1.0f + vec_exp(-z, type), type) * vec_load(up, type, i, m));
 }
 
 BODY void glu_fwd_body(act_fn_t fn, void *y, const void *gate, const void *up, size_t n, dtype_t type) {
@@ -115,7 +115,7 @@ static void glu_fwd(act_fn_t fn, void *y, const void *gate, const void *up, size
 BODY void glu_bwd_at(act_fn_t fn, void *dgate, void *dup, const void *dy, const void *gate, const void *up, size_t i,
                      size_t m, dtype_t type) {
     vec_t g = vec_load(gate, type, i, m), u = vec_load(up, type, i, m), d = vec_load(dy, type, i, m);
-    vec_t s = 1.0f / (1.0f + vec_exp(-(fn == ACT_SILU ? g : gelu_2z(g)), type));
+    vec_t z = fn == ACT_SILU ? g : gelu_2z(g), s = vec_divide(vec_set(1.0f), 1.0f + vec_exp(-z, type), type);
     vec_t inner = fn == ACT_SILU ? g : g * gelu_2z_grad(g);
     vec_store(dgate, type, i, m, d * u * (s * (1.0f + inner * (1.0f - s))));
     vec_store(dup, type, i, m, d * (g * s));

@@ -58,19 +58,26 @@ typedef uint32_t vec_bits_t __attribute__((vector_size(4 * VEC_LANES)));
 /* ---- memory ------------------------------------------------------------------------------------------------ */
 
 #if defined(__AVX512F__)
+/* The upper half of lane l is half l (widen); half l is the upper half of lane l (narrow). */
 BODY vec_t vec_widen(__m256i halves) {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+    const __m512i from = _mm512_set_epi32(15 << 16, 14 << 16, 13 << 16, 12 << 16, 11 << 16, 10 << 16, 9 << 16, 8 << 16,
+                                          7 << 16, 6 << 16, 5 << 16, 4 << 16, 3 << 16, 2 << 16, 1 << 16, 0);
+    return (vec_t)_mm512_maskz_permutexvar_epi16(0xaaaaaaaa, from, _mm512_castsi256_si512(halves));
 }
 
 /* The bits of bf16_from_f32(), in the upper half of each lane. */
 BODY vec_bits_t vec_bf16_bits(vec_t x) {
-    __m512i u = _mm512_castps_si512(x), odd = _mm512_and_epi32(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
-    __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd);
-    __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+    __m512i u = (__m512i)x, half = _mm512_set1_epi32(0x7fff);
+    __mmask16 odd = _mm512_test_epi32_mask(u, _mm512_set1_epi32(0x10000)), nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+    __m512i rounded = _mm512_add_epi32(u, _mm512_mask_blend_epi32(odd, half, _mm512_set1_epi32(0x8000)));
     return (vec_bits_t)_mm512_mask_or_epi32(rounded, nan, u, _mm512_set1_epi32(0x400000));
 }
 
-BODY __m256i vec_narrow(vec_t x) { return _mm512_cvtepi32_epi16(_mm512_srli_epi32((__m512i)vec_bf16_bits(x), 16)); }
+BODY __m256i vec_narrow(vec_t x) {
+    const __m512i odds = _mm512_set_epi32(0, 0, 0, 0, 0, 0, 0, 0, 31 << 16 | 29, 27 << 16 | 25, 23 << 16 | 21,
+                                          19 << 16 | 17, 15 << 16 | 13, 11 << 16 | 9, 7 << 16 | 5, 3 << 16 | 1);
+    return _mm512_castsi512_si256(_mm512_permutexvar_epi16(odds, (__m512i)vec_bf16_bits(x)));
+}
 
 BODY __mmask16 vec_mask(size_t m) { return (__mmask16)(0xffffu >> (VEC_LANES - m)); }
 
@@ -189,6 +196,8 @@ BODY vec_t vec_min(vec_t a, vec_t b) { return _mm512_min_ps(a, b); }
 /* To an integer; p 2^n, which is 0 or infinite where it must be. */
 BODY vec_t vec_rint(vec_t x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 BODY vec_t vec_scale_2(vec_t p, vec_t n) { return _mm512_scalef_ps(p, n); }
+/* a / b to 2^-14 of itself. */
+BODY vec_t vec_ratio(vec_t a, vec_t b) { return a * (vec_t)_mm512_rcp14_ps(b); }
 #elif defined(__AVX2__)
 BODY vec_t vec_max(vec_t a, vec_t b) { return _mm256_max_ps(a, b); }
 BODY vec_t vec_min(vec_t a, vec_t b) { return _mm256_min_ps(a, b); }
@@ -207,6 +216,8 @@ BODY vec_t vec_rint(vec_t x) { return (x + 12582912.0f) - 12582912.0f; }
 #endif
 
 #ifndef __AVX512F__
+BODY vec_t vec_ratio(vec_t a, vec_t b) { return a / b; }
+
 /* p 2^n for an integer |n| < 250: in two factors, as n reaches beyond the exponents of normal numbers. */
 BODY vec_t vec_scale_2(vec_t p, vec_t n) {
     vec_int_t e = __builtin_convertvector(n, vec_int_t), half = e >> 1;
