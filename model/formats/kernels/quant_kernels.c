@@ -47,7 +47,14 @@ BODY void load_values(const void *x, dtype_t type, size_t first, size_t n, float
 
 /* ---- blocks ------------------------------------------------------------------------------------------------- */
 
-/* The greatest of 16 lanes' greatest: which order they are taken in does not matter. NaN is none. */
+/* The order in which the greatest is looked for does not matter. NaN is none. */
+#ifdef __AVX512F__
+BODY float block_absmax(const float v[QUANT_BLOCK]) {
+    __m512 top = _mm512_setzero_ps();
+    for (int i = 0; i < 4; i++) top = _mm512_max_ps(_mm512_abs_ps(_mm512_loadu_ps(v + 16 * i)), top);
+    return _mm512_reduce_max_ps(top);
+}
+#else
 BODY float block_absmax(const float v[QUANT_BLOCK]) {
     float lane[16] = {0}, a = 0;
     for (size_t i = 0; i < QUANT_BLOCK; i += 16)
@@ -55,6 +62,7 @@ BODY float block_absmax(const float v[QUANT_BLOCK]) {
     for (size_t l = 0; l < 16; l++) a = lane[l] > a ? lane[l] : a;
     return a;
 }
+#endif
 
 /* v /= absmax, as bitsandbytes does: a product with the reciprocal in full blocks, a quotient in a short one. */
 BODY void block_normalize(float v[QUANT_BLOCK], float absmax, bool full) {
