@@ -86,9 +86,38 @@ static void scale_row(void *y, const void *x, size_t n, float a, dtype_t type) {
     BY_TYPE(type, scale_row_body(y, x, n, a, DT_F32), scale_row_body(y, x, n, a, DT_BF16));
 }
 
+enum { MASK_CHUNK = 256, MIXED = 8192 };
+
+/* rng_mix(channel), half of what rng_fold() does, is the same for every row. */
+static uint64_t mixed[MIXED];
+
+static void mix_channels(void) {
+    for (size_t c = 0; c < MIXED; c++) mixed[c] = rng_mix(c);
+}
+
+/* dropout_keep() of channels [first, first+n), n up to a chunk: all ones or 0. The fractions of 24 bits are compared as
+ * the integers that they are, in a loop of 64-bit lanes apart from what is of another width. */
+BODY void keep_mask(uint64_t row_key, size_t first, size_t n, float p, uint32_t *keep) {
+    const uint64_t least = (uint64_t)ceilf(p * 16777216.0f);
+    if (first + n <= MIXED) {
+        _Pragma("omp simd") for (size_t c = 0; c < n; c++)
+            keep[c] = rng_mix(row_key ^ mixed[first + c]) >> 40 >= least ? 0xffffffffu : 0;
+    } else {
+        _Pragma("omp simd") for (size_t c = 0; c < n; c++)
+            keep[c] = rng_fold(row_key, first + c) >> 40 >= least ? 0xffffffffu : 0;
+    }
+}
+
 BODY void dropout_body(void *y, const void *x, size_t first, size_t n, uint64_t row_key, float p, dtype_t type) {
-    _Pragma("omp simd") for (size_t c = 0; c < n; c++)
-        act_set(y, type, c, dropout_keep(row_key, first + c, p) ? act_get(x, type, c) : 0.0f);
+    uint32_t keep[MASK_CHUNK];
+    for (size_t at = 0; at < n; at += MASK_CHUNK) {
+        size_t len = min_size(MASK_CHUNK, n - at);
+        keep_mask(row_key, first + at, len, p, keep);
+        EACH_VEC(len, {
+            vec_bits_t kept = (vec_bits_t)vec_load(x, type, at + i, m) & (vec_bits_t)vec_load(keep, DT_F32, i, m);
+            vec_store(y, type, at + i, m, (vec_t)kept);
+        });
+    }
 }
 
 static void dropout_row(void *y, const void *x, size_t first, size_t n, uint64_t row_key, float p, dtype_t type) {
@@ -144,6 +173,7 @@ static void adamw_8bit_block(float *p, const float *g, uint8_t *m_codes, uint8_t
 }
 
 void ISA_NAME(kernels_exact)(cpu_kernels_t *k) {
+    mix_channels();
     k->dequant = dequant;
     k->add = add;
     k->scale_row = scale_row;
