@@ -225,19 +225,16 @@ BODY vec_t vec_scale_2(vec_t p, vec_t n) {
 }
 #endif
 
-/* Over the lanes. */
+/* Over the lanes, in halves. */
 BODY float vec_sum(vec_t x) {
-    float sum[VEC_LANES];
-    memcpy(sum, &x, sizeof sum);
-    for (size_t n = VEC_LANES / 2; n; n /= 2)
-        for (size_t l = 0; l < n; l++) sum[l] += sum[l + n];
-    return sum[0];
+    _Pragma("GCC unroll 4") for (int n = VEC_LANES / 2; n; n /= 2) x += __builtin_shuffle(x, LANE_NUMBERS ^ n);
+    return x[0];
 }
 
 BODY float vec_top(vec_t x) {
-    float top = x[0];
-    for (size_t l = 1; l < VEC_LANES; l++) top = x[l] > top ? x[l] : top;
-    return top;
+    _Pragma("GCC unroll 4") for (int n = VEC_LANES / 2; n; n /= 2)
+        x = vec_max(x, __builtin_shuffle(x, LANE_NUMBERS ^ n));
+    return x[0];
 }
 
 #endif

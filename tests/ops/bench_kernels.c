@@ -14,6 +14,7 @@
 #include "base/rng.h"
 #include "cpu/act.h"
 #include "cpu/kernels/kernels.h"
+#include "model/formats/kernels/quant_kernels.h"
 
 enum { ROWS = 32, MAX_N = 49152, TRIES = 40 };
 
@@ -26,11 +27,11 @@ static double now(void) {
 /* What a kernel is called with: row i of buffers that hold `rows` rows of n values of `type`. */
 typedef struct {
     const cpu_kernels_t *k;
+    quant_encode_fn *encode;
     dtype_t type;
     size_t n;
     char *a, *b, *c, *d, *e;
     float *w;
-    adamw_8bit_state_t moments;
     qweight_t q;
     uint8_t *codes;
     float *absmax;
@@ -106,8 +107,7 @@ static void dequant(const args_t *a, size_t i) {
     a->k->dequant(&a->q, i * a->n, a->n, row(a, a->c, i), a->type, a->type == DT_BF16);
 }
 static void encode(const args_t *a, size_t i) {
-    quant_encode(a->q.type, row(a, a->a, i), a->type, a->n, a->codes, a->absmax);
-    (void)i;
+    a->encode(a->q.type, row(a, a->a, i), a->type, a->n, a->codes, a->absmax);
 }
 
 typedef struct {
@@ -211,7 +211,7 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
         const kernel_row_t *r = &kernels[i];
         if (argc > 1 && strstr(r->name, argv[1]) != r->name) continue;
-        for (int isa = r->f == encode ? 0 : 1; (a.k = kernels_nth(isa)); isa++)
+        for (int isa = 1; (a.k = kernels_nth(isa)) && (a.encode = quant_encode_nth(isa)); isa++)
             for (int type = F32; type <= BF16; type++) {
                 a.type = type == BF16 ? DT_BF16 : DT_F32;
                 if (r->types & type) time_kernel(&a, r);
