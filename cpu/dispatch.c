@@ -7,31 +7,36 @@
 
 void kernels_exact_base(cpu_kernels_t *k);
 void kernels_rows_base(cpu_kernels_t *k);
+void kernels_attention_base(cpu_kernels_t *k);
 void kernels_exact_avx2(cpu_kernels_t *k);
 void kernels_rows_avx2(cpu_kernels_t *k);
+void kernels_attention_avx2(cpu_kernels_t *k);
 void kernels_exact_avx512(cpu_kernels_t *k);
 void kernels_rows_avx512(cpu_kernels_t *k);
+void kernels_attention_avx512(cpu_kernels_t *k);
 
 enum { MAX_SETS = 3 };
 static cpu_kernels_t sets[MAX_SETS];
 static int n_sets;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static void add_set(const char *isa, void (*exact)(cpu_kernels_t *), void (*rows)(cpu_kernels_t *)) {
+static void add_set(const char *isa, void (*exact)(cpu_kernels_t *), void (*rows)(cpu_kernels_t *),
+                    void (*attention)(cpu_kernels_t *)) {
     cpu_kernels_t *k = &sets[n_sets++];
     k->isa = isa;
     exact(k);
     rows(k);
+    attention(k);
 }
 
 static void find_sets(void) {
 #if defined(__x86_64__)
-    add_set("SSE2", kernels_exact_base, kernels_rows_base);
+    add_set("SSE2", kernels_exact_base, kernels_rows_base, kernels_attention_base);
     cpu_features_t has = cpu_features();
-    if (has.avx2) add_set("AVX2", kernels_exact_avx2, kernels_rows_avx2);
-    if (cpu_runs_avx512(&has)) add_set("AVX-512", kernels_exact_avx512, kernels_rows_avx512);
+    if (has.avx2) add_set("AVX2", kernels_exact_avx2, kernels_rows_avx2, kernels_attention_avx2);
+    if (cpu_runs_avx512(&has)) add_set("AVX-512", kernels_exact_avx512, kernels_rows_avx512, kernels_attention_avx512);
 #else
-    add_set("baseline", kernels_exact_base, kernels_rows_base);
+    add_set("baseline", kernels_exact_base, kernels_rows_base, kernels_attention_base);
 #endif
 }
 

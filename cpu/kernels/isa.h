@@ -17,5 +17,6 @@
 /* The parts of a table that each file fills. */
 void ISA_NAME(kernels_exact)(cpu_kernels_t *k);
 void ISA_NAME(kernels_rows)(cpu_kernels_t *k);
+void ISA_NAME(kernels_attention)(cpu_kernels_t *k);
 
 #endif

@@ -10,6 +10,12 @@
 
 #include "model/backend/backend.h"
 
+/* Of a row of a softmax, as far as its scores are known. */
+typedef struct {
+    float max, sum; /* of the scaled scores; of exp(scaled score - max): at first -inf and 0 */
+    float shrink;   /* exp(previous max - max): what sums with the previous probabilities are to be multiplied by */
+} softmax_t;
+
 typedef struct {
     const char *isa; /* for reports */
 
@@ -50,6 +56,23 @@ typedef struct {
     void (*score_grad)(float *dp, const float *p, size_t n, float delta);
     void (*multiply)(float *y, const float *x, size_t n); /* y *= x */
     void (*scale)(float *x, size_t n, float factor);
+
+    /* ---- attention: kernels_attention.c ---- */
+    /* n more scores, a multiple of 16, of each of m rows, ld apart in s and in p: p = exp(scale * s - max). Scores that
+     * are not seen are -inf. */
+    void (*softmax_rows)(void *p, dtype_t type, const float *s, size_t ld, size_t m, size_t n, float scale,
+                         softmax_t *state);
+    /* Of the products s and dp of m keys with n queries, a multiple of 16, and with the gradients of their outputs, rows
+     * ld apart: p = exp(scale * s - lse), and ds = p * (dp - delta), the gradient of the scaled scores. */
+    void (*score_grads)(void *p, void *ds, dtype_t type, const float *s, const float *dp, size_t ld, const float *lse,
+                        const float *delta, size_t m, size_t n, float scale);
+    /* The same of capped scores. */
+    void (*capped_grads)(void *p, void *ds, dtype_t type, const float *s, const float *dp, size_t ld, const float *lse,
+                         const float *delta, size_t m, size_t n, float scale, float cap);
+    /* y[i] = row i of a . row i of b, both [n, D], rows lda and ldb apart. */
+    void (*dots)(float *y, const void *a, size_t lda, const void *b, size_t ldb, size_t n, size_t D, dtype_t type);
+    /* y [D] += the sum of w[i] * row i of x [n, D]. */
+    void (*add_rows)(float *y, const float *w, const void *x, size_t ld, size_t n, size_t D, dtype_t type);
 } cpu_kernels_t;
 
 /* The best set that this processor can run. */

@@ -148,10 +148,10 @@ BODY vec_t mapped_logits(const void *x, size_t i, size_t m, logit_map_t map, boo
 typedef struct {
     float max;
     double sum;
-} softmax_t;
+} logits_sum_t;
 
 /* The logits of a chunk, whose map is costly only where it caps; a greater one than before shrinks the sum so far. */
-BODY void softmax_chunk(softmax_t *s, const void *x, size_t n, logit_map_t map, bool capped, dtype_t type) {
+BODY void softmax_chunk(logits_sum_t *s, const void *x, size_t n, logit_map_t map, bool capped, dtype_t type) {
     float z[SUM_CHUNK];
     vec_t top = vec_set(-INFINITY), sum = {0};
     EACH_VEC(n, {
@@ -182,7 +182,7 @@ BODY void ce_grad_at(void *logits, size_t i, size_t m, logit_map_t map, bool cap
 
 BODY float ce_loss_body(void *logits, size_t V, int32_t label, logit_map_t map, bool capped, bool want_grad,
                         float grad_scale, dtype_t type) {
-    softmax_t s = {-INFINITY, 0};
+    logits_sum_t s = {-INFINITY, 0};
     for (size_t first = 0; first < V; first += SUM_CHUNK)
         softmax_chunk(&s, act_at_const(logits, type, first), V - first < SUM_CHUNK ? V - first : SUM_CHUNK, map, capped,
                       type);

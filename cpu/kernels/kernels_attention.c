@@ -1,0 +1,235 @@
+/* The rows between the products of attention: from scores to probabilities and to the gradients of scores, read once
+ * and written as the next product reads them. In the language of the compiler's vectors, as what is narrowed to BF16
+ * and what is summed by rows is not what compilers see of themselves. */
+#include <math.h>
+
+#include "cpu/kernels/exp.h"
+#include "cpu/kernels/isa.h"
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+#if defined(__AVX512F__)
+enum { WIDTH = 16 };
+#define LARGER _mm512_max_ps
+#elif defined(__AVX2__)
+enum { WIDTH = 8 };
+#define LARGER _mm256_max_ps
+#else
+enum { WIDTH = 4 };
+#if defined(__SSE2__)
+#define LARGER _mm_max_ps
+#endif
+#endif
+
+typedef float vec_t __attribute__((vector_size(WIDTH * sizeof(float)), aligned(4), may_alias));
+typedef uint32_t bits_t __attribute__((vector_size(WIDTH * sizeof(float)), aligned(4), may_alias));
+typedef bf16_t half_t __attribute__((vector_size(WIDTH * sizeof(bf16_t)), aligned(2), may_alias));
+
+BODY vec_t all(float x) { return (vec_t){0} + x; }
+
+/* b where either is NaN. */
+BODY vec_t larger(vec_t a, vec_t b) {
+#ifdef LARGER
+    return LARGER(a, b);
+#else
+    bits_t is = (bits_t)(a > b);
+    return (vec_t)(((bits_t)a & is) | ((bits_t)b & ~is));
+#endif
+}
+
+/* Lane i ^ 1, i ^ 2, i ^ 4, i ^ 8 for lane i. */
+static const uint32_t partners[4][16] = {
+    {1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14},
+    {2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13},
+    {4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11},
+    {8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7},
+};
+
+BODY vec_t swapped(vec_t x, unsigned distance) { return __builtin_shuffle(x, *(const bits_t *)partners[distance]); }
+
+/* Over the lanes, a half of them at a time. */
+BODY float sum_of(vec_t x) {
+    if (WIDTH > 8) x += swapped(x, 3);
+    if (WIDTH > 4) x += swapped(x, 2);
+    x += swapped(x, 1);
+    return x[0] + x[1];
+}
+
+BODY float largest_of(vec_t x) {
+    if (WIDTH > 8) x = larger(x, swapped(x, 3));
+    if (WIDTH > 4) x = larger(x, swapped(x, 2));
+    x = larger(x, swapped(x, 1));
+    return x[0] > x[1] ? x[0] : x[1];
+}
+
+/* exp(x) within 2 ulp for x that is not above 0 but by rounding; below 2^-126 it is 0. Of larger x, which only masked
+ * scores have, it is anything. Half the work of exp_f32(): one factor 2^n, one ln 2 (x - n ln 2 is fused where that
+ * matters), and the polynomial of degree 5 that is nearest to exp(r) for |r| <= ln(2)/2, but exact at 0. */
+BODY vec_t exp_below(vec_t x) {
+    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer, left in the low bits */
+    x = larger(all(-88.0f), x);      /* rounds to 2^-127, of which the exponent's bits are 0 */
+    vec_t z = x * 1.44269504088896341f + magic, n = z - magic;
+    vec_t r = x - n * 0.693147180559945309f;
+    vec_t p = all(0.008290305733680725f);
+    p = p * r + 0.0418979749083519f;
+    p = p * r + 0.1666763722896576f;
+    p = p * r + 0.4999915063381195f;
+    p = p * r + 0.9999997019767761f;
+    p = p * r + 1.0f;
+    return p * (vec_t)(((bits_t)z - (f32_to_bits(magic) - 127)) << 23);
+}
+
+/* To y[i ..]. BF16 in three instructions: a value in the middle of two is rounded away from 0, which one in 65536 is;
+ * and NaNs whose upper half alone is none are not cared for, as nothing computed from BF16 gives them. */
+BODY void store(void *y, dtype_t type, size_t i, vec_t x) {
+    if (type == DT_BF16) *(half_t *)((bf16_t *)y + i) = __builtin_convertvector(((bits_t)x + 0x8000u) >> 16, half_t);
+    else *(vec_t *)((float *)y + i) = x;
+}
+
+BODY vec_t load(const float *x) { return *(const vec_t *)x; }
+
+/* ---- softmax ------------------------------------------------------------------------------------------ */
+
+/* Rows that are gone through together, as their sums do not wait for one another. */
+enum { TOGETHER = 4 };
+
+BODY void row_maxima(const float *s, size_t ld, size_t rows, size_t n, float *top) {
+    vec_t most[TOGETHER];
+    _Pragma("GCC unroll 4") for (size_t r = 0; r < rows; r++) most[r] = all(-INFINITY);
+    for (size_t i = 0; i < n; i += WIDTH) {
+        _Pragma("GCC unroll 4") for (size_t r = 0; r < rows; r++) most[r] = larger(load(s + r * ld + i), most[r]);
+    }
+    _Pragma("GCC unroll 4") for (size_t r = 0; r < rows; r++) top[r] = largest_of(most[r]);
+}
+
+/* p = exp(scale * s - shift), and the sums. */
+BODY void row_exps(void *p, const float *s, size_t ld, size_t rows, size_t n, float scale, const float *shift,
+                   float *sum, dtype_t type) {
+    vec_t total[TOGETHER], by[TOGETHER];
+    _Pragma("GCC unroll 4") for (size_t r = 0; r < rows; r++) total[r] = all(0), by[r] = all(shift[r]);
+    for (size_t i = 0; i < n; i += WIDTH) {
+        _Pragma("GCC unroll 4") for (size_t r = 0; r < rows; r++) {
+            vec_t e = exp_below(scale * load(s + r * ld + i) - by[r]);
+            store(p, type, r * ld + i, e);
+            total[r] += e;
+        }
+    }
+    _Pragma("GCC unroll 4") for (size_t r = 0; r < rows; r++) sum[r] = sum_of(total[r]);
+}
+
+BODY void softmax_some(void *p, const float *s, size_t ld, size_t rows, size_t n, float scale, softmax_t *state,
+                       dtype_t type) {
+    float top[TOGETHER], shift[TOGETHER], sum[TOGETHER];
+    row_maxima(s, ld, rows, n, top);
+    for (size_t r = 0; r < rows; r++) {
+        float max = scale * top[r] > state[r].max ? scale * top[r] : state[r].max;
+        shift[r] = max == -INFINITY ? 0 : max; /* nothing is seen yet */
+        state[r].shrink = state[r].max - shift[r];
+        state[r].max = max;
+    }
+    for (size_t r = 0; r < rows; r++) state[r].shrink = exp_below(all(state[r].shrink))[0];
+    row_exps(p, s, ld, rows, n, scale, shift, sum, type);
+    for (size_t r = 0; r < rows; r++) state[r].sum = state[r].sum * state[r].shrink + sum[r];
+}
+
+BODY void softmax_body(void *p, const float *s, size_t ld, size_t m, size_t n, float scale, softmax_t *state,
+                       dtype_t type) {
+    size_t r = 0;
+    for (; r + TOGETHER <= m; r += TOGETHER)
+        softmax_some(act_at(p, type, r * ld), s + r * ld, ld, TOGETHER, n, scale, state + r, type);
+    for (; r < m; r++) softmax_some(act_at(p, type, r * ld), s + r * ld, ld, 1, n, scale, state + r, type);
+}
+
+static void softmax_rows(void *p, dtype_t type, const float *s, size_t ld, size_t m, size_t n, float scale,
+                         softmax_t *state) {
+    BY_TYPE(type, softmax_body(p, s, ld, m, n, scale, state, DT_F32),
+            softmax_body(p, s, ld, m, n, scale, state, DT_BF16));
+}
+
+/* ---- its gradient ------------------------------------------------------------------------------------- */
+
+BODY void score_grads_body(void *p, void *ds, const float *s, const float *dp, size_t ld, const float *lse,
+                           const float *delta, size_t m, size_t n, float scale, dtype_t type) {
+    for (size_t i = 0; i < n; i += WIDTH) {
+        vec_t shift = load(lse + i), mean = load(delta + i);
+        for (size_t r = 0; r < m; r++) {
+            vec_t e = exp_below(scale * load(s + r * ld + i) - shift);
+            store(p, type, r * ld + i, e);
+            store(ds, type, r * ld + i, e * (load(dp + r * ld + i) - mean));
+        }
+    }
+}
+
+static void score_grads(void *p, void *ds, dtype_t type, const float *s, const float *dp, size_t ld, const float *lse,
+                        const float *delta, size_t m, size_t n, float scale) {
+    BY_TYPE(type, score_grads_body(p, ds, s, dp, ld, lse, delta, m, n, scale, DT_F32),
+            score_grads_body(p, ds, s, dp, ld, lse, delta, m, n, scale, DT_BF16));
+}
+
+BODY void capped_grads_body(void *p, void *ds, const float *s, const float *dp, size_t ld, const float *lse,
+                            const float *delta, size_t m, size_t n, float scale, float cap, dtype_t type) {
+    float slope[WIDTH], capped[WIDTH];
+    for (size_t r = 0; r < m; r++) {
+        for (size_t i = 0; i < n; i += WIDTH) {
+            _Pragma("omp simd") for (size_t j = 0; j < WIDTH; j++) {
+                float t = tanh_f32(scale / cap * s[r * ld + i + j]);
+                capped[j] = cap * t;
+                slope[j] = 1.0f - t * t;
+            }
+            vec_t e = exp_below(load(capped) - load(lse + i));
+            store(p, type, r * ld + i, e);
+            store(ds, type, r * ld + i, e * (load(dp + r * ld + i) - load(delta + i)) * load(slope));
+        }
+    }
+}
+
+static void capped_grads(void *p, void *ds, dtype_t type, const float *s, const float *dp, size_t ld, const float *lse,
+                         const float *delta, size_t m, size_t n, float scale, float cap) {
+    BY_TYPE(type, capped_grads_body(p, ds, s, dp, ld, lse, delta, m, n, scale, cap, DT_F32),
+            capped_grads_body(p, ds, s, dp, ld, lse, delta, m, n, scale, cap, DT_BF16));
+}
+
+/* ---- single queries ----------------------------------------------------------------------------------- */
+
+BODY void dots_body(float *y, const void *a, size_t lda, const void *b, size_t ldb, size_t n, size_t D, dtype_t type) {
+    for (size_t i = 0; i < n; i++) {
+        const void *x = act_at_const(a, type, i * lda), *z = act_at_const(b, type, i * ldb);
+        float sum = 0;
+        _Pragma("omp simd reduction(+ : sum)") for (size_t d = 0; d < D; d++)
+            sum += act_get(x, type, d) * act_get(z, type, d);
+        y[i] = sum;
+    }
+}
+
+static void dots(float *y, const void *a, size_t lda, const void *b, size_t ldb, size_t n, size_t D, dtype_t type) {
+    BY_TYPE(type, dots_body(y, a, lda, b, ldb, n, D, DT_F32), dots_body(y, a, lda, b, ldb, n, D, DT_BF16));
+}
+
+/* Four rows at a time, so that y is not read and written for each. */
+BODY void add_rows_body(float *y, const float *w, const void *x, size_t ld, size_t n, size_t D, dtype_t type) {
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        const void *a = act_at_const(x, type, i * ld), *b = act_at_const(a, type, ld);
+        const void *c = act_at_const(b, type, ld), *e = act_at_const(c, type, ld);
+        _Pragma("omp simd") for (size_t d = 0; d < D; d++)
+            y[d] += w[i] * act_get(a, type, d) + w[i + 1] * act_get(b, type, d) + w[i + 2] * act_get(c, type, d) +
+                    w[i + 3] * act_get(e, type, d);
+    }
+    for (; i < n; i++) {
+        const void *a = act_at_const(x, type, i * ld);
+        _Pragma("omp simd") for (size_t d = 0; d < D; d++) y[d] += w[i] * act_get(a, type, d);
+    }
+}
+
+static void add_rows(float *y, const float *w, const void *x, size_t ld, size_t n, size_t D, dtype_t type) {
+    BY_TYPE(type, add_rows_body(y, w, x, ld, n, D, DT_F32), add_rows_body(y, w, x, ld, n, D, DT_BF16));
+}
+
+void ISA_NAME(kernels_attention)(cpu_kernels_t *k) {
+    k->softmax_rows = softmax_rows;
+    k->score_grads = score_grads;
+    k->capped_grads = capped_grads;
+    k->dots = dots;
+    k->add_rows = add_rows;
+}
