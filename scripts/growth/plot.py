@@ -8,7 +8,7 @@ import sys
 
 import verdict
 
-PANEL_W, PANEL_H, GAP_X, GAP_Y = 196, 180, 58, 62
+PANEL_W, PANEL_H, GAP_X, GAP_Y = 196, 180, 64, 86
 LEFT, TOP = 64, 92
 PAPER, INK, SOFT, GRID = "#fcfcfa", "#22262b", "#646b73", "#e4e5e1"
 MEASURED, EXPECTED, TOO_FAST = "#1f6fb2", "#9a9fa5", "#d1532b"
@@ -44,10 +44,11 @@ class Svg:
         return "\n".join([*self.parts, "</svg>\n"])
 
 
-def scale(values, start, end):
-    """Logarithmic, from a little below the least to a little above the greatest."""
+def scale(values, start, end, span=1.0):
+    """Logarithmic, from a little below the least to a little above the greatest, and over at least a factor of span:
+    noise is not to look like growth."""
     low, high = math.log(min(values)), math.log(max(values))
-    margin = max(0.07 * (high - low), 0.35 if high == low else 0.12)
+    margin = max(0.07 * (high - low), (math.log(span) - (high - low)) / 2, 0.12)
     low, high = low - margin, high + margin
     return lambda v: start + (math.log(v) - low) / (high - low) * (end - start), math.exp(low), math.exp(high)
 
@@ -77,7 +78,7 @@ def draw_axes(svg, left, top, rows, to_x, to_y, low, high):
 
 def draw_panel(svg, left, top, rows, measured, expected, exceeding, unit):
     to_x, _, _ = scale([verdict.x_of(r) for r in rows], left, left + PANEL_W)
-    to_y, low, high = scale([*measured, *expected], top + PANEL_H, top)
+    to_y, low, high = scale([*measured, *expected], top + PANEL_H, top, 6.0)
     draw_axes(svg, left, top, rows, to_x, to_y, low, high)
     xs = [to_x(verdict.x_of(r)) for r in rows]
     svg.path([(x, to_y(v)) for x, v in zip(xs, expected)], EXPECTED, 1.6, "5 4")
@@ -92,7 +93,7 @@ def draw_legend(svg, y):
     x = LEFT
     for stroke, dashes, words, step in [
             (MEASURED, "", "measured", 110),
-            (EXPECTED, "5 4", "time: the operations at the best rate of the sweep; memory: the plan", 440),
+            (EXPECTED, "5 4", "time: the operations at the best rate of the sweep; memory: the plan", 470),
             (TOO_FAST, None, f"more than {verdict.SLACK - 1:.0%} above what the mathematics says", 0)]:
         if dashes is not None:
             svg.path([(x, y), (x + 26, y)], stroke, 2, dashes)
@@ -105,10 +106,10 @@ def draw_legend(svg, y):
 def draw(groups):
     first = next(iter(groups.values()))[0]
     columns = len(groups)
-    svg = Svg(LEFT + columns * (PANEL_W + GAP_X) - GAP_X + 24, TOP + 2 * (PANEL_H + GAP_Y) + 42)
+    svg = Svg(LEFT + columns * (PANEL_W + GAP_X) - GAP_X + 24, TOP + 2 * (PANEL_H + GAP_Y) + 12)
     svg.text(LEFT - 44, 32, "How a training step grows", 19, weight="bold")
-    svg.text(LEFT - 44, 53, f"SmolLM2-135M's shape where no other is named, NF4, rank 16, {first['compute_dtype']}, on "
-             f"{first['device']}; logarithmic axes", 12.5, fill=SOFT)
+    svg.text(LEFT - 44, 53, f"SmolLM2-135M in NF4, rank 16, where nothing else is said; {first['compute_dtype']} on {first['device']}; "
+             "logarithmic axes", 12.5, fill=SOFT)
     for i, rows in enumerate(groups.values()):
         left = LEFT + i * (PANEL_W + GAP_X)
         svg.text(left, TOP - 10, "seconds a step", 12, fill=SOFT)
@@ -119,7 +120,7 @@ def draw(groups):
         draw_panel(svg, left, top, rows, [float(r["rss_bytes"]) / 1e9 for r in rows],
                    [float(r["planned_bytes"]) / 1e9 for r in rows],
                    [*verdict.larger(rows), *verdict.bent(rows)], "GB")
-    draw_legend(svg, TOP + 2 * (PANEL_H + GAP_Y) + 14)
+    draw_legend(svg, TOP + 2 * (PANEL_H + GAP_Y) - 16)
     return svg.whole()
 
 
