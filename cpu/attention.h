@@ -10,7 +10,7 @@
 #include "cpu/ops.h"
 
 typedef struct {
-    const tiles_t *t;
+    const tiles_t *t, *f32; /* of what is multiplied; of fp32 */
     const cpu_kernels_t *k;
     dtype_t act;
     attn_shape_t shape;

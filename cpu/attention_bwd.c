@@ -2,7 +2,7 @@
  * head with a block of queries of all heads that share them: it adds to dq of the one and to dk and dv of the other.
  * Tasks that are as far from the diagonal as one another have neither in common and run side by side; one distance
  * follows another, so every sum has its order. Products are of keys with queries (s^T = k q^T), whose rows are what dk
- * and dv sum up; only ds is transposed, for dq. */
+ * and dv sum up; dq is summed up transposed (dq^T = k^T ds^T), so that nothing is transposed but k and, at the end, dq. */
 #include <omp.h>
 #include <string.h>
 
@@ -24,31 +24,39 @@ typedef struct {
 
 typedef struct {
     void *k, *v, *q;                /* rows that are not used where they lie */
-    void *k_rows;                   /* panels, a tile after another, as those below */
-    void *q_columns, *dout_columns; /* [BLOCK], of one head at a time */
-    void *q_rows, *dout_rows;
-    float *lse, *delta;  /* [BLOCK]; delta = dout . o */
-    float *s, *dp;       /* [rows of a tile, TILE] */
-    void *p, *ds;        /* [rows of a tile, TILE], [TILE, TILE]: keys with queries */
-    void *dst;           /* ds transposed */
-    float *dq, *dk, *dv; /* [BLOCK, wide], of a segment of one block */
+    void *kt;                       /* [D, BLOCK], k transposed */
+    void *q_columns, *dout_columns; /* panels, of one head at a time */
+    void *q_rows, *dout_rows;       /* the same by rows, TILE of them after another */
+    float *lse, *delta;             /* [BLOCK]; delta = dout . o */
+    float *s, *dp;                  /* [rows of a tile, TILE]: keys with queries */
+    void *p, *ds;                   /* [rows of a tile, TILE], [TILE, TILE] */
+    void *panel;                    /* of ds, for dq */
+    float *dqt, *dq;                /* [D, BLOCK], [BLOCK, wide], of one head with the keys of a block */
+    float *dk, *dv;                 /* [BLOCK, wide], of a segment of one block */
 } bwd_scratch_t;
 
 /* Gives where it ends. */
 static uintptr_t lay_out(const attn_t *a, uintptr_t at, bwd_scratch_t *b) {
-    size_t size = dtype_size(a->t->type), row = a->copies ? size * a->padded : 0, tiles = BLOCK / TILE;
-    void **copies[] = {&b->k, &b->v, &b->q}, **columns[] = {&b->q_columns, &b->dout_columns};
-    void **rows[] = {&b->k_rows, &b->q_rows, &b->dout_rows};
-    float **vectors[] = {&b->lse, &b->delta}, **sums[] = {&b->dq, &b->dk, &b->dv}, **scores[] = {&b->s, &b->dp};
+    size_t size = dtype_size(a->t->type), row = a->copies ? size * a->padded : 0,
+           sums = BLOCK * a->wide * sizeof(float);
+    void **copies[] = {&b->k, &b->v, &b->q};
     for (int i = 0; i < 3; i++) *copies[i] = attn_take(&at, BLOCK * row);
-    for (int i = 0; i < 2; i++) *columns[i] = attn_take(&at, attn_columns_bytes(a, BLOCK));
-    for (int i = 0; i < 3; i++) *rows[i] = attn_take(&at, tiles * attn_rows_bytes(a, TILE));
-    for (int i = 0; i < 2; i++) *vectors[i] = attn_take(&at, BLOCK * sizeof(float));
-    for (int i = 0; i < 2; i++) *scores[i] = attn_take(&at, a->t->rows * TILE * sizeof(float));
+    b->kt = attn_take(&at, a->shape.D * BLOCK * size);
+    b->q_columns = attn_take(&at, attn_columns_bytes(a, BLOCK));
+    b->dout_columns = attn_take(&at, attn_columns_bytes(a, BLOCK));
+    b->q_rows = attn_take(&at, BLOCK / TILE * attn_rows_bytes(a, TILE));
+    b->dout_rows = attn_take(&at, BLOCK / TILE * attn_rows_bytes(a, TILE));
+    b->lse = attn_take(&at, BLOCK * sizeof(float));
+    b->delta = attn_take(&at, BLOCK * sizeof(float));
+    b->s = attn_take(&at, a->t->rows * TILE * sizeof(float));
+    b->dp = attn_take(&at, a->t->rows * TILE * sizeof(float));
     b->p = attn_take(&at, a->t->rows * TILE * size);
     b->ds = attn_take(&at, TILE * TILE * size);
-    b->dst = attn_take(&at, TILE * TILE * size);
-    for (int i = 0; i < 3; i++) *sums[i] = attn_take(&at, BLOCK * a->wide * sizeof(float));
+    b->panel = attn_take(&at, tiles_panel_bytes(a->t, TILE));
+    b->dqt = attn_take(&at, a->shape.D * BLOCK * sizeof(float));
+    b->dq = attn_take(&at, sums);
+    b->dk = attn_take(&at, sums);
+    b->dv = attn_take(&at, sums);
     return at;
 }
 
@@ -102,10 +110,14 @@ static void clear(void *row, dtype_t type, size_t first, size_t end) {
  * dq sums it over keys. */
 static void mask(const attn_t *a, void *p, void *ds, range_t of, range_t seen) {
     const dtype_t type = a->t->type;
-    clear(p, type, of.first, seen.first);
-    clear(p, type, seen.end, of.end);
-    clear(ds, type, 0, seen.first);
-    clear(ds, type, seen.end, TILE);
+    if (seen.first > 0) {
+        clear(p, type, of.first, seen.first);
+        clear(ds, type, 0, seen.first);
+    }
+    if (seen.end < TILE) {
+        clear(p, type, seen.end, of.end);
+        clear(ds, type, seen.end, TILE);
+    }
 }
 
 /* p and ds of m keys with the queries `of` the tile. */
@@ -142,20 +154,26 @@ static void keys_bwd(const attn_t *a, const bwd_scratch_t *w, const block_t *b, 
                     tile_panels(a, w->q_rows, x->query), of.first, TILE, b->dk + key * a->wide, true);
 }
 
-static void tile_bwd(const attn_t *a, const bwd_scratch_t *w, const block_t *b, const tile_t *x, float *dq) {
+/* dq^T [D, BLOCK] += k^T ds^T. */
+static void queries_bwd(const attn_t *a, const bwd_scratch_t *w, const block_t *b, const tile_t *x) {
     const tiles_t *t = a->t;
-    size_t m = attn_tile_rows(a, x->nk);
-    for (size_t r = 0; r < x->nk; r += m) keys_bwd(a, w, b, x, r, min_size(m, x->nk - r));
-    t->transpose(w->dst, TILE, w->ds, TILE, x->nk, x->nq);
-    m = attn_tile_rows(a, x->nq);
-    for (size_t r = 0; r < x->nq; r += m) {
-        size_t n = min_size(m, x->nq - r), query = x->query + r;
+    size_t m = attn_tile_rows(a, a->shape.D);
+    for (size_t i = 0; i < x->nq; i += t->cols) {
+        size_t n = min_size(t->cols, x->nq - i), query = x->query + i;
         range_t seen = range_within(attn_keys_of(&a->shape, 0, b->q0 + query, n), b->k0 + x->key, x->nk);
         if (seen.first == seen.end) continue;
-        size_t first = range_of_steps(seen).first;
-        attn_times_rows(a, n, seen.end - first, act_at(w->dst, t->type, r * TILE + first), TILE,
-                        tile_panels(a, w->k_rows, x->key), first, TILE, dq + query * a->wide, true);
+        size_t first = range_of_steps(seen).first, keys = seen.end - first;
+        t->pack_rows(w->panel, act_at(w->ds, t->type, first * TILE + i), TILE, keys, n);
+        for (size_t d = 0; d < a->shape.D; d += m)
+            t->multiply(min_size(m, a->shape.D - d), n, keys, act_at(w->kt, t->type, d * BLOCK + x->key + first), BLOCK,
+                        w->panel, w->dqt + d * BLOCK + query, BLOCK, true);
     }
+}
+
+static void tile_bwd(const attn_t *a, const bwd_scratch_t *w, const block_t *b, const tile_t *x) {
+    size_t m = attn_tile_rows(a, x->nk);
+    for (size_t r = 0; r < x->nk; r += m) keys_bwd(a, w, b, x, r, min_size(m, x->nk - r));
+    queries_bwd(a, w, b, x);
 }
 
 /* ---- a block ----------------------------------------------------------------------------------------- */
@@ -201,15 +219,29 @@ static void head_begin(const attn_t *a, const bwd_t *f, const block_t *b, size_t
     for (size_t i = b->nq; i < BLOCK; i++) w->lse[i] = w->delta[i] = 0;
 }
 
-static void head_bwd(const attn_t *a, const bwd_scratch_t *w, const block_t *b, float *dq) {
+static void head_bwd(const attn_t *a, const bwd_scratch_t *w, const block_t *b) {
+    memset(w->dqt, 0, a->shape.D * BLOCK * sizeof(float));
     for (size_t key = 0; key < b->nk; key += TILE) {
         tile_t x = {.key = key, .nk = min_size(TILE, b->nk - key)};
         range_t by = range_within(attn_queries_of(&a->shape, b->length, b->k0 + key, x.nk), b->q0, b->nq);
         for (x.query = by.first / TILE * TILE; x.query < by.end; x.query += TILE) {
             x.nq = min_size(TILE, b->nq - x.query);
-            tile_bwd(a, w, b, &x, dq);
+            tile_bwd(a, w, b, &x);
         }
     }
+}
+
+/* dq of a head; last: no other keys are seen by these queries. */
+static void head_end(const attn_t *a, const bwd_t *f, const block_t *b, size_t head, const bwd_scratch_t *w,
+                     bool last) {
+    a->f32->transpose(w->dq, a->wide, w->dqt, BLOCK, a->shape.D, b->nq);
+    float *dq = w->dq;
+    if (b->length > BLOCK) {
+        dq = sums_begin(a, f, b, head, b->q0, b->nq, NULL);
+        for (size_t i = 0; i < b->nq; i++)
+            a->k->add(dq + i * a->wide, dq + i * a->wide, w->dq + i * a->wide, a->shape.D, DT_F32);
+    }
+    if (last) sums_store(a, b, f->dq, head, b->q0, b->nq, dq, a->shape.scale);
 }
 
 /* The block of keys `block` with that of queries that is `distance` further on, of `furthest`. */
@@ -226,14 +258,13 @@ static void block_bwd(const attn_t *a, const bwd_t *f, size_t s, size_t kv_head,
     size_t t = b.t0 + b.k0;
     b.k = attn_rows(a, f->k, attn_at(a, t, shape->ld_k, kv_head), shape->ld_k, b.nk, w->k);
     b.v = attn_rows(a, f->v, attn_at(a, t, shape->ld_v, kv_head), shape->ld_v, b.nk, w->v);
-    pack_rows(a, w->k_rows, b.k, b.nk);
+    a->t->transpose(w->kt, BLOCK, b.k.p, b.k.ld, b.nk, shape->D);
     b.dk = sums_begin(a, f, &b, shape->Hq + kv_head, b.k0, b.nk, w->dk);
     b.dv = sums_begin(a, f, &b, shape->Hq + shape->Hkv + kv_head, b.k0, b.nk, w->dv);
     for (size_t head = kv_head * group; head < (kv_head + 1) * group; head++) {
-        float *dq = sums_begin(a, f, &b, head, b.q0, b.nq, w->dq);
         head_begin(a, f, &b, head, w);
-        head_bwd(a, w, &b, dq);
-        if (block == 0 || distance == furthest) sums_store(a, &b, f->dq, head, b.q0, b.nq, dq, shape->scale);
+        head_bwd(a, w, &b);
+        head_end(a, f, &b, head, w, block == 0 || distance == furthest);
     }
     if (b.q0 + b.nq < b.length && distance < furthest) return;
     sums_store(a, &b, f->dk, kv_head, b.k0, b.nk, b.dk, shape->scale);

@@ -77,11 +77,18 @@ static void softmax(const attn_t *a, fwd_scratch_t *f, const fwd_task_t *task, s
             a->k->scale(f->out + (row + i) * a->wide, shape->D, f->state[row + i].shrink);
 }
 
+static void store_row(const attn_t *a, const fwd_t *f, size_t t, size_t head, const float *out,
+                      const softmax_t *state) {
+    void *o = act_at(f->o, a->act, attn_at(a, t, a->shape.ld_o, head));
+    a->t->store(o, a->act, a->shape.ld_o, out, a->wide, 1, a->shape.D, 1.0f / state->sum, 0, NULL);
+    if (f->lse) f->lse[t * a->shape.Hq + head] = state->max + logf(state->sum);
+}
+
 /* m queries from `query` of the task on, whose state and output begin at `row`, with the tile of keys at k0. */
-static void rows_tile(const attn_t *a, fwd_scratch_t *f, const fwd_task_t *task, rows_t q, size_t query, size_t m,
-                      size_t row, size_t k0, size_t keys) {
+static void rows_tile(const attn_t *a, const fwd_t *fwd, fwd_scratch_t *f, const fwd_task_t *task, size_t h, rows_t q,
+                      size_t query, size_t m, size_t k0, size_t keys) {
     const tiles_t *t = a->t;
-    size_t first_query = task->q0 + query;
+    size_t first_query = task->q0 + query, row = h * task->n + query;
     range_t all = attn_keys_of(&a->shape, task->past, first_query, m), seen = range_within(all, k0, keys);
     if (seen.first == seen.end) return;
     range_t of = range_of_steps(seen);
@@ -92,13 +99,9 @@ static void rows_tile(const attn_t *a, fwd_scratch_t *f, const fwd_task_t *task,
     softmax(a, f, task, first_query, m, row, k0, of, add);
     attn_times_rows(a, m, seen.end - of.first, act_at(f->p, t->type, of.first), TILE_KEYS, f->v, of.first, TILE_KEYS,
                     f->out + row * a->wide, add);
-}
-
-static void store_row(const attn_t *a, const fwd_t *f, size_t t, size_t head, const float *out,
-                      const softmax_t *state) {
-    void *o = act_at(f->o, a->act, attn_at(a, t, a->shape.ld_o, head));
-    a->t->store(o, a->act, a->shape.ld_o, out, a->wide, 1, a->shape.D, 1.0f / state->sum, 0, NULL);
-    if (f->lse) f->lse[t * a->shape.Hq + head] = state->max + logf(state->sum);
+    if (all.end > k0 + keys) return;
+    for (size_t i = 0; i < m; i++)
+        store_row(a, fwd, task->t0 + query + i, task->head + h, f->out + (row + i) * a->wide, &f->state[row + i]);
 }
 
 static void tiled_task(const attn_t *a, const fwd_t *f, const fwd_task_t *task, fwd_scratch_t *scratch) {
@@ -121,11 +124,8 @@ static void tiled_task(const attn_t *a, const fwd_t *f, const fwd_task_t *task, 
             TILE_KEYS);
         for (size_t h = 0; h < task->heads; h++)
             for (size_t i = 0; i < task->n; i += m)
-                rows_tile(a, scratch, task, q[h], i, min_size(m, task->n - i), h * task->n + i, k0, keys);
+                rows_tile(a, f, scratch, task, h, q[h], i, min_size(m, task->n - i), k0, keys);
     }
-    for (size_t h = 0, row = 0; h < task->heads; h++)
-        for (size_t i = 0; i < task->n; i++, row++)
-            store_row(a, f, task->t0 + i, task->head + h, scratch->out + row * a->wide, &scratch->state[row]);
 }
 
 /* One query of one head, in generation: keys and values are read where they lie, once. */

@@ -4,7 +4,7 @@
 
 attn_t attn_init(const backend_t *be, const attn_shape_t *shape) {
     const tiles_t *t = cpu_tiles(be, be->act);
-    attn_t a = {.t = t, .k = cpu_kernels(be), .act = be->act, .shape = *shape};
+    attn_t a = {.t = t, .f32 = cpu_tiles(be, DT_F32), .k = cpu_kernels(be), .act = be->act, .shape = *shape};
     a.padded = tiles_padded(t, shape->D);
     a.wide = (shape->D + t->cols - 1) / t->cols * t->cols;
     a.copies = be->act != t->type || a.padded != shape->D;

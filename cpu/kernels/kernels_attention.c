@@ -192,14 +192,31 @@ static void capped_grads(void *p, void *ds, dtype_t type, const float *s, const 
 
 /* ---- single queries ----------------------------------------------------------------------------------- */
 
-BODY void dots_body(float *y, const void *a, size_t lda, const void *b, size_t ldb, size_t n, size_t D, dtype_t type) {
-    for (size_t i = 0; i < n; i++) {
-        const void *x = act_at_const(a, type, i * lda), *z = act_at_const(b, type, i * ldb);
-        float sum = 0;
-        _Pragma("omp simd reduction(+ : sum)") for (size_t d = 0; d < D; d++)
-            sum += act_get(x, type, d) * act_get(z, type, d);
-        y[i] = sum;
+BODY vec_t load_act(const void *x, dtype_t type, size_t i) {
+    if (type == DT_F32) return load((const float *)x + i);
+    return (vec_t)(__builtin_convertvector(*(const half_t *)((const bf16_t *)x + i), bits_t) << 16);
+}
+
+BODY void dots_some(float *y, const void *a, size_t lda, const void *b, size_t ldb, size_t rows, size_t D,
+                    dtype_t type) {
+    vec_t sum[TOGETHER];
+    size_t d = 0;
+    _Pragma("GCC unroll 4") for (size_t r = 0; r < rows; r++) sum[r] = all(0);
+    for (; d + WIDTH <= D; d += WIDTH) {
+        _Pragma("GCC unroll 4") for (size_t r = 0; r < rows; r++)
+            sum[r] += load_act(a, type, r * lda + d) * load_act(b, type, r * ldb + d);
     }
+    _Pragma("GCC unroll 4") for (size_t r = 0; r < rows; r++) y[r] = sum_of(sum[r]);
+    for (; d < D; d++)
+        for (size_t r = 0; r < rows; r++) y[r] += act_get(a, type, r * lda + d) * act_get(b, type, r * ldb + d);
+}
+
+BODY void dots_body(float *y, const void *a, size_t lda, const void *b, size_t ldb, size_t n, size_t D, dtype_t type) {
+    size_t i = 0;
+    for (; i + TOGETHER <= n; i += TOGETHER)
+        dots_some(y + i, act_at_const(a, type, i * lda), lda, act_at_const(b, type, i * ldb), ldb, TOGETHER, D, type);
+    for (; i < n; i++)
+        dots_some(y + i, act_at_const(a, type, i * lda), lda, act_at_const(b, type, i * ldb), ldb, 1, D, type);
 }
 
 static void dots(float *y, const void *a, size_t lda, const void *b, size_t ldb, size_t n, size_t D, dtype_t type) {
