@@ -169,17 +169,12 @@ static void score_grads(void *p, void *ds, dtype_t type, const float *s, const f
 
 BODY void capped_grads_body(void *p, void *ds, const float *s, const float *dp, size_t ld, const float *lse,
                             const float *delta, size_t m, size_t n, float scale, float cap, dtype_t type) {
-    float slope[WIDTH], capped[WIDTH];
     for (size_t r = 0; r < m; r++) {
         for (size_t i = 0; i < n; i += WIDTH) {
-            _Pragma("omp simd") for (size_t j = 0; j < WIDTH; j++) {
-                float t = tanh_f32(scale / cap * s[r * ld + i + j]);
-                capped[j] = cap * t;
-                slope[j] = 1.0f - t * t;
-            }
-            vec_t e = exp_below(load(capped) - load(lse + i));
+            vec_t t = vec_tanh(scale / cap * load(s + r * ld + i)), slope = 1.0f - t * t;
+            vec_t e = exp_below(cap * t - load(lse + i));
             store(p, type, r * ld + i, e);
-            store(ds, type, r * ld + i, e * (load(dp + r * ld + i) - load(delta + i)) * load(slope));
+            store(ds, type, r * ld + i, e * (load(dp + r * ld + i) - load(delta + i)) * slope);
         }
     }
 }
