@@ -7,7 +7,6 @@
 #include "base/clock.h"
 #include "base/host.h"
 #include "base/mem.h"
-#include "cpu/blas.h"
 #include "cpu/ops.h"
 #include "cpu/ref.h"
 #include "cpu/tiles_choice.h"
@@ -109,7 +108,6 @@ static void tuned_ops(backend_t *be) {
 int backend_open_cpu(dtype_t act, int threads, bool reference, backend_t **out, err_t *err) {
     if (act != DT_F32 && act != DT_BF16) return err_set(err, ERR_USAGE, "the CPU backend computes in f32 or bf16");
     if (threads < 0) return err_set(err, ERR_USAGE, "device.threads: %d; expected 0 (auto) or more", threads);
-    if (!reference && blas_load(err) != 0) return err->code;
     backend_t *be = xcalloc(1, sizeof *be);
     *be = (backend_t){
         .name = "cpu",
@@ -145,7 +143,6 @@ int backend_open_cpu(dtype_t act, int threads, bool reference, backend_t **out, 
         impl->f32 = tiles_choice()->f32;
         impl->bf16 = tiles_choice()->bf16;
         tuned_ops(be);
-        blas_set_threads(be->threads);
     }
     omp_set_num_threads(be->threads);
     char kernels[64] = "reference ops";

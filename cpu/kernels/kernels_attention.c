@@ -22,19 +22,19 @@ enum { WIDTH = 4 };
 #endif
 #endif
 
-typedef float vec_t __attribute__((vector_size(WIDTH * sizeof(float)), aligned(4), may_alias));
+typedef float lanes_t __attribute__((vector_size(WIDTH * sizeof(float)), aligned(4), may_alias));
 typedef uint32_t bits_t __attribute__((vector_size(WIDTH * sizeof(float)), aligned(4), may_alias));
 typedef bf16_t half_t __attribute__((vector_size(WIDTH * sizeof(bf16_t)), aligned(2), may_alias));
 
-BODY vec_t all(float x) { return (vec_t){0} + x; }
+BODY lanes_t all(float x) { return (lanes_t){0} + x; }
 
 /* b where either is NaN. */
-BODY vec_t larger(vec_t a, vec_t b) {
+BODY lanes_t larger(lanes_t a, lanes_t b) {
 #ifdef LARGER
     return LARGER(a, b);
 #else
     bits_t is = (bits_t)(a > b);
-    return (vec_t)(((bits_t)a & is) | ((bits_t)b & ~is));
+    return (lanes_t)(((bits_t)a & is) | ((bits_t)b & ~is));
 #endif
 }
 
@@ -46,17 +46,17 @@ static const uint32_t partners[4][16] = {
     {8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7},
 };
 
-BODY vec_t swapped(vec_t x, unsigned distance) { return __builtin_shuffle(x, *(const bits_t *)partners[distance]); }
+BODY lanes_t swapped(lanes_t x, unsigned distance) { return __builtin_shuffle(x, *(const bits_t *)partners[distance]); }
 
 /* Over the lanes, a half of them at a time. */
-BODY float sum_of(vec_t x) {
+BODY float sum_of(lanes_t x) {
     if (WIDTH > 8) x += swapped(x, 3);
     if (WIDTH > 4) x += swapped(x, 2);
     x += swapped(x, 1);
     return x[0] + x[1];
 }
 
-BODY float largest_of(vec_t x) {
+BODY float largest_of(lanes_t x) {
     if (WIDTH > 8) x = larger(x, swapped(x, 3));
     if (WIDTH > 4) x = larger(x, swapped(x, 2));
     x = larger(x, swapped(x, 1));
@@ -66,28 +66,28 @@ BODY float largest_of(vec_t x) {
 /* exp(x) within 2 ulp for x that is not above 0 but by rounding; below 2^-126 it is 0. Of larger x, which only masked
  * scores have, it is anything. Half the work of exp_f32(): one factor 2^n, one ln 2 (x - n ln 2 is fused where that
  * matters), and the polynomial of degree 5 that is nearest to exp(r) for |r| <= ln(2)/2, but exact at 0. */
-BODY vec_t exp_below(vec_t x) {
+BODY lanes_t exp_below(lanes_t x) {
     const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer, left in the low bits */
     x = larger(all(-88.0f), x);      /* rounds to 2^-127, of which the exponent's bits are 0 */
-    vec_t z = x * 1.44269504088896341f + magic, n = z - magic;
-    vec_t r = x - n * 0.693147180559945309f;
-    vec_t p = all(0.008290305733680725f);
+    lanes_t z = x * 1.44269504088896341f + magic, n = z - magic;
+    lanes_t r = x - n * 0.693147180559945309f;
+    lanes_t p = all(0.008290305733680725f);
     p = p * r + 0.0418979749083519f;
     p = p * r + 0.1666763722896576f;
     p = p * r + 0.4999915063381195f;
     p = p * r + 0.9999997019767761f;
     p = p * r + 1.0f;
-    return p * (vec_t)(((bits_t)z - (f32_to_bits(magic) - 127)) << 23);
+    return p * (lanes_t)(((bits_t)z - (f32_to_bits(magic) - 127)) << 23);
 }
 
 /* To y[i ..]. BF16 in three instructions: a value in the middle of two is rounded away from 0, which one in 65536 is;
  * and NaNs whose upper half alone is none are not cared for, as nothing computed from BF16 gives them. */
-BODY void store(void *y, dtype_t type, size_t i, vec_t x) {
+BODY void store(void *y, dtype_t type, size_t i, lanes_t x) {
     if (type == DT_BF16) *(half_t *)((bf16_t *)y + i) = __builtin_convertvector(((bits_t)x + 0x8000u) >> 16, half_t);
-    else *(vec_t *)((float *)y + i) = x;
+    else *(lanes_t *)((float *)y + i) = x;
 }
 
-BODY vec_t load(const float *x) { return *(const vec_t *)x; }
+BODY lanes_t load(const float *x) { return *(const lanes_t *)x; }
 
 /* ---- softmax ------------------------------------------------------------------------------------------ */
 
@@ -95,7 +95,7 @@ BODY vec_t load(const float *x) { return *(const vec_t *)x; }
 enum { TOGETHER = 4 };
 
 BODY void row_maxima(const float *s, size_t ld, size_t rows, size_t n, float *top) {
-    vec_t most[TOGETHER];
+    lanes_t most[TOGETHER];
     _Pragma("GCC unroll 4") for (size_t r = 0; r < rows; r++) most[r] = all(-INFINITY);
     for (size_t i = 0; i < n; i += WIDTH) {
         _Pragma("GCC unroll 4") for (size_t r = 0; r < rows; r++) most[r] = larger(load(s + r * ld + i), most[r]);
@@ -106,11 +106,11 @@ BODY void row_maxima(const float *s, size_t ld, size_t rows, size_t n, float *to
 /* p = exp(scale * s - shift), and the sums. */
 BODY void row_exps(void *p, const float *s, size_t ld, size_t rows, size_t n, float scale, const float *shift,
                    float *sum, dtype_t type) {
-    vec_t total[TOGETHER], by[TOGETHER];
+    lanes_t total[TOGETHER], by[TOGETHER];
     _Pragma("GCC unroll 4") for (size_t r = 0; r < rows; r++) total[r] = all(0), by[r] = all(shift[r]);
     for (size_t i = 0; i < n; i += WIDTH) {
         _Pragma("GCC unroll 4") for (size_t r = 0; r < rows; r++) {
-            vec_t e = exp_below(scale * load(s + r * ld + i) - by[r]);
+            lanes_t e = exp_below(scale * load(s + r * ld + i) - by[r]);
             store(p, type, r * ld + i, e);
             total[r] += e;
         }
@@ -152,9 +152,9 @@ static void softmax_rows(void *p, dtype_t type, const float *s, size_t ld, size_
 BODY void score_grads_body(void *p, void *ds, const float *s, const float *dp, size_t ld, const float *lse,
                            const float *delta, size_t m, size_t n, float scale, dtype_t type) {
     for (size_t i = 0; i < n; i += WIDTH) {
-        vec_t shift = load(lse + i), mean = load(delta + i);
+        lanes_t shift = load(lse + i), mean = load(delta + i);
         for (size_t r = 0; r < m; r++) {
-            vec_t e = exp_below(scale * load(s + r * ld + i) - shift);
+            lanes_t e = exp_below(scale * load(s + r * ld + i) - shift);
             store(p, type, r * ld + i, e);
             store(ds, type, r * ld + i, e * (load(dp + r * ld + i) - mean));
         }
@@ -171,8 +171,8 @@ BODY void capped_grads_body(void *p, void *ds, const float *s, const float *dp, 
                             const float *delta, size_t m, size_t n, float scale, float cap, dtype_t type) {
     for (size_t r = 0; r < m; r++) {
         for (size_t i = 0; i < n; i += WIDTH) {
-            vec_t t = vec_tanh(scale / cap * load(s + r * ld + i)), slope = 1.0f - t * t;
-            vec_t e = exp_below(cap * t - load(lse + i));
+            lanes_t t = vec_tanh((vec_t)(scale / cap * load(s + r * ld + i))), slope = 1.0f - t * t;
+            lanes_t e = exp_below(cap * t - load(lse + i));
             store(p, type, r * ld + i, e);
             store(ds, type, r * ld + i, e * (load(dp + r * ld + i) - load(delta + i)) * slope);
         }
@@ -187,14 +187,14 @@ static void capped_grads(void *p, void *ds, dtype_t type, const float *s, const 
 
 /* ---- single queries ----------------------------------------------------------------------------------- */
 
-BODY vec_t load_act(const void *x, dtype_t type, size_t i) {
+BODY lanes_t load_act(const void *x, dtype_t type, size_t i) {
     if (type == DT_F32) return load((const float *)x + i);
-    return (vec_t)(__builtin_convertvector(*(const half_t *)((const bf16_t *)x + i), bits_t) << 16);
+    return (lanes_t)(__builtin_convertvector(*(const half_t *)((const bf16_t *)x + i), bits_t) << 16);
 }
 
 BODY void dots_some(float *y, const void *a, size_t lda, const void *b, size_t ldb, size_t rows, size_t D,
                     dtype_t type) {
-    vec_t sum[TOGETHER];
+    lanes_t sum[TOGETHER];
     size_t d = 0;
     _Pragma("GCC unroll 4") for (size_t r = 0; r < rows; r++) sum[r] = all(0);
     for (; d + WIDTH <= D; d += WIDTH) {

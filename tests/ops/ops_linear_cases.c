@@ -562,11 +562,11 @@ static const params_t keep_cases[] = {
 };
 
 const op_t linear_ops[] = {
-    {"linear_fwd", run_linear_fwd, CASES(linear_cases), BY_SGEMM},
-    {"linear_bwd", run_linear_bwd, CASES(linear_cases), BY_SGEMM},
-    {"adapter_fwd", run_adapter_fwd, CASES(adapter_cases), BY_SGEMM},
-    {"adapter_bwd", run_adapter_bwd, CASES(adapter_cases), BY_SGEMM},
-    {"adapter_grad", run_adapter_grad, CASES(adapter_cases), BY_SGEMM},
+    {"linear_fwd", run_linear_fwd, CASES(linear_cases), ROUNDED},
+    {"linear_bwd", run_linear_bwd, CASES(linear_cases), ROUNDED},
+    {"adapter_fwd", run_adapter_fwd, CASES(adapter_cases), ROUNDED},
+    {"adapter_bwd", run_adapter_bwd, CASES(adapter_cases), ROUNDED},
+    {"adapter_grad", run_adapter_grad, CASES(adapter_cases), ROUNDED},
     {"dropout", run_dropout, CASES(dropout_cases), SAME_BITS},
     {"linear_cache", run_linear_cache, CASES(keep_cases), SAME_BITS},
 };

@@ -171,7 +171,7 @@ size_t run_memory_limit(const config_t *c, backend_t *be) {
     size_t free_bytes, total;
     if (c->device.memory_limit) return c->device.memory_limit;
     be->mem_info(be, &free_bytes, &total);
-    /* A margin for what is not in the pool: the dataset, BLAS's buffers and the page cache; the driver's own. */
+    /* A margin for what is not in the pool: the dataset and the page cache; the driver's own. */
     size_t margin = be->unified ? free_bytes / 8 : (size_t)512 << 20;
     return free_bytes > margin ? free_bytes - margin : 0;
 }
