@@ -7,9 +7,9 @@
 #include "base/clock.h"
 #include "base/host.h"
 #include "base/mem.h"
-#include "cpu/blas.h"
 #include "cpu/ops.h"
 #include "cpu/ref.h"
+#include "cpu/tiles_choice.h"
 
 #define ALIGNMENT 64
 #define STAGE_BYTES ((size_t)8 << 20) /* threads sleep between pieces: so much that waking them up is little of it */
@@ -108,7 +108,6 @@ static void tuned_ops(backend_t *be) {
 int backend_open_cpu(dtype_t act, int threads, bool reference, backend_t **out, err_t *err) {
     if (act != DT_F32 && act != DT_BF16) return err_set(err, ERR_USAGE, "the CPU backend computes in f32 or bf16");
     if (threads < 0) return err_set(err, ERR_USAGE, "device.threads: %d; expected 0 (auto) or more", threads);
-    if (!reference && blas_load(err) != 0) return err->code;
     backend_t *be = xcalloc(1, sizeof *be);
     *be = (backend_t){
         .name = "cpu",
@@ -141,13 +140,14 @@ int backend_open_cpu(dtype_t act, int threads, bool reference, backend_t **out, 
     cpu_impl_t *impl = be->impl = xcalloc(1, sizeof *impl);
     if (!reference) {
         impl->kernels = kernels_best();
-        impl->f32 = tiles_f32_best();
-        impl->bf16 = tiles_bf16_best();
+        impl->f32 = tiles_choice()->f32;
+        impl->bf16 = tiles_choice()->bf16;
         tuned_ops(be);
-        blas_set_threads(be->threads);
     }
     omp_set_num_threads(be->threads);
-    host_cpu_name(be->device, sizeof be->device, reference ? "reference ops" : impl->kernels->isa);
+    char kernels[64] = "reference ops";
+    if (!reference) tiles_describe(impl->kernels->isa, act == DT_BF16 ? impl->bf16 : NULL, kernels, sizeof kernels);
+    host_cpu_name(be->device, sizeof be->device, kernels);
     *out = be;
     return 0;
 }

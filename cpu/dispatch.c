@@ -5,21 +5,6 @@
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/tiles.h"
 
-#if defined(__x86_64__)
-cpu_features_t cpu_features(void) {
-#define HAS(feature) (__builtin_cpu_supports(feature) != 0)
-    return (cpu_features_t){
-        .avx2 = HAS("avx2") && HAS("fma") && HAS("f16c"),
-        .avx512 = HAS("avx512f") && HAS("avx512bw") && HAS("avx512vl") && HAS("avx512dq"),
-        .avx512_bf16 = HAS("avx512bf16"),
-        .amd = __builtin_cpu_is("amd") != 0,
-    };
-#undef HAS
-}
-#else
-cpu_features_t cpu_features(void) { return (cpu_features_t){0}; }
-#endif
-
 void kernels_exact_base(cpu_kernels_t *k);
 void kernels_rows_base(cpu_kernels_t *k);
 void kernels_attention_base(cpu_kernels_t *k);
@@ -29,8 +14,6 @@ void kernels_attention_avx2(cpu_kernels_t *k);
 void kernels_exact_avx512(cpu_kernels_t *k);
 void kernels_rows_avx512(cpu_kernels_t *k);
 void kernels_attention_avx512(cpu_kernels_t *k);
-
-extern const tiles_t tiles_f32_base, tiles_f32_avx2, tiles_f32_avx512, tiles_bf16_avx512;
 
 enum { MAX_SETS = 3 };
 static cpu_kernels_t sets[MAX_SETS];
@@ -51,7 +34,7 @@ static void find_sets(void) {
     add_set("SSE2", kernels_exact_base, kernels_rows_base, kernels_attention_base);
     cpu_features_t has = cpu_features();
     if (has.avx2) add_set("AVX2", kernels_exact_avx2, kernels_rows_avx2, kernels_attention_avx2);
-    if (has.avx512) add_set("AVX-512", kernels_exact_avx512, kernels_rows_avx512, kernels_attention_avx512);
+    if (cpu_runs_avx512(&has)) add_set("AVX-512", kernels_exact_avx512, kernels_rows_avx512, kernels_attention_avx512);
 #else
     add_set("baseline", kernels_exact_base, kernels_rows_base, kernels_attention_base);
 #endif
@@ -67,19 +50,50 @@ const cpu_kernels_t *kernels_best(void) {
     return &sets[n_sets - 1];
 }
 
-const tiles_t *tiles_f32_best(void) {
+/* ---- ways to multiply ------------------------------------------------------------------------------------ */
+
+extern const tiles_t tiles_f32_base, tiles_f32_avx2, tiles_f32_avx512, tiles_bf16_avx512, tiles_bf16_amx;
+
+const tiles_t *tiles_f32_of(const cpu_features_t *has) {
 #if defined(__x86_64__)
-    cpu_features_t has = cpu_features();
-    return has.avx512 ? &tiles_f32_avx512 : has.avx2 ? &tiles_f32_avx2 : &tiles_f32_base;
-#else
+    if (cpu_runs_avx512(has)) return &tiles_f32_avx512;
+    if (has->avx2) return &tiles_f32_avx2;
+#endif
+    (void)has;
     return &tiles_f32_base;
+}
+
+const tiles_t *tiles_bf16_of(const cpu_features_t *has) {
+#ifdef QLORA_AMX_BF16
+    if (cpu_runs_amx(has)) return &tiles_bf16_amx;
+#endif
+#ifdef QLORA_AVX512_BF16
+    if (cpu_runs_avx512_bf16(has)) return &tiles_bf16_avx512;
+#endif
+    (void)has;
+    return NULL;
+}
+
+static const tiles_t *tables[5];
+static int n_tables;
+static pthread_once_t once_tables = PTHREAD_ONCE_INIT;
+
+static void find_tables(void) {
+    tables[n_tables++] = &tiles_f32_base;
+#if defined(__x86_64__)
+    const cpu_features_t has = cpu_features();
+    if (has.avx2) tables[n_tables++] = &tiles_f32_avx2;
+    if (cpu_runs_avx512(&has)) tables[n_tables++] = &tiles_f32_avx512;
+#ifdef QLORA_AVX512_BF16
+    if (cpu_runs_avx512_bf16(&has)) tables[n_tables++] = &tiles_bf16_avx512;
+#endif
+#ifdef QLORA_AMX_BF16
+    if (cpu_runs_amx(&has)) tables[n_tables++] = &tiles_bf16_amx;
+#endif
 #endif
 }
 
-const tiles_t *tiles_bf16_best(void) {
-#if defined(__x86_64__)
-    cpu_features_t has = cpu_features();
-    if (has.avx512 && has.avx512_bf16) return &tiles_bf16_avx512;
-#endif
-    return NULL;
+const tiles_t *tiles_nth(int i) {
+    pthread_once(&once_tables, find_tables);
+    return i < n_tables ? tables[i] : NULL;
 }

@@ -1,4 +1,4 @@
-/* The tuned ops: threads, tiles and scratch around the kernels and CBLAS. Each function below puts its ops
+/* The tuned ops: threads, tiles and scratch around the kernels. Each function below puts its ops
  * into the table, over those of the reference.
  *
  * Threads split the work at places that do not depend on their number wherever that could change a result. */

@@ -89,17 +89,17 @@ static void linear_fwd(backend_t *be, size_t T, mat_t x, const linear_t *l, mat_
         const linear_part_t *part = &l->part[i];
         const mat_t u_i = mat_at(be, x, u), y_i = mat_at(be, y, first);
         if (T <= FEW_TOKENS) few_tokens(be, T, &(part_fwd_t){part, l->ab_type, x, u_i, y_i});
-        p[i] = (product_t){.N = part->w->rows, .n = 2, .alpha = 1, .bias = part->bias, .c = matrix_of(be, y_i)};
+        p[i] = (product_t){.M = T, .N = part->w->rows, .n = 2, .alpha = 1, .bias = part->bias, .c = matrix_of(be, y_i)};
         p[i].term[0] = (term_t){.K = part->w->cols, .a = matrix_of(be, x), .w = part->w, .tb = true};
         p[i].term[1] = (term_t){.K = part->r, .a = matrix_of(be, u_i), .b = matrix_b(l, i), .tb = true};
         u += part->r;
         first += part->w->rows;
     }
-    if (T > FEW_TOKENS) products(be, T, p, l->n);
+    if (T > FEW_TOKENS) products(be, p, l->n);
 }
 
 static void linear_bwd(backend_t *be, size_t T, mat_t dy, const linear_t *l, const dropout_t *drop, mat_t dx) {
-    product_t p = {.N = linear_cols_of(l), .alpha = 1, .c = matrix_of(be, dx), .mask = drop};
+    product_t p = {.M = T, .N = linear_cols_of(l), .alpha = 1, .c = matrix_of(be, dx), .mask = drop};
     size_t rows = linear_rows_of(l), width = linear_width(l), first = 0;
     const term_t adapters = {.K = width, .a = matrix_of(be, mat_at(be, dy, rows)), .b = matrix_a(l, 0)};
     if (width && drop) p.term[p.n++] = adapters;
@@ -107,7 +107,7 @@ static void linear_bwd(backend_t *be, size_t T, mat_t dy, const linear_t *l, con
     for (size_t i = 0; i < l->n; first += l->part[i++].w->rows)
         p.term[p.n++] = (term_t){.K = l->part[i].w->rows, .a = matrix_of(be, mat_at(be, dy, first)), .w = l->part[i].w};
     if (width && !drop) p.term[p.n++] = adapters;
-    products(be, T, &p, 1);
+    products(be, &p, 1);
 }
 
 /* What is kept is scaled by this: the products with it are, so that the values themselves are not rounded again. */
@@ -122,27 +122,48 @@ static void adapter_fwd(backend_t *be, size_t T, mat_t x, const linear_t *l, con
         float scale = part->scale * kept_scale(drop);
         if (part->r == 0) continue;
         if (n == 0 || p[n - 1].alpha != scale) {
-            p[n] = (product_t){.n = 1, .alpha = scale, .c = matrix_of(be, mat_at(be, u, k))};
+            p[n] = (product_t){.M = T, .n = 1, .alpha = scale, .c = matrix_of(be, mat_at(be, u, k))};
             p[n++].term[0] = (term_t){
                 .K = linear_cols_of(l), .a = matrix_of(be, x), .b = matrix_a(l, k), .tb = true, .drop_a = drop};
         }
         p[n - 1].N += part->r;
         k += part->r;
     }
-    products(be, T, p, n);
+    products(be, p, n);
+}
+
+/* Of dB the transpose is computed: u is turned around for it, which is less than dy. */
+static void adapter_bwd(backend_t *be, size_t T, mat_t dy, mat_t u, const linear_t *l, mat_t du,
+                        float *const dB[LINEAR_MAX]) {
+    product_t p[PRODUCTS_MAX];
+    size_t n = 0, first = 0, k = 0;
+    for (size_t i = 0; i < l->n; first += l->part[i++].w->rows) {
+        const linear_part_t *part = &l->part[i];
+        size_t rows = part->w->rows, r = part->r;
+        const matrix_t dy_i = matrix_of(be, mat_at(be, dy, first)), u_i = matrix_of(be, mat_at(be, u, k));
+        if (r == 0) continue;
+        p[n] = (product_t){.M = T, .N = r, .n = 1, .alpha = part->scale, .c = matrix_of(be, mat_at(be, du, k))};
+        p[n++].term[0] = (term_t){.K = rows, .a = dy_i, .b = matrix_b(l, i)};
+        p[n] = (product_t){.M = r, .N = rows, .n = 1, .alpha = 1, .beta = 1, .c = {dB[i], DT_F32, r}, .tc = true};
+        p[n++].term[0] = (term_t){.K = T, .a = u_i, .ta = true, .b = dy_i};
+        k += r;
+    }
+    products(be, p, n);
 }
 
 static void adapter_grad(backend_t *be, size_t T, mat_t du, mat_t x, const linear_t *l, const dropout_t *drop,
                          float *dA) {
     size_t cols = linear_cols_of(l);
-    product_t p = {.N = cols, .n = 1, .alpha = kept_scale(drop), .beta = 1, .c = {dA, DT_F32, cols}};
+    product_t p = {
+        .M = linear_width(l), .N = cols, .n = 1, .alpha = kept_scale(drop), .beta = 1, .c = {dA, DT_F32, cols}};
     p.term[0] = (term_t){.K = T, .a = matrix_of(be, du), .ta = true, .b = matrix_of(be, x), .drop_b = drop};
-    products(be, linear_width(l), &p, 1);
+    products(be, &p, 1);
 }
 
 void tuned_linear_ops(backend_t *be) {
     be->linear_fwd = linear_fwd;
     be->linear_bwd = linear_bwd;
     be->adapter_fwd = adapter_fwd;
+    be->adapter_bwd = adapter_bwd;
     be->adapter_grad = adapter_grad;
 }

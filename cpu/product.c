@@ -2,6 +2,7 @@
  * cache, and runs all its rows of A past them. Where K is long that is done for one part of K after another. */
 #include "cpu/product.h"
 
+#include <math.h>
 #include <omp.h>
 
 #include "base/minmax.h"
@@ -15,10 +16,9 @@ enum {
     CHUNK_VALUES = 256,        /* values of each */
     SUM_FLOATS = 256 * 1024,   /* sums of a task that wait for the next part of K */
     MAX_PIECES = 2 * PRODUCT_TERMS,
-    TASKS = 4,          /* of a thread, so that one that is held up does not hold up all */
-    DECODED_ROWS = 256, /* of A at least, to decode a weight for */
-    PACKED_ROWS = 64,   /* and to pack a matrix for */
-    WORTH_IT = 1 << 20  /* multiply-adds from which threads pay for their start */
+    TASKS = 2,         /* of a thread at least, so that one that is held up does not hold up all */
+    LEAST_ROWS = 32,   /* of a task */
+    WORTH_IT = 1 << 20 /* multiply-adds from which threads pay for their start */
 };
 
 /* ---- scratch of a thread -------------------------------------------------------------------------------------- */
@@ -350,11 +350,10 @@ static void run_task(const task_t *k) {
 
 /* ---- tasks ---------------------------------------------------------------------------------------------------- */
 
-/* How the products are cut: `cols` columns and `rows` rows to a task. */
+/* How a product is cut: `cols` columns and `rows` rows to a task. */
 typedef struct {
     const tiles_t *t;
-    bool rounded;
-    size_t rows, cols, row_parts, col_parts; /* col_parts: of all products */
+    size_t rows, cols, row_parts, col_parts;
 } cut_t;
 
 /* Whether all values come from BF16. A weight is decoded to what A is. */
@@ -366,13 +365,6 @@ static bool is_bf16(const product_t *p) {
     return true;
 }
 
-/* Whether a task's columns begin where blocks of a weight do, so that none is decoded twice. */
-static bool decodes_rows(const product_t *p) {
-    for (size_t i = 0; i < p->n; i++)
-        if (p->term[i].w && !p->term[i].tb) return true;
-    return false;
-}
-
 static size_t parts(size_t n, size_t of) { return (n + of - 1) / of; }
 
 static size_t deepest_pass(const tiles_t *t, const product_t *p) {
@@ -382,24 +374,55 @@ static size_t deepest_pass(const tiles_t *t, const product_t *p) {
     return deepest;
 }
 
-static cut_t cut_of(const backend_t *be, size_t M, const product_t *p, size_t n) {
-    bool bf16 = true, decoded = false, blocks = false;
-    size_t depth = 1, panels = 0, wanted = be->threads > 1 ? TASKS * (size_t)be->threads : 1;
-    for (size_t i = 0; i < n; i++) bf16 &= is_bf16(&p[i]);
-    cut_t c = {.t = cpu_tiles(be, bf16 ? DT_BF16 : DT_F32), .rounded = be->act == DT_BF16};
-    for (size_t i = 0; i < n; i++) {
-        depth = max_size(depth, deepest_pass(c.t, &p[i]));
-        panels += parts(p[i].N, c.t->cols);
-        blocks |= decodes_rows(&p[i]);
-        for (size_t j = 0; j < p[i].n; j++) decoded |= p[i].term[j].w != NULL;
+/* What a task costs in multiply-adds: its own, and the reading of A, which is again for each task, and of B. The weights
+ * are rough; they keep tasks from becoming so small that they mostly pack. */
+static double task_cost(const product_t *p, size_t rows, size_t cols) {
+    bool turned = false, decoded = false;
+    for (size_t i = 0; i < p->n; i++) {
+        turned |= p->term[i].ta || p->term[i].drop_a;
+        decoded |= p->term[i].w != NULL;
     }
-    size_t unit = blocks ? QUANT_BLOCK / c.t->cols : 1; /* panels that a task has a multiple of */
-    size_t fit = max_size(PANELS_BYTES / (depth * c.t->cols * dtype_size(c.t->type)) / unit, 1);
-    c.cols = min_size(max_size(parts(panels, wanted * unit), 1), fit) * unit * c.t->cols;
-    for (size_t i = 0; i < n; i++) c.col_parts += parts(p[i].N, c.cols);
-    size_t least = min_size(decoded ? DECODED_ROWS : PACKED_ROWS, M);
-    c.rows = min_size(max_size(parts(M, parts(wanted, c.col_parts)), least), SUM_FLOATS / c.cols);
-    c.row_parts = parts(M, c.rows);
+    double of_a = turned ? 32 : 8, of_b = decoded ? 48 : 16;
+    return (double)rows * ((double)cols + of_a) + (double)cols * of_b;
+}
+
+/* Panels of a product, in units that a task has whole ones of: where rows of a weight are decoded, a task begins where
+ * its blocks do, so that none is decoded twice. */
+static size_t unit_of(const tiles_t *t, const product_t *p) {
+    for (size_t i = 0; i < p->n; i++)
+        if (p->term[i].w && !p->term[i].tb && t->cols < QUANT_BLOCK) return QUANT_BLOCK;
+    return t->cols;
+}
+
+/* Tasks of the products that are like this one in all but their columns. */
+static size_t alike_tasks(const product_t *p, size_t n, const product_t *this, size_t cols) {
+    size_t tasks = 0;
+    for (size_t i = 0; i < n; i++)
+        if (p[i].M == this->M && p[i].n == this->n && p[i].term[0].K == this->term[0].K) tasks += parts(p[i].N, cols);
+    return tasks;
+}
+
+/* The cut that is done first, if it has enough tasks for no thread to wait long for another one that is held up. */
+static cut_t cut_of(const backend_t *be, const product_t *all, size_t n, const product_t *p, size_t wanted) {
+    cut_t c = {.t = cpu_tiles(be, is_bf16(p) ? DT_BF16 : DT_F32)};
+    size_t threads = (size_t)be->threads, unit = unit_of(c.t, p), row = deepest_pass(c.t, p) * dtype_size(c.t->type);
+    size_t fit = min_size(max_size(PANELS_BYTES / row / unit, 1), parts(p->N, unit));
+    double best = INFINITY;
+    for (size_t cut = 1; cut == 1 || p->M / cut >= LEAST_ROWS; cut *= 2) {
+        for (size_t units = fit; units > 0; units--) {
+            size_t cols = units * unit, rows = min_size(parts(p->M, cut), SUM_FLOATS / cols);
+            size_t tasks = parts(p->M, rows) * alike_tasks(all, n, p, cols);
+            double cost = (double)parts(tasks, threads) * task_cost(p, rows, min_size(cols, p->N));
+            if (tasks < wanted) cost *= (double)wanted / (double)tasks;
+            if (cost < best) {
+                best = cost;
+                c.rows = rows;
+                c.cols = cols;
+            }
+        }
+    }
+    c.row_parts = parts(p->M, c.rows);
+    c.col_parts = parts(p->N, c.cols);
     return c;
 }
 
@@ -411,35 +434,46 @@ static void set_matrix(term_t *term) {
     term->w = NULL;
 }
 
-static task_t task_of(const backend_t *be, const cut_t *c, size_t M, const product_t *p, size_t i) {
-    task_t k = {.be = be, .t = c->t, .rounded = c->rounded, .m = i / c->col_parts * c->rows};
-    k.M = min_size(c->rows, M - k.m);
-    for (i %= c->col_parts; i >= parts(p->N, c->cols); p++) i -= parts(p->N, c->cols);
-    k.p = p;
-    k.n = i * c->cols;
+/* Task i of a product; those that share their columns are not neighbours, and so not at work together. */
+static task_t task_of(const backend_t *be, const cut_t *c, const product_t *p, size_t i) {
+    task_t k = {.be = be, .t = c->t, .p = p, .rounded = be->act == DT_BF16};
+    k.m = i / c->col_parts * c->rows;
+    k.n = i % c->col_parts * c->cols;
+    k.M = min_size(c->rows, p->M - k.m);
     k.N = min_size(c->cols, p->N - k.n);
     return k;
 }
 
-void products(const backend_t *be, size_t M, const product_t *given, size_t n) {
-    product_t p[LINEAR_MAX];
-    size_t work = 0;
-    if (M == 0) return;
-    CHECK(n <= LINEAR_MAX && be->workspace_size >= product_floats(be) * sizeof(float));
+static size_t work_of(const product_t *p) {
+    size_t K = 0;
+    for (size_t i = 0; i < p->n; i++) K += p->term[i].K;
+    return p->M * p->N * K;
+}
+
+void products(const backend_t *be, const product_t *given, size_t n) {
+    product_t p[PRODUCTS_MAX];
+    cut_t cut[PRODUCTS_MAX];
+    size_t work = 0, tasks = 0, wanted = be->threads > 1 ? TASKS * (size_t)be->threads : 1;
+    CHECK(n <= PRODUCTS_MAX && be->workspace_size >= product_floats(be) * sizeof(float));
     for (size_t i = 0; i < n; i++) {
         p[i] = given[i];
-        for (size_t j = 0; j < p[i].n; j++) {
-            set_matrix(&p[i].term[j]);
-            work += M * p[i].N * p[i].term[j].K;
-        }
+        for (size_t j = 0; j < p[i].n; j++) set_matrix(&p[i].term[j]);
+        work += work_of(&p[i]);
     }
-    const cut_t c = cut_of(be, M, p, n);
+    for (size_t i = 0; i < n; i++) {
+        cut[i] = (cut_t){0};
+        if (p[i].M == 0 || p[i].N == 0) continue;
+        cut[i] = cut_of(be, p, n, &p[i], parts(wanted * work_of(&p[i]), max_size(work, 1)));
+        tasks += cut[i].row_parts * cut[i].col_parts;
+    }
 #pragma omp parallel num_threads(be->threads) if (work > WORTH_IT)
     {
         scratch_t s = scratch_of(be, omp_get_thread_num());
 #pragma omp for schedule(dynamic)
-        for (size_t i = 0; i < c.row_parts * c.col_parts; i++) {
-            task_t k = task_of(be, &c, M, p, i);
+        for (size_t task = 0; task < tasks; task++) {
+            size_t i = 0, of_i = task;
+            for (; of_i >= cut[i].row_parts * cut[i].col_parts; i++) of_i -= cut[i].row_parts * cut[i].col_parts;
+            task_t k = task_of(be, &cut[i], &p[i], of_i);
             k.s = s;
             run_task(&k);
         }

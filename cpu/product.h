@@ -18,9 +18,9 @@ typedef struct {
     const dropout_t *drop_a, *drop_b;
 } term_t;
 
-enum { PRODUCT_TERMS = LINEAR_MAX + 1 };
+enum { PRODUCT_TERMS = LINEAR_MAX + 1, PRODUCTS_MAX = 2 * LINEAR_MAX };
 typedef struct {
-    size_t N;
+    size_t M, N;
     size_t n; /* terms */
     term_t term[PRODUCT_TERMS];
     const dropout_t *mask; /* of the first term, A1 B1 [tokens, N]: dropped, what is kept scaled by 1/(1-p) */
@@ -30,8 +30,8 @@ typedef struct {
     bool tc;               /* as stored, C is [N, M] */
 } product_t;
 
-/* n products with M rows each, side by side. Scratch is the workspace. */
-void products(const backend_t *be, size_t M, const product_t *p, size_t n);
+/* n products at once; none writes what another one reads. Scratch is the workspace. */
+void products(const backend_t *be, const product_t *p, size_t n);
 
 /* Floats of workspace that it uses. */
 size_t product_floats(const backend_t *be);

@@ -78,6 +78,35 @@ static void adapter_fwd(backend_t *be, size_t T, mat_t x, const linear_t *l, con
     }
 }
 
+/* Layer i of a site, whose outputs begin at column `first` and whose u at `at`. */
+static void part_bwd(const backend_t *be, size_t T, mat_t dy, mat_t u, const linear_t *l, size_t i, size_t first,
+                     size_t at, mat_t du, float *dB) {
+    const linear_part_t *p = &l->part[i];
+    for (size_t k = 0; k < p->r; k++) {
+        for (size_t t = 0; t < T; t++) {
+            double sum = 0;
+            for (size_t o = 0; o < p->w->rows; o++)
+                sum += (double)act_get(dy.p, be->act, t * dy.ld + first + o) * act_get(p->b, l->ab_type, o * p->r + k);
+            act_set(du.p, be->act, t * du.ld + at + k, (float)(p->scale * sum));
+        }
+        for (size_t o = 0; o < p->w->rows; o++) {
+            double sum = dB[o * p->r + k];
+            for (size_t t = 0; t < T; t++)
+                sum += (double)act_get(dy.p, be->act, t * dy.ld + first + o) * act_get(u.p, be->act, t * u.ld + at + k);
+            dB[o * p->r + k] = (float)sum;
+        }
+    }
+}
+
+static void adapter_bwd(backend_t *be, size_t T, mat_t dy, mat_t u, const linear_t *l, mat_t du,
+                        float *const dB[LINEAR_MAX]) {
+    for (size_t i = 0, first = 0, at = 0; i < l->n; i++) {
+        part_bwd(be, T, dy, u, l, i, first, at, du, dB[i]);
+        first += l->part[i].w->rows;
+        at += l->part[i].r;
+    }
+}
+
 static void adapter_grad(backend_t *be, size_t T, mat_t du, mat_t x, const linear_t *l, const dropout_t *drop,
                          float *dA) {
     size_t cols = linear_cols_of(l), width = linear_width(l);
@@ -114,6 +143,7 @@ void ref_linear_ops(backend_t *be) {
     be->linear_fwd = linear_fwd;
     be->linear_bwd = linear_bwd;
     be->adapter_fwd = adapter_fwd;
+    be->adapter_bwd = adapter_bwd;
     be->adapter_grad = adapter_grad;
     be->linear_cache = linear_cache;
 }

@@ -320,6 +320,21 @@ static void adapter_fwd(backend_t *be, size_t T, mat_t x, const linear_t *l, con
     });
 }
 
+static void adapter_bwd(backend_t *be, size_t T, mat_t dy, mat_t u, const linear_t *l, mat_t du,
+                        float *const dB[LINEAR_MAX]) {
+    size_t first = 0, at = 0;
+    for (size_t i = 0; i < l->n; first += l->part[i++].w->rows) {
+        const linear_part_t *p = &l->part[i];
+        if (!p->r) continue;
+        size_t rows = p->w->rows, r = p->r;
+        matrix_t dy_i = in_act(be, columns(be, dy, first)), u_i = in_act(be, columns(be, u, at));
+        matrix_t b = {(void *)(uintptr_t)p->b, l->ab_type, r};
+        be->gemm(be, false, false, T, r, rows, p->scale, dy_i, b, 0, in_act(be, columns(be, du, at)));
+        be->gemm(be, true, false, rows, r, T, 1, dy_i, u_i, 1, {dB[i], DT_F32, r});
+        at += r;
+    }
+}
+
 static void adapter_grad(backend_t *be, size_t T, mat_t du, mat_t x, const linear_t *l, const dropout_t *drop,
                          float *dA) {
     size_t cols = linear_cols_of(l);
@@ -334,5 +349,6 @@ void cuda_linear_ops(backend_t *be) {
     be->linear_bwd = linear_bwd;
     be->linear_cache = linear_cache;
     be->adapter_fwd = adapter_fwd;
+    be->adapter_bwd = adapter_bwd;
     be->adapter_grad = adapter_grad;
 }

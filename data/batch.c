@@ -17,16 +17,17 @@ static void reserve(batch_t *b, size_t tokens) {
 
 /* Appends a sample as a segment of row `row`, at position row_pos of it. */
 static void add_segment(batch_t *b, const dataset_t *ds, const sample_t *s, size_t row, size_t row_pos) {
-    const int32_t *ids = ds->ids + s->start, *labels = ds->labels + s->start;
+    const int32_t *ids = ds->ids + s->start;
     for (size_t i = 0; i < s->len; i++) {
         size_t t = b->T + i;
         b->ids[t] = ids[i];
         b->pos[t] = (int32_t)i;
         b->row[t] = (int32_t)row;
         b->row_pos[t] = (int32_t)(row_pos + i);
-        if (i + 1 == s->len || labels[i + 1] == LABEL_NONE) continue;
+        int32_t label = i + 1 < s->len ? dataset_label(ds, s->start + i + 1) : LABEL_NONE;
+        if (label == LABEL_NONE) continue;
         b->target_idx[b->n_labels] = (int32_t)t;
-        b->target[b->n_labels++] = labels[i + 1];
+        b->target[b->n_labels++] = label;
     }
     b->T += s->len;
     b->seg_off[++b->n_seg] = (int32_t)b->T;

@@ -1,4 +1,4 @@
-/* Datasets: files of rows in any of the known formats, tokenized once into memory.
+/* Datasets: files of rows in any of the known formats, tokenized once into memory, where a token takes 33 bits.
  * Labels follow Hugging Face: labels[t] belongs to input_ids[t] and is predicted from t-1; -100 is untrained. */
 #ifndef DATA_DATASET_H
 #define DATA_DATASET_H
@@ -27,8 +27,11 @@ typedef struct {
     size_t labels; /* trained tokens: labels other than -100, the row's first position never counted */
 } sample_t;
 
+/* The tokens of all rows one after another, and their labels, which dataset_label() gives. */
 typedef struct {
-    int32_t *ids, *labels; /* [n_tokens], all rows one after another; the first label of a row is LABEL_NONE */
+    int32_t *ids;     /* [n_tokens] */
+    uint8_t *trained; /* a bit a token, the lowest of a byte first: whether its label is its id; else LABEL_NONE */
+    int32_t *labels;  /* in place of `trained` where a row of `tokens` gives labels that are not the ids, else NULL */
     size_t n_tokens;
     sample_t *samples; /* in file order */
     size_t n_samples;
@@ -69,6 +72,12 @@ int dataset_load(const dataset_spec_t *spec, dataset_t *ds, err_t *err);
 void dataset_free(dataset_t *ds);
 /* Looks at the first row only: which format a file has (DATA_AUTO resolved). */
 int dataset_detect(const char *file, data_format_t *f, err_t *err);
+
+/* The label of token t; that of a row's first token is LABEL_NONE. */
+static inline int32_t dataset_label(const dataset_t *ds, size_t t) {
+    if (ds->labels) return ds->labels[t];
+    return ds->trained[t / 8] >> t % 8 & 1 ? ds->ids[t] : LABEL_NONE;
+}
 
 /* A sample for people: its text, special tokens included, each trained stretch between `open` and `close` (brackets,
  * or a terminal's colours). Without a tokenizer: ids. The caller frees. */

@@ -26,32 +26,33 @@ int rows_open(const char *path, rows_t *r, err_t *err) {
 
 void rows_close(rows_t *r) { file_unmap(&r->map); }
 
-static int bad_json(const rows_t *r, const json_error_t *e, err_t *err) {
-    size_t line = r->line + (e->line > 0 ? (size_t)e->line - 1 : 0);
-    return err_set(err, ERR_USAGE, "%s:%zu: not valid %s: %s", r->path, line,
-                   json_error_code(e) == json_error_invalid_utf8 ? "UTF-8" : "JSON", e->text);
-}
-
-/* One JSON value from [at, end); *used its bytes. */
-static int parse(const rows_t *r, size_t end, size_t flags, json_t **json, size_t *used, err_t *err) {
+/* One JSON value at the start of [text, text+len), on the line `line` of the file; *used its bytes. */
+static int parse(const char *path, size_t line, const char *text, size_t len, size_t flags, json_t **json, size_t *used,
+                 err_t *err) {
     json_error_t e;
-    *json = json_loadb((const char *)r->map.data + r->at, end - r->at,
-                       JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY | flags, &e);
-    if (!*json) return bad_json(r, &e, err);
+    *json = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY | flags, &e);
     *used = (size_t)e.position;
-    return 0;
+    if (*json) return 0;
+    if (e.line > 0) line += (size_t)e.line - 1;
+    return err_set(err, ERR_USAGE, "%s:%zu: not valid %s: %s", path, line,
+                   json_error_code(&e) == json_error_invalid_utf8 ? "UTF-8" : "JSON", e.text);
 }
 
-static int next_line(rows_t *r, file_row_t *row, bool *more, err_t *err) {
+int row_parse(const char *path, file_row_t *row, err_t *err) {
+    size_t used;
+    if (!row->unparsed) return 0;
+    row->unparsed = false;
+    return parse(path, row->line, row->text, row->len, 0, &row->json, &used, err);
+}
+
+static void next_line(rows_t *r, file_row_t *row, bool *more) {
     skip_space(r);
     *more = r->at < r->map.size;
-    if (!*more) return 0;
+    if (!*more) return;
     const uint8_t *p = r->map.data + r->at, *nl = memchr(p, '\n', r->map.size - r->at);
-    size_t end = nl ? (size_t)(nl - r->map.data) : r->map.size, used = 0;
-    if (parse(r, end, 0, &row->json, &used, err)) return err->code;
-    row->line = r->line;
+    size_t end = nl ? (size_t)(nl - r->map.data) : r->map.size;
+    *row = (file_row_t){.unparsed = true, .text = (const char *)p, .len = end - r->at, .line = r->line};
     r->at = end;
-    return 0;
 }
 
 static int next_element(rows_t *r, file_row_t *row, bool *more, err_t *err) {
@@ -66,7 +67,9 @@ static int next_element(rows_t *r, file_row_t *row, bool *more, err_t *err) {
         return err_set(err, ERR_USAGE, "%s:%zu: text after the end of the array", r->path, r->line);
     }
     size_t used = 0;
-    if (parse(r, r->map.size, JSON_DISABLE_EOF_CHECK, &row->json, &used, err)) return err->code;
+    if (parse(r->path, r->line, (const char *)r->map.data + r->at, r->map.size - r->at, JSON_DISABLE_EOF_CHECK,
+              &row->json, &used, err))
+        return err->code;
     row->line = r->line;
     for (size_t end = r->at + used; r->at < end; r->at++) r->line += r->map.data[r->at] == '\n';
     skip_space(r);
@@ -82,7 +85,7 @@ static int next_element(rows_t *r, file_row_t *row, bool *more, err_t *err) {
     return 0;
 }
 
-int rows_next(rows_t *r, file_row_t *row, bool *more, err_t *err) {
+int rows_next_unparsed(rows_t *r, file_row_t *row, bool *more, err_t *err) {
     *more = false;
     if (r->done) return 0;
     file_row_t next = {.line = r->line};
@@ -90,12 +93,28 @@ int rows_next(rows_t *r, file_row_t *row, bool *more, err_t *err) {
     if (r->plain) {
         next.text = (const char *)r->map.data + r->at;
         next.len = r->map.size - r->at;
+        r->at = r->map.size;
         r->done = *more = true;
+    } else if (r->array) {
+        rc = next_element(r, &next, more, err);
     } else {
-        rc = r->array ? next_element(r, &next, more, err) : next_line(r, &next, more, err);
+        next_line(r, &next, more);
     }
     if (rc == 0 && *more) *row = next;
     return rc;
+}
+
+int rows_next(rows_t *r, file_row_t *row, bool *more, err_t *err) {
+    file_row_t next;
+    if (rows_next_unparsed(r, &next, more, err)) return err->code;
+    if (*more && row_parse(r->path, &next, err)) return *more = false, err->code;
+    if (*more) *row = next;
+    return 0;
+}
+
+void rows_release(rows_t *r) {
+    mapping_release(r->map.data + r->released, r->at - r->released);
+    r->released = r->at;
 }
 
 int row_text(const json_t *row, const char *key, bool optional, const char **s, size_t *n, err_t *err) {

@@ -76,27 +76,15 @@ void site_fwd(const block_ctx_t *ctx, size_t layer, site_t site, mat_t x, mat_t 
     be->linear_fwd(be, ctx->T, x, &l, y);
 }
 
-static matrix_t act_matrix(const backend_t *be, mat_t m, size_t column) {
-    return (matrix_t){mat_column(be, m, column), be->act, m.ld};
-}
-
 /* du, behind dy, and the gradients of A and B from it. */
 static void adapters_bwd(const block_ctx_t *ctx, const lora_site_t *ls, const linear_t *l, mat_t x, mat_t u, mat_t dy,
                          const dropout_t *drop) {
     const lora_t *lora = ctx->m->lora;
     backend_t *be = ctx->m->be;
-    size_t first = 0, at = 0, j = 0, rows = linear_rows_of(l);
-    for (size_t i = 0; i < l->n; first += l->part[i++].w->rows) {
-        const linear_part_t *p = &l->part[i];
-        if (!p->r) continue;
-        size_t out = p->w->rows, r = p->r;
-        matrix_t dy_i = act_matrix(be, dy, first), du_i = act_matrix(be, dy, rows + at), u_i = act_matrix(be, u, at);
-        matrix_t b = {(void *)(uintptr_t)p->b, l->ab_type, r}, db = {lora->grad + ls->b[j++], DT_F32, r};
-        be->gemm(be, false, false, ctx->T, r, out, p->scale, dy_i, b, 0.0f, du_i);
-        be->gemm(be, true, false, out, r, ctx->T, 1.0f, dy_i, u_i, 1.0f, db);
-        at += r;
-    }
-    mat_t du = {mat_column(be, dy, rows), dy.ld};
+    float *dB[LINEAR_MAX] = {NULL};
+    for (size_t j = 0; j < ls->n; j++) dB[ls->member[j]] = lora->grad + ls->b[j];
+    mat_t du = {mat_column(be, dy, linear_rows_of(l)), dy.ld};
+    be->adapter_bwd(be, ctx->T, dy, u, l, du, dB);
     be->adapter_grad(be, ctx->T, du, x, l, drop, lora->grad + ls->a);
 }
 

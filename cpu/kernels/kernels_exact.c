@@ -1,84 +1,51 @@
 /* Kernels that give the bits of the reference: no multiply-add is fused here but where the reference has fmaf()
  * (see cpu/CMakeLists.txt). */
-#include "cpu/kernels/isa.h"
+#include "base/minmax.h"
+#include "cpu/kernels/decode.h"
 #include "model/backend/element.h"
 
 /* ---- dequantization ---------------------------------------------------------------------------------- */
 
-BODY float dequant_one(const qweight_t *w, size_t i) {
-    float x;
-    quant_decode(w, i, 1, &x);
-    return x;
+/* As quant_absmax(), without asking for the map each time. */
+BODY float absmax_at(const qweight_t *w, const dynamic_map_t *map, size_t block) {
+    if (!w->double_quant) return w->absmax[block];
+    return map->value[w->absmax_q[block]] * w->nested_absmax[block / QUANT_NESTED_BLOCK] + w->nested_offset;
 }
 
-#ifdef __AVX512F__
-#include <immintrin.h>
-
-/* 64 values of a 4-bit block. The table sits in one register: a permutation looks up 16 codes. */
-static void decode_block_4bit(const uint8_t *codes, const float *table, float absmax, float *out) {
-    __m512 values = _mm512_loadu_ps(table), a = _mm512_set1_ps(absmax);
-    for (int i = 0; i < 4; i++) {
-        /* Each of 8 bytes spread over two 32-bit lanes, shifted so that the code is in the low bits. */
-        __m512i pair = _mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)(codes + 8 * i)));
-        __m512i code = _mm512_or_si512(_mm512_srli_epi64(pair, 4), _mm512_slli_epi64(pair, 32));
-        _mm512_storeu_ps(out + 16 * i, _mm512_mul_ps(_mm512_permutexvar_ps(code, values), a));
-    }
-}
-#elif defined(__AVX2__)
-#include <immintrin.h>
-
-/* As above with two 8-value tables: bit 3 of the code chooses between their answers. */
-static void decode_block_4bit(const uint8_t *codes, const float *table, float absmax, float *out) {
-    __m256 low = _mm256_loadu_ps(table), high = _mm256_loadu_ps(table + 8), a = _mm256_set1_ps(absmax);
-    for (int i = 0; i < 8; i++) {
-        int32_t word;
-        memcpy(&word, codes + 4 * i, 4);
-        __m256i pair = _mm256_cvtepu8_epi64(_mm_cvtsi32_si128(word));
-        __m256i code = _mm256_or_si256(_mm256_srli_epi64(pair, 4), _mm256_slli_epi64(pair, 32));
-        __m256 bit3 = _mm256_castsi256_ps(_mm256_slli_epi32(code, 28));
-        __m256 v = _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, code), _mm256_permutevar8x32_ps(high, code), bit3);
-        _mm256_storeu_ps(out + 8 * i, _mm256_mul_ps(v, a));
-    }
-}
-#else
-static void decode_block_4bit(const uint8_t *codes, const float *table, float absmax, float *out) {
-    for (size_t i = 0; i < QUANT_BLOCK / 2; i++) {
-        out[2 * i] = table[codes[i] >> 4] * absmax;
-        out[2 * i + 1] = table[codes[i] & 15] * absmax;
-    }
-}
-#endif
-
-static void decode_block_int8(const uint8_t *codes, float absmax, float *out) {
-    for (size_t i = 0; i < QUANT_BLOCK; i++) out[i] = (float)(int8_t)codes[i] / 127.0f * absmax;
+BODY void decode_block(const uint8_t *codes, const float *table, float absmax, void *out, dtype_t out_type, bool bf16) {
+    if (!table) decode_int8(codes, absmax, out, out_type, bf16);
+    else if (out_type == DT_BF16) decode_4bit_bf16(codes, table, absmax, out);
+    else decode_4bit_f32(codes, table, absmax, bf16, out);
 }
 
-BODY void emit(const float *x, size_t n, void *out, size_t at, dtype_t out_type, bool bf16) {
-    for (size_t i = 0; i < n; i++) act_set(out, out_type, at + i, bf16 ? bf16_round(x[i]) : x[i]);
+/* Values [from, from+n) of a block, whose other codes are not read: there may be none. */
+BODY void decode_part(const uint8_t *codes, const float *table, float absmax, size_t from, size_t n, void *out,
+                      dtype_t out_type, bool bf16) {
+    _Alignas(float) char block[QUANT_BLOCK * sizeof(float)];
+    uint8_t copy[QUANT_BLOCK] = {0};
+    size_t in_byte = table ? 2 : 1, first = from / in_byte, last = (from + n - 1) / in_byte;
+    memcpy(copy + first, codes + first, last + 1 - first);
+    decode_block(copy, table, absmax, block, out_type, bf16);
+    act_copy(out, 0, block, from, n, out_type);
 }
 
-/* A block at a time; the pieces of blocks at both ends one value at a time. */
 BODY void dequant_body(const qweight_t *w, size_t first, size_t n, void *out, dtype_t out_type, bool bf16) {
     const float *table = w->type == QUANT_INT8 ? NULL : quant_table(w->type);
-    size_t end = first + n, code_bytes = w->type == QUANT_INT8 ? QUANT_BLOCK : QUANT_BLOCK / 2;
+    const dynamic_map_t *map = w->double_quant ? quant_dynamic_signed() : NULL;
+    size_t end = first + n, code_bytes = table ? QUANT_BLOCK / 2 : QUANT_BLOCK;
     for (size_t i = first; i < end;) {
-        float block[QUANT_BLOCK], *x = block;
-        size_t b = i / QUANT_BLOCK, len = QUANT_BLOCK;
-        if (i % QUANT_BLOCK == 0 && end - i >= QUANT_BLOCK) {
-            if (out_type == DT_F32 && !bf16) x = (float *)out + (i - first);
-            if (table) decode_block_4bit(w->codes + b * code_bytes, table, quant_absmax(w, b), x);
-            else decode_block_int8(w->codes + b * code_bytes, quant_absmax(w, b), x);
-        } else {
-            len = (b + 1) * QUANT_BLOCK < end ? (b + 1) * QUANT_BLOCK - i : end - i;
-            for (size_t j = 0; j < len; j++) x[j] = dequant_one(w, i + j);
-        }
-        if (x == block) emit(x, len, out, i - first, out_type, bf16);
+        size_t b = i / QUANT_BLOCK, from = i % QUANT_BLOCK, len = min_size(QUANT_BLOCK - from, end - i);
+        const uint8_t *codes = w->codes + b * code_bytes;
+        float absmax = absmax_at(w, map, b);
+        void *to = act_at(out, out_type, i - first);
+        if (len == QUANT_BLOCK) decode_block(codes, table, absmax, to, out_type, bf16);
+        else decode_part(codes, table, absmax, from, len, to, out_type, bf16);
         i += len;
     }
 }
 
 BODY void cast_body(void *dst, dtype_t dst_type, const void *src, dtype_t src_type, size_t n) {
-    for (size_t i = 0; i < n; i++) act_set(dst, dst_type, i, act_get(src, src_type, i));
+    EACH_VEC(n, vec_store(dst, dst_type, i, m, vec_load(src, src_type, i, m)));
 }
 
 static void cast(void *dst, dtype_t dst_type, const void *src, dtype_t src_type, size_t n) {
@@ -87,43 +54,10 @@ static void cast(void *dst, dtype_t dst_type, const void *src, dtype_t src_type,
     else cast_body(dst, DT_F32, src, DT_BF16, n);
 }
 
-/* 16 values at `codes`, which is at any address. */
-#if defined(__AVX512F__)
-static void decode_16_f16(const uint8_t *codes, float *x) {
-    _mm512_storeu_ps(x, _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)codes)));
-}
-#elif defined(__F16C__)
-static void decode_16_f16(const uint8_t *codes, float *x) {
-    for (int i = 0; i < 16; i += 8)
-        _mm256_storeu_ps(x + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(codes + 2 * i))));
-}
-#else
-static void decode_16_f16(const uint8_t *codes, float *x) {
-    uint16_t h[16];
-    memcpy(h, codes, sizeof h);
-    for (int i = 0; i < 16; i++) x[i] = f16_to_f32(h[i]);
-}
-#endif
-
-BODY void dequant_f16_body(const uint8_t *codes, size_t n, void *out, dtype_t out_type, bool bf16) {
-    size_t i = 0;
-    for (; n - i >= 16; i += 16) {
-        float x[16];
-        decode_16_f16(codes + 2 * i, x);
-        emit(x, 16, out, i, out_type, bf16);
-    }
-    for (; i < n; i++) {
-        uint16_t h;
-        memcpy(&h, codes + 2 * i, sizeof h);
-        float x = f16_to_f32(h);
-        emit(&x, 1, out, i, out_type, bf16);
-    }
-}
-
 static void dequant_f16(const uint8_t *codes, size_t n, void *out, dtype_t out_type, bool bf16) {
-    if (out_type == DT_BF16) dequant_f16_body(codes, n, out, DT_BF16, false);
-    else if (bf16) dequant_f16_body(codes, n, out, DT_F32, true);
-    else dequant_f16_body(codes, n, out, DT_F32, false);
+    if (out_type == DT_BF16) decode_f16(codes, n, out, DT_BF16, false);
+    else if (bf16) decode_f16(codes, n, out, DT_F32, true);
+    else decode_f16(codes, n, out, DT_F32, false);
 }
 
 static void dequant(const qweight_t *w, size_t first, size_t n, void *out, dtype_t out_type, bool bf16) {
@@ -137,7 +71,7 @@ static void dequant(const qweight_t *w, size_t first, size_t n, void *out, dtype
 /* ---- element-wise ------------------------------------------------------------------------------------ */
 
 BODY void add_body(void *y, const void *a, const void *b, size_t n, dtype_t type) {
-    _Pragma("omp simd") for (size_t i = 0; i < n; i++) act_set(y, type, i, act_get(a, type, i) + act_get(b, type, i));
+    EACH_VEC(n, vec_store(y, type, i, m, vec_load(a, type, i, m) + vec_load(b, type, i, m)));
 }
 
 static void add(void *y, const void *a, const void *b, size_t n, dtype_t type) {
@@ -145,16 +79,45 @@ static void add(void *y, const void *a, const void *b, size_t n, dtype_t type) {
 }
 
 BODY void scale_row_body(void *y, const void *x, size_t n, float a, dtype_t type) {
-    _Pragma("omp simd") for (size_t i = 0; i < n; i++) act_set(y, type, i, a * act_get(x, type, i));
+    EACH_VEC(n, vec_store(y, type, i, m, a * vec_load(x, type, i, m)));
 }
 
 static void scale_row(void *y, const void *x, size_t n, float a, dtype_t type) {
     BY_TYPE(type, scale_row_body(y, x, n, a, DT_F32), scale_row_body(y, x, n, a, DT_BF16));
 }
 
+enum { MASK_CHUNK = 256, MIXED = 8192 };
+
+/* rng_mix(channel), half of what rng_fold() does, is the same for every row. */
+static uint64_t mixed[MIXED];
+
+static void mix_channels(void) {
+    for (size_t c = 0; c < MIXED; c++) mixed[c] = rng_mix(c);
+}
+
+/* dropout_keep() of channels [first, first+n), n up to a chunk: all ones or 0. The fractions of 24 bits are compared as
+ * the integers that they are, in a loop of 64-bit lanes apart from what is of another width. */
+BODY void keep_mask(uint64_t row_key, size_t first, size_t n, float p, uint32_t *keep) {
+    const uint64_t least = (uint64_t)ceilf(p * 16777216.0f);
+    if (first + n <= MIXED) {
+        _Pragma("omp simd") for (size_t c = 0; c < n; c++)
+            keep[c] = rng_mix(row_key ^ mixed[first + c]) >> 40 >= least ? 0xffffffffu : 0;
+    } else {
+        _Pragma("omp simd") for (size_t c = 0; c < n; c++)
+            keep[c] = rng_fold(row_key, first + c) >> 40 >= least ? 0xffffffffu : 0;
+    }
+}
+
 BODY void dropout_body(void *y, const void *x, size_t first, size_t n, uint64_t row_key, float p, dtype_t type) {
-    _Pragma("omp simd") for (size_t c = 0; c < n; c++)
-        act_set(y, type, c, dropout_keep(row_key, first + c, p) ? act_get(x, type, c) : 0.0f);
+    uint32_t keep[MASK_CHUNK];
+    for (size_t at = 0; at < n; at += MASK_CHUNK) {
+        size_t len = min_size(MASK_CHUNK, n - at);
+        keep_mask(row_key, first + at, len, p, keep);
+        EACH_VEC(len, {
+            vec_bits_t kept = (vec_bits_t)vec_load(x, type, at + i, m) & (vec_bits_t)vec_load(keep, DT_F32, i, m);
+            vec_store(y, type, at + i, m, (vec_t)kept);
+        });
+    }
 }
 
 static void dropout_row(void *y, const void *x, size_t first, size_t n, uint64_t row_key, float p, dtype_t type) {
@@ -210,6 +173,7 @@ static void adamw_8bit_block(float *p, const float *g, uint8_t *m_codes, uint8_t
 }
 
 void ISA_NAME(kernels_exact)(cpu_kernels_t *k) {
+    mix_channels();
     k->dequant = dequant;
     k->add = add;
     k->scale_row = scale_row;

@@ -11,12 +11,16 @@ enum { SUM_CHUNK = 2048 };
 
 /* ---- norm -------------------------------------------------------------------------------------------- */
 
+BODY vec_t squares(const void *x, dtype_t type, size_t i, size_t m) {
+    vec_t v = vec_load(x, type, i, m);
+    return v * v;
+}
+
 BODY float rmsnorm_fwd_body(void *y, const void *x, const float *w, size_t C, float eps, dtype_t type) {
-    float sum = 0;
-    _Pragma("omp simd reduction(+ : sum)") for (size_t c = 0; c < C; c++)
-        sum += act_get(x, type, c) * act_get(x, type, c);
-    float rstd = 1.0f / sqrtf(sum / (float)C + eps);
-    _Pragma("omp simd") for (size_t c = 0; c < C; c++) act_set(y, type, c, act_get(x, type, c) * rstd * w[c]);
+    vec_t sum = {0};
+    SUM_VEC(sum, C, squares(x, type, i, m));
+    float rstd = 1.0f / sqrtf(vec_sum(sum) / (float)C + eps);
+    EACH_VEC(C, vec_store(y, type, i, m, vec_load(x, type, i, m) * rstd * vec_load(w, DT_F32, i, m)));
     return rstd;
 }
 
@@ -24,16 +28,18 @@ static float rmsnorm_fwd(void *y, const void *x, const float *w, size_t C, float
     return BY_TYPE(type, rmsnorm_fwd_body(y, x, w, C, eps, DT_F32), rmsnorm_fwd_body(y, x, w, C, eps, DT_BF16));
 }
 
+BODY void rmsnorm_bwd_at(void *dx, bool add, const void *dy, const void *x, const float *w, float rstd, float factor,
+                         size_t i, size_t m, dtype_t type) {
+    vec_t g = vec_load(dy, type, i, m) * vec_load(w, DT_F32, i, m) - vec_load(x, type, i, m) * factor;
+    vec_store(dx, type, i, m, add ? vec_load(dx, type, i, m) + rstd * g : rstd * g);
+}
+
 BODY void rmsnorm_bwd_body(void *dx, bool add, const void *dy, const void *x, const float *w, float rstd, size_t C,
                            dtype_t type) {
-    float sum = 0;
-    _Pragma("omp simd reduction(+ : sum)") for (size_t c = 0; c < C; c++)
-        sum += act_get(dy, type, c) * w[c] * act_get(x, type, c);
-    float mean = sum * rstd / (float)C;
-    _Pragma("omp simd") for (size_t c = 0; c < C; c++) {
-        float g = act_get(dy, type, c) * w[c] - act_get(x, type, c) * rstd * mean;
-        act_set(dx, type, c, add ? act_get(dx, type, c) + rstd * g : rstd * g);
-    }
+    vec_t sum = {0};
+    SUM_VEC(sum, C, vec_load(dy, type, i, m) * vec_load(w, DT_F32, i, m) * vec_load(x, type, i, m));
+    float mean = vec_sum(sum) * rstd / (float)C;
+    EACH_VEC(C, rmsnorm_bwd_at(dx, add, dy, x, w, rstd, rstd * mean, i, m, type));
 }
 
 static void rmsnorm_bwd(void *dx, bool add, const void *dy, const void *x, const float *w, float rstd, size_t C,
@@ -48,24 +54,35 @@ static void rmsnorm_bwd(void *dx, bool add, const void *dy, const void *x, const
 
 /* ---- rotary positions -------------------------------------------------------------------------------- */
 
-/* Pairs of one head: the firsts from `first` on, the seconds from `second` on, each `step` apart. */
-BODY void rope_pairs(void *first, void *second, size_t step, const float *cos_sin, size_t pairs, float sign,
-                     dtype_t type) {
-    _Pragma("omp simd") for (size_t i = 0; i < pairs; i++) {
-        float c = cos_sin[2 * i], s = sign * cos_sin[2 * i + 1];
-        float a = act_get(first, type, step * i), b = act_get(second, type, step * i);
-        act_set(first, type, step * i, a * c - b * s);
-        act_set(second, type, step * i, b * c + a * s);
+/* Pairs [i, i+m) of each of H heads, D values apart: the firsts begin a head, the seconds are half further on. The
+ * factors, pairs too, are taken apart once. */
+BODY void rope_halves_at(void *x, size_t D, size_t half, const float *cos_sin, size_t H, float sign, size_t i, size_t m,
+                         dtype_t type) {
+    vec_t low = vec_load(cos_sin, DT_F32, 2 * i, 2 * m < VEC_LANES ? 2 * m : VEC_LANES), high = {0};
+    if (2 * m > VEC_LANES) high = vec_load(cos_sin, DT_F32, 2 * i + VEC_LANES, 2 * m - VEC_LANES);
+    vec_t c = vec_evens(low, high), s = sign * vec_odds(low, high);
+    for (size_t first = i; first < H * D; first += D) {
+        vec_t a = vec_load(x, type, first, m), b = vec_load(x, type, first + half, m);
+        vec_store(x, type, first, m, a * c - b * s);
+        vec_store(x, type, first + half, m, b * c + a * s);
+    }
+}
+
+/* Values [i, i+m) of each head, an even number, where the values of a pair are neighbours. */
+BODY void rope_neighbours_at(void *x, size_t D, const float *cos_sin, size_t H, float sign, size_t i, size_t m,
+                             dtype_t type) {
+    vec_t factors = vec_load(cos_sin, DT_F32, i, m), c = vec_double_evens(factors);
+    vec_t s = sign * vec_negate_evens(vec_double_odds(factors));
+    for (size_t first = i; first < H * D; first += D) {
+        vec_t a = vec_load(x, type, first, m);
+        vec_store(x, type, first, m, a * c + vec_swap_pairs(a) * s);
     }
 }
 
 BODY void rope_body(void *x, const rope_t *rope, const float *cos_sin, size_t H, float sign, dtype_t type) {
     size_t half = rope->R / 2;
-    for (size_t h = 0; h < H; h++) {
-        void *head = act_at(x, type, h * rope->D);
-        if (rope->interleaved) rope_pairs(head, act_at(head, type, 1), 2, cos_sin, half, sign, type);
-        else rope_pairs(head, act_at(head, type, half), 1, cos_sin, half, sign, type);
-    }
+    if (rope->interleaved) EACH_VEC(rope->R, rope_neighbours_at(x, rope->D, cos_sin, H, sign, i, m, type));
+    else EACH_VEC(half, rope_halves_at(x, rope->D, half, cos_sin, H, sign, i, m, type));
 }
 
 static void rope(void *x, const rope_t *rope, const float *cos_sin, size_t H, float sign, dtype_t type) {
@@ -74,14 +91,17 @@ static void rope(void *x, const rope_t *rope, const float *cos_sin, size_t H, fl
 
 /* ---- gates ------------------------------------------------------------------------------------------- */
 
-/* As in model/backend/element.h, with an exp that vectorizes. */
-BODY float sigmoid_f32(float x) { return 1.0f / (1.0f + exp_f32(-x)); }
+/* As in model/backend/element.h. */
+BODY vec_t gelu_2z(vec_t x) { return 1.5957691216057308f * (x + 0.044715f * x * x * x); }
+BODY vec_t gelu_2z_grad(vec_t x) { return 1.5957691216057308f * (1.0f + 3.0f * 0.044715f * x * x); }
+
+BODY void glu_fwd_at(act_fn_t fn, void *y, const void *gate, const void *up, size_t i, size_t m, dtype_t type) {
+    vec_t g = vec_load(gate, type, i, m), z = fn == ACT_SILU ? g : gelu_2z(g);
+    vec_store(y, type, i, m, vec_divide(g, 1.0f + vec_exp(-z, type), type) * vec_load(up, type, i, m));
+}
 
 BODY void glu_fwd_body(act_fn_t fn, void *y, const void *gate, const void *up, size_t n, dtype_t type) {
-    _Pragma("omp simd") for (size_t i = 0; i < n; i++) {
-        float g = act_get(gate, type, i);
-        act_set(y, type, i, g / (1.0f + exp_f32(fn == ACT_SILU ? -g : -gelu_tanh_2z(g))) * act_get(up, type, i));
-    }
+    EACH_VEC(n, glu_fwd_at(fn, y, gate, up, i, m, type));
 }
 
 static void glu_fwd(act_fn_t fn, void *y, const void *gate, const void *up, size_t n, dtype_t type) {
@@ -92,15 +112,18 @@ static void glu_fwd(act_fn_t fn, void *y, const void *gate, const void *up, size
                 glu_fwd_body(ACT_GELU_TANH, y, gate, up, n, DT_BF16));
 }
 
+BODY void glu_bwd_at(act_fn_t fn, void *dgate, void *dup, const void *dy, const void *gate, const void *up, size_t i,
+                     size_t m, dtype_t type) {
+    vec_t g = vec_load(gate, type, i, m), u = vec_load(up, type, i, m), d = vec_load(dy, type, i, m);
+    vec_t z = fn == ACT_SILU ? g : gelu_2z(g), s = vec_divide(vec_set(1.0f), 1.0f + vec_exp(-z, type), type);
+    vec_t inner = fn == ACT_SILU ? g : g * gelu_2z_grad(g);
+    vec_store(dgate, type, i, m, d * u * (s * (1.0f + inner * (1.0f - s))));
+    vec_store(dup, type, i, m, d * (g * s));
+}
+
 BODY void glu_bwd_body(act_fn_t fn, void *dgate, void *dup, const void *dy, const void *gate, const void *up, size_t n,
                        dtype_t type) {
-    _Pragma("omp simd") for (size_t i = 0; i < n; i++) {
-        float g = act_get(gate, type, i), u = act_get(up, type, i), d = act_get(dy, type, i);
-        float s = sigmoid_f32(fn == ACT_SILU ? g : gelu_tanh_2z(g));
-        float inner = fn == ACT_SILU ? g : g * gelu_tanh_2z_grad(g);
-        act_set(dgate, type, i, d * u * (s * (1.0f + inner * (1.0f - s))));
-        act_set(dup, type, i, d * (g * s));
-    }
+    EACH_VEC(n, glu_bwd_at(fn, dgate, dup, dy, gate, up, i, m, type));
 }
 
 static void glu_bwd(act_fn_t fn, void *dgate, void *dup, const void *dy, const void *gate, const void *up, size_t n,
@@ -115,50 +138,62 @@ static void glu_bwd(act_fn_t fn, void *dgate, void *dup, const void *dy, const v
 
 /* ---- softmax ----------------------------------------------------------------------------------------- */
 
-BODY float soft_cap_f32(float x, float cap) { return cap * tanh_f32(x / cap); }
-
 /* As logit_map() in model/backend/element.h. */
-BODY float logit_f32(const void *x, size_t i, logit_map_t map, bool capped, dtype_t type) {
-    float z = map.scale * act_get(x, type, i);
-    return capped ? soft_cap_f32(z, map.cap) : z;
+BODY vec_t mapped_logits(const void *x, size_t i, size_t m, logit_map_t map, bool capped, dtype_t type) {
+    vec_t z = map.scale * vec_load(x, type, i, m);
+    return capped ? map.cap * vec_tanh(z * (1.0f / map.cap)) : z;
 }
 
-BODY float max_body(const void *x, size_t n, logit_map_t map, bool capped, dtype_t type) {
-    float max = -INFINITY;
-    _Pragma("omp simd reduction(max : max)") for (size_t i = 0; i < n; i++) {
-        float z = logit_f32(x, i, map, capped, type);
-        max = z > max ? z : max;
+/* A row's greatest logit and the sum of exp(logit - greatest). */
+typedef struct {
+    float max;
+    double sum;
+} logits_sum_t;
+
+/* The logits of a chunk, whose map is costly only where it caps; a greater one than before shrinks the sum so far. */
+BODY void softmax_chunk(logits_sum_t *s, const void *x, size_t n, logit_map_t map, bool capped, dtype_t type) {
+    float z[SUM_CHUNK];
+    vec_t top = vec_set(-INFINITY), sum = {0};
+    EACH_VEC(n, {
+        vec_t mapped = mapped_logits(x, i, m, map, capped, type);
+        if (capped) vec_store(z, DT_F32, i, m, mapped);
+        top = vec_max(vec_first(mapped, m, -INFINITY), top);
+    });
+    float max = vec_top(top);
+    if (max > s->max) {
+        s->sum *= exp((double)s->max - max);
+        s->max = max;
     }
-    return max;
+    if (s->max == -INFINITY) return;
+    SUM_VEC(
+        sum, n,
+        vec_exp(vec_first(capped ? vec_load(z, DT_F32, i, m) : mapped_logits(x, i, m, map, false, type), m, -INFINITY) -
+                    s->max,
+                type));
+    s->sum += vec_sum(sum);
 }
 
-static float max(const float *x, size_t n) { return max_body(x, n, (logit_map_t){1, 0}, false, DT_F32); }
-
-BODY void ce_grad_body(void *logits, size_t V, logit_map_t map, bool capped, float factor, float max, dtype_t type) {
-    _Pragma("omp simd") for (size_t v = 0; v < V; v++) {
-        float z = logit_f32(logits, v, map, capped, type), g = factor * exp_f32(z - max);
-        act_set(logits, type, v, capped ? g * softcap_grad(z, map.cap) : g);
-    }
+BODY void ce_grad_at(void *logits, size_t i, size_t m, logit_map_t map, bool capped, float factor, float max,
+                     dtype_t type) {
+    vec_t z = mapped_logits(logits, i, m, map, capped, type), g = factor * vec_exp(z - max, type);
+    vec_t y = z * (1.0f / map.cap);
+    vec_store(logits, type, i, m, capped ? g * (1.0f - y * y) : g);
 }
 
 BODY float ce_loss_body(void *logits, size_t V, int32_t label, logit_map_t map, bool capped, bool want_grad,
                         float grad_scale, dtype_t type) {
-    float max = max_body(logits, V, map, capped, type), at_label = logit_f32(logits, (size_t)label, map, capped, type);
-    double total = 0;
-    for (size_t first = 0; first < V; first += SUM_CHUNK) {
-        size_t n = V - first < SUM_CHUNK ? V - first : SUM_CHUNK;
-        const void *x = act_at_const(logits, type, first);
-        float sum = 0;
-        _Pragma("omp simd reduction(+ : sum)") for (size_t i = 0; i < n; i++)
-            sum += exp_f32(logit_f32(x, i, map, capped, type) - max);
-        total += sum;
-    }
+    logits_sum_t s = {-INFINITY, 0};
+    for (size_t first = 0; first < V; first += SUM_CHUNK)
+        softmax_chunk(&s, act_at_const(logits, type, first), V - first < SUM_CHUNK ? V - first : SUM_CHUNK, map, capped,
+                      type);
+    float at_label = mapped_logits(logits, (size_t)label, 1, map, capped, type)[0];
     if (want_grad) {
         double scale = (double)grad_scale * map.scale, slope = capped ? softcap_grad(at_label, map.cap) : 1;
-        ce_grad_body(logits, V, map, capped, (float)(scale / total), max, type);
-        act_set(logits, type, (size_t)label, (float)(scale * slope * (exp((double)at_label - max) / total - 1.0)));
+        float factor = (float)(scale / s.sum);
+        EACH_VEC(V, ce_grad_at(logits, i, m, map, capped, factor, s.max, type));
+        act_set(logits, type, (size_t)label, (float)(scale * slope * (exp((double)at_label - s.max) / s.sum - 1.0)));
     }
-    return (float)(log(total) + max - at_label);
+    return (float)(log(s.sum) + s.max - at_label);
 }
 
 static float ce_loss(void *logits, size_t V, int32_t label, logit_map_t map, bool want_grad, float grad_scale,
@@ -170,26 +205,33 @@ static float ce_loss(void *logits, size_t V, int32_t label, logit_map_t map, boo
                    ce_loss_body(logits, V, label, map, false, want_grad, grad_scale, DT_BF16));
 }
 
+/* ---- scores of attention ------------------------------------------------------------------------------ */
+
+static float max(const float *x, size_t n) {
+    vec_t top = vec_set(-INFINITY);
+    EACH_VEC(n, top = vec_max(vec_first(vec_load(x, DT_F32, i, m), m, -INFINITY), top));
+    return vec_top(top);
+}
+
 static void soft_cap_scores(float *x, size_t n, float scale, float cap, float *slope) {
     float factor = scale / cap;
-    if (!slope) {
-        _Pragma("omp simd") for (size_t i = 0; i < n; i++) x[i] = cap * tanh_f32(factor * x[i]);
-        return;
-    }
-    _Pragma("omp simd") for (size_t i = 0; i < n; i++) {
-        float t = tanh_f32(factor * x[i]);
-        x[i] = cap * t;
-        slope[i] = 1.0f - t * t;
-    }
+    EACH_VEC(n, {
+        vec_t t = vec_tanh(factor * vec_load(x, DT_F32, i, m));
+        vec_store(x, DT_F32, i, m, cap * t);
+        if (slope) vec_store(slope, DT_F32, i, m, 1.0f - t * t);
+    });
+}
+
+BODY vec_t exp_at(float *x, float scale, float shift, size_t i, size_t m) {
+    vec_t e = vec_exp(vec_load(x, DT_F32, i, m) * scale - shift, DT_F32);
+    vec_store(x, DT_F32, i, m, e);
+    return vec_first(e, m, 0);
 }
 
 static float exp_sum(float *x, size_t n, float scale, float shift) {
-    float sum = 0;
-    _Pragma("omp simd reduction(+ : sum)") for (size_t i = 0; i < n; i++) {
-        x[i] = exp_f32(x[i] * scale - shift);
-        sum += x[i];
-    }
-    return sum;
+    vec_t sum = {0};
+    SUM_VEC(sum, n, exp_at(x, scale, shift, i, m));
+    return vec_sum(sum);
 }
 
 static void score_grad(float *dp, const float *p, size_t n, float delta) {

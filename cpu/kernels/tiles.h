@@ -46,8 +46,8 @@ static inline size_t tiles_panel_bytes(const tiles_t *t, size_t k) {
     return tiles_padded(t, k) * t->cols * dtype_size(t->type);
 }
 
-/* The best tables that this processor can run; of BF16 operands NULL where it multiplies only fp32. */
-const tiles_t *tiles_f32_best(void);
-const tiles_t *tiles_bf16_best(void);
+/* Table i that this processor can run, the plainest first; NULL past the last. For tests and benchmarks; what is used
+ * cpu/tiles_choice.h says. */
+const tiles_t *tiles_nth(int i);
 
 #endif

@@ -54,7 +54,8 @@ typedef void tile_fn(size_t k, const float *a, size_t lda, const float *panel, f
 TILES(1)
 TILES(2)
 TILES(3)
-TILES(4) TILES(5) TILES(6)
+TILES(4)
+TILES(5) TILES(6)
 #if defined(__AVX512F__)
     TILES(7) TILES(8) TILES(9) TILES(10) TILES(11) TILES(12) TILES(13) TILES(14)
 #endif

@@ -15,6 +15,8 @@ static uint32_t new_node(added_t *a) {
 void added_add(added_t *a, added_token_t token, const char *text, size_t len) {
     if (a->nodes == 0) new_node(a), new_node(a);
     uint32_t node = token.normalized;
+    if (len) a->begins[(uint8_t)text[0]] |= (uint8_t)(1u << node);
+    a->any_always |= token.always;
     for (size_t i = 0; i < len; i++) {
         uint64_t edge = pair_key(node, (uint8_t)text[i]);
         uint32_t next = pairmap_get(&a->edges, edge);
@@ -103,8 +105,10 @@ static bool in_word(const char *text, size_t len, size_t start, size_t end) {
 bool added_find(const added_t *a, bool normalized, bool plain, const char *text, size_t len, size_t at,
                 const added_token_t **token, size_t *start, size_t *end) {
     size_t taken;
-    for (size_t i = at; a->n && i < len; i += taken) {
+    if (a->n == 0 || (plain && !a->any_always)) return false;
+    for (size_t i = at; i < len; i += taken) {
         taken = 1;
+        if (!(a->begins[(uint8_t)text[i]] >> normalized & 1)) continue;
         const added_token_t *t = longest(a, normalized, plain, text + i, len - i, &taken);
         if (!t || (t->single_word && in_word(text, len, i, i + taken))) continue;
         *token = t;

@@ -25,6 +25,8 @@ typedef struct {
     pairmap_t edges;    /* (node, byte) -> node of two tries of texts: root 0, and 1 for those that are normalized */
     uint32_t *token_at; /* by node: index in v, PAIRMAP_NONE: no text ends here */
     size_t nodes, nodes_cap;
+    uint8_t begins[256]; /* by byte: bit t set where a text of trie t begins with it */
+    bool any_always;
 } added_t; /* zero-initialise */
 
 /* `text` is what is looked for: the token's own, or what normalising makes of it. */

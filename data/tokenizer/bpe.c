@@ -186,8 +186,7 @@ static int32_t whole_word(const bpe_t *b, bpe_scratch_t *s, const char *word, si
     return vocab_find(b->vocab, s->text.p, s->text.len);
 }
 
-void bpe_encode(const bpe_t *b, bpe_scratch_t *s, const char *word, size_t len, ids_t *out) {
-    CHECK(len < INT32_MAX);
+static void encode_word(const bpe_t *b, bpe_scratch_t *s, const char *word, size_t len, ids_t *out) {
     int32_t id = b->ignore_merges ? whole_word(b, s, word, len) : -1;
     if (id >= 0) {
         ids_add(out, id);
@@ -196,6 +195,18 @@ void bpe_encode(const bpe_t *b, bpe_scratch_t *s, const char *word, size_t len, 
     split_to_symbols(b, s, word, len);
     merge_symbols(b, s);
     for (int32_t i = s->n_symbols ? 0 : -1; i >= 0; i = s->symbols[i].next) ids_add(out, s->symbols[i].id);
+}
+
+void bpe_encode(const bpe_t *b, bpe_scratch_t *s, const char *word, size_t len, ids_t *out) {
+    CHECK(len < INT32_MAX);
+    wordcache_slot_t *slot = wordcache_slot(&s->words, word, len);
+    if (slot && wordcache_holds(slot, word, len)) {
+        for (size_t i = 0; i < slot->n; i++) ids_add(out, slot->ids[i]);
+        return;
+    }
+    size_t from = out->len;
+    encode_word(b, s, word, len, out);
+    if (slot) wordcache_put(slot, word, len, out->ids + from, out->len - from);
 }
 
 void bpe_free(bpe_t *b) {
@@ -208,5 +219,15 @@ void bpe_scratch_free(bpe_scratch_t *s) {
     free(s->symbols);
     free(s->heap);
     free(s->text.p);
+    wordcache_free(&s->words);
     *s = (bpe_scratch_t){0};
+}
+
+void bpe_scratch_trim(bpe_scratch_t *s) {
+    enum { USUAL = 1 << 16 }; /* symbols */
+    if (s->symbols_cap <= USUAL) return;
+    wordcache_t words = s->words;
+    s->words = (wordcache_t){0};
+    bpe_scratch_free(s);
+    s->words = words;
 }

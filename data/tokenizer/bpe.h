@@ -7,6 +7,7 @@
 #include "data/tokenizer/pairmap.h"
 #include "data/tokenizer/ids.h"
 #include "data/tokenizer/vocab.h"
+#include "data/tokenizer/wordcache.h"
 
 typedef struct {
     int32_t left, right, result;
@@ -31,13 +32,14 @@ typedef struct {
     pairmap_t by_pair; /* (left, right) -> rank */
 } bpe_t;
 
-/* Working memory of one thread; grows with the longest word. Zero-initialise. */
+/* Working memory of one thread for one tokenizer; grows with the longest word. Zero-initialise. */
 typedef struct {
     struct bpe_symbol *symbols;
     size_t n_symbols, symbols_cap;
     uint64_t *heap;
     size_t heap_len, heap_cap;
     strbuf_t text;
+    wordcache_t words;
 } bpe_scratch_t;
 
 /* `vocab` must outlive the tokenizer and hold all tokens, which get their bytes here. ERR_USAGE when BPE_FALLBACK lacks
@@ -55,6 +57,8 @@ int bpe_add_merge_text(bpe_t *b, const char *text, size_t len, const char *where
 void bpe_encode(const bpe_t *b, bpe_scratch_t *s, const char *word, size_t len, ids_t *out);
 void bpe_free(bpe_t *b);
 void bpe_scratch_free(bpe_scratch_t *s);
+/* Gives back what only a very long word needs. */
+void bpe_scratch_trim(bpe_scratch_t *s);
 
 /* The printable alphabet of byte-level vocabularies: the 188 visible characters of Latin-1 stand for
  * themselves, the other bytes for U+0100 and up. Decoding is false when a character is not of the alphabet. */

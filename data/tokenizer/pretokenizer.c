@@ -5,10 +5,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
-#include "data/tokenizer/pattern.h"
 #include "data/tokenizer/vocab.h"
-
-enum { MAX_STAGES = 16 };
 
 typedef enum {
     MATCH_APART,        /* a match is a piece, and so is what lies between matches */
@@ -25,7 +22,7 @@ typedef struct {
 } stage_t;
 
 struct pretokenizer {
-    stage_t stages[MAX_STAGES];
+    stage_t stages[PRETOKENIZER_STAGES];
     size_t n;
     bool byte_level; /* the list has ended */
 };
@@ -33,8 +30,8 @@ struct pretokenizer {
 /* ---- reading ---- */
 
 static int add_stage(pretokenizer_t *pre, const char *where, stage_t **stage, err_t *err) {
-    if (pre->n == MAX_STAGES)
-        return err_set(err, ERR_USAGE, "%s: pre_tokenizer: more than %d stages", where, MAX_STAGES);
+    if (pre->n == PRETOKENIZER_STAGES)
+        return err_set(err, ERR_USAGE, "%s: pre_tokenizer: more than %d stages", where, PRETOKENIZER_STAGES);
     *stage = &pre->stages[pre->n++];
     return 0;
 }
@@ -182,7 +179,7 @@ prefix_t pretokenizer_prefix(const pretokenizer_t *pre) {
 
 typedef struct {
     const pretokenizer_t *pre;
-    pattern_match_t *match[MAX_STAGES]; /* one per stage: the stages are walked depth first */
+    pattern_match_t **match; /* by stage */
     pretokenizer_word_fn word;
     void *ctx;
     err_t *err;
@@ -251,11 +248,15 @@ static int split_piece(splitter_t *s, size_t depth, const char *p, size_t len, b
     return rc;
 }
 
-int pretokenizer_split(const pretokenizer_t *pre, const char *text, size_t len, bool first, pretokenizer_word_fn word,
-                       void *ctx, err_t *err) {
-    splitter_t s = {.pre = pre, .word = word, .ctx = ctx, .err = err};
-    for (size_t i = 0; i < pre->n; i++) s.match[i] = pattern_match_new();
-    int rc = split_piece(&s, 0, text, len, first);
-    for (size_t i = 0; i < pre->n; i++) pattern_match_free(s.match[i]);
-    return rc;
+int pretokenizer_split(const pretokenizer_t *pre, pretokenizer_scratch_t *scratch, const char *text, size_t len,
+                       bool first, pretokenizer_word_fn word, void *ctx, err_t *err) {
+    splitter_t s = {.pre = pre, .match = scratch->match, .word = word, .ctx = ctx, .err = err};
+    for (size_t i = 0; i < pre->n; i++)
+        if (!s.match[i]) s.match[i] = pattern_match_new();
+    return split_piece(&s, 0, text, len, first);
+}
+
+void pretokenizer_scratch_free(pretokenizer_scratch_t *scratch) {
+    for (size_t i = 0; i < PRETOKENIZER_STAGES; i++) pattern_match_free(scratch->match[i]);
+    *scratch = (pretokenizer_scratch_t){0};
 }

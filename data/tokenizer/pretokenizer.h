@@ -9,8 +9,10 @@
 #include <stddef.h>
 
 #include "base/error.h"
+#include "data/tokenizer/pattern.h"
 
 typedef struct pretokenizer pretokenizer_t;
+enum { PRETOKENIZER_STAGES = 16 }; /* at most */
 
 #define GPT2_PATTERN "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 
@@ -45,7 +47,12 @@ prefix_t pretokenizer_prefix(const pretokenizer_t *pre);
 /* Calls `word` for each word of the text (valid UTF-8), in order. `first`: the text is the beginning of what is
  * encoded, not what follows an added token. */
 typedef void (*pretokenizer_word_fn)(void *ctx, const char *word, size_t len);
-int pretokenizer_split(const pretokenizer_t *pre, const char *text, size_t len, bool first, pretokenizer_word_fn word,
-                       void *ctx, err_t *err);
+/* Working memory of one thread. Zero-initialise. */
+typedef struct {
+    pattern_match_t *match[PRETOKENIZER_STAGES]; /* one per stage: the stages are walked depth first */
+} pretokenizer_scratch_t;
+int pretokenizer_split(const pretokenizer_t *pre, pretokenizer_scratch_t *scratch, const char *text, size_t len,
+                       bool first, pretokenizer_word_fn word, void *ctx, err_t *err);
+void pretokenizer_scratch_free(pretokenizer_scratch_t *scratch);
 
 #endif

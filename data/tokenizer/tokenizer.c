@@ -10,6 +10,39 @@
 
 /* ---- opening ---- */
 
+scratch_pool_t *scratch_pool_new(void) {
+    scratch_pool_t *pool = xcalloc(1, sizeof *pool);
+    CHECK(pthread_mutex_init(&pool->lock, NULL) == 0);
+    return pool;
+}
+
+static tokenizer_scratch_t *scratch_take(scratch_pool_t *pool) {
+    pthread_mutex_lock(&pool->lock);
+    tokenizer_scratch_t *s = pool->idle;
+    if (s) pool->idle = s->next;
+    pthread_mutex_unlock(&pool->lock);
+    return s ? s : xcalloc(1, sizeof *s);
+}
+
+static void scratch_give_back(scratch_pool_t *pool, tokenizer_scratch_t *s) {
+    bpe_scratch_trim(&s->bpe);
+    pthread_mutex_lock(&pool->lock);
+    s->next = pool->idle;
+    pool->idle = s;
+    pthread_mutex_unlock(&pool->lock);
+}
+
+static void scratch_pool_free(scratch_pool_t *pool) {
+    for (tokenizer_scratch_t *s = pool->idle, *next; s; s = next) {
+        next = s->next;
+        bpe_scratch_free(&s->bpe);
+        pretokenizer_scratch_free(&s->pre);
+        free(s);
+    }
+    pthread_mutex_destroy(&pool->lock);
+    free(pool);
+}
+
 int tokenizer_set_steps(tokenizer_t *t, json_t *norm, json_t *pre, const char *where, err_t *err) {
     t->norm_desc = json_incref(norm);
     t->pre_desc = json_incref(pre);
@@ -40,6 +73,7 @@ void tokenizer_close(tokenizer_t *t) {
     spm_pieces_free(&t->pieces);
     added_free(&t->added);
     vocab_free(&t->vocab);
+    scratch_pool_free(t->scratch);
     free(t->chat_template);
     free(t);
 }
@@ -49,7 +83,7 @@ void tokenizer_close(tokenizer_t *t) {
 typedef struct {
     const tokenizer_t *tok;
     bool specials;
-    bpe_scratch_t scratch;
+    tokenizer_scratch_t *scratch;
     ids_t *out;
     err_t *err;
 } encoder_t;
@@ -71,11 +105,11 @@ static int encode_added(encoder_t *e, bool normalized, const char *text, size_t 
 
 static void encode_word(void *ctx, const char *word, size_t len) {
     encoder_t *e = ctx;
-    bpe_encode(&e->tok->bpe, &e->scratch, word, len, e->out);
+    bpe_encode(&e->tok->bpe, &e->scratch->bpe, word, len, e->out);
 }
 
 static int encode_words(encoder_t *e, const char *text, size_t len, bool first) {
-    return pretokenizer_split(e->tok->pre, text, len, first, encode_word, e, e->err);
+    return pretokenizer_split(e->tok->pre, &e->scratch->pre, text, len, first, encode_word, e, e->err);
 }
 
 static int encode_bpe(encoder_t *e, const char *text, size_t len, bool first) {
@@ -108,9 +142,9 @@ static int encode(const tokenizer_t *t, const char *text, size_t len, bool speci
     size_t valid = utf8_valid(text, len);
     if (valid < len) return err_set(err, ERR_USAGE, "the text is not valid UTF-8 at byte offset %zu", valid);
     if (len > INT32_MAX / 4) return err_set(err, ERR_USAGE, "a text of %zu bytes; expected at most 512 MiB", len);
-    encoder_t e = {.tok = t, .specials = specials, .out = out, .err = err};
+    encoder_t e = {.tok = t, .specials = specials, .scratch = scratch_take(t->scratch), .out = out, .err = err};
     int rc = encode_added(&e, false, text, len, first, t->spm ? encode_spm : encode_bpe);
-    bpe_scratch_free(&e.scratch);
+    scratch_give_back(t->scratch, e.scratch);
     return rc;
 }
 

@@ -74,6 +74,7 @@ static int load_from(tokenizer_t *t, const char *path, const char *dir, err_t *e
 
 int tokenizer_open(const char *path, tokenizer_t **tok, err_t *err) {
     tokenizer_t *t = xcalloc(1, sizeof *t);
+    t->scratch = scratch_pool_new();
     for (int i = 0; i < ROLE_TOKEN_COUNT; i++) t->role[i] = -1;
     int rc;
     if (path_is_dir(path) || path_has_suffix(path, ".json") || path_has_suffix(path, ".model")) {

@@ -3,6 +3,7 @@
 #define DATA_TOKENIZER_TOKENIZER_PARTS_H
 
 #include <jansson.h>
+#include <pthread.h>
 
 #include "data/tokenizer/added.h"
 #include "data/tokenizer/bpe.h"
@@ -20,7 +21,22 @@ typedef struct {
     prefix_t prefix;  /* by the "legacy" of tokenizer_config.json */
 } class_rule_t;
 
+/* Working memory of one encoding; kept for the next, with the words that it knows. */
+typedef struct tokenizer_scratch {
+    bpe_scratch_t bpe;
+    pretokenizer_scratch_t pre;
+    struct tokenizer_scratch *next;
+} tokenizer_scratch_t;
+
+/* Those that no thread uses at the moment. */
+typedef struct {
+    pthread_mutex_t lock;
+    tokenizer_scratch_t *idle;
+} scratch_pool_t;
+scratch_pool_t *scratch_pool_new(void);
+
 struct tokenizer {
+    scratch_pool_t *scratch; /* threads share a tokenizer, which is constant to them but for this */
     vocab_t vocab;
     added_t added;
     prefix_t prefix; /* which texts get a space before the first word */

@@ -201,6 +201,7 @@ struct backend {
     const char *name; /* "cpu", "cuda" */
     char device[128]; /* for reports: CPU model and instruction set, GPU name */
     char no_gpu[160]; /* where "auto" took the CPU although the build knows GPUs: why; else empty */
+    char why_act[96]; /* where `act` was left to the CPU backend: why it is that; else empty */
     dtype_t act;
     int threads;        /* host threads in use */
     size_t stage_bytes; /* the most that stage() gives at a time; a multiple of 512 */
@@ -268,6 +269,10 @@ struct backend {
     void (*linear_bwd)(backend_t *be, size_t T, mat_t dy, const linear_t *l, const dropout_t *drop, mat_t dx);
     /* u[T, width] for x [T, cols]; u may be columns behind those of x. */
     void (*adapter_fwd)(backend_t *be, size_t T, mat_t x, const linear_t *l, const dropout_t *drop, mat_t u);
+    /* The way back through B: from dy [T, rows], du[T, width] with du_i = s_i dy_i B_i, which may be columns behind those
+     * of dy, and dB[i] [rows_i, r_i] (fp32, dense) += dy_i^T u_i for u [T, width]. */
+    void (*adapter_bwd)(backend_t *be, size_t T, mat_t dy, mat_t u, const linear_t *l, mat_t du,
+                        float *const dB[LINEAR_MAX]);
     /* dA[width, cols] (fp32, dense) += du^T drop(x) for du [T, width], x [T, cols]. */
     void (*adapter_grad)(backend_t *be, size_t T, mat_t du, mat_t x, const linear_t *l, const dropout_t *drop,
                          float *dA);

@@ -1,10 +1,9 @@
-#include "model/formats/quant.h"
-
 #include <math.h>
 #include <pthread.h>
 #include <string.h>
 
 #include "model/backend/element.h"
+#include "model/formats/kernels/quant_kernels.h"
 
 /* clang-format off */
 const float quant_table_nf4[16] = {
@@ -74,79 +73,29 @@ size_t quant_constant_bytes(quant_type_t type, bool double_quant, size_t n) {
 
 /* ---- first level ------------------------------------------------------------------------------------ */
 
-static float block_absmax(const float *x, size_t n) {
-    float a = 0;
-    for (size_t i = 0; i < n; i++) a = fabsf(x[i]) > a ? fabsf(x[i]) : a;
-    return a;
+enum { MAX_SETS = 3 };
+static quant_encode_fn *sets[MAX_SETS];
+static int n_sets;
+static pthread_once_t sets_once = PTHREAD_ONCE_INIT;
+
+static void find_sets(void) {
+    sets[n_sets++] = quant_encode_base;
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c")) sets[n_sets++] = quant_encode_avx2;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq"))
+        sets[n_sets++] = quant_encode_avx512;
+#endif
 }
 
-/* x /= absmax, as bitsandbytes does: a product with the reciprocal in full blocks, a quotient in a short one. */
-static void block_normalize(float *x, size_t n, float absmax) {
-    float d = absmax > QUANT_ABSMAX_MIN ? absmax : QUANT_ABSMAX_MIN, inverse = 1.0f / d;
-    if (n == QUANT_BLOCK) {
-        for (size_t i = 0; i < QUANT_BLOCK; i++) x[i] *= inverse;
-    } else {
-        for (size_t i = 0; i < n; i++) x[i] /= d;
-    }
-}
-
-/* Not inlined: its loops are then vectorized for what they are, not for what surrounds them (8% of the time). */
-__attribute__((noinline)) static void block_encode_4bit(const quant_order_t *o, const float x[QUANT_BLOCK], size_t n,
-                                                        uint8_t *codes) {
-    int32_t place[QUANT_BLOCK] = {0};
-    uint8_t c[QUANT_BLOCK];
-    for (int k = 0; k < 15; k++)
-        for (size_t i = 0; i < QUANT_BLOCK; i++) place[i] += x[i] > o->mid[k];
-    for (size_t i = 0; i < QUANT_BLOCK; i++) c[i] = o->ascending[place[i]];
-    for (size_t i = 0; i < (n + 1) / 2; i++) codes[i] = (uint8_t)(c[2 * i] << 4 | c[2 * i + 1]);
-}
-
-static void block_encode_int8(const float *x, size_t n, uint8_t *codes) {
-    for (size_t i = 0; i < n; i++) {
-        float v = rintf(x[i] * 127.0f);
-        codes[i] = (uint8_t)(int8_t)(v >= -127.0f ? (v <= 127.0f ? v : 127.0f) : -127.0f);
-    }
-}
-
-static float value_at(const void *x, dtype_t type, size_t i) {
-    float f;
-    uint16_t h;
-    if (type == DT_F32) {
-        memcpy(&f, (const float *)x + i, sizeof f);
-        return f;
-    }
-    memcpy(&h, (const uint16_t *)x + i, sizeof h);
-    return type == DT_BF16 ? bf16_to_f32(h) : f16_to_f32(h);
-}
-
-/* Rounded to what is held, if it is not that already. */
-static void encode_plain(quant_type_t type, const void *x, dtype_t x_type, size_t n, uint16_t *out) {
-    dtype_t held = type == QUANT_F16 ? DT_F16 : DT_BF16;
-    if (x_type == held) {
-        memcpy(out, x, 2 * n);
-        return;
-    }
-    for (size_t i = 0; i < n; i++)
-        out[i] = held == DT_F16 ? f16_from_f32(value_at(x, x_type, i)) : bf16_from_f32(value_at(x, x_type, i));
+quant_encode_fn *quant_encode_nth(int i) {
+    pthread_once(&sets_once, find_sets);
+    return i < n_sets ? sets[i] : NULL;
 }
 
 void quant_encode(quant_type_t type, const void *x, dtype_t x_type, size_t n, uint8_t *codes, float *absmax) {
-    if (quant_is_plain(type)) {
-        encode_plain(type, x, x_type, n, (uint16_t *)(void *)codes);
-        return;
-    }
-    quant_order_t order;
-    if (type != QUANT_INT8) order = quant_order(type);
-    size_t step = quant_code_bytes(type, QUANT_BLOCK);
-    for (size_t b = 0; b < quant_blocks(n); b++, codes += step) {
-        size_t first = b * QUANT_BLOCK, len = n - first < QUANT_BLOCK ? n - first : QUANT_BLOCK;
-        float v[QUANT_BLOCK] = {0};
-        for (size_t i = 0; i < len; i++) v[i] = value_at(x, x_type, first + i);
-        absmax[b] = block_absmax(v, len);
-        block_normalize(v, len, absmax[b]);
-        if (type == QUANT_INT8) block_encode_int8(v, len, codes);
-        else block_encode_4bit(&order, v, len, codes);
-    }
+    pthread_once(&sets_once, find_sets);
+    sets[n_sets - 1](type, x, x_type, n, codes, absmax);
 }
 
 /* ---- second level ----------------------------------------------------------------------------------- */
@@ -227,6 +176,17 @@ float quant_absmax(const qweight_t *w, size_t block) {
     if (!w->double_quant) return w->absmax[block];
     float x = quant_dynamic_signed()->value[w->absmax_q[block]];
     return x * w->nested_absmax[block / QUANT_NESTED_BLOCK] + w->nested_offset;
+}
+
+static float value_at(const void *x, dtype_t type, size_t i) {
+    float f;
+    uint16_t h;
+    if (type == DT_F32) {
+        memcpy(&f, (const float *)x + i, sizeof f);
+        return f;
+    }
+    memcpy(&h, (const uint16_t *)x + i, sizeof h);
+    return type == DT_BF16 ? bf16_to_f32(h) : f16_to_f32(h);
 }
 
 static float decode_one(const qweight_t *w, size_t i) {

@@ -77,7 +77,7 @@ typedef struct {
 const dynamic_map_t *quant_dynamic_signed(void);
 const dynamic_map_t *quant_dynamic_unsigned(void);
 
-/* Plain-C codec: the oracle of the backends' quantize and dequant ops, and what writes checkpoints.
+/* The codec on the host: the oracle of the backends' quantize and dequant ops, and what writes checkpoints.
  *
  * quant_encode: `n` values (BF16, F16 or F32) that start a block -> codes (from their first byte) and absmax per block.
  * Call it for consecutive pieces of a tensor whose sizes are multiples of 64, except the last. */

@@ -1,8 +1,8 @@
-# --version names the commit; where there is none it says so, and a build after the first compiles nothing for it.
+# --version names the kernels and the commit; where there is none it says so, and a build after the first compiles nothing for it.
 . "$TESTS/cli/lib.sh"
 
 expect 0 "$QLORA_TRAIN" --version
-grep -Eq '^qlora-train [0-9.]+ \(.*; CUDA: (yes|no); commit [^ ]+\)$' out.txt || { cat out.txt; fail "--version"; }
+grep -Eq '^qlora-train [0-9.]+ \(own kernels, [A-Z][^;]*; CUDA: (yes|no); commit [^ ]+\)$' out.txt || { cat out.txt; fail "--version"; }
 
 command -v cmake >/dev/null && command -v git >/dev/null || skip "no cmake or no git"
 commit_of() { # DIR: what a build of DIR would say

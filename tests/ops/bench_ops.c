@@ -1,4 +1,4 @@
-/* Times the CPU ops on the shapes of SmolLM2-135M, the tuned ones next to the reference and to bare sgemm.
+/* Times the CPU ops on the shapes of SmolLM2-135M, the tuned ones next to the reference and to bare products.
  *
  *   bench_ops [--reference] [repetitions]      (target bench_ops; not a test)
  *
@@ -12,7 +12,6 @@
 #include <time.h>
 
 #include "base/mem.h"
-#include "cpu/blas.h"
 #include "cpu/ops.h"
 #include "ops_rig.h"
 
@@ -126,9 +125,11 @@ static void call_weight(const call_t *c) {
     else be->linear_bwd(be, c->n[0], of_rows, &c->l, NULL, of_cols);
 }
 
-static void call_sgemm(const call_t *c) {
+/* The same with a weight that is decoded already. */
+static void call_gemm(const call_t *c) {
     size_t rows = c->w[0].rows, cols = c->w[0].cols, in = c->flag ? cols : rows, out = c->flag ? rows : cols;
-    blas_sgemm(false, c->flag, c->n[0], out, in, 1, c->p[0], in, c->p[2], cols, 0, (void *)c->p[1], out);
+    const matrix_t x = {(void *)c->p[0], DT_F32, in}, w = {(void *)c->p[2], DT_F32, cols};
+    c->r->be->gemm(c->r->be, false, c->flag, c->n[0], out, in, 1, x, w, 0, (matrix_t){(void *)c->p[1], DT_F32, out});
 }
 
 static void call_dequant(const call_t *c) {
@@ -149,11 +150,11 @@ static void bench_weight(backend_t *be, quant_type_t type, size_t rows, size_t c
     snprintf(shape, sizeof shape, "[%zu,%zu] T=%zu", rows, cols, tokens);
     for (int transpose = 1; transpose >= (tokens > 8 ? 0 : 1); transpose--) {
         c.flag = transpose;
-        timing_t with = measure(call_weight, &c), bare = measure(call_sgemm, &c);
+        timing_t with = measure(call_weight, &c), bare = measure(call_gemm, &c);
         char name[64];
         snprintf(name, sizeof name, "%s %s %+.0f%%", quant_type_name(type), transpose ? "fwd" : "bwd",
                  100 * (with.best / bare.best - 1));
-        report("  sgemm", shape, bare, 2.0 * (double)(n * tokens), "GFLOP/s", 0);
+        report("  gemm", shape, bare, 2.0 * (double)(n * tokens), "GFLOP/s", 0);
         report(name, shape, with, 2.0 * (double)(n * tokens), "GFLOP/s", per_step);
     }
     if (tokens == T) time_op("  dequant", shape, call_dequant, &c, 4.0 * (double)n, "GB/s", 0);
@@ -180,25 +181,11 @@ static void call_adapter_grad(const call_t *c) {
     c->r->be->adapter_grad(c->r->be, T, du_of(c), x_of(c), &c->l, c->drop, (void *)c->p[2]);
 }
 
-static matrix_t matrix_of(const call_t *c, mat_t m) { return (matrix_t){m.p, c->r->be->act, m.ld}; }
-
-/* Each layer's du = dy B (grad false) or dB += dy^T u, as model/site.c asks for them. */
-static void of_layers(const call_t *c, bool grad) {
-    backend_t *be = c->r->be;
-    float *dB = (void *)c->p[3];
-    for (size_t i = 0, first = 0; i < c->l.n; first += c->w[i++].rows) {
-        const matrix_t dy = matrix_of(c, columns_from(c, dy_of(c), first));
-        const matrix_t u = matrix_of(c, columns_from(c, u_of(c), i * RANK));
-        const matrix_t du = matrix_of(c, columns_from(c, du_of(c), i * RANK));
-        const matrix_t B = {(void *)c->l.part[i].b, c->l.ab_type, RANK};
-        size_t rows = c->w[i].rows;
-        if (grad) be->gemm(be, true, false, rows, RANK, T, 1, dy, u, 1, (matrix_t){dB + first * RANK, DT_F32, RANK});
-        else be->gemm(be, false, false, T, RANK, rows, 1, dy, B, 0, du);
-    }
+static void call_adapter_bwd(const call_t *c) {
+    float *dB[LINEAR_MAX] = {NULL}, *all = (void *)c->p[3];
+    for (size_t i = 0, first = 0; i < c->l.n; first += c->w[i++].rows) dB[i] = all + first * RANK;
+    c->r->be->adapter_bwd(c->r->be, T, dy_of(c), u_of(c), &c->l, du_of(c), dB);
 }
-
-static void call_du(const call_t *c) { of_layers(c, false); }
-static void call_grad_b(const call_t *c) { of_layers(c, true); }
 
 /* All that a training step does with the n layers of a site, NF4 and LoRA of rank 16 on each; per_step: sites. */
 static void bench_site(backend_t *be, size_t n, const size_t *rows, size_t cols, int per_step) {
@@ -222,7 +209,7 @@ static void bench_site(backend_t *be, size_t n, const size_t *rows, size_t cols,
     c.p[3] = rig_random(&r, DT_F32, out * RANK, 1);
     c.p[4] = rig_random(&r, DT_F32, T * cols, 1);
     c.key = (dropout_t){.seed = 1, .p = 0.1f, .row = rig_indices(&r, T, T), .pos = rig_indices(&r, T, T)};
-    /* K: what each output sums; du and dB are of all layers. */
+    /* K: what each output sums; du and dB, as much work each, are of all layers. */
     const struct {
         const char *name;
         void (*f)(const call_t *);
@@ -234,8 +221,7 @@ static void bench_site(backend_t *be, size_t n, const size_t *rows, size_t cols,
         {"  with dropout", call_adapter_fwd, T, width, cols, true, false, 0},
         {"linear_fwd", call_linear_fwd, T, out, cols + RANK, false, false, 2},
         {"  with biases", call_linear_fwd, T, out, cols + RANK, false, true, 0},
-        {"lora dy B", call_du, T, RANK, out, false, false, 1},
-        {"lora dB = dy^T u", call_grad_b, out, RANK, T, false, false, 1},
+        {"adapter_bwd", call_adapter_bwd, 2 * T, RANK, out, false, false, 1},
         {"adapter_grad", call_adapter_grad, width, cols, T, false, false, 1},
         {"  with dropout", call_adapter_grad, width, cols, T, true, false, 0},
         {"linear_bwd", call_linear_bwd, T, cols, out + width, false, false, 1},

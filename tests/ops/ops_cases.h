@@ -17,8 +17,7 @@ typedef struct {
     size_t n_cases;
     enum {
         SAME_BITS, /* every CPU implementation gives the bits of the reference */
-        ROUNDED,   /* close to the reference; the bits do not depend on the number of threads */
-        BY_SGEMM   /* close; the BLAS splits the work, so they may */
+        ROUNDED    /* close to the reference; the bits do not depend on the number of threads */
     } agreement;
 } op_t;
 

@@ -221,6 +221,28 @@ static void run_adapter_fwd(rig_t *r, const params_t *p) {
     rig_output_columns(r, x, apart ? &of_x : &of_xu); /* x is as before, too */
 }
 
+/* du is where dy ends, in the same matrix, unless it is apart. */
+static void run_adapter_bwd(rig_t *r, const params_t *p) {
+    site_t s;
+    site_open(r, p, &s);
+    bool apart = p->flags & APART;
+    const columns_t of_all = beside(r, &s, s.rows, s.width), of_u = beside(r, &s, s.width, 0);
+    columns_t of_dy = of_all, of_du = apart ? beside(r, &s, s.width, 0) : of_all;
+    of_dy.cols = s.rows;
+    if (!apart) of_du = (columns_t){of_du.type, of_du.rows, of_du.first + s.rows, s.width, of_du.ld};
+    void *dy = rig_columns(r, &of_dy, 1), *u = rig_columns(r, &of_u, 1);
+    void *du = apart ? rig_unwritten(r, &of_du) : rig_act_at(r, dy, s.rows);
+    float *dB[LINEAR_MAX] = {NULL}, *all; /* are added to */
+    size_t n = 0;
+    for (size_t i = 0; i < s.l.n; i++) n += s.w[i].rows * s.l.part[i].r;
+    all = rig_random(r, DT_F32, n, 1);
+    for (size_t i = 0, first = 0; i < s.l.n; first += s.w[i].rows * s.l.part[i].r, i++) dB[i] = all + first;
+    r->be->adapter_bwd(r->be, s.T, rig_mat(dy, &of_dy), rig_mat(u, &of_u), &s.l, rig_mat(du, &of_du), dB);
+    (apart ? rig_output_columns : rig_output_inner)(r, du, &of_du);
+    rig_output_columns(r, dy, apart ? &of_dy : &of_all); /* dy is as before, too */
+    rig_output(r, all, DT_F32, n);
+}
+
 static void run_adapter_grad(rig_t *r, const params_t *p) {
     site_t s;
     site_open(r, p, &s);
@@ -540,10 +562,11 @@ static const params_t keep_cases[] = {
 };
 
 const op_t linear_ops[] = {
-    {"linear_fwd", run_linear_fwd, CASES(linear_cases), BY_SGEMM},
-    {"linear_bwd", run_linear_bwd, CASES(linear_cases), BY_SGEMM},
-    {"adapter_fwd", run_adapter_fwd, CASES(adapter_cases), BY_SGEMM},
-    {"adapter_grad", run_adapter_grad, CASES(adapter_cases), BY_SGEMM},
+    {"linear_fwd", run_linear_fwd, CASES(linear_cases), ROUNDED},
+    {"linear_bwd", run_linear_bwd, CASES(linear_cases), ROUNDED},
+    {"adapter_fwd", run_adapter_fwd, CASES(adapter_cases), ROUNDED},
+    {"adapter_bwd", run_adapter_bwd, CASES(adapter_cases), ROUNDED},
+    {"adapter_grad", run_adapter_grad, CASES(adapter_cases), ROUNDED},
     {"dropout", run_dropout, CASES(dropout_cases), SAME_BITS},
     {"linear_cache", run_linear_cache, CASES(keep_cases), SAME_BITS},
 };

@@ -132,7 +132,7 @@ static const params_t quantize_cases[] = {
 };
 
 const op_t weight_ops[] = {
-    {"gemm", run_gemm, CASES(gemm_cases), BY_SGEMM},
+    {"gemm", run_gemm, CASES(gemm_cases), ROUNDED},
     {"dequant", run_dequant, CASES(dequant_cases), SAME_BITS},
     {"quantize", run_quantize, CASES(quantize_cases), SAME_BITS},
 };

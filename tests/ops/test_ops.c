@@ -29,15 +29,40 @@ static void run_case(rig_t *r, backend_t *be, const op_t *op, size_t i) {
 
 /* A column of the table: a backend to compare with the reference. */
 typedef struct {
-    int isa, threads; /* kernels_nth(isa) */
+    int isa, threads;    /* kernels_nth(isa), and tiles_nth(isa) for fp32: one for each instruction set */
+    const tiles_t *bf16; /* NULL: widened */
 } column_t;
 
 static backend_t *open_cpu(dtype_t act, const column_t *column) {
     backend_t *be;
     err_t err = {0};
     assert_ok(backend_open_cpu(act, column ? column->threads : 1, column == NULL, &be, &err), err);
-    if (column) ((cpu_impl_t *)be->impl)->kernels = kernels_nth(column->isa);
+    if (!column) return be;
+    cpu_impl_t *impl = be->impl;
+    impl->kernels = kernels_nth(column->isa);
+    impl->f32 = tiles_nth(column->isa);
+    impl->bf16 = column->bf16;
+    assert_int_equal(impl->f32->type, DT_F32);
     return be;
+}
+
+extern const tiles_t tiles_bf16_emulated;
+enum { MAX_COLUMNS = 24 };
+
+/* Every instruction set with one to three threads; and with the best, every way to multiply BF16, AMX's on tiles in
+ * plain C too. */
+static size_t list_columns(dtype_t act, column_t *columns) {
+    size_t n = 0;
+    int isa = 0;
+    for (; kernels_nth(isa); isa++)
+        for (int threads = 1; threads <= 3; threads++) columns[n++] = (column_t){isa, threads, NULL};
+    if (act == DT_F32) return n;
+    const tiles_t *t;
+    for (int i = isa; (t = tiles_nth(i)); i++)
+        for (int threads = 1; threads <= 3; threads++) columns[n++] = (column_t){isa - 1, threads, t};
+    columns[n++] = (column_t){isa - 1, 2, &tiles_bf16_emulated};
+    assert_true(n <= MAX_COLUMNS);
+    return n;
 }
 
 /* A BF16 value near the middle of two may round either way: a few in a thousand differ, by 2^-8 of themselves;
@@ -80,7 +105,8 @@ static double compare(const rig_t *got, const rig_t *want, const op_t *op, size_
 }
 
 static void test_table(dtype_t act) {
-    static const int threads[] = {1, 2, 3};
+    column_t columns[MAX_COLUMNS];
+    const size_t n_columns = list_columns(act, columns);
     backend_t *ref = open_cpu(act, NULL);
     for (size_t k = 0; ops_nth(k); k++) {
         const op_t *op = ops_nth(k);
@@ -89,16 +115,13 @@ static void test_table(dtype_t act) {
         for (size_t i = 0; i < op->n_cases; i++) {
             rig_t want;
             run_case(&want, ref, op, i);
-            for (int isa = 0; kernels_nth(isa); isa++) {
-                for (size_t t = 0; t < sizeof threads / sizeof *threads; t++, runs++) {
-                    const column_t column = {isa, threads[t]};
-                    backend_t *be = open_cpu(act, &column);
-                    rig_t got;
-                    run_case(&got, be, op, i);
-                    worst = fmax(worst, compare(&got, &want, op, i));
-                    rig_free(&got);
-                    be->close(be);
-                }
+            for (size_t c = 0; c < n_columns; c++, runs++) {
+                backend_t *be = open_cpu(act, &columns[c]);
+                rig_t got;
+                run_case(&got, be, op, i);
+                worst = fmax(worst, compare(&got, &want, op, i));
+                rig_free(&got);
+                be->close(be);
             }
             rig_free(&want);
         }
@@ -123,7 +146,7 @@ static void test_repeatable(void **state) {
     (void)state;
     int best = 0;
     while (kernels_nth(best + 1)) best++;
-    const column_t columns[] = {{best, 2}, {best, 1}, {best, 3}};
+    const column_t columns[] = {{best, 2, NULL}, {best, 1, NULL}, {best, 3, NULL}};
     for (size_t k = 0; ops_nth(k); k++) {
         const op_t *op = ops_nth(k);
         backend_t *be = open_cpu(DT_F32, &columns[0]);
@@ -133,7 +156,7 @@ static void test_repeatable(void **state) {
             run_case(&b, be, op, i);
             for (size_t o = 0; o < a.n_out; o++) assert_memory_equal(a.out[o], b.out[o], a.out_len[o] * sizeof(float));
             rig_free(&b);
-            for (size_t t = 1; op->agreement != BY_SGEMM && t < 3; t++) {
+            for (size_t t = 1; t < 3; t++) {
                 backend_t *other = open_cpu(DT_F32, &columns[t]);
                 run_case(&b, other, op, i);
                 for (size_t o = 0; o < a.n_out; o++)
@@ -240,7 +263,7 @@ static void test_dropout_mask(void **state) {
     (void)state;
     for (int isa = -1; isa < 0 || kernels_nth(isa); isa++) {
         for (int act = 0; act < 2; act++) {
-            const column_t column = {isa, 2};
+            const column_t column = {isa, 2, NULL};
             backend_t *be = open_cpu(act ? DT_BF16 : DT_F32, isa < 0 ? NULL : &column);
             mask_t *m = xmalloc(sizeof *m);
             mask_open(m, be);
@@ -370,7 +393,7 @@ static void test_f16_values(void **state) {
 /* NaN and infinity reach the sum, whatever their place: a step with them must be seen. */
 static void test_sumsq_not_finite(void **state) {
     (void)state;
-    const column_t column = {0, 2};
+    const column_t column = {0, 2, NULL};
     backend_t *be = open_cpu(DT_F32, &column);
     float *x = xcalloc(70000, sizeof *x);
     static const size_t at[] = {0, 1, 35000, 69999};
@@ -394,7 +417,7 @@ static void test_open(void **state) {
     err_t err = {0};
     assert_ok(backend_open("auto", DT_COUNT, 0, &be, &err), err);
     assert_string_equal(be->name, "cpu");
-    assert_int_equal(be->act, DT_F32);
+    assert_int_equal(be->act, backend_auto_type(be));
     assert_true(be->threads >= 1);
     size_t free_bytes, total;
     be->mem_info(be, &free_bytes, &total);

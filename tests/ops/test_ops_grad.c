@@ -209,13 +209,6 @@ static void site_fwd(backend_t *be, rig_t *r, float *const *x, float *y, bool dr
     be->linear_fwd(be, T, with_u(be, r, &s, x[0]), &s.l, (mat_t){y, OUT});
 }
 
-/* du_i = s_i dy_i B_i, dB_i = dy_i^T u_i. */
-static void adapter_bwd(backend_t *be, const linear_part_t *p, const float *u, float *dy, float *du, float *dB) {
-    const matrix_t of_dy = {dy, DT_F32, LD_Y}, of_u = {(float *)u, DT_F32, LD_X}, b = {(void *)p->b, DT_F32, p->r};
-    be->gemm(be, false, false, T, p->r, p->w->rows, p->scale, of_dy, b, 0, (matrix_t){du, DT_F32, LD_Y});
-    be->gemm(be, true, false, p->w->rows, p->r, T, 1, of_dy, of_u, 1, (matrix_t){dB, DT_F32, p->r});
-}
-
 static void site_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, float *const *dx, bool drop) {
     site_t s;
     site_open(&s, r, x, drop);
@@ -224,8 +217,8 @@ static void site_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy, 
     be->copy_rows(be, (mat_t){dyu, LD_Y}, (mat_t){(float *)dy, OUT}, T, OUT);
     be->zero(be, dx[1], sizeof(float) * WIDTH * COLS); /* these are added to */
     be->zero(be, dx[2], sizeof(float) * B_SIZE);
-    adapter_bwd(be, &s.l.part[0], u, dyu, du, dx[2]);
-    adapter_bwd(be, &s.l.part[2], u + RANK_0, dyu + ROWS_0 + ROWS_1, du + RANK_0, dx[2] + ROWS_0 * RANK_0);
+    float *const dB[LINEAR_MAX] = {dx[2], NULL, dx[2] + ROWS_0 * RANK_0};
+    be->adapter_bwd(be, T, (mat_t){dyu, LD_Y}, (mat_t){u, LD_X}, &s.l, (mat_t){du, LD_Y}, dB);
     be->adapter_grad(be, T, (mat_t){du, LD_Y}, xu, &s.l, s.drop, dx[1]);
     be->linear_bwd(be, T, (mat_t){dyu, LD_Y}, &s.l, s.drop, (mat_t){dx[0], COLS});
 }

@@ -205,6 +205,14 @@ static void late_adapter_fwd(backend_t *be, size_t T, mat_t x, const linear_t *l
     late.real.adapter_fwd(be, T, x, l, drop, u);
 }
 
+static void late_adapter_bwd(backend_t *be, size_t T, mat_t dy, mat_t u, const linear_t *l, mat_t du,
+                             float *const dB[LINEAR_MAX]) {
+    note_rows(be, dy, T, linear_rows_of(l));
+    note_rows(be, u, T, linear_width(l));
+    note_rows(be, du, T, linear_width(l));
+    late.real.adapter_bwd(be, T, dy, u, l, du, dB);
+}
+
 static void late_adapter_grad(backend_t *be, size_t T, mat_t du, mat_t x, const linear_t *l, const dropout_t *drop,
                               float *dA) {
     note_rows(be, du, T, linear_width(l));
@@ -269,6 +277,7 @@ void late_take_over(backend_t *be, bool late_compute, uint64_t seed) {
     be->linear_fwd = late_linear_fwd;
     be->linear_bwd = late_linear_bwd;
     be->adapter_fwd = late_adapter_fwd;
+    be->adapter_bwd = late_adapter_bwd;
     be->adapter_grad = late_adapter_grad;
     be->linear_cache = late_linear_cache;
     be->adamw = late_adamw;

@@ -107,8 +107,8 @@ static char *trained_text(const tokenizer_t *tok, const dataset_t *ds) {
     strbuf_adds(&b, "");
     for (size_t i = 0; i < ds->n_tokens; i++) {
         size_t len;
-        if (ds->labels[i] == LABEL_NONE) continue;
-        assert_int_equal(ds->labels[i], ds->ids[i]);
+        if (dataset_label(ds, i) == LABEL_NONE) continue;
+        assert_int_equal(dataset_label(ds, i), ds->ids[i]);
         const char *piece = tokenizer_piece(tok, ds->ids[i], true, &len);
         strbuf_add(&b, piece, len);
     }

@@ -118,7 +118,8 @@ static void test_round_trip(void **state) {
                        .useless_in_row = 1,
                        .elapsed_seconds = 12.345678901234567,
                        .run_id = 0xfedcba9876543210u,
-                       .data_id = 1},
+                       .data_id = 1,
+                       .compute = "bf16"},
                   back;
     fill_state(7);
     assert_ok(checkpoint_save(dir, &s, &tiny.lora, &tiny.opt, tiny.be, yaml, "the/base", 3, &err), err);
@@ -137,6 +138,7 @@ static void test_round_trip(void **state) {
     assert_true(back.step == 7 && back.adam_t == 5 && back.skipped == 2 && back.useless_in_row == 1);
     assert_true(back.epoch == s.epoch && back.elapsed_seconds == s.elapsed_seconds);
     assert_true(back.run_id == s.run_id && back.data_id == s.data_id);
+    assert_string_equal(back.compute, "bf16");
 
     /* The adapter of the checkpoint is the masters; config.yaml is what was given. */
     float *adapter = xmalloc(bytes);
@@ -303,6 +305,7 @@ static run_identity_t identity(uint64_t run, uint64_t data) {
     return (run_identity_t){.run_id = run,
                             .data_id = data,
                             .model_id = 3,
+                            .compute = "f32",
                             .start = "auto",
                             .config = run & 1 ? "lora.r=8\nlora.alpha=16\n" : "lora.r=8\nlora.alpha=32\n"};
 }
@@ -346,10 +349,13 @@ static void test_one_run(void **state) {
     o = output_dir_at(dir);
     assert_ok(output_dir_check(&o, &id, &err), err);
     assert_true(o.begun && o.continued && !o.finished);
+    assert_string_equal(o.compute, "f32");
     output_dir_close(&o);
     id.model_id++;
     o = output_dir_at(dir);
+    assert_string_equal(o.compute, "");
     assert_ok(output_dir_check_config(&o, &id, &err), err);
+    assert_string_equal(o.compute, "f32"); /* known before there is a backend */
     assert_error(output_dir_open(&o, &id, &err), err, ERR_USAGE, "other model weights");
     output_dir_close(&o);
     id.model_id--;

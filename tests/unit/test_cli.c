@@ -60,7 +60,7 @@ static void help_and_version(void **state) {
         free(first);
     }
     RUN("--version");
-    assert_answered("qlora-train " QLORA_VERSION " (OpenBLAS ");
+    assert_answered("qlora-train " QLORA_VERSION " (own kernels, ");
     assert_non_null(strstr(ran.out, backend_has_cuda() ? "CUDA: yes" : "CUDA: no"));
 }
 

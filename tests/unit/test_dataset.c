@@ -277,9 +277,9 @@ static void test_reference_rows(void **state) {
         assert_int_equal(s->len, n < 512 ? n + 1 : n);
         for (size_t k = 0; k < n; k++) {
             assert_int_equal(ds.ids[s->start + k], json_integer_value(json_array_get(ids, k)));
-            assert_int_equal(ds.labels[s->start + k], k >= first ? ds.ids[s->start + k] : LABEL_NONE);
+            assert_int_equal(dataset_label(&ds, s->start + k), k >= first ? ds.ids[s->start + k] : LABEL_NONE);
         }
-        if (n < 512) assert_int_equal(ds.labels[s->start + n], LABEL_NONE);
+        if (n < 512) assert_int_equal(dataset_label(&ds, s->start + n), LABEL_NONE);
     }
     dataset_free(&ds);
     json_decref(rows);

@@ -8,7 +8,7 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
-#include "model/formats/quant.h"
+#include "model/formats/kernels/quant_kernels.h"
 #include "model/formats/safetensors.h"
 
 static const char *const tensors[] = {
@@ -247,6 +247,71 @@ static void test_pieces(void **state) {
     free(x);
 }
 
+/* The code of an element over its block's absmax. */
+static uint8_t code_by_definition(quant_type_t type, float v) {
+    if (type == QUANT_INT8) {
+        float code = rintf(v * 127.0f);
+        return (uint8_t)(int8_t)(code >= -127.0f ? (code <= 127.0f ? code : 127.0f) : -127.0f); /* NaN: -127 */
+    }
+    const quant_order_t order = quant_order(type);
+    int below = 0;
+    for (int k = 0; k < 15; k++) below += v > order.mid[k];
+    return order.ascending[below];
+}
+
+static void encode_by_definition(quant_type_t type, const float *x, size_t n, uint8_t *codes, float *absmax) {
+    for (size_t b = 0; b < quant_blocks(n); b++) {
+        size_t first = b * QUANT_BLOCK, len = n - first < QUANT_BLOCK ? n - first : QUANT_BLOCK;
+        float a = 0, v[QUANT_BLOCK] = {0};
+        for (size_t i = 0; i < len; i++) a = fabsf(x[first + i]) > a ? fabsf(x[first + i]) : a;
+        float d = a > QUANT_ABSMAX_MIN ? a : QUANT_ABSMAX_MIN, inverse = 1.0f / d;
+        for (size_t i = 0; i < len; i++) v[i] = len == QUANT_BLOCK ? x[first + i] * inverse : x[first + i] / d;
+        absmax[b] = a;
+        for (size_t i = 0; i < quant_code_bytes(type, len); i++, codes++)
+            *codes = type == QUANT_INT8
+                         ? code_by_definition(type, v[i])
+                         : (uint8_t)(code_by_definition(type, v[2 * i]) << 4 | code_by_definition(type, v[2 * i + 1]));
+    }
+}
+
+/* Values of a type, and as fp32: random ones, the middles between neighbours of a 4-bit type, a few that are odd. */
+static void values_of(dtype_t x_type, quant_type_t type, size_t n, void *x, float *as_f32) {
+    static const float odd[] = {INFINITY, -INFINITY, NAN, 1e-40f, -0.0f, 3e38f, 1e-38f};
+    for (size_t i = 0; i < n; i++) {
+        float f = 2 * rng_uniform(7, i) - 1;
+        if (type <= QUANT_INT4 && i % 5 == 1) f = quant_order(type).mid[i % 14];
+        if (i % 64 == 9) f = 1;
+        if (i / 64 % 4 == 3 && i % 8 == 0) f = odd[i / 8 % 7];
+        if (x_type == DT_F32) ((float *)x)[i] = as_f32[i] = f;
+        else if (x_type == DT_BF16) as_f32[i] = bf16_to_f32(((uint16_t *)x)[i] = bf16_from_f32(f));
+        else as_f32[i] = f16_to_f32(((uint16_t *)x)[i] = f16_from_f32(f));
+    }
+}
+
+static void test_instruction_sets(void **state) {
+    (void)state;
+    enum { MAX = 1021 };
+    static const size_t lengths[] = {1, 63, 64, 65, 640, MAX};
+    static const dtype_t types[] = {DT_F32, DT_BF16, DT_F16};
+    static float x[MAX], as_f32[MAX];
+    for (size_t c = 0; c < 3 * 6 * (QUANT_INT8 + 1); c++) {
+        quant_type_t type = (quant_type_t)(c / 18);
+        size_t n = lengths[c % 6], code_bytes = quant_code_bytes(type, n), blocks = quant_blocks(n);
+        uint8_t want[MAX + 1], got[MAX + 1];
+        float want_absmax[MAX / 64 + 2], got_absmax[MAX / 64 + 2];
+        values_of(types[c / 6 % 3], type, n, x, as_f32);
+        encode_by_definition(type, as_f32, n, want, want_absmax);
+        for (int isa = 0; quant_encode_nth(isa); isa++) {
+            got[code_bytes] = 0xee;
+            got_absmax[blocks] = 77;
+            quant_encode_nth(isa)(type, x, types[c / 6 % 3], n, got, got_absmax);
+            assert_memory_equal(got, want, code_bytes);
+            assert_memory_equal(got_absmax, want_absmax, blocks * sizeof(float));
+            assert_true(got[code_bytes] == 0xee && got_absmax[blocks] == 77);
+        }
+    }
+}
+
 static double bits(quant_type_t type, bool dq, size_t n) {
     return 8.0 * (double)(quant_code_bytes(type, n) + quant_constant_bytes(type, dq, n)) / (double)n;
 }
@@ -265,9 +330,9 @@ static void test_size(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tables), cmocka_unit_test(test_bitsandbytes), cmocka_unit_test(test_nearest),
-        cmocka_unit_test(test_edges),  cmocka_unit_test(test_not_finite),   cmocka_unit_test(test_pieces),
-        cmocka_unit_test(test_size),
+        cmocka_unit_test(test_tables), cmocka_unit_test(test_bitsandbytes),     cmocka_unit_test(test_nearest),
+        cmocka_unit_test(test_edges),  cmocka_unit_test(test_not_finite),       cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_size),   cmocka_unit_test(test_instruction_sets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

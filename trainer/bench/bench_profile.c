@@ -63,6 +63,8 @@ static bench_family_t family_of(const backend_t *be, const linear_t *l) {
     X(linear_cache, FAMILY_LINEAR, (backend_t *be, const linear_t *l, bool frozen), (real, l, frozen)) \
     X(adapter_fwd, FAMILY_LOW_RANK, (backend_t *be, size_t T, mat_t x, const linear_t *l, const dropout_t *drop, \
                                      mat_t u), (real, T, x, l, drop, u)) \
+    X(adapter_bwd, FAMILY_LOW_RANK, (backend_t *be, size_t T, mat_t dy, mat_t u, const linear_t *l, mat_t du, \
+                                     float *const dB[LINEAR_MAX]), (real, T, dy, u, l, du, dB)) \
     X(adapter_grad, FAMILY_LOW_RANK, (backend_t *be, size_t T, mat_t du, mat_t x, const linear_t *l, \
                                       const dropout_t *drop, float *dA), (real, T, du, x, l, drop, dA)) \
     X(embed, FAMILY_EMBEDDING, (backend_t *be, void *y, const qweight_t *E, const int32_t *ids, size_t T), \

@@ -263,9 +263,9 @@ static json_t *describe_device(backend_t *be) {
     be->mem_info(be, &free_bytes, &total);
     format_bytes(free_bytes, free_text);
     format_bytes(total, total_text);
-    const char *act = be->act == DT_F32 ? "f32" : "bf16";
-    log_info("device    %s, %d thread%s, compute in %s; %s of %s free", be->device, be->threads,
-             be->threads == 1 ? "" : "s", act, free_text, total_text);
+    const char *act = backend_type_name(be), *why = be->why_act;
+    log_info("device    %s, %d thread%s, compute in %s%s%s%s; %s of %s free", be->device, be->threads,
+             be->threads == 1 ? "" : "s", act, *why ? " (auto: " : "", why, *why ? ")" : "", free_text, total_text);
     return json_pack("{s:s, s:s, s:s, s:i, s:s, s:I, s:I}", "version", QLORA_VERSION, "backend", be->name, "device",
                      be->device, "threads", be->threads, "compute_dtype", act, "free_bytes", (json_int_t)free_bytes,
                      "total_bytes", (json_int_t)total);

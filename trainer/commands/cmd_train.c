@@ -50,6 +50,7 @@ static int read_start(const char *dir, train_state_t *state, err_t *err) {
                         : saved.model_id != state->model_id ? "model"
                                                             : NULL;
     if (other) return err_set(err, ERR_USAGE, "%s is a checkpoint of another run (its %s differs)", dir, other);
+    memcpy(saved.compute, state->compute, sizeof saved.compute);
     *state = saved;
     return 0;
 }
@@ -81,6 +82,7 @@ static int write_adapter(run_t *run, err_t *err) {
 static int train_in(run_t *run, const steps_t *steps, output_dir_t *out, const run_identity_t *id, err_t *err) {
     const config_t *c = &run->config;
     train_state_t state = {.run_id = id->run_id, .data_id = id->data_id, .model_id = id->model_id};
+    memcpy(state.compute, id->compute, sizeof state.compute);
     char *start = NULL, *yaml = config_to_yaml(c);
     log_info("config:\n%s", yaml);
     free(yaml);

@@ -7,7 +7,8 @@
 #include "base/log.h"
 #include "base/names.h"
 #include "commit.h"
-#include "cpu/blas.h"
+#include "cpu/kernels/kernels.h"
+#include "cpu/tiles_choice.h"
 #include "model/backend/backend.h"
 #include "trainer/commands/command.h"
 #include "trainer/run/backend_open.h"
@@ -55,7 +56,9 @@ static int print_help(void) {
 }
 
 static int print_version(void) {
-    printf("qlora-train %s (%s; CUDA: %s; commit %s)\n", QLORA_VERSION, blas_description(),
+    char kernels[64];
+    tiles_describe(kernels_best()->isa, tiles_choice()->bf16, kernels, sizeof kernels);
+    printf("qlora-train %s (own kernels, %s; CUDA: %s; commit %s)\n", QLORA_VERSION, kernels,
            backend_has_cuda() ? "yes" : "no", QLORA_COMMIT);
     return 0;
 }

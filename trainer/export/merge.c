@@ -44,6 +44,19 @@ static int base_rows(const merge_t *c, const source_tensor_t *from, size_t row, 
     return 0;
 }
 
+/* Scratch of the products, for as long as they are made. */
+static int scratch_begin(backend_t *cpu, err_t *err) {
+    const workspace_need_t need = {.max_tokens = 1, .max_kv = 1, .attn = {.Hq = 1, .Hkv = 1, .D = 1}};
+    cpu->workspace_size = cpu->workspace_bytes(cpu, &need);
+    cpu->workspace = cpu->alloc(cpu, cpu->workspace_size, MEM_DEVICE);
+    return cpu->workspace ? 0 : err_set(err, ERR_FAILED, "%s: out of memory", cpu->device);
+}
+
+static void scratch_end(backend_t *cpu) {
+    cpu->free(cpu, cpu->workspace, MEM_DEVICE);
+    cpu->workspace = NULL;
+}
+
 /* out[n,in] = scale * B[row.., r] A[r,in] + beta * out. */
 static void delta_rows(const merge_t *c, const float *A, const float *B, size_t row, size_t n, size_t in, float beta,
                        float *out) {
@@ -139,7 +152,9 @@ int merge_write(const char *dir, const merge_t *c, err_t *err) {
             s;
     }
     for (size_t i = 0; i < model_source_others(c->src); i++) out_list_add_other(&list, model_source_other(c->src, i));
-    int rc = model_dir_tensors(dir, &list, emit, (void *)(uintptr_t)c, err);
+    int rc = scratch_begin(c->cpu, err);
+    if (rc == 0) rc = model_dir_tensors(dir, &list, emit, (void *)(uintptr_t)c, err);
+    scratch_end(c->cpu);
     if (rc == 0) rc = quantization_left(c->src, &quantization, err);
     if (rc == 0) rc = model_dir_companions(dir, c->src, out_type(c, model_source_at(c->src, 0)), quantization, err);
     json_decref(quantization);
@@ -271,7 +286,9 @@ int merge_check(const char *dir, const merge_t *c, merge_report_t *report, err_t
     model_source_t *merged = NULL;
     *report = (merge_report_t){0};
     int rc = model_source_open(dir, &merged, err);
+    if (rc == 0) rc = scratch_begin(c->cpu, err);
     if (rc == 0) rc = check_all(dir, c, merged, report, err);
+    scratch_end(c->cpu);
     model_source_close(merged);
     return rc;
 }

@@ -17,8 +17,7 @@ typedef struct {
                            * 4 bits or a GGUF's blocks */
 } merge_t;
 
-/* Writes the merged model into the directory `dir` (of model_dir_begin). The same bytes each time for the
- * same number of threads. */
+/* Writes the merged model into the directory `dir` (of model_dir_begin). The same bytes each time. */
 int merge_write(const char *dir, const merge_t *c, err_t *err);
 
 /* How much of the adapter's change (scale * B A, as a vector) is found in the merged weights: 1 but for rounding. */

@@ -4,9 +4,44 @@
 #include <stdio.h>
 #include <string.h>
 
-static int open_cpu(dtype_t compute, int threads, backend_t **be, err_t *err) {
-    return backend_open_cpu(compute == DT_COUNT ? DT_F32 : compute, threads, false, be, err);
+#include "base/log.h"
+#include "cpu/tiles_choice.h"
+
+/* Once in a process: what keeps it from what the processor could do. */
+static void advise(dtype_t compute) {
+    static bool told;
+    const cpu_features_t has = cpu_features();
+    const cpu_build_t built = cpu_build();
+    const tiles_choice_t *choice = tiles_choice();
+    char text[400];
+    if (told) return;
+    told = true;
+    cpu_shortfall(&has, &built, compute != DT_F32, text, sizeof text);
+    if (*text) log_warn("%s", text);
+    if (choice->wrong)
+        log_warn("%s gives wrong products on this processor and is not used; please report this with the output of "
+                 "`qlora-train --version` and the processor's name",
+                 choice->refused->name);
+    if (compute == DT_BF16 && !choice->bf16) {
+        tiles_auto_reason(choice, text, sizeof text);
+        log_warn("quantization.compute_dtype: bf16 takes less memory, but computes slower than f32 here (%s)", text);
+    }
 }
+
+static int open_cpu(dtype_t compute, int threads, backend_t **be, err_t *err) {
+    const tiles_choice_t *choice = tiles_choice();
+    dtype_t act = compute == DT_COUNT ? tiles_auto_type(choice) : compute;
+    if (backend_open_cpu(act, threads, false, be, err)) return err->code;
+    if (compute == DT_COUNT) tiles_auto_reason(choice, (*be)->why_act, sizeof(*be)->why_act);
+    advise(compute);
+    return 0;
+}
+
+dtype_t backend_auto_type(const backend_t *be) {
+    return strcmp(be->name, "cpu") == 0 ? tiles_auto_type(tiles_choice()) : DT_BF16;
+}
+
+const char *backend_type_name(const backend_t *be) { return be->act == DT_F32 ? "f32" : "bf16"; }
 
 #ifdef QLORA_CUDA
 bool backend_has_cuda(void) { return true; }

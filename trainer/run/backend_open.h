@@ -9,4 +9,9 @@
 int backend_open(const char *name, dtype_t compute, int threads, backend_t **be, err_t *err);
 bool backend_has_cuda(void);
 
+/* What its own default is, whatever it computes in. */
+dtype_t backend_auto_type(const backend_t *be);
+/* What it computes in, as quantization.compute_dtype has it: "f32" or "bf16". */
+const char *backend_type_name(const backend_t *be);
+
 #endif

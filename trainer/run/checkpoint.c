@@ -173,11 +173,11 @@ int checkpoint_verify(const char *dir, err_t *err) {
 /* ---- state ---------------------------------------------------------------------------------------------- */
 
 static int write_state(const char *dir, const train_state_t *s, err_t *err) {
-    json_t *j = json_pack("{s:I, s:f, s:I, s:I, s:I, s:f, s:o, s:o, s:o}", "step", (json_int_t)s->step, "epoch",
+    json_t *j = json_pack("{s:I, s:f, s:I, s:I, s:I, s:f, s:o, s:o, s:o, s:s}", "step", (json_int_t)s->step, "epoch",
                           s->epoch, "adam_t", (json_int_t)s->adam_t, "skipped", (json_int_t)s->skipped,
                           "useless_in_row", (json_int_t)s->useless_in_row, "elapsed_seconds", s->elapsed_seconds,
                           "run_id", json_of_id(s->run_id), "data_id", json_of_id(s->data_id), "model_id",
-                          json_of_id(s->model_id));
+                          json_of_id(s->model_id), "compute_dtype", s->compute);
     CHECK(j != NULL);
     char *path = path_join(dir, STATE);
     int rc = json_write(path, j, err);
@@ -188,14 +188,17 @@ static int write_state(const char *dir, const train_state_t *s, err_t *err) {
 
 static int parse_state(const json_t *j, const char *where, train_state_t *s, err_t *err) {
     size_t adam_t = 0;
+    const char *compute = "";
     if (json_need_size(j, "step", where, &s->step, err) || json_need_size(j, "adam_t", where, &adam_t, err) ||
         json_need_size(j, "skipped", where, &s->skipped, err) ||
         json_need_size(j, "useless_in_row", where, &s->useless_in_row, err) ||
         json_opt_number(j, "epoch", where, &s->epoch, err) ||
         json_opt_number(j, "elapsed_seconds", where, &s->elapsed_seconds, err) ||
         json_need_id(j, "run_id", where, &s->run_id, err) || json_need_id(j, "data_id", where, &s->data_id, err) ||
-        json_need_id(j, "model_id", where, &s->model_id, err))
+        json_need_id(j, "model_id", where, &s->model_id, err) ||
+        json_opt_string(j, "compute_dtype", where, &compute, err))
         return err->code;
+    snprintf(s->compute, sizeof s->compute, "%s", compute);
     s->adam_t = adam_t;
     return 0;
 }

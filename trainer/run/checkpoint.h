@@ -18,6 +18,7 @@ typedef struct {
     uint64_t run_id;        /* config_run_id */
     uint64_t model_id;      /* fingerprint of the base model's weights */
     uint64_t data_id;       /* fingerprint of the training data */
+    char compute[8];        /* what the run computes in: "f32" or "bf16" */
 } train_state_t;
 
 /* Writes checkpoint-<state->step> and removes the oldest beyond `keep` (0: keeps all). */

@@ -29,19 +29,16 @@ static double run_flops(const run_t *run, const steps_t *steps) {
                                                              .recomputed = c->layers - run->plan.layout.n_kept}));
 }
 
-/* The best of some products [512, hidden] x [hidden, ffn], a few at a time so that a queue is never empty. A CPU
- * multiplies in fp32 whatever act is. */
-static int measure(const run_t *run, double *flops_per_second, err_t *err) {
+/* The best of some products [512, hidden] x [hidden, ffn] of act values, a few at a time so that a queue is never
+ * empty. The backend's workspace is set. */
+static double best_rate(const run_t *run, unsigned char *a, size_t M) {
     enum { AT_A_TIME = 4 };
     backend_t *be = run->be;
-    dtype_t type = be->unified ? DT_F32 : be->act;
-    size_t M = 512, K = run->model.config.hidden, N = run->model.config.ffn, size = dtype_size(type);
-    unsigned char *a = be->alloc(be, (M * K + N * K + M * N) * size, MEM_DEVICE);
-    if (!a) return err_set(err, ERR_FAILED, "%s: out of memory", be->device);
+    const dtype_t type = be->act;
+    const size_t K = run->model.config.hidden, N = run->model.config.ffn, size = dtype_size(type);
     unsigned char *b = a + M * K * size, *y = b + N * K * size;
-    be->zero(be, a, (M * K + N * K + M * N) * size);
-    *flops_per_second = 0;
-    double begin = clock_seconds();
+    double best = 0, begin = clock_seconds();
+    be->zero(be, a, (M * K + N * K) * size);
     while (clock_seconds() - begin < 0.1) {
         be->sync(be);
         double start = clock_seconds();
@@ -50,10 +47,27 @@ static int measure(const run_t *run, double *flops_per_second, err_t *err) {
                      (matrix_t){y, type, N});
         be->sync(be);
         double rate = AT_A_TIME * 2.0 * (double)M * (double)N * (double)K / (clock_seconds() - start);
-        if (rate > *flops_per_second) *flops_per_second = rate;
+        if (rate > best) best = rate;
     }
-    be->free(be, a, MEM_DEVICE);
-    return 0;
+    return best;
+}
+
+/* In memory of its own: the plan has laid the run's out, but nothing of it is there. */
+static int measure(const run_t *run, double *flops_per_second, err_t *err) {
+    enum { M = 512 };
+    backend_t *be = run->be;
+    const workspace_need_t need = model_workspace_need(&run->model, M, M);
+    const size_t K = run->model.config.hidden, N = run->model.config.ffn;
+    be->workspace_size = be->workspace_bytes(be, &need);
+    be->workspace = be->alloc(be, be->workspace_size, MEM_DEVICE);
+    unsigned char *a = be->alloc(be, (M * K + N * K + M * N) * dtype_size(be->act), MEM_DEVICE);
+    bool fits = be->workspace && a;
+    if (fits) *flops_per_second = best_rate(run, a, M);
+    if (a) be->free(be, a, MEM_DEVICE);
+    if (be->workspace) be->free(be, be->workspace, MEM_DEVICE);
+    be->workspace = NULL;
+    be->workspace_size = 0;
+    return fits ? 0 : err_set(err, ERR_FAILED, "%s: out of memory", be->device);
 }
 
 /* Bytes a second of a copy of 64 MiB from the host, the best of a few; 0 when there is no memory to try it with. */

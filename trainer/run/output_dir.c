@@ -42,9 +42,9 @@ static json_t *lines_json(const char *text) {
 }
 
 static int write_run(const output_dir_t *o, const run_identity_t *id, err_t *err) {
-    json_t *j = json_pack("{s:o, s:o, s:o, s:s, s:b, s:o}", "run_id", json_of_id(id->run_id), "data_id",
-                          json_of_id(id->data_id), "model_id", json_of_id(id->model_id), "start", id->start, "finished",
-                          o->finished, "config", lines_json(id->config));
+    json_t *j = json_pack("{s:o, s:o, s:o, s:s, s:s, s:b, s:o}", "run_id", json_of_id(id->run_id), "data_id",
+                          json_of_id(id->data_id), "model_id", json_of_id(id->model_id), "compute_dtype", id->compute,
+                          "start", id->start, "finished", o->finished, "config", lines_json(id->config));
     if (!j) return err_set(err, ERR_USAGE, "%s: run.json cannot be written: a path is not UTF-8", o->dir);
     char *path = path_join(o->dir, "run.json"), *tmp = path_join(o->dir, ".tmp-run.json");
     int rc = json_write(tmp, j, err);
@@ -82,13 +82,14 @@ static int another_run(const output_dir_t *o, const json_t *j, const run_identit
 static int check_run(output_dir_t *o, const json_t *j, const char *path, const run_identity_t *id, bool config_only,
                      err_t *err) {
     uint64_t run = 0, data = 0, model = 0;
-    const char *start = "";
+    const char *start = "", *compute = "";
     bool finished = false;
     if (json_need_id(j, "run_id", path, &run, err) || json_need_id(j, "data_id", path, &data, err) ||
         json_need_id(j, "model_id", path, &model, err) || json_need_string(j, "start", path, &start, err) ||
-        json_opt_bool(j, "finished", path, &finished, err))
+        json_opt_string(j, "compute_dtype", path, &compute, err) || json_opt_bool(j, "finished", path, &finished, err))
         return err->code;
     if (run != id->run_id) return another_run(o, j, id, err);
+    snprintf(o->compute, sizeof o->compute, "%s", compute);
     if (config_only) return 0;
     const char *other = data != id->data_id ? "training data" : model != id->model_id ? "model weights" : NULL;
     if (other)

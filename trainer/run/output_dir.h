@@ -13,15 +13,17 @@ typedef struct {
     uint64_t data_id;  /* fingerprint of the training data */
     uint64_t model_id; /* of the base model's weights */
     char *config;      /* config_run_text, of whoever made the identity */
+    char compute[8];   /* what it computes in: "f32" or "bf16" */
     const char *start; /* training.resume_from_checkpoint, as the run was first started */
 } run_identity_t;
 
 typedef struct {
     char *dir;
-    int lock;       /* file descriptor that holds the flock */
-    bool begun;     /* this run has a checkpoint or a logged step in it */
-    bool finished;  /* the run in it reached its end */
-    bool continued; /* the same run was started here before, with the same resume_from_checkpoint */
+    int lock;        /* file descriptor that holds the flock */
+    bool begun;      /* this run has a checkpoint or a logged step in it */
+    bool finished;   /* the run in it reached its end */
+    char compute[8]; /* what the run in it computes in; "": not known, or there is none */
+    bool continued;  /* the same run was started here before, with the same resume_from_checkpoint */
 } output_dir_t;
 
 /* Names the directory; output_dir_close() in any case. Nothing is read or written. */

@@ -1,20 +1,52 @@
 #include "trainer/run/prepare.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "base/log.h"
+#include "trainer/run/backend_open.h"
+#include "trainer/run/checkpoint.h"
 
 optimizer_kind_t prepare_optimizer_kind(optim_t optim) {
     bool is_8bit = optim == OPTIM_ADAMW_8BIT || optim == OPTIM_PAGED_ADAMW_8BIT;
     return is_8bit ? OPTIMIZER_8BIT : OPTIMIZER_32BIT;
 }
 
+/* `auto` means what it meant when the run began, there or in the directory that it goes on from: a sum of another type
+ * in the middle of a run would be another run. */
+static compute_t begun_in(const config_t *c, const output_dir_t *out) {
+    train_state_t from = {0};
+    const char *type = out->compute;
+    err_t told_later = {0};
+    if (!*type && c->training.resume[0] == '/' && checkpoint_read_state(c->training.resume, &from, &told_later) == 0)
+        type = from.compute;
+    return !strcmp(type, "f32") ? COMPUTE_F32 : !strcmp(type, "bf16") ? COMPUTE_BF16 : COMPUTE_AUTO;
+}
+
+static void say_type(const run_t *run, const output_dir_t *out) {
+    if (run->config.quantization.compute_dtype != COMPUTE_AUTO) return;
+    const char *now = backend_type_name(run->be);
+    if (run->begun_in != COMPUTE_AUTO && run->be->act != backend_auto_type(run->be))
+        log_warn("quantization.compute_dtype: auto is %s here, but the run began in %s and goes on in it",
+                 run->be->act == DT_F32 ? "bf16" : "f32", now);
+    if (out->begun && !*out->compute)
+        log_warn("quantization.compute_dtype: %s/run.json does not say what the run computed in so far; it goes on in "
+                 "%s",
+                 out->dir, now);
+}
+
 int prepare_open(run_t *run, output_dir_t *out, run_identity_t *id, err_t *err) {
     const config_t *c = &run->config;
     *id = (run_identity_t){.run_id = config_run_id(c), .config = config_run_text(c), .start = c->training.resume};
     if (output_dir_check_config(out, id, err)) return err->code;
+    run->begun_in = begun_in(c, out);
     if (run_open(run, true, true, false, err) || run_set_lora(run, NULL, err)) return err->code;
+    snprintf(id->compute, sizeof id->compute, "%s", backend_type_name(run->be));
     id->data_id = run->train.fingerprint;
     id->model_id = run_model_id(run);
-    return output_dir_check(out, id, err);
+    if (output_dir_check(out, id, err)) return err->code;
+    say_type(run, out);
+    return 0;
 }
 
 int prepare_plan(run_t *run, steps_t *steps, bool begun, err_t *err) {

@@ -14,10 +14,10 @@
 
 /* ---- opening -------------------------------------------------------------------------------------------- */
 
-static dtype_t compute_dtype(const config_t *c) {
-    return c->quantization.compute_dtype == COMPUTE_BF16  ? DT_BF16
-           : c->quantization.compute_dtype == COMPUTE_F32 ? DT_F32
-                                                          : DT_COUNT;
+static dtype_t compute_dtype(const run_t *run) {
+    const compute_t asked = run->config.quantization.compute_dtype;
+    const compute_t c = asked == COMPUTE_AUTO ? run->begun_in : asked;
+    return c == COMPUTE_BF16 ? DT_BF16 : c == COMPUTE_F32 ? DT_F32 : DT_COUNT;
 }
 
 static int find_template(run_t *run, err_t *err) {
@@ -65,7 +65,7 @@ int run_open(run_t *run, bool load_train, bool load_eval, bool need_chat, err_t 
     /* A wrong path is told even where nothing has to be paged yet. */
     if (c->device.spill && spill_check(c->device.spill, err)) return err->code;
     if (model_source_open(c->model.path, &run->src, err)) return err->code;
-    if (backend_open(c->device.backend, compute_dtype(c), c->device.threads, &run->be, err)) return err->code;
+    if (backend_open(c->device.backend, compute_dtype(run), c->device.threads, &run->be, err)) return err->code;
     if (need_chat && (tokenizer_open(c->model.path, &run->tok, err) || find_template(run, err))) return err->code;
     return run_open_data(run, load_train, load_eval, err);
 }
@@ -171,7 +171,7 @@ size_t run_memory_limit(const config_t *c, backend_t *be) {
     size_t free_bytes, total;
     if (c->device.memory_limit) return c->device.memory_limit;
     be->mem_info(be, &free_bytes, &total);
-    /* A margin for what is not in the pool: the dataset, BLAS's buffers and the page cache; the driver's own. */
+    /* A margin for what is not in the pool: the dataset and the page cache; the driver's own. */
     size_t margin = be->unified ? free_bytes / 8 : (size_t)512 << 20;
     return free_bytes > margin ? free_bytes - margin : 0;
 }
@@ -386,8 +386,9 @@ void run_summary(const run_t *run) {
     log_info("model     %s: %s, %.1f M parameters, %zu layers, hidden %zu, heads %zu/%zu, vocabulary %zu%s",
              run->config.model.path, c->arch->model_type, (double)total / 1e6, c->layers, c->hidden, c->heads,
              c->kv_heads, c->vocab, c->tied ? " (tied)" : "");
-    log_info("          linear layers in %s, compute in %s", quant_name(&run->model),
-             run->be->act == DT_F32 ? "f32" : "bf16");
+    const char *why = run->be->why_act;
+    log_info("          linear layers in %s, compute in %s%s%s%s", quant_name(&run->model), backend_type_name(run->be),
+             *why ? " (auto: " : "", why, *why ? ")" : "");
     if (run->lora.layers)
         log_info("lora      r %zu, alpha %g, dropout %g%s: %.2f M trainable parameters (%.2f%%)", run->lora.spec.r,
                  run->lora.spec.alpha, run->lora.spec.dropout, run->lora.spec.rslora ? ", rank-stabilised" : "",

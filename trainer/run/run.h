@@ -15,6 +15,7 @@
 
 typedef struct {
     config_t config;
+    compute_t begun_in; /* compute_dtype auto: what the run that goes on computed in; COMPUTE_AUTO: it is a new one */
     model_source_t *src;
     tokenizer_t *tok; /* NULL: the data is tokens already */
     bool has_chat;    /* conversations: the template below was found */

@@ -1,4 +1,4 @@
-# The CUDA backend compiled for the host: against the emulator of this folder instead of CUDA, and its cuBLASLt on OpenBLAS.
+# The CUDA backend compiled for the host: against the emulator of this folder instead of CUDA, and its cuBLASLt by plain loops.
 # Object libraries, since what they define must win over the same names in the qlora library.
 file(GLOB CUDA_KERNELS CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/cuda/*.cu)
 file(GLOB CUDA_EMULATOR CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/cuda/host/*.cc)
