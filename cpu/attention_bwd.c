@@ -9,8 +9,9 @@
 #include "cpu/attention.h"
 
 enum {
-    BLOCK = 256,
-    TILE = 128 /* of queries and of keys: a multiple of ATTN_STEP */
+    BLOCK = 256,   /* rows of a block at most */
+    TILE = 128,    /* of queries and of keys: a multiple of ATTN_STEP */
+    FEW_TASKS = 8, /* so few at one distance: blocks are half as long, though each costs a tenth more */
 };
 
 typedef struct {
@@ -18,7 +19,8 @@ typedef struct {
     const void *dout, *q, *k, *v, *o;
     const float *lse;
     const attn_segments_t *seg;
-    float *sums; /* dq, dk, dv of segments of several blocks between two tasks: [Hq + 2 Hkv, tokens, wide] */
+    size_t block; /* rows of each but a segment's last */
+    float *sums;  /* [Hq + 2 Hkv, tokens, wide]: dq, dk, dv of segments of several blocks, between two tasks */
     size_t tokens;
 } bwd_t;
 
@@ -68,6 +70,12 @@ size_t attn_bwd_bytes(const attn_t *a) {
 size_t attn_bwd_shared_bytes(const attn_t *a, size_t tokens, size_t max_kv) {
     size_t heads = a->shape.Hq + 2 * a->shape.Hkv;
     return max_kv > BLOCK ? heads * tokens * a->wide * sizeof(float) : 0;
+}
+
+/* Shapes alone decide, as the order of sums depends on it. */
+static size_t block_rows(const attn_shape_t *shape, const attn_segments_t *seg) {
+    size_t tasks = seg->n * shape->Hkv * ((seg->max_q + BLOCK - 1) / BLOCK);
+    return seg->max_q > BLOCK && tasks < FEW_TASKS ? BLOCK / 2 : BLOCK;
 }
 
 /* Keys from k0 on with queries from q0 on, counted from the segment's first row, t0. */
@@ -182,7 +190,7 @@ static void tile_bwd(const attn_t *a, const bwd_scratch_t *w, const block_t *b, 
 /* Sums that go on from what the last task left, in their shared place if the segment has several blocks. */
 static float *sums_begin(const attn_t *a, const bwd_t *f, const block_t *b, size_t column, size_t row, size_t n,
                          float *own) {
-    float *sums = b->length > BLOCK ? f->sums + (column * f->tokens + b->t0 + row) * a->wide : own;
+    float *sums = b->length > f->block ? f->sums + (column * f->tokens + b->t0 + row) * a->wide : own;
     if (b->first) memset(sums, 0, n * a->wide * sizeof(float));
     return sums;
 }
@@ -237,7 +245,7 @@ static void head_end(const attn_t *a, const bwd_t *f, const block_t *b, size_t h
                      bool last) {
     a->f32->transpose(w->dq, a->wide, w->dqt, BLOCK, a->shape.D, b->nq);
     float *dq = w->dq;
-    if (b->length > BLOCK) {
+    if (b->length > f->block) {
         dq = sums_begin(a, f, b, head, b->q0, b->nq, NULL);
         for (size_t i = 0; i < b->nq; i++)
             a->k->add(dq + i * a->wide, dq + i * a->wide, w->dq + i * a->wide, a->shape.D, DT_F32);
@@ -250,12 +258,12 @@ static void block_bwd(const attn_t *a, const bwd_t *f, size_t s, size_t kv_head,
                       size_t furthest, const bwd_scratch_t *w) {
     const attn_shape_t *shape = &a->shape;
     size_t group = shape->Hq / shape->Hkv;
-    block_t b = {.t0 = (size_t)f->seg->q_off[s], .kv_head = kv_head, .k0 = block * BLOCK, .first = distance == 0};
-    b.q0 = (block + distance) * BLOCK;
+    block_t b = {.t0 = (size_t)f->seg->q_off[s], .kv_head = kv_head, .k0 = block * f->block, .first = distance == 0};
+    b.q0 = (block + distance) * f->block;
     b.length = (size_t)f->seg->q_off[s + 1] - b.t0;
     if (b.q0 >= b.length) return;
-    b.nq = min_size(BLOCK, b.length - b.q0);
-    b.nk = min_size(BLOCK, b.length - b.k0);
+    b.nq = min_size(f->block, b.length - b.q0);
+    b.nk = min_size(f->block, b.length - b.k0);
     size_t t = b.t0 + b.k0;
     b.k = attn_rows(a, f->k, attn_at(a, t, shape->ld_k, kv_head), shape->ld_k, b.nk, w->k);
     b.v = attn_rows(a, f->v, attn_at(a, t, shape->ld_v, kv_head), shape->ld_v, b.nk, w->v);
@@ -275,15 +283,16 @@ static void block_bwd(const attn_t *a, const bwd_t *f, size_t s, size_t kv_head,
 void attn_bwd(backend_t *be, void *dq, void *dk, void *dv, const void *dout, const void *q, const void *k,
               const void *v, const void *o, const float *lse, const attn_shape_t *shape, const attn_segments_t *seg) {
     const attn_t a = attn_init(be, shape);
-    size_t tokens = (size_t)seg->q_off[seg->n], blocks = (seg->max_q + BLOCK - 1) / BLOCK;
+    size_t tokens = (size_t)seg->q_off[seg->n], block = block_rows(shape, seg);
+    size_t blocks = (seg->max_q + block - 1) / block;
     size_t bytes = attn_bwd_bytes(&a), own = bytes * (size_t)be->threads;
     CHECK(be->workspace_size >= own + attn_bwd_shared_bytes(&a, tokens, seg->max_q));
     for (size_t s = 0; s < seg->n; s++)
         CHECK(seg->kv_off[s] == seg->q_off[s] && seg->kv_len[s] == seg->q_off[s + 1] - seg->q_off[s]);
-    const bwd_t f = {dq, dk, dv, dout, q, k, v, o, lse, seg, (float *)((char *)be->workspace + own), tokens};
+    const bwd_t f = {dq, dk, dv, dout, q, k, v, o, lse, seg, block, (float *)((char *)be->workspace + own), tokens};
     size_t furthest = blocks - 1;
     /* Beyond the window no query sees a key. */
-    if (shape->window) furthest = min_size(furthest, (shape->window + BLOCK - 2) / BLOCK);
+    if (shape->window) furthest = min_size(furthest, (shape->window + block - 2) / block);
 #pragma omp parallel num_threads(be->threads)
     {
         bwd_scratch_t scratch;

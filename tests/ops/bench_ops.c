@@ -251,7 +251,7 @@ static void call_attn_bwd(const call_t *c) {
                  c->p[4], &c->shape, &c->seg);
 }
 
-static void bench_attention(backend_t *be, int32_t length, size_t window, float softcap, int per_step) {
+static void bench_segments(backend_t *be, int32_t length, size_t window, float softcap, int per_step) {
     rig_t r;
     open_rig(&r, be);
     int32_t lengths[T / 128];
@@ -262,18 +262,25 @@ static void bench_attention(backend_t *be, int32_t length, size_t window, float 
     c.shape.softcap = softcap;
     static const size_t sizes[] = {T * LD_QKV, 0, 0, T * HQ * D, T * HQ, T * LD_QKV, 0, 0, T * HQ * D};
     for (int i = 0; i < 9; i++)
-        if (sizes[i]) c.p[i] = rig_random(&r, DT_F32, sizes[i], 1);
-    for (int i = 0; i < 6; i += 5) { /* q, k, v; dq, dk, dv */
+        if (sizes[i]) c.p[i] = rig_random(&r, i == 4 ? DT_F32 : be->act, sizes[i], 1); /* 4: lse */
+    for (int i = 0; i < 6; i += 5) {                                                   /* q, k, v; dq, dk, dv */
         c.p[i + 1] = rig_act_at(&r, c.p[i], HQ * D);
         c.p[i + 2] = rig_act_at(&r, c.p[i + 1], HKV * D);
     }
     char shape[64];
-    snprintf(shape, sizeof shape, "%zu x %d, %d/%d%s%s", n, length, HQ, HKV, window ? ", window" : "",
-             softcap > 0 ? ", cap" : "");
+    snprintf(shape, sizeof shape, "%s %zu x %d, %d/%d%s%s", be->act == DT_BF16 ? "bf16" : "f32", n, length, HQ, HKV,
+             window ? ", window" : "", softcap > 0 ? ", cap" : "");
     double flop = 2.0 * T * length * HQ * D; /* two products, half of them masked; a window not counted */
     time_op("attn_fwd", shape, call_attn_fwd, &c, flop, "GFLOP/s", per_step);
     time_op("attn_bwd", shape, call_attn_bwd, &c, 2.5 * flop, "GFLOP/s", per_step);
     rig_free(&r);
+}
+
+static void bench_attention(backend_t *be) {
+    bench_segments(be, 256, 0, 0, LAYERS);
+    bench_segments(be, 1024, 0, 0, 0);
+    bench_segments(be, 1024, 128, 0, 0);
+    bench_segments(be, 1024, 0, 50, 0);
 }
 
 /* ---- rows and elements ------------------------------------------------------------------------------- */
@@ -431,10 +438,16 @@ int main(int argc, char **argv) {
     }
     printf("%s, %d threads, best and median of %d\n", be->device, be->threads, repetitions);
     bench_rows(be);
-    bench_attention(be, 256, 0, 0, LAYERS);
-    bench_attention(be, 1024, 0, 0, 0);
-    bench_attention(be, 1024, 128, 0, 0);
-    bench_attention(be, 1024, 0, 50, 0);
+    bench_attention(be);
+    if (!reference) {
+        backend_t *bf16;
+        if (backend_open_cpu(DT_BF16, 0, false, &bf16, &err) != 0) {
+            fprintf(stderr, "error: %s\n", err.msg);
+            return err.code;
+        }
+        bench_attention(bf16);
+        bf16->close(bf16);
+    }
     bench_quantize(be);
     if (!reference) { /* the plain loops take minutes here */
         static const size_t qkv[] = {HQ * D, HKV * D, HKV * D}, o[] = {C}, gate_up[] = {F, F}, down[] = {C};
