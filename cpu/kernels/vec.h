@@ -42,7 +42,10 @@ typedef uint32_t vec_bits_t __attribute__((vector_size(4 * VEC_LANES)));
         size_t i = 0; \
         while ((n)-i >= 4 * VEC_LANES) { \
             const size_t m = VEC_LANES; \
-            _Pragma("GCC unroll 4") for (int k_ = 0; k_ < 4; k_++, i += VEC_LANES) part_[k_] += (term); \
+            part_[0] += (term), i += VEC_LANES; \
+            part_[1] += (term), i += VEC_LANES; \
+            part_[2] += (term), i += VEC_LANES; \
+            part_[3] += (term), i += VEC_LANES; \
         } \
         for (; (n)-i >= VEC_LANES; i += VEC_LANES) { \
             const size_t m = VEC_LANES; \
@@ -65,12 +68,12 @@ BODY vec_t vec_widen(__m256i halves) {
     return (vec_t)_mm512_maskz_permutexvar_epi16(0xaaaaaaaa, from, _mm512_castsi256_si512(halves));
 }
 
-/* The bits of bf16_from_f32(), in the upper half of each lane. */
+/* The bits of bf16_from_f32(), in the upper half of each lane. The last instruction puts a quiet x where x is NaN of
+ * either kind. */
 BODY vec_bits_t vec_bf16_bits(vec_t x) {
-    __m512i u = (__m512i)x, half = _mm512_set1_epi32(0x7fff);
-    __mmask16 odd = _mm512_test_epi32_mask(u, _mm512_set1_epi32(0x10000)), nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
-    __m512i rounded = _mm512_add_epi32(u, _mm512_mask_blend_epi32(odd, half, _mm512_set1_epi32(0x8000)));
-    return (vec_bits_t)_mm512_mask_or_epi32(rounded, nan, u, _mm512_set1_epi32(0x400000));
+    __m512i u = (__m512i)x, odd = _mm512_and_epi32(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+    __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd);
+    return (vec_bits_t)_mm512_fixupimm_ps(_mm512_castsi512_ps(rounded), x, _mm512_set1_epi32(0x22), 0);
 }
 
 BODY __m256i vec_narrow(vec_t x) {
@@ -176,7 +179,7 @@ BODY vec_t vec_odds(vec_t low, vec_t high) { return __builtin_shuffle(low, high,
 BODY vec_t vec_double_evens(vec_t x) { return __builtin_shuffle(x, LANE_NUMBERS & ~1); }
 BODY vec_t vec_double_odds(vec_t x) { return __builtin_shuffle(x, LANE_NUMBERS | 1); }
 BODY vec_t vec_swap_pairs(vec_t x) { return __builtin_shuffle(x, LANE_NUMBERS ^ 1); }
-BODY vec_t vec_negate_evens(vec_t x) { return (vec_t)((vec_int_t)x ^ ((LANE_NUMBERS ^ 1) << 31)); }
+BODY vec_t vec_negate_evens(vec_t x) { return (vec_t)((vec_bits_t)x ^ (vec_bits_t)(LANE_NUMBERS ^ 1) << 31); }
 
 /* x with `rest` in the lanes from m on. */
 BODY vec_t vec_first(vec_t x, size_t m, float rest) {
@@ -221,7 +224,7 @@ BODY vec_t vec_ratio(vec_t a, vec_t b) { return a / b; }
 /* p 2^n for an integer |n| < 250: in two factors, as n reaches beyond the exponents of normal numbers. */
 BODY vec_t vec_scale_2(vec_t p, vec_t n) {
     vec_int_t e = __builtin_convertvector(n, vec_int_t), half = e >> 1;
-    return p * (vec_t)((half + 127) << 23) * (vec_t)((e - half + 127) << 23);
+    return p * (vec_t)((vec_bits_t)(half + 127) << 23) * (vec_t)((vec_bits_t)(e - half + 127) << 23);
 }
 #endif
 
