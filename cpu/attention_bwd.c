@@ -10,7 +10,7 @@
 
 enum {
     BLOCK = 256,
-    TILE = 64 /* of queries and of keys: a multiple of whatever panels are wide */
+    TILE = 128 /* of queries and of keys: a multiple of whatever panels are wide */
 };
 
 typedef struct {
@@ -148,10 +148,11 @@ static void keys_bwd(const attn_t *a, const bwd_scratch_t *w, const block_t *b, 
         range_t seen = range_within(attn_queries_of(&a->shape, b->length, b->k0 + key + i, 1), first_query, x->nq);
         mask(a, act_at(w->p, type, i * TILE), act_at(w->ds, type, (r + i) * TILE), of, seen);
     }
-    attn_times_rows(a, m, any.end - of.first, act_at(w->p, type, of.first), TILE,
-                    tile_panels(a, w->dout_rows, x->query), of.first, TILE, b->dv + key * a->wide, true);
-    attn_times_rows(a, m, any.end - of.first, act_at(w->ds, type, r * TILE + of.first), TILE,
-                    tile_panels(a, w->q_rows, x->query), of.first, TILE, b->dk + key * a->wide, true);
+    size_t first = any.first / a->t->depth * a->t->depth, n = any.end - first;
+    attn_times_rows(a, m, n, act_at(w->p, type, first), TILE, tile_panels(a, w->dout_rows, x->query), first, TILE,
+                    b->dv + key * a->wide, true);
+    attn_times_rows(a, m, n, act_at(w->ds, type, r * TILE + first), TILE, tile_panels(a, w->q_rows, x->query), first,
+                    TILE, b->dk + key * a->wide, true);
 }
 
 /* dq^T [D, BLOCK] += k^T ds^T. */

@@ -94,7 +94,7 @@ static void rows_tile(const attn_t *a, const fwd_t *fwd, fwd_scratch_t *f, const
     range_t of = range_of_steps(seen);
     bool add = all.first < k0;
     for (size_t i = of.first; i < seen.end; i += t->cols)
-        t->multiply(m, min_size(t->cols, keys - i), a->shape.D, attn_row(a, q, query), q.ld,
+        t->multiply(m, min_size(t->cols, seen.end - i), a->shape.D, attn_row(a, q, query), q.ld,
                     (char *)f->k + i / t->cols * tiles_panel_bytes(t, a->shape.D), f->s + i, TILE_KEYS, false);
     softmax(a, f, task, first_query, m, row, k0, of, add);
     attn_times_rows(a, m, seen.end - of.first, act_at(f->p, t->type, of.first), TILE_KEYS, f->v, of.first, TILE_KEYS,

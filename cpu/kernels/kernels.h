@@ -58,11 +58,11 @@ typedef struct {
     void (*scale)(float *x, size_t n, float factor);
 
     /* ---- attention: kernels_attention.c ---- */
-    /* n more scores, a multiple of 16, of each of m rows, ld apart in s and in p: p = exp(scale * s - max). Scores that
+    /* n more scores, a multiple of 32, of each of m rows, ld apart in s and in p: p = exp(scale * s - max). Scores that
      * are not seen are -inf. */
     void (*softmax_rows)(void *p, dtype_t type, const float *s, size_t ld, size_t m, size_t n, float scale,
                          softmax_t *state);
-    /* Of the products s and dp of m keys with n queries, a multiple of 16, and with the gradients of their outputs, rows
+    /* Of the products s and dp of m keys with n queries, a multiple of 32, and with the gradients of their outputs, rows
      * ld apart: p = exp(scale * s - lse), and ds = p * (dp - delta), the gradient of the scaled scores. */
     void (*score_grads)(void *p, void *ds, dtype_t type, const float *s, const float *dp, size_t ld, const float *lse,
                         const float *delta, size_t m, size_t n, float scale);

@@ -25,6 +25,7 @@ enum { WIDTH = 4 };
 typedef float lanes_t __attribute__((vector_size(WIDTH * sizeof(float)), aligned(4), may_alias));
 typedef uint32_t bits_t __attribute__((vector_size(WIDTH * sizeof(float)), aligned(4), may_alias));
 typedef bf16_t half_t __attribute__((vector_size(WIDTH * sizeof(bf16_t)), aligned(2), may_alias));
+typedef bf16_t halves_t __attribute__((vector_size(2 * WIDTH * sizeof(bf16_t)), aligned(2), may_alias));
 
 BODY lanes_t all(float x) { return (lanes_t){0} + x; }
 
@@ -80,11 +81,21 @@ BODY lanes_t exp_below(lanes_t x) {
     return p * (lanes_t)(((bits_t)z - (f32_to_bits(magic) - 127)) << 23);
 }
 
-/* To y[i ..]. BF16 in three instructions: a value in the middle of two is rounded away from 0, which one in 65536 is;
- * and NaNs whose upper half alone is none are not cared for, as nothing computed from BF16 gives them. */
-BODY void store(void *y, dtype_t type, size_t i, lanes_t x) {
-    if (type == DT_BF16) *(half_t *)((bf16_t *)y + i) = __builtin_convertvector(((bits_t)x + 0x8000u) >> 16, half_t);
-    else *(lanes_t *)((float *)y + i) = x;
+/* The upper halves of two vectors, one after the other. */
+static const bf16_t upper[32] = {1,  3,  5,  7,  9,  11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31,
+                                 33, 35, 37, 39, 41, 43, 45, 47, 49, 51, 53, 55, 57, 59, 61, 63};
+
+/* Two vectors to y[i ..]. To BF16 in two instructions for each: a value in the middle of two is rounded away from 0,
+ * which one in 65536 is; and NaNs whose upper half alone is none are not cared for, as nothing computed from BF16 gives
+ * them. */
+BODY void store(void *y, dtype_t type, size_t i, lanes_t x0, lanes_t x1) {
+    if (type == DT_BF16) {
+        bits_t u0 = (bits_t)x0 + 0x8000u, u1 = (bits_t)x1 + 0x8000u;
+        *(halves_t *)((bf16_t *)y + i) = __builtin_shuffle((halves_t)u0, (halves_t)u1, *(const halves_t *)upper);
+        return;
+    }
+    *(lanes_t *)((float *)y + i) = x0;
+    *(lanes_t *)((float *)y + i + WIDTH) = x1;
 }
 
 BODY lanes_t load(const float *x) { return *(const lanes_t *)x; }
@@ -108,11 +119,12 @@ BODY void row_exps(void *p, const float *s, size_t ld, size_t rows, size_t n, fl
                    float *sum, dtype_t type) {
     lanes_t total[TOGETHER], by[TOGETHER];
     _Pragma("GCC unroll 4") for (size_t r = 0; r < rows; r++) total[r] = all(0), by[r] = all(shift[r]);
-    for (size_t i = 0; i < n; i += WIDTH) {
+    for (size_t i = 0; i < n; i += 2 * WIDTH) {
         _Pragma("GCC unroll 4") for (size_t r = 0; r < rows; r++) {
-            lanes_t e = exp_below(scale * load(s + r * ld + i) - by[r]);
-            store(p, type, r * ld + i, e);
-            total[r] += e;
+            lanes_t e0 = exp_below(scale * load(s + r * ld + i) - by[r]);
+            lanes_t e1 = exp_below(scale * load(s + r * ld + i + WIDTH) - by[r]);
+            store(p, type, r * ld + i, e0, e1);
+            total[r] += e0 + e1;
         }
     }
     _Pragma("GCC unroll 4") for (size_t r = 0; r < rows; r++) sum[r] = sum_of(total[r]);
@@ -151,12 +163,17 @@ static void softmax_rows(void *p, dtype_t type, const float *s, size_t ld, size_
 
 BODY void score_grads_body(void *p, void *ds, const float *s, const float *dp, size_t ld, const float *lse,
                            const float *delta, size_t m, size_t n, float scale, dtype_t type) {
-    for (size_t i = 0; i < n; i += WIDTH) {
-        lanes_t shift = load(lse + i), mean = load(delta + i);
+    for (size_t i = 0; i < n; i += 2 * WIDTH) {
+        lanes_t shift0 = load(lse + i), shift1 = load(lse + i + WIDTH);
+        lanes_t mean0 = load(delta + i), mean1 = load(delta + i + WIDTH);
         for (size_t r = 0; r < m; r++) {
-            lanes_t e = exp_below(scale * load(s + r * ld + i) - shift);
-            store(p, type, r * ld + i, e);
-            store(ds, type, r * ld + i, e * (load(dp + r * ld + i) - mean));
+            const float *s0 = s + r * ld + i, *dp0 = dp + r * ld + i;
+            lanes_t t0 = tanh_of(scale / cap * load(s0)), t1 = tanh_of(scale / cap * load(s0 + WIDTH));
+            lanes_t d0 = (load(dp0) - load(delta + i)) * (1.0f - t0 * t0);
+            lanes_t d1 = (load(dp0 + WIDTH) - load(delta + i + WIDTH)) * (1.0f - t1 * t1);
+            lanes_t e0 = exp_below(cap * t0 - load(lse + i)), e1 = exp_below(cap * t1 - load(lse + i + WIDTH));
+            store(p, type, r * ld + i, e0, e1);
+            store(ds, type, r * ld + i, e0 * (load(dp0) - mean0), e1 * (load(dp0 + WIDTH) - mean1));
         }
     }
 }
@@ -167,14 +184,21 @@ static void score_grads(void *p, void *ds, dtype_t type, const float *s, const f
             score_grads_body(p, ds, s, dp, ld, lse, delta, m, n, scale, DT_BF16));
 }
 
+BODY lanes_t tanh_of(lanes_t x) { return vec_tanh((vec_t)x); }
+
 BODY void capped_grads_body(void *p, void *ds, const float *s, const float *dp, size_t ld, const float *lse,
                             const float *delta, size_t m, size_t n, float scale, float cap, dtype_t type) {
     for (size_t r = 0; r < m; r++) {
-        for (size_t i = 0; i < n; i += WIDTH) {
-            lanes_t t = vec_tanh((vec_t)(scale / cap * load(s + r * ld + i))), slope = 1.0f - t * t;
-            lanes_t e = exp_below(cap * t - load(lse + i));
-            store(p, type, r * ld + i, e);
-            store(ds, type, r * ld + i, e * (load(dp + r * ld + i) - load(delta + i)) * slope);
+        for (size_t i = 0; i < n; i += 2 * WIDTH) {
+            const float *s0 = s + r * ld + i, *dp0 = dp + r * ld + i;
+            _Pragma("omp simd") for (size_t j = 0; j < 2 * WIDTH; j++) {
+                float t = tanh_f32(scale / cap * s0[j]);
+                z[j] = cap * t;
+                slope[j] = (dp0[j] - delta[i + j]) * (1.0f - t * t);
+            }
+            lanes_t e0 = exp_below(load(z) - load(lse + i)), e1 = exp_below(load(z + WIDTH) - load(lse + i + WIDTH));
+            store(p, type, r * ld + i, e0, e1);
+            store(ds, type, r * ld + i, e0 * d0, e1 * d1);
         }
     }
 }

@@ -13,6 +13,8 @@ static const struct {
     {2, {300, 129}, {300, 129}},
     {3, {1, 1, 1}, {1, 300, 77}}, /* generation: queries are the last of their keys */
     {2, {9, 70}, {40, 333}},
+    {1, {600}, {600}}, /* longer than any tile */
+    {2, {2, 3}, {100, 290}},
 };
 
 /* Flags of attention, beside the window: */
@@ -148,6 +150,14 @@ static const params_t attn_fwd_cases[] = {
     {2, 4, 2, 64, 33 | V_APART},
     {5, 4, 2, 80, V_APART | JOINED(8)},
     {3, 3, 1, 64, 129 | CAPPED | V_APART | JOINED(16)},
+    /* one long segment; many heads on one; few queries that see many keys */
+    {6, 2, 1, 64, 0},
+    {6, 1, 1, 72, 270 | JOINED(8)},
+    {6, 3, 1, 32, 7},
+    {2, 8, 1, 32, 0},
+    {3, 6, 1, 40, 90},
+    {7, 4, 2, 64, 0},
+    {7, 2, 1, 20, 200 | CAPPED | JOINED(5)},
 };
 static const params_t attn_bwd_cases[] = {
     {0, 1, 1, 16, 0},
@@ -184,6 +194,12 @@ static const params_t attn_bwd_cases[] = {
     {3, 3, 1, 64, 129 | CAPPED | V_APART | JOINED(16)},
     {3, 4, 2, 32, 65 | V_APART},
     {2, 4, 2, 64, 64 | CAPPED},
+    {6, 2, 1, 64, 0},
+    {6, 1, 1, 72, 270 | JOINED(8)},
+    {6, 2, 1, 32, 7},
+    {6, 1, 1, 16, 300 | CAPPED},
+    {2, 8, 1, 32, 0},
+    {3, 6, 1, 40, 90},
 };
 
 const op_t attention_ops[] = {

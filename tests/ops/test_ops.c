@@ -16,7 +16,7 @@ static workspace_need_t need(void) {
                               .max_weight = (size_t)1 << 21,
                               .max_augmented = (size_t)1 << 21,
                               .max_width = 2560,
-                              .max_kv = 333,
+                              .max_kv = 600,
                               .attn = {.Hq = 8, .Hkv = 8, .D = 256, .scale = 1}};
 }
 
@@ -66,10 +66,11 @@ static size_t list_columns(dtype_t act, column_t *columns) {
 }
 
 /* A BF16 value near the middle of two may round either way: a few in a thousand differ, by 2^-8 of themselves;
- * in attn_bwd the output of the forward, which differs so, is an input.
+ * in attention the probabilities and, in the backward, the gradients of the scores are rounded to BF16 for the products
+ * that follow, as on GPUs, and the output of the forward, which differs so, is an input of the backward.
  * F32: where the compiler uses no vector lanes (-O1), the 4104 squares under a norm are added one after another in
  * fp32, and the sum's rounding was 3.2e-6 of it (1.05e-11 as NMSE). */
-static const double tolerance[] = {[DT_F32] = 2e-11, [DT_BF16] = 1e-5};
+static const double tolerance[] = {[DT_F32] = 2e-11, [DT_BF16] = 2e-5};
 
 static double mean_square(const float *x, size_t n) {
     double s = 0;
