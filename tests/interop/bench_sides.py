@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import statistics
 import subprocess
 import sys
@@ -103,7 +104,8 @@ class Ours:
         config, out = base.with_suffix(".yaml"), base
         config.write_text(self.config(case, out))
         pieces, rss = self.spawn([self.program, str(config)])
-        rows = [json.loads(line) for line in (out / "metrics.jsonl").open()]
+        rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+        shutil.rmtree(out)  # its checkpoint is large
         timed = rows if case.epoch else rows[1:]
         text = "".join(piece for _, piece in pieces)
         return Round(rate=rate_of(case, [r["tokens"] / r["tokens_per_second"] for r in timed],
