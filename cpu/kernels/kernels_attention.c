@@ -168,10 +168,7 @@ BODY void score_grads_body(void *p, void *ds, const float *s, const float *dp, s
         lanes_t mean0 = load(delta + i), mean1 = load(delta + i + WIDTH);
         for (size_t r = 0; r < m; r++) {
             const float *s0 = s + r * ld + i, *dp0 = dp + r * ld + i;
-            lanes_t t0 = tanh_of(scale / cap * load(s0)), t1 = tanh_of(scale / cap * load(s0 + WIDTH));
-            lanes_t d0 = (load(dp0) - load(delta + i)) * (1.0f - t0 * t0);
-            lanes_t d1 = (load(dp0 + WIDTH) - load(delta + i + WIDTH)) * (1.0f - t1 * t1);
-            lanes_t e0 = exp_below(cap * t0 - load(lse + i)), e1 = exp_below(cap * t1 - load(lse + i + WIDTH));
+            lanes_t e0 = exp_below(scale * load(s0) - shift0), e1 = exp_below(scale * load(s0 + WIDTH) - shift1);
             store(p, type, r * ld + i, e0, e1);
             store(ds, type, r * ld + i, e0 * (load(dp0) - mean0), e1 * (load(dp0 + WIDTH) - mean1));
         }
@@ -191,12 +188,10 @@ BODY void capped_grads_body(void *p, void *ds, const float *s, const float *dp, 
     for (size_t r = 0; r < m; r++) {
         for (size_t i = 0; i < n; i += 2 * WIDTH) {
             const float *s0 = s + r * ld + i, *dp0 = dp + r * ld + i;
-            _Pragma("omp simd") for (size_t j = 0; j < 2 * WIDTH; j++) {
-                float t = tanh_f32(scale / cap * s0[j]);
-                z[j] = cap * t;
-                slope[j] = (dp0[j] - delta[i + j]) * (1.0f - t * t);
-            }
-            lanes_t e0 = exp_below(load(z) - load(lse + i)), e1 = exp_below(load(z + WIDTH) - load(lse + i + WIDTH));
+            lanes_t t0 = tanh_of(scale / cap * load(s0)), t1 = tanh_of(scale / cap * load(s0 + WIDTH));
+            lanes_t d0 = (load(dp0) - load(delta + i)) * (1.0f - t0 * t0);
+            lanes_t d1 = (load(dp0 + WIDTH) - load(delta + i + WIDTH)) * (1.0f - t1 * t1);
+            lanes_t e0 = exp_below(cap * t0 - load(lse + i)), e1 = exp_below(cap * t1 - load(lse + i + WIDTH));
             store(p, type, r * ld + i, e0, e1);
             store(ds, type, r * ld + i, e0 * d0, e1 * d1);
         }
