@@ -3,9 +3,9 @@
 
 Both train from the same Hugging Face directory on the same ids: NF4 with double quantization, LoRA on every linear
 layer, AdamW. Each case is run in rounds, and the figures are the medians over them. qlora-train is started anew for
-every round; the peer, whose start takes longer than a round, once for every case and type. The peer is measured in fp32
-and in BF16, and the faster one is compared with; the slower one is left out of further rounds when the first shows it
-far behind. The limit is the best rate of matrix products seen in the whole run, PyTorch's and ours, over the
+every round; the peer, whose start takes longer than a round, once for every case and type. The peer is measured in
+fp32, in BF16 as PEFT's guide has it, and in BF16 throughout, adapters too; the fastest is compared with, and a type is
+left out of further rounds when the first shows it far behind. The limit is the best rate of matrix products seen in the whole run, PyTorch's and ours, over the
 floating-point operations of a token.
 
 HF_DIR is a Hugging Face directory of a SmolLM2-135M or of another small model, with safetensors and a tokenizer; left
@@ -185,7 +185,7 @@ def make_sides(args, auto, tmp):
     if auto != "f32":
         ours.insert(0, Ours(args.program, args.threads, args.rank, "auto", f"qlora-train, auto ({auto})", tmp))
         ours[0].dtype = auto
-    return ours, [Peer(args.threads, args.rank, dtype, tmp) for dtype in ("f32", "bf16")]
+    return ours, [Peer(args.threads, args.rank, dtype, tmp) for dtype in ("f32", "bf16", "bf16-throughout")]
 
 
 def measure(args, tmp):

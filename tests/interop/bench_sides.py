@@ -166,16 +166,17 @@ class Worker:
 
 
 class Peer:
-    def __init__(self, threads, rank, dtype, tmp):
-        self.threads, self.rank, self.dtype, self.tmp = threads, rank, dtype, tmp
-        self.name, self.worker, self.asked = f"peer, {dtype}", None, False
+    def __init__(self, threads, rank, kind, tmp):
+        self.threads, self.rank, self.kind, self.tmp = threads, rank, kind, tmp
+        self.dtype = kind.partition("-")[0]
+        self.name, self.worker, self.asked = f"peer, {kind.replace('-', ' ')}", None, False
 
     def open(self, case):
         what = ["--prompt", case.prompt] if case.prompt else ["--rows", case.rows, "--batch", str(case.batch)]
-        self.worker = Worker("bench_peer.py", ["--model", case.model, "--dtype", self.dtype, "--rank", str(self.rank),
+        self.worker = Worker("bench_peer.py", ["--model", case.model, "--dtype", self.kind, "--rank", str(self.rank),
                                                "--threads", str(self.threads), *what,
                                                *(["--recompute"] if case.recompute else [])],
-                             pathlib.Path(self.tmp, f"peer-{self.dtype}.err"))
+                             pathlib.Path(self.tmp, f"peer-{self.kind}.err"))
         self.asked = False
 
     def close(self):
