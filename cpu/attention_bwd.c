@@ -10,7 +10,7 @@
 
 enum {
     BLOCK = 256,
-    TILE = 128 /* of queries and of keys: a multiple of whatever panels are wide */
+    TILE = 128 /* of queries and of keys: a multiple of ATTN_STEP */
 };
 
 typedef struct {

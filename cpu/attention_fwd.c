@@ -10,8 +10,7 @@ enum {
     TASK_HEADS = 4,
     TASK_ROWS = 256, /* queries times heads of a task at most */
     MIN_QUERIES = 32,
-    TILE_KEYS = 256, /* a multiple of whatever panels are wide */
-    FEW_QUERIES = 2  /* for so few, packing keys costs more than it spares */
+    TILE_KEYS = 256, /* a multiple of ATTN_STEP */
 };
 
 typedef struct {
@@ -84,7 +83,7 @@ static void store_row(const attn_t *a, const fwd_t *f, size_t t, size_t head, co
     if (f->lse) f->lse[t * a->shape.Hq + head] = state->max + logf(state->sum);
 }
 
-/* m queries from `query` of the task on, whose state and output begin at `row`, with the tile of keys at k0. */
+/* m queries from `query` of the task on, of its h-th head, with the tile of keys at k0. */
 static void rows_tile(const attn_t *a, const fwd_t *fwd, fwd_scratch_t *f, const fwd_task_t *task, size_t h, rows_t q,
                       size_t query, size_t m, size_t k0, size_t keys) {
     const tiles_t *t = a->t;
@@ -128,28 +127,34 @@ static void tiled_task(const attn_t *a, const fwd_t *f, const fwd_task_t *task, 
     }
 }
 
-/* One query of one head, in generation: keys and values are read where they lie, once. */
-static void row_task(const attn_t *a, const fwd_t *f, const fwd_task_t *task, size_t query, size_t head,
-                     fwd_scratch_t *scratch) {
+/* One head of a single query with n keys from k0 on, read where they lie. */
+static void head_keys(const attn_t *a, const fwd_t *f, const fwd_task_t *task, size_t h, size_t k0, size_t n,
+                      fwd_scratch_t *scratch) {
     const attn_shape_t *shape = &a->shape;
-    softmax_t state = {.max = -INFINITY};
-    float *out = scratch->out, *s = scratch->s, *p = s + TILE_KEYS;
-    const void *q = act_at_const(f->q, a->act, attn_at(a, task->t0 + query, shape->ld_q, head));
-    range_t seen = attn_keys_of(shape, task->past, task->q0 + query, 1);
-    memset(out, 0, shape->D * sizeof(float));
-    for (size_t k0 = seen.first; k0 < seen.end; k0 += TILE_KEYS) {
-        size_t n = min_size(TILE_KEYS, seen.end - k0), row = task->kv0 + k0;
-        a->k->dots(s, q, 0, act_at_const(f->k, a->act, attn_at(a, row, shape->ld_k, task->kv_head)), shape->ld_k, n,
-                   shape->D, a->act);
-        if (shape->softcap > 0) a->k->softcap(s, n, shape->scale, shape->softcap, NULL);
-        size_t end = range_of_steps((range_t){0, n}).end;
-        for (size_t i = n; i < end; i++) s[i] = -INFINITY;
-        a->k->softmax_rows(p, DT_F32, s, TILE_KEYS, 1, end, exp_scale(a), &state);
-        if (k0 > seen.first && state.shrink != 1.0f) a->k->scale(out, shape->D, state.shrink);
-        a->k->add_rows(out, p, act_at_const(f->v, a->act, attn_at(a, row, shape->ld_v, task->kv_head)), shape->ld_v, n,
-                       shape->D, a->act);
-    }
-    store_row(a, f, task->t0 + query, head, out, &state);
+    size_t row = task->kv0 + k0, end = range_of_steps((range_t){0, n}).end;
+    float *out = scratch->out + h * a->wide, *s = scratch->s, *p = s + TILE_KEYS;
+    softmax_t *state = &scratch->state[h];
+    const void *q = act_at_const(f->q, a->act, attn_at(a, task->t0, shape->ld_q, task->head + h));
+    const void *k = act_at_const(f->k, a->act, attn_at(a, row, shape->ld_k, task->kv_head));
+    const void *v = act_at_const(f->v, a->act, attn_at(a, row, shape->ld_v, task->kv_head));
+    a->k->dots(s, q, 0, k, shape->ld_k, n, shape->D, a->act);
+    if (shape->softcap > 0) a->k->softcap(s, n, shape->scale, shape->softcap, NULL);
+    for (size_t i = n; i < end; i++) s[i] = -INFINITY;
+    a->k->softmax_rows(p, DT_F32, s, TILE_KEYS, 1, end, exp_scale(a), state);
+    if (state->shrink != 1.0f) a->k->scale(out, shape->D, state->shrink);
+    a->k->add_rows(out, p, v, shape->ld_v, n, shape->D, a->act);
+}
+
+/* In generation, a single query: packing its keys would cost more than it spares. */
+static void query_task(const attn_t *a, const fwd_t *f, const fwd_task_t *task, fwd_scratch_t *scratch) {
+    range_t seen = attn_keys_of(&a->shape, task->past, 0, 1);
+    memset(scratch->out, 0, task->heads * a->wide * sizeof(float));
+    for (size_t h = 0; h < task->heads; h++) scratch->state[h] = (softmax_t){.max = -INFINITY};
+    for (size_t k0 = seen.first; k0 < seen.end; k0 += TILE_KEYS)
+        for (size_t h = 0; h < task->heads; h++)
+            head_keys(a, f, task, h, k0, min_size(TILE_KEYS, seen.end - k0), scratch);
+    for (size_t h = 0; h < task->heads; h++)
+        store_row(a, f, task->t0, task->head + h, scratch->out + h * a->wide, &scratch->state[h]);
 }
 
 /* How the queries of a head are cut, and the heads that share their keys. */
@@ -191,12 +196,8 @@ static void run_task(const attn_t *a, const fwd_t *f, const cut_t *cut, size_t i
     task.t0 = first + task.q0;
     task.kv0 = (size_t)seg->kv_off[task.s];
     task.past = n_kv - n_q;
-    if (n_q > FEW_QUERIES) {
-        tiled_task(a, f, &task, scratch);
-        return;
-    }
-    for (size_t q = 0; q < task.n; q++)
-        for (size_t h = 0; h < task.heads; h++) row_task(a, f, &task, q, task.head + h, scratch);
+    if (n_q == 1) query_task(a, f, &task, scratch);
+    else tiled_task(a, f, &task, scratch);
 }
 
 void attn_fwd(backend_t *be, void *o, float *lse, const void *q, const void *k, const void *v,
