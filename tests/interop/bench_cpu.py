@@ -3,9 +3,9 @@
 
 Both train from the same Hugging Face directory on the same ids: NF4 with double quantization, LoRA on every linear
 layer, AdamW. Each case is run in rounds, and the figures are the medians over them. qlora-train is started anew for
-every round; the peer, whose start takes longer than a round, once for every case and type. The peer is measured in fp32
-and in BF16, and the faster one is compared with; the slower one is left out of further rounds when the first two show
-it far behind. The limit is the best rate of matrix products seen in the whole run, PyTorch's and ours, over the
+every round; the peer, whose start takes longer than a round, once for every case and type. The peer is measured in
+fp32, in BF16 as PEFT's guide has it, and in BF16 throughout, adapters too; the fastest is compared with, and a type is
+left out of further rounds when the first two show it far behind. The limit is the best rate of matrix products seen in the whole run, PyTorch's and ours, over the
 floating-point operations of a token.
 
 HF_DIR is a Hugging Face directory of a SmolLM2-135M or of another small model, with safetensors and a tokenizer; left
