@@ -172,13 +172,24 @@ BODY vec_t vec_round_bf16(vec_t x) { return (vec_t)(vec_bf16_bits(x) & 0xffff000
 #define LANE_NUMBERS ((vec_int_t){0, 1, 2, 3})
 #endif
 
+/* Lane l is lane from[l] of a, or from its number of lanes on of b. */
+BODY vec_t vec_pick(vec_t a, vec_t b, vec_int_t from) {
+#if defined(__clang__) /* has it for literal numbers alone */
+    vec_t y;
+    for (int l = 0; l < VEC_LANES; l++) y[l] = from[l] & VEC_LANES ? b[from[l] & (VEC_LANES - 1)] : a[from[l]];
+    return y;
+#else
+    return __builtin_shuffle(a, b, from);
+#endif
+}
+
 /* Of two registers with pairs: all the firsts; all the seconds. */
-BODY vec_t vec_evens(vec_t low, vec_t high) { return __builtin_shuffle(low, high, 2 * LANE_NUMBERS); }
-BODY vec_t vec_odds(vec_t low, vec_t high) { return __builtin_shuffle(low, high, 2 * LANE_NUMBERS + 1); }
+BODY vec_t vec_evens(vec_t low, vec_t high) { return vec_pick(low, high, 2 * LANE_NUMBERS); }
+BODY vec_t vec_odds(vec_t low, vec_t high) { return vec_pick(low, high, 2 * LANE_NUMBERS + 1); }
 /* Of one: the firsts in both places; the seconds; one in the place of the other; the firsts negated. */
-BODY vec_t vec_double_evens(vec_t x) { return __builtin_shuffle(x, LANE_NUMBERS & ~1); }
-BODY vec_t vec_double_odds(vec_t x) { return __builtin_shuffle(x, LANE_NUMBERS | 1); }
-BODY vec_t vec_swap_pairs(vec_t x) { return __builtin_shuffle(x, LANE_NUMBERS ^ 1); }
+BODY vec_t vec_double_evens(vec_t x) { return vec_pick(x, x, LANE_NUMBERS & ~1); }
+BODY vec_t vec_double_odds(vec_t x) { return vec_pick(x, x, LANE_NUMBERS | 1); }
+BODY vec_t vec_swap_pairs(vec_t x) { return vec_pick(x, x, LANE_NUMBERS ^ 1); }
 BODY vec_t vec_negate_evens(vec_t x) { return (vec_t)((vec_bits_t)x ^ (vec_bits_t)(LANE_NUMBERS ^ 1) << 31); }
 
 /* x with `rest` in the lanes from m on. */
@@ -230,13 +241,12 @@ BODY vec_t vec_scale_2(vec_t p, vec_t n) {
 
 /* Over the lanes, in halves. */
 BODY float vec_sum(vec_t x) {
-    _Pragma("GCC unroll 4") for (int n = VEC_LANES / 2; n; n /= 2) x += __builtin_shuffle(x, LANE_NUMBERS ^ n);
+    _Pragma("GCC unroll 4") for (int n = VEC_LANES / 2; n; n /= 2) x += vec_pick(x, x, LANE_NUMBERS ^ n);
     return x[0];
 }
 
 BODY float vec_top(vec_t x) {
-    _Pragma("GCC unroll 4") for (int n = VEC_LANES / 2; n; n /= 2)
-        x = vec_max(x, __builtin_shuffle(x, LANE_NUMBERS ^ n));
+    _Pragma("GCC unroll 4") for (int n = VEC_LANES / 2; n; n /= 2) x = vec_max(x, vec_pick(x, x, LANE_NUMBERS ^ n));
     return x[0];
 }
 

@@ -10,7 +10,7 @@ case $(settings) in
 *SPINCOUNT*) ;;
 *) skip "not GCC's OpenMP runtime" ;;
 esac
-[ "$(settings)" = OMP_WAIT_POLICY=PASSIVEGOMP_SPINCOUNT=300 ] || fail "by itself: $(settings)"
+[ "$(settings)" = OMP_WAIT_POLICY=PASSIVEGOMP_SPINCOUNT=1000 ] || fail "by itself: $(settings)"
 [ "$(settings GOMP_SPINCOUNT=7)" = OMP_WAIT_POLICY=PASSIVEGOMP_SPINCOUNT=7 ] || fail "GOMP_SPINCOUNT: $(settings GOMP_SPINCOUNT=7)"
 case $(settings OMP_WAIT_POLICY=active) in
 OMP_WAIT_POLICY=ACTIVE*) ;;
