@@ -103,28 +103,29 @@ static void convert_row(chunk_t *c, const char *path, data_format_t format, file
         err_prefix(&c->err, "%s:%zu", path, row->line);
 }
 
+/* Of tokens: what only a row of more needs, a whole .txt file say, is not kept. */
+#define USUAL_ROW ((size_t)1 << 20)
+
 static void convert_chunk(chunk_t *c, const char *path, data_format_t format) {
     for (size_t i = 0; i < c->n_rows; i++) {
         if (!c->err.code) convert_row(c, path, format, &c->rows[i]);
         json_decref(c->rows[i].json);
+        if (c->w.ids.cap <= USUAL_ROW) continue;
+        free(c->w.ids.ids);
+        free(c->w.labels.ids);
+        c->w.ids = c->w.labels = (ids_t){0};
     }
     c->n_rows = 0;
 }
 
-/* Makes a chunk ready for the next rows; what only a huge row needs is not kept. */
+/* Makes a chunk ready for the next rows. */
 static void empty_chunk(chunk_t *c) {
-    enum { USUAL = 1 << 20 }; /* tokens */
     int32_t *ids = c->made.ids, *labels = c->made.labels;
-    if (c->cap_tokens > USUAL) {
+    if (c->cap_tokens > USUAL_ROW) {
         free(ids);
         free(labels);
         ids = labels = NULL;
         c->cap_tokens = 0;
-    }
-    if (c->w.ids.cap > USUAL) {
-        free(c->w.ids.ids);
-        free(c->w.labels.ids);
-        c->w.ids = c->w.labels = (ids_t){0};
     }
     c->made = (dataset_t){.ids = ids, .labels = labels, .samples = c->made.samples};
 }

@@ -22,7 +22,12 @@ answers() { # [--adapter DIR]
 
 heading "1/7 Dependencies and build"
 scripts/deps.sh
-cmake -S . -B build -DCMAKE_BUILD_TYPE=Release -DQLORA_TESTS=OFF >build.log 2>&1 || { cat build.log >&2; exit 1; }
+# Kernels for a GPU take minutes to build: only where there is a driver for one.
+cuda=OFF
+for driver in /proc/driver/nvidia/version /dev/nvidiactl /dev/dxg; do
+    [ ! -e "$driver" ] || cuda=AUTO
+done
+cmake -S . -B build -DCMAKE_BUILD_TYPE=Release -DQLORA_TESTS=OFF -DQLORA_CUDA=$cuda >build.log 2>&1 || { cat build.log >&2; exit 1; }
 cmake --build build -j "$(nproc)" --target qlora-train
 rm -f build.log
 

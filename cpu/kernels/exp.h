@@ -16,7 +16,7 @@ BODY vec_t expm1_reduced(vec_t r) {
 /* r = x - n ln 2, ln 2 in two parts (Cody and Waite): n times the first is exact. */
 BODY vec_t reduced(vec_t x, vec_t n) { return (x - n * 0.693145751953125f) - n * 1.42860682030941723212e-6f; }
 
-/* exp(x) = 2^n exp(r), n = round(x / ln 2): within 1 ulp, with gradual underflow, inf and NaN as expf has them. Past the
+/* exp(x) = 2^n exp(r), n = round(x / ln 2): within 1.02 ulp, with gradual underflow, inf and NaN as expf has them. Past the
  * clamps the answer is 0 or inf already. */
 BODY vec_t vec_exp_f32(vec_t x) {
     x = vec_max(vec_set(-110.0f), vec_min(vec_set(90.0f), x));

@@ -35,7 +35,12 @@ BODY void store(void *y, dtype_t type, size_t i, vec_t x0, vec_t x1) {
         return;
     }
     halves_t u0 = (halves_t)((vec_bits_t)x0 + 0x8000u), u1 = (halves_t)((vec_bits_t)x1 + 0x8000u);
+#if defined(__clang__)
+    halves_t upper;
+    for (int l = 0; l < 2 * VEC_LANES; l++) upper[l] = l < VEC_LANES ? u0[2 * l + 1] : u1[2 * (l - VEC_LANES) + 1];
+#else
     halves_t upper = __builtin_shuffle(u0, u1, (halves_t)UPPER_HALVES);
+#endif
     memcpy((bf16_t *)y + i, &upper, sizeof upper);
 }
 

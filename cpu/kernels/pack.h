@@ -2,11 +2,7 @@
 #ifndef CPU_KERNELS_PACK_H
 #define CPU_KERNELS_PACK_H
 
-#include "cpu/kernels/isa.h"
-
-#if defined(__AVX512F__) || defined(__AVX2__)
-#include <immintrin.h>
-#endif
+#include "cpu/kernels/vec.h"
 
 /* y [n, 16] from x [16, n], n <= 16 units, both 4 bytes each; rows of x ldx apart, those of y ldy. */
 #if defined(__AVX512F__)
@@ -87,15 +83,12 @@ BODY void pack_dword_columns(void *panel, size_t cols, const void *x, size_t ld,
 }
 
 BODY void store_row(void *y, dtype_t type, const float *c, size_t n, float alpha, float beta, const float *bias) {
-    if (bias) {
-        _Pragma("omp simd") for (size_t j = 0; j < n; j++)
-            act_set(y, type, j, alpha * c[j] + bias[j] + (beta != 0 ? beta * act_get(y, type, j) : 0.0f));
-    } else if (beta != 0) {
-        _Pragma("omp simd") for (size_t j = 0; j < n; j++)
-            act_set(y, type, j, alpha * c[j] + beta * act_get(y, type, j));
-    } else {
-        _Pragma("omp simd") for (size_t j = 0; j < n; j++) act_set(y, type, j, alpha * c[j]);
-    }
+    EACH_VEC(n, {
+        vec_t sum = alpha * vec_load(c, DT_F32, i, m);
+        if (bias) sum += vec_load(bias, DT_F32, i, m);
+        if (beta != 0) sum += beta * vec_load(y, type, i, m);
+        vec_store(y, type, i, m, sum);
+    });
 }
 
 /* store of tiles_t. */

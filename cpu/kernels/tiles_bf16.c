@@ -44,7 +44,8 @@ typedef void tile_fn(size_t k, const bf16_t *a, size_t lda, const bf16_t *panel,
 TILES(1)
 TILES(2)
 TILES(3)
-TILES(4) TILES(5) TILES(6) TILES(7) TILES(8) TILES(9) TILES(10) TILES(11) TILES(12) TILES(13) TILES(14)
+TILES(4)
+TILES(5) TILES(6) TILES(7) TILES(8) TILES(9) TILES(10) TILES(11) TILES(12) TILES(13) TILES(14)
 
     static tile_fn *const tiles[ROWS][2] = {ENTRY(1), ENTRY(2), ENTRY(3),  ENTRY(4),  ENTRY(5),  ENTRY(6),  ENTRY(7),
                                             ENTRY(8), ENTRY(9), ENTRY(10), ENTRY(11), ENTRY(12), ENTRY(13), ENTRY(14)};

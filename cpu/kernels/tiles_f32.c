@@ -16,15 +16,16 @@ enum { WIDTH = 4, ROWS = 6 };
 #endif
 enum { COLS = 2 * WIDTH };
 
-typedef float vec_t __attribute__((vector_size(WIDTH * sizeof(float)), aligned(4), may_alias));
+/* At any address, unlike vec_t. */
+typedef float lanes_t __attribute__((vector_size(WIDTH * sizeof(float)), aligned(4), may_alias));
 
 /* m and vectors are constants where this is inlined, so that the sums stay in registers. */
 BODY void tile(size_t m, size_t vectors, size_t k, const float *a, size_t lda, const float *panel, float *c, size_t ldc,
                bool add) {
-    vec_t sum[ROWS][2];
-    _Pragma("GCC unroll 16") for (size_t i = 0; i < m; i++) sum[i][0] = sum[i][1] = (vec_t){0};
+    lanes_t sum[ROWS][2];
+    _Pragma("GCC unroll 16") for (size_t i = 0; i < m; i++) sum[i][0] = sum[i][1] = (lanes_t){0};
     for (size_t p = 0; p < k; p++, panel += COLS) {
-        vec_t b0 = *(const vec_t *)panel, b1 = vectors == 2 ? *(const vec_t *)(panel + WIDTH) : b0;
+        lanes_t b0 = *(const lanes_t *)panel, b1 = vectors == 2 ? *(const lanes_t *)(panel + WIDTH) : b0;
         _Pragma("GCC unroll 16") for (size_t i = 0; i < m; i++) {
             float x = a[i * lda + p];
             sum[i][0] += x * b0;
@@ -33,7 +34,7 @@ BODY void tile(size_t m, size_t vectors, size_t k, const float *a, size_t lda, c
     }
     _Pragma("GCC unroll 16") for (size_t i = 0; i < m; i++) {
         _Pragma("GCC unroll 2") for (size_t v = 0; v < vectors; v++) {
-            vec_t *y = (vec_t *)(c + i * ldc) + v;
+            lanes_t *y = (lanes_t *)(c + i * ldc) + v;
             if (add) sum[i][v] += *y;
             *y = sum[i][v];
         }
@@ -55,7 +56,8 @@ TILES(1)
 TILES(2)
 TILES(3)
 TILES(4)
-TILES(5) TILES(6)
+TILES(5)
+TILES(6)
 #if defined(__AVX512F__)
     TILES(7) TILES(8) TILES(9) TILES(10) TILES(11) TILES(12) TILES(13) TILES(14)
 #endif

@@ -42,7 +42,10 @@ typedef uint32_t vec_bits_t __attribute__((vector_size(4 * VEC_LANES)));
         size_t i = 0; \
         while ((n)-i >= 4 * VEC_LANES) { \
             const size_t m = VEC_LANES; \
-            _Pragma("GCC unroll 4") for (int k_ = 0; k_ < 4; k_++, i += VEC_LANES) part_[k_] += (term); \
+            part_[0] += (term), i += VEC_LANES; \
+            part_[1] += (term), i += VEC_LANES; \
+            part_[2] += (term), i += VEC_LANES; \
+            part_[3] += (term), i += VEC_LANES; \
         } \
         for (; (n)-i >= VEC_LANES; i += VEC_LANES) { \
             const size_t m = VEC_LANES; \
@@ -65,12 +68,12 @@ BODY vec_t vec_widen(__m256i halves) {
     return (vec_t)_mm512_maskz_permutexvar_epi16(0xaaaaaaaa, from, _mm512_castsi256_si512(halves));
 }
 
-/* The bits of bf16_from_f32(), in the upper half of each lane. */
+/* The bits of bf16_from_f32(), in the upper half of each lane. The last instruction puts a quiet x where x is NaN of
+ * either kind. */
 BODY vec_bits_t vec_bf16_bits(vec_t x) {
-    __m512i u = (__m512i)x, half = _mm512_set1_epi32(0x7fff);
-    __mmask16 odd = _mm512_test_epi32_mask(u, _mm512_set1_epi32(0x10000)), nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
-    __m512i rounded = _mm512_add_epi32(u, _mm512_mask_blend_epi32(odd, half, _mm512_set1_epi32(0x8000)));
-    return (vec_bits_t)_mm512_mask_or_epi32(rounded, nan, u, _mm512_set1_epi32(0x400000));
+    __m512i u = (__m512i)x, odd = _mm512_and_epi32(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+    __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd);
+    return (vec_bits_t)_mm512_fixupimm_ps(_mm512_castsi512_ps(rounded), x, _mm512_set1_epi32(0x22), 0);
 }
 
 BODY __m256i vec_narrow(vec_t x) {
@@ -169,14 +172,25 @@ BODY vec_t vec_round_bf16(vec_t x) { return (vec_t)(vec_bf16_bits(x) & 0xffff000
 #define LANE_NUMBERS ((vec_int_t){0, 1, 2, 3})
 #endif
 
+/* Lane l is lane from[l] of a, or from its number of lanes on of b. */
+BODY vec_t vec_pick(vec_t a, vec_t b, vec_int_t from) {
+#if defined(__clang__) /* has it for literal numbers alone */
+    vec_t y;
+    for (int l = 0; l < VEC_LANES; l++) y[l] = from[l] & VEC_LANES ? b[from[l] & (VEC_LANES - 1)] : a[from[l]];
+    return y;
+#else
+    return __builtin_shuffle(a, b, from);
+#endif
+}
+
 /* Of two registers with pairs: all the firsts; all the seconds. */
-BODY vec_t vec_evens(vec_t low, vec_t high) { return __builtin_shuffle(low, high, 2 * LANE_NUMBERS); }
-BODY vec_t vec_odds(vec_t low, vec_t high) { return __builtin_shuffle(low, high, 2 * LANE_NUMBERS + 1); }
+BODY vec_t vec_evens(vec_t low, vec_t high) { return vec_pick(low, high, 2 * LANE_NUMBERS); }
+BODY vec_t vec_odds(vec_t low, vec_t high) { return vec_pick(low, high, 2 * LANE_NUMBERS + 1); }
 /* Of one: the firsts in both places; the seconds; one in the place of the other; the firsts negated. */
-BODY vec_t vec_double_evens(vec_t x) { return __builtin_shuffle(x, LANE_NUMBERS & ~1); }
-BODY vec_t vec_double_odds(vec_t x) { return __builtin_shuffle(x, LANE_NUMBERS | 1); }
-BODY vec_t vec_swap_pairs(vec_t x) { return __builtin_shuffle(x, LANE_NUMBERS ^ 1); }
-BODY vec_t vec_negate_evens(vec_t x) { return (vec_t)((vec_int_t)x ^ ((LANE_NUMBERS ^ 1) << 31)); }
+BODY vec_t vec_double_evens(vec_t x) { return vec_pick(x, x, LANE_NUMBERS & ~1); }
+BODY vec_t vec_double_odds(vec_t x) { return vec_pick(x, x, LANE_NUMBERS | 1); }
+BODY vec_t vec_swap_pairs(vec_t x) { return vec_pick(x, x, LANE_NUMBERS ^ 1); }
+BODY vec_t vec_negate_evens(vec_t x) { return (vec_t)((vec_bits_t)x ^ (vec_bits_t)(LANE_NUMBERS ^ 1) << 31); }
 
 /* x with `rest` in the lanes from m on. */
 BODY vec_t vec_first(vec_t x, size_t m, float rest) {
@@ -221,19 +235,18 @@ BODY vec_t vec_ratio(vec_t a, vec_t b) { return a / b; }
 /* p 2^n for an integer |n| < 250: in two factors, as n reaches beyond the exponents of normal numbers. */
 BODY vec_t vec_scale_2(vec_t p, vec_t n) {
     vec_int_t e = __builtin_convertvector(n, vec_int_t), half = e >> 1;
-    return p * (vec_t)((half + 127) << 23) * (vec_t)((e - half + 127) << 23);
+    return p * (vec_t)((vec_bits_t)(half + 127) << 23) * (vec_t)((vec_bits_t)(e - half + 127) << 23);
 }
 #endif
 
 /* Over the lanes, in halves. */
 BODY float vec_sum(vec_t x) {
-    _Pragma("GCC unroll 4") for (int n = VEC_LANES / 2; n; n /= 2) x += __builtin_shuffle(x, LANE_NUMBERS ^ n);
+    _Pragma("GCC unroll 4") for (int n = VEC_LANES / 2; n; n /= 2) x += vec_pick(x, x, LANE_NUMBERS ^ n);
     return x[0];
 }
 
 BODY float vec_top(vec_t x) {
-    _Pragma("GCC unroll 4") for (int n = VEC_LANES / 2; n; n /= 2)
-        x = vec_max(x, __builtin_shuffle(x, LANE_NUMBERS ^ n));
+    _Pragma("GCC unroll 4") for (int n = VEC_LANES / 2; n; n /= 2) x = vec_max(x, vec_pick(x, x, LANE_NUMBERS ^ n));
     return x[0];
 }
 

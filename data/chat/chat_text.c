@@ -75,28 +75,32 @@ int text_token(text_out_t *o, int32_t id, bool trained, err_t *err) {
     return 0;
 }
 
-/* Labels for the ids [from, end) of o->ids by the marks of the bytes they stand for. False when the tokens' bytes
- * are not the text's (a tokenizer that normalizes). */
-static bool label_by_bytes(text_out_t *o, size_t from, const char *text, const char *mark, size_t n) {
+/* SentencePiece puts a space of its own before the first word: 1 when the tokens have one byte more than the text. */
+static size_t space_before(const text_out_t *o, size_t from, size_t n) {
     size_t total = 0, len;
+    if (!tokenizer_is_spm(o->tok)) return 0;
     for (size_t i = from; i < o->ids->len; i++) {
         tokenizer_piece(o->tok, o->ids->ids[i], true, &len);
         total += len;
     }
-    /* SentencePiece puts a space of its own before the first word. */
-    size_t skip = total == n + 1 && tokenizer_is_spm(o->tok) ? 1 : 0, at = 0;
-    if (total != n + skip) return false;
+    return total == n + 1;
+}
+
+/* Labels for the ids [from, end) of o->ids by the marks of the bytes they stand for. False when the tokens' bytes
+ * are not the text's (a tokenizer that normalizes). */
+static bool label_by_bytes(text_out_t *o, size_t from, const char *text, const char *mark, size_t n) {
+    size_t skip = space_before(o, from, n), at = 0, len;
     for (size_t i = from; i < o->ids->len; i++) {
         const char *piece = tokenizer_piece(o->tok, o->ids->ids[i], true, &len);
-        if (i == from) piece += skip, len -= skip;
-        if (memcmp(piece, text + at, len) != 0) return false;
+        if (i == from && skip && len) piece++, len--;
+        if (len > n - at || memcmp(piece, text + at, len) != 0) return false;
         size_t k = 0;
         for (size_t j = 0; j < len; j++) k += mark[at + j] != 0;
         bool trained = o->straddle == STRADDLE_TRAINED ? k > 0 : k == len && at < n && mark[at];
         ids_add(o->labels, trained || o->train_all ? o->ids->ids[i] : LABEL_NONE);
         at += len;
     }
-    return true;
+    return at == n;
 }
 
 static int encode(text_out_t *o, const char *text, size_t n, err_t *err) {

@@ -73,11 +73,11 @@ void pattern_match_free(pattern_match_t *m) { pcre2_match_data_free(m); }
 /* An empty match would be no piece: PCRE2_NOTEMPTY. The text was checked to be UTF-8 once, as a whole. */
 int pattern_find(const pattern_t *re, pattern_match_t *m, const char *text, size_t len, size_t at, bool *found,
                  size_t *start, size_t *end, err_t *err) {
-    uint32_t options = PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY;
-    int rc = pcre2_match(re, (PCRE2_SPTR)text, len, at, options, m, NULL);
-    /* The JIT's stack is small (32 KiB); the interpreter takes its memory from the heap. */
-    if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
-        rc = pcre2_match(re, (PCRE2_SPTR)text, len, at, options | PCRE2_NO_JIT, m, NULL);
+    const uint32_t options = PCRE2_NOTEMPTY;
+    int rc = pcre2_jit_match(re, (PCRE2_SPTR)text, len, at, options, m, NULL);
+    /* There may be no JIT, and its stack is small (32 KiB); the interpreter takes its memory from the heap. */
+    if (rc == PCRE2_ERROR_JIT_BADOPTION || rc == PCRE2_ERROR_JIT_STACKLIMIT)
+        rc = pcre2_match(re, (PCRE2_SPTR)text, len, at, options | PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, m, NULL);
     *found = rc >= 0;
     if (rc == PCRE2_ERROR_NOMATCH) return 0;
     if (rc < 0) {

@@ -82,7 +82,8 @@ def parse():
     parser = argparse.ArgumentParser(prog="bench_growth.sh", description="Growth of a step's time and memory.")
     parser.add_argument("--program", default=str(ROOT / "build/qlora-train"), help="(build/qlora-train)")
     parser.add_argument("--out", default=str(ROOT / "docs"), help="directory of growth.csv and growth.svg (docs)")
-    parser.add_argument("--steps", type=int, default=3, help="timed steps of a point, after one that is not (%(default)s)")
+    parser.add_argument("--steps", type=int, default=3,
+                        help="timed steps of a point, after one that is not (%(default)s)")
     parser.add_argument("--sweeps", help="some of length,rows,rank,model,threads (all)")
     parser.add_argument("--try", dest="try_", action="store_true", help="three points a sweep, of 4 layers")
     return parser.parse_args()

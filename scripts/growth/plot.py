@@ -108,8 +108,8 @@ def draw(groups):
     columns = len(groups)
     svg = Svg(LEFT + columns * (PANEL_W + GAP_X) - GAP_X + 24, TOP + 2 * (PANEL_H + GAP_Y) + 12)
     svg.text(LEFT - 44, 32, "How a training step grows", 19, weight="bold")
-    svg.text(LEFT - 44, 53, f"SmolLM2-135M in NF4, rank 16, where nothing else is said; {first['compute_dtype']} on {first['device']}; "
-             "logarithmic axes", 12.5, fill=SOFT)
+    svg.text(LEFT - 44, 53, "SmolLM2-135M in NF4, rank 16, where nothing else is said; "
+             f"{first['compute_dtype']} on {first['device']}; logarithmic axes", 12.5, fill=SOFT)
     for i, rows in enumerate(groups.values()):
         left = LEFT + i * (PANEL_W + GAP_X)
         svg.text(left, TOP - 10, "seconds a step", 12, fill=SOFT)

@@ -63,8 +63,8 @@ class Report:
                          self.of_limit(case, results, side), f"{median(rounds, 'peak_rss') / 1e9:.2f} GB",
                          seconds(load), seconds(first) + without, *self.outcome(case, rounds[0])])
         what = ["tokens made"] if case.prompt else ["loss, first to last", "gradient norm"]
-        head = ["", f"{case.unit}/s", "range, rounds", "to the peer", "of the limit", "peak memory", "load and quantize",
-                "first token after" if case.prompt else "first step after", *what]
+        head = ["", f"{case.unit}/s", "range, rounds", "to the peer", "of the limit", "peak memory",
+                "load and quantize", "first token after" if case.prompt else "first step after", *what]
         return f"**{case.name}**: {case.title}.\n\n" + table(head, rows)
 
     @staticmethod

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import statistics
 import subprocess
 import sys
@@ -103,7 +104,8 @@ class Ours:
         config, out = base.with_suffix(".yaml"), base
         config.write_text(self.config(case, out))
         pieces, rss = self.spawn([self.program, str(config)])
-        rows = [json.loads(line) for line in (out / "metrics.jsonl").open()]
+        rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+        shutil.rmtree(out)  # its checkpoint is large
         timed = rows if case.epoch else rows[1:]
         text = "".join(piece for _, piece in pieces)
         return Round(rate=rate_of(case, [r["tokens"] / r["tokens_per_second"] for r in timed],
@@ -164,16 +166,17 @@ class Worker:
 
 
 class Peer:
-    def __init__(self, threads, rank, dtype, tmp):
-        self.threads, self.rank, self.dtype, self.tmp = threads, rank, dtype, tmp
-        self.name, self.worker, self.asked = f"peer, {dtype}", None, False
+    def __init__(self, threads, rank, kind, tmp):
+        self.threads, self.rank, self.kind, self.tmp = threads, rank, kind, tmp
+        self.dtype = kind.partition("-")[0]
+        self.name, self.worker, self.asked = f"peer, {kind.replace('-', ' ')}", None, False
 
     def open(self, case):
         what = ["--prompt", case.prompt] if case.prompt else ["--rows", case.rows, "--batch", str(case.batch)]
-        self.worker = Worker("bench_peer.py", ["--model", case.model, "--dtype", self.dtype, "--rank", str(self.rank),
+        self.worker = Worker("bench_peer.py", ["--model", case.model, "--dtype", self.kind, "--rank", str(self.rank),
                                                "--threads", str(self.threads), *what,
                                                *(["--recompute"] if case.recompute else [])],
-                             pathlib.Path(self.tmp, f"peer-{self.dtype}.err"))
+                             pathlib.Path(self.tmp, f"peer-{self.kind}.err"))
         self.asked = False
 
     def close(self):

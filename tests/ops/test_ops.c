@@ -276,6 +276,43 @@ static void test_dropout_mask(void **state) {
     }
 }
 
+/* Columns of a row by themselves: of every instruction set, and where channels are beyond those that are mixed once. */
+static void test_dropout_columns(void **state) {
+    (void)state;
+    enum { N = 301 };
+    static const size_t firsts[] = {0, 5, 8000, 1u << 20};
+    float x[N], y[N];
+    bf16_t h[N];
+    for (size_t i = 0; i < N; i++) h[i] = bf16_from_f32(x[i] = (float)(i + 1));
+    for (size_t f = 0; f < 4; f++) {
+        for (int isa = 0; kernels_nth(isa); isa++) {
+            bf16_t out[N];
+            kernels_nth(isa)->dropout_row(y, x, firsts[f], N, 77, 0.3f, DT_F32);
+            kernels_nth(isa)->dropout_row(out, h, firsts[f], N, 77, 0.3f, DT_BF16);
+            for (size_t i = 0; i < N; i++) {
+                bool kept = dropout_keep(77, firsts[f] + i, 0.3f);
+                assert_true(y[i] == (kept ? x[i] : 0) && out[i] == (kept ? h[i] : 0));
+            }
+        }
+    }
+}
+
+/* What lies around halves, denormal, infinite or NaN, in whole registers and in what is left of one. */
+static void test_cast_to_bf16(void **state) {
+    (void)state;
+    static const uint32_t low[] = {0, 1, 0x7fff, 0x8000, 0x8001, 0xffff};
+    enum { N = 65536 * 6 + 5 };
+    float *x = xmalloc(N * sizeof *x);
+    bf16_t *y = xmalloc(N * sizeof *y);
+    for (uint32_t i = 0; i < N; i++) x[i] = f32_from_bits(i / 6 << 16 | low[i % 6]);
+    for (int isa = 0; kernels_nth(isa); isa++) {
+        kernels_nth(isa)->cast(y, DT_BF16, x, DT_F32, N);
+        for (size_t i = 0; i < N; i++) assert_int_equal(y[i], bf16_from_f32(x[i]));
+    }
+    free(x);
+    free(y);
+}
+
 enum { DEF_T = 9, DEF_COLS = 7, DEF_R = 2, DEF_R2 = 3, DEF_ROWS = 5 + 4 + 6, DEF_WIDTH = DEF_R + DEF_R2 };
 
 /* A site of three layers, the second without an adapter, the third without a bias, as the comment of linear_t has it. */
@@ -430,10 +467,16 @@ static void test_open(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_open),         cmocka_unit_test(test_f32),
-        cmocka_unit_test(test_bf16),         cmocka_unit_test(test_repeatable),
-        cmocka_unit_test(test_dropout_mask), cmocka_unit_test(test_linear_by_definition),
-        cmocka_unit_test(test_f16_values),   cmocka_unit_test(test_sumsq_not_finite),
+        cmocka_unit_test(test_open),
+        cmocka_unit_test(test_f32),
+        cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_repeatable),
+        cmocka_unit_test(test_dropout_mask),
+        cmocka_unit_test(test_linear_by_definition),
+        cmocka_unit_test(test_f16_values),
+        cmocka_unit_test(test_sumsq_not_finite),
+        cmocka_unit_test(test_dropout_columns),
+        cmocka_unit_test(test_cast_to_bf16),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /* Datasets: every format, what is counted, what is refused; and the rows of a reference training run. */
 #include "testing.h"
 
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -193,6 +194,71 @@ static void test_text_is_split_others_are_cut(void **state) {
     /* The answer lies behind the cut. */
     assert_error(load_text("t.jsonl", "{\"prompt\": \"a b c d e\", \"completion\": \" f\"}", &spec, &ds, &err), err,
                  ERR_USAGE, "no trained token in any of 1 rows (1 cut at 4 tokens)");
+}
+
+/* Rows enough for many chunks, of which row `wrong` has no text (0: all have). The caller frees. */
+static strbuf_t many_rows(size_t n, size_t wrong) {
+    strbuf_t b = {0};
+    for (size_t i = 1; i <= n; i++) {
+        if (i == wrong) strbuf_adds(&b, "{\"prompt\": 1, \"completion\": \"\"}\n");
+        else
+            strbuf_addf(&b, "{\"prompt\": \"row %zu of\", \"completion\": \" many, all of them other %zu\"}\n", i,
+                        i * i);
+    }
+    return b;
+}
+
+/* Rows are converted by many threads; what comes of it does not show. */
+static void test_many_threads(void **state) {
+    (void)state;
+    enum { ROWS = 20000 };
+    int before = omp_get_max_threads();
+    dataset_spec_t spec = spec_of(NULL, 0, bpe, &chatml);
+    strbuf_t good = many_rows(ROWS, 0);
+    dataset_t one, many;
+    err_t err = {0};
+    omp_set_num_threads(1);
+    assert_ok(load_text("a.jsonl", good.p, &spec, &one, &err), err);
+    omp_set_num_threads(5);
+    assert_ok(load_text("a.jsonl", good.p, &spec, &many, &err), err);
+    assert_int_equal(many.rows_read, ROWS);
+    assert_int_equal(many.n_samples, ROWS);
+    assert_int_equal(many.fingerprint, one.fingerprint);
+    assert_memory_equal(many.samples, one.samples, ROWS * sizeof *one.samples);
+    char *text = dataset_sample_text(&many, 12344, bpe, "[[", "]]");
+    assert_string_equal(text, "row 12345 of[[ many, all of them other 152399025<|endoftext|>]]");
+    free(text);
+    dataset_free(&one);
+    dataset_free(&many);
+    free(good.p);
+    /* Of two rows at fault the first is named. */
+    strbuf_t bad = many_rows(ROWS, 9000);
+    strbuf_adds(&bad, "{");
+    assert_error(load_text("a.jsonl", bad.p, &spec, &many, &err), err, ERR_USAGE,
+                 "a.jsonl:9000: prompt: expected a string");
+    free(bad.p);
+    omp_set_num_threads(before);
+}
+
+/* Labels of a row's own, after rows whose labels are their ids. */
+static void test_labels_of_their_own(void **state) {
+    (void)state;
+    dataset_spec_t spec = spec_of(NULL, 0, NULL, NULL);
+    strbuf_t b = {0};
+    dataset_t ds;
+    err_t err = {0};
+    for (int i = 0; i < 9000; i++) strbuf_adds(&b, "{\"input_ids\": [1, 2, 3], \"labels\": [1, -100, 3]}\n");
+    assert_ok(load_text("t.jsonl", b.p, &spec, &ds, &err), err);
+    assert_null(ds.labels);
+    for (size_t t = 0; t < ds.n_tokens; t++) assert_int_equal(dataset_label(&ds, t), t % 3 == 2 ? 3 : LABEL_NONE);
+    dataset_free(&ds);
+    strbuf_adds(&b, "{\"input_ids\": [4, 5], \"labels\": [4, 6]}\n");
+    assert_ok(load_text("t.jsonl", b.p, &spec, &ds, &err), err);
+    assert_int_equal(ds.n_tokens, 27002);
+    for (size_t t = 0; t < 27000; t++) assert_int_equal(dataset_label(&ds, t), t % 3 == 2 ? 3 : LABEL_NONE);
+    assert_int_equal(dataset_label(&ds, 27001), 6);
+    dataset_free(&ds);
+    free(b.p);
 }
 
 static void test_train_all(void **state) {
@@ -397,6 +463,8 @@ int main(void) {
         cmocka_unit_test(test_named_and_detected_formats),
         cmocka_unit_test(test_tokens),
         cmocka_unit_test(test_text_is_split_others_are_cut),
+        cmocka_unit_test(test_many_threads),
+        cmocka_unit_test(test_labels_of_their_own),
         cmocka_unit_test(test_train_all),
         cmocka_unit_test(test_bos_and_eos),
         cmocka_unit_test(test_counts_and_fingerprint),

@@ -94,6 +94,7 @@ static void test_bpe_cases(void **state) {
     (void)state;
     tokenizer_t *t = open_tokenizer(GOLDEN("tokenizer.json"));
     check_cases(t, "smollm2", "byte-level BPE, tokenizer.json");
+    check_cases(t, "smollm2", "the same, of words that are known by now");
     check_round_trip(t);
     assert_false(tokenizer_is_spm(t));
     assert_int_equal(tokenizer_vocab(t), 49152);

@@ -14,12 +14,14 @@
 #include "trainer/run/backend_open.h"
 
 /* OpenMP's threads wait for each other by spinning, by default for milliseconds: as soon as another process wants
- * one of the cores, an op of 50 microseconds takes 8 milliseconds (docs/speed.md). Waiting asleep costs a quiet
- * machine little. The OpenMP runtime reads its environment before main(), so the program starts itself again once;
- * where that cannot be done it goes on as it is. */
+ * one of the cores, an op of 50 microseconds takes 8 milliseconds (docs/speed.md). Asleep at once they have to be
+ * woken for each of the hundreds of ops of a step. In between, some 30 microseconds, lies what costs neither: long
+ * enough for threads that end about together, too short for others to wait for. The OpenMP runtime reads its
+ * environment before main(), so the program starts itself again once; where that cannot be done it goes on as it is. */
 static void wait_asleep(char **argv) {
     if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return;
     setenv("OMP_WAIT_POLICY", "passive", 1);
+    setenv("GOMP_SPINCOUNT", "1000", 1); /* of GCC's runtime; others take the policy */
     execv("/proc/self/exe", argv);
 }
 
