@@ -20,6 +20,7 @@ import json
 import os
 import pathlib
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -263,6 +264,7 @@ def parse():
 
 def main():
     args = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))     # so that the directory goes
     with tempfile.TemporaryDirectory(prefix="qlora-bench-") as tmp:
         text = measure(args, tmp).text()
     print(text)
