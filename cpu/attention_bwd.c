@@ -289,6 +289,7 @@ void attn_bwd(backend_t *be, void *dq, void *dk, void *dv, const void *dout, con
     CHECK(be->workspace_size >= own + attn_bwd_shared_bytes(&a, tokens, seg->max_q));
     for (size_t s = 0; s < seg->n; s++)
         CHECK(seg->kv_off[s] == seg->q_off[s] && seg->kv_len[s] == seg->q_off[s + 1] - seg->q_off[s]);
+    if (tokens == 0) return;
     const bwd_t f = {dq, dk, dv, dout, q, k, v, o, lse, seg, block, (float *)((char *)be->workspace + own), tokens};
     size_t furthest = blocks - 1;
     /* Beyond the window no query sees a key. */

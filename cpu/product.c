@@ -6,220 +6,22 @@
 #include <omp.h>
 
 #include "base/minmax.h"
-#include "cpu/act.h"
-#include "model/backend/element.h"
+#include "cpu/operands.h"
 
 enum {
-    PANELS_BYTES = 512 * 1024, /* of packed panels in a task */
-    PASS_BYTES = 2 * 1664,     /* of a row of A in one pass: K 1664 of BF16, 832 of fp32 */
-    CHUNK = 32,                /* rows of B that are decoded at a time: a multiple of every depth */
-    CHUNK_VALUES = 256,        /* values of each */
-    SUM_FLOATS = 256 * 1024,   /* sums of a task that wait for the next part of K */
-    MAX_PIECES = 2 * PRODUCT_TERMS,
-    TASKS = 2,         /* of a thread at least, so that one that is held up does not hold up all */
-    LEAST_ROWS = 32,   /* of a task */
-    WORTH_IT = 1 << 20 /* multiply-adds from which threads pay for their start */
+    TILE_FLOATS = TILE_MAX_ROWS * TILE_MAX_COLS,
+    SUM_FLOATS = 256 * 1024, /* sums of a task that wait for the next part of K */
+    TASKS = 2,               /* of a thread at least, so that one that is held up does not hold up all */
+    LEAST_ROWS = 32,         /* of a task */
+    WORTH_IT = 1 << 20       /* multiply-adds from which threads pay for their start */
 };
 
-/* ---- scratch of a thread -------------------------------------------------------------------------------------- */
-
 typedef struct {
-    unsigned char *panels, *chunk, *a;
-    float *tile, *sums;
-} scratch_t;
-
-static size_t lines(size_t bytes) { return (bytes + 63) / 64 * 64; }
-
-static size_t panels_bytes(void) { return PANELS_BYTES; }
-static size_t chunk_bytes(void) { return CHUNK * CHUNK_VALUES * sizeof(float); }
-static size_t rows_bytes(void) { return lines(TILE_MAX_ROWS * (PASS_BYTES + MAX_PIECES * TILE_MAX_DEPTH * 4)); }
-static size_t tile_bytes(void) { return TILE_MAX_ROWS * TILE_MAX_COLS * sizeof(float); }
-
-static size_t thread_bytes(void) {
-    return panels_bytes() + chunk_bytes() + rows_bytes() + tile_bytes() + SUM_FLOATS * sizeof(float);
-}
-
-size_t product_floats(const backend_t *be) { return (size_t)be->threads * thread_bytes() / sizeof(float); }
-
-static scratch_t scratch_of(const backend_t *be, int thread) {
-    unsigned char *p = (unsigned char *)be->workspace + (size_t)thread * thread_bytes();
-    scratch_t s = {.panels = p};
-    s.chunk = s.panels + panels_bytes();
-    s.a = s.chunk + chunk_bytes();
-    s.tile = (float *)(void *)(s.a + rows_bytes());
-    s.sums = s.tile + tile_bytes() / sizeof(float);
-    return s;
-}
-
-/* ---- the parts of K ------------------------------------------------------------------------------------------- */
-
-/* Some of the K of one term. What is no multiple of the depth is a piece of its own, so that only there A is copied. */
-typedef struct {
-    const term_t *term;
-    size_t k, n;    /* [k, k+n) */
-    bool ends_mask; /* the masked term is complete with it */
-} piece_t;
-
-/* The pieces that are multiplied before the next panels are packed. */
-typedef struct {
-    piece_t piece[MAX_PIECES];
-    size_t n;
-    size_t depth; /* of a panel: sum of the padded pieces */
-} pass_t;
-
-/* Where the next pass begins. */
-typedef struct {
-    size_t term, k;
-} cursor_t;
-
-static bool next_pass(const tiles_t *t, const product_t *p, cursor_t *at, pass_t *pass) {
-    size_t most = PASS_BYTES / dtype_size(t->type);
-    pass->n = pass->depth = 0;
-    while (at->term < p->n && pass->n < MAX_PIECES) {
-        const term_t *term = &p->term[at->term];
-        size_t left = term->K - at->k, room = most - pass->depth, whole = left / t->depth * t->depth;
-        size_t n = whole ? min_size(whole, room) : left;
-        if (left && (room == 0 || n > room)) break;
-        at->k += n;
-        if (n) {
-            bool ends_mask = p->mask && at->term == 0 && at->k == term->K;
-            pass->piece[pass->n++] = (piece_t){term, at->k - n, n, ends_mask};
-            pass->depth += tiles_padded(t, n);
-        }
-        if (at->k == term->K) *at = (cursor_t){at->term + 1, 0};
-    }
-    return pass->n > 0;
-}
-
-/* ---- packing -------------------------------------------------------------------------------------------------- */
-
-typedef struct {
-    const backend_t *be;
-    const tiles_t *t;
     const product_t *p;
-    scratch_t s;
-    size_t m, M;  /* its rows [m, m+M) */
-    size_t n, N;  /* its columns */
-    bool rounded; /* weights are rounded to BF16 */
+    size_t m, M;   /* its rows [m, m+M) */
+    packer_t pack; /* with its columns */
+    float *tile, *sums;
 } task_t;
-
-static unsigned char *at(unsigned char *p, const tiles_t *t, size_t values) { return p + values * dtype_size(t->type); }
-
-static void drop_values(const backend_t *be, void *y, dtype_t type, const dropout_t *d, size_t token, size_t first,
-                        size_t n) {
-    uint64_t key = dropout_row_key(d->seed, d->step, d->row[token], d->pos[token], d->layer, d->site);
-    cpu_kernels(be)->dropout_row(y, y, first, n, key, d->p, type);
-}
-
-/* Values [c, c+n) of row r of a matrix as it is stored, in the type of the table. */
-static void fetch_matrix(const task_t *k, const matrix_t *m, const dropout_t *drop, size_t r, size_t c, size_t n,
-                         void *out) {
-    cpu_kernels(k->be)->cast(out, k->t->type, act_at_const(m->p, m->type, r * m->ld + c), m->type, n);
-    if (drop) drop_values(k->be, out, k->t->type, drop, r, c, n);
-}
-
-static void fetch_b(const task_t *k, const term_t *term, size_t r, size_t c, size_t n, void *out) {
-    if (!term->w) fetch_matrix(k, &term->b, term->drop_b, r, c, n, out);
-    else cpu_kernels(k->be)->dequant(term->w, r * term->w->cols + c, n, out, k->t->type, k->rounded);
-}
-
-/* Panel i of the pass, from row `depth` of it on. */
-static unsigned char *panel_at(const task_t *k, const pass_t *pass, size_t i, size_t depth) {
-    return at(k->s.panels, k->t, (i * pass->depth + depth) * k->t->cols);
-}
-
-/* A piece of B, [N, K] as stored: some values of each row of a panel after the other. */
-static void pack_stored_columns(const task_t *k, const pass_t *pass, const piece_t *piece, size_t depth,
-                                bool in_place) {
-    const tiles_t *t = k->t;
-    const matrix_t *b = &piece->term->b;
-    for (size_t i = 0; i * t->cols < k->N; i++) {
-        size_t n = k->n + i * t->cols, cols = min_size(t->cols, k->N - i * t->cols);
-        if (in_place) {
-            t->pack_columns(panel_at(k, pass, i, depth), act_at_const(b->p, b->type, n * b->ld + piece->k), b->ld, cols,
-                            piece->n);
-            continue;
-        }
-        for (size_t c = 0; c < piece->n; c += CHUNK_VALUES) {
-            size_t len = min_size(CHUNK_VALUES, piece->n - c);
-            for (size_t j = 0; j < cols; j++)
-                fetch_b(k, piece->term, n + j, piece->k + c, len, at(k->s.chunk, t, j * CHUNK_VALUES));
-            t->pack_columns(panel_at(k, pass, i, depth + c), k->s.chunk, CHUNK_VALUES, cols, len);
-        }
-    }
-}
-
-/* A piece of B, [K, N] as stored: some rows of as many panels as a chunk has room for. */
-static void pack_stored_rows(const task_t *k, const pass_t *pass, const piece_t *piece, size_t depth, bool in_place) {
-    const tiles_t *t = k->t;
-    const matrix_t *b = &piece->term->b;
-    if (in_place) {
-        for (size_t i = 0; i * t->cols < k->N; i++)
-            t->pack_rows(panel_at(k, pass, i, depth),
-                         act_at_const(b->p, b->type, piece->k * b->ld + k->n + i * t->cols), b->ld, piece->n,
-                         min_size(t->cols, k->N - i * t->cols));
-        return;
-    }
-    for (size_t c = 0; c < k->N; c += CHUNK_VALUES) {
-        size_t cols = min_size(CHUNK_VALUES, k->N - c);
-        for (size_t r = 0; r < piece->n; r += CHUNK) {
-            size_t rows = min_size(CHUNK, piece->n - r);
-            for (size_t j = 0; j < rows; j++)
-                fetch_b(k, piece->term, piece->k + r + j, k->n + c, cols, at(k->s.chunk, t, j * CHUNK_VALUES));
-            for (size_t j = 0; j < cols; j += t->cols)
-                t->pack_rows(panel_at(k, pass, (c + j) / t->cols, depth + r), at(k->s.chunk, t, j), CHUNK_VALUES, rows,
-                             min_size(t->cols, cols - j));
-        }
-    }
-}
-
-static void pack_b(const task_t *k, const pass_t *pass) {
-    for (size_t i = 0, depth = 0; i < pass->n; i++) {
-        const piece_t *piece = &pass->piece[i];
-        const term_t *term = piece->term;
-        bool in_place = !term->w && term->b.type == k->t->type && !term->drop_b;
-        (term->tb ? pack_stored_columns : pack_stored_rows)(k, pass, piece, depth, in_place);
-        depth += tiles_padded(k->t, piece->n);
-    }
-}
-
-/* Rows of A for one piece: as they lie, or packed. */
-typedef struct {
-    const void *p;
-    size_t ld;
-} rows_t;
-
-static rows_t pack_transposed_a(const task_t *k, const piece_t *piece, size_t m, size_t M, unsigned char *out) {
-    const tiles_t *t = k->t;
-    const matrix_t *a = &piece->term->a;
-    rows_t rows = {out, tiles_padded(t, piece->n)};
-    if (a->type == t->type) {
-        t->transpose(out, rows.ld, act_at_const(a->p, a->type, piece->k * a->ld + m), a->ld, piece->n, M);
-        return rows;
-    }
-    for (size_t r = 0; r < piece->n; r += CHUNK_VALUES) {
-        size_t n = min_size(CHUNK_VALUES, piece->n - r);
-        for (size_t j = 0; j < n; j++)
-            fetch_matrix(k, a, NULL, piece->k + r + j, m, M, at(k->s.chunk, t, j * TILE_MAX_ROWS));
-        t->transpose(at(out, t, r), rows.ld, k->s.chunk, TILE_MAX_ROWS, n, M);
-    }
-    return rows;
-}
-
-static rows_t pack_a(const task_t *k, const piece_t *piece, size_t m, size_t M, unsigned char *out) {
-    const tiles_t *t = k->t;
-    const term_t *term = piece->term;
-    const matrix_t *a = &term->a;
-    size_t padded = tiles_padded(t, piece->n);
-    if (term->ta) return pack_transposed_a(k, piece, m, M, out);
-    if (a->type == t->type && !term->drop_a && piece->n == padded)
-        return (rows_t){act_at_const(a->p, a->type, m * a->ld + piece->k), a->ld};
-    for (size_t i = 0; i < M; i++) {
-        fetch_matrix(k, a, term->drop_a, m + i, piece->k, piece->n, at(out, t, i * padded));
-        memset(at(out, t, i * padded + piece->n), 0, (padded - piece->n) * dtype_size(t->type));
-    }
-    return (rows_t){out, padded};
-}
 
 /* ---- multiplying ---------------------------------------------------------------------------------------------- */
 
@@ -231,12 +33,12 @@ typedef struct {
 } run_t;
 
 static size_t runs_of(const task_t *k, const pass_t *pass, size_t m, size_t M, run_t *run) {
-    const tiles_t *t = k->t;
+    const tiles_t *t = k->pack.t;
     size_t n = 0, depth = 0;
     for (size_t i = 0; i < pass->n; i++) {
         const piece_t *piece = &pass->piece[i];
         size_t padded = tiles_padded(t, piece->n);
-        rows_t a = pack_a(k, piece, m, M, at(k->s.a, t, depth * TILE_MAX_ROWS));
+        rows_t a = operands_pack_a(&k->pack, piece, depth, m, M);
         run_t *last = n ? &run[n - 1] : NULL;
         if (last && !last->ends_mask && last->a.ld == a.ld &&
             (const unsigned char *)last->a.p + last->n * dtype_size(t->type) == a.p) {
@@ -254,8 +56,8 @@ static size_t runs_of(const task_t *k, const pass_t *pass, size_t m, size_t M, r
 static void mask_sums(const task_t *k, float *sums, size_t ld, size_t m, size_t M, size_t n, size_t N) {
     const dropout_t *d = k->p->mask;
     for (size_t i = 0; i < M; i++) {
-        drop_values(k->be, sums + i * ld, DT_F32, d, m + i, n, N);
-        cpu_kernels(k->be)->scale(sums + i * ld, N, 1.0f / (1.0f - d->p));
+        operands_drop(k->pack.be, sums + i * ld, DT_F32, d, m + i, n, N);
+        cpu_kernels(k->pack.be)->scale(sums + i * ld, N, 1.0f / (1.0f - d->p));
     }
 }
 
@@ -274,15 +76,15 @@ static void store(const task_t *k, const float *c, size_t ldc, size_t m, size_t 
         store_transposed(p, c, ldc, m, M, n, N);
         return;
     }
-    k->t->store(act_at(p->c.p, p->c.type, m * p->c.ld + n), p->c.type, p->c.ld, c, ldc, M, N, p->alpha, p->beta,
-                p->bias ? p->bias + n : NULL);
+    k->pack.t->store(act_at(p->c.p, p->c.type, m * p->c.ld + n), p->c.type, p->c.ld, c, ldc, M, N, p->alpha, p->beta,
+                     p->bias ? p->bias + n : NULL);
 }
 
 /* C itself takes the sums where nothing else becomes of them. */
 static bool sums_in_c(const task_t *k, size_t cols) {
     const product_t *p = k->p;
     return p->c.type == DT_F32 && !p->tc && p->alpha == 1 && (p->beta == 0 || p->beta == 1) && !p->bias && !p->mask &&
-           cols == k->t->cols;
+           cols == k->pack.t->cols;
 }
 
 typedef struct {
@@ -298,24 +100,24 @@ typedef struct {
 
 static sums_t sums_at(const task_t *k, turn_t turn, size_t m, size_t M, size_t i, size_t cols) {
     const product_t *p = k->p;
-    size_t width = k->t->cols, panels = (k->N + width - 1) / width;
-    if (sums_in_c(k, cols)) return (sums_t){(float *)p->c.p + m * p->c.ld + k->n + i * width, p->c.ld, true};
-    if (turn.first && turn.last) return (sums_t){k->s.tile, width, false};
-    return (sums_t){k->s.sums + ((m - k->m) * panels + i * M) * width, width, false};
+    size_t width = k->pack.t->cols, panels = (k->pack.N + width - 1) / width;
+    if (sums_in_c(k, cols)) return (sums_t){(float *)p->c.p + m * p->c.ld + k->pack.n + i * width, p->c.ld, true};
+    if (turn.first && turn.last) return (sums_t){k->tile, width, false};
+    return (sums_t){k->sums + ((m - k->m) * panels + i * M) * width, width, false};
 }
 
 /* One block of rows, in one pass, by all panels of the task. */
 static void multiply_rows(const task_t *k, const pass_t *pass, turn_t turn, size_t m, size_t M) {
-    const tiles_t *t = k->t;
+    const tiles_t *t = k->pack.t;
     run_t run[MAX_PIECES];
     size_t runs = runs_of(k, pass, m, M, run);
-    for (size_t i = 0; i * t->cols < k->N; i++) {
-        size_t n = k->n + i * t->cols, cols = min_size(t->cols, k->N - i * t->cols);
+    for (size_t i = 0; i * t->cols < k->pack.N; i++) {
+        size_t n = k->pack.n + i * t->cols, cols = min_size(t->cols, k->pack.N - i * t->cols);
         sums_t sums = sums_at(k, turn, m, M, i, cols);
         bool add = !turn.first || (sums.in_c && k->p->beta == 1);
         for (size_t r = 0; r < runs; r++, add = true) {
-            t->multiply(M, cols, run[r].n, run[r].a.p, run[r].a.ld, panel_at(k, pass, i, run[r].depth), sums.c, sums.ld,
-                        add);
+            t->multiply(M, cols, run[r].n, run[r].a.p, run[r].a.ld, panel_at(&k->pack, pass, i, run[r].depth), sums.c,
+                        sums.ld, add);
             if (run[r].ends_mask) mask_sums(k, sums.c, sums.ld, m, M, n, cols);
         }
         if (turn.last && !sums.in_c) store(k, sums.c, sums.ld, m, M, n, cols);
@@ -324,23 +126,24 @@ static void multiply_rows(const task_t *k, const pass_t *pass, turn_t turn, size
 
 /* A product of no terms, or of K 0. */
 static void store_zeros(const task_t *k) {
-    const tiles_t *t = k->t;
-    memset(k->s.tile, 0, tile_bytes());
+    const tiles_t *t = k->pack.t;
+    memset(k->tile, 0, TILE_FLOATS * sizeof(float));
     for (size_t m = 0; m < k->M; m += t->rows)
-        for (size_t n = 0; n < k->N; n += t->cols)
-            store(k, k->s.tile, t->cols, k->m + m, min_size(t->rows, k->M - m), k->n + n, min_size(t->cols, k->N - n));
+        for (size_t n = 0; n < k->pack.N; n += t->cols)
+            store(k, k->tile, t->cols, k->m + m, min_size(t->rows, k->M - m), k->pack.n + n,
+                  min_size(t->cols, k->pack.N - n));
 }
 
 static void run_task(const task_t *k) {
     cursor_t at = {0};
     pass_t pass, next;
-    size_t blocks = (k->M + k->t->rows - 1) / k->t->rows;
-    bool more = next_pass(k->t, k->p, &at, &pass);
+    size_t blocks = (k->M + k->pack.t->rows - 1) / k->pack.t->rows;
+    bool more = operands_next_pass(k->pack.t, k->p, &at, &pass);
     if (!more) store_zeros(k);
     for (turn_t turn = {.first = true}; more; turn.first = false, pass = next) {
-        more = next_pass(k->t, k->p, &at, &next);
+        more = operands_next_pass(k->pack.t, k->p, &at, &next);
         turn.last = !more;
-        pack_b(k, &pass);
+        operands_pack_b(&k->pack, &pass);
         for (size_t b = 0; b < blocks; b++) { /* as even as can be */
             size_t m = k->M * b / blocks, end = k->M * (b + 1) / blocks;
             multiply_rows(k, &pass, turn, k->m + m, end - m);
@@ -370,7 +173,7 @@ static size_t parts(size_t n, size_t of) { return (n + of - 1) / of; }
 static size_t deepest_pass(const tiles_t *t, const product_t *p) {
     size_t deepest = 1;
     pass_t pass;
-    for (cursor_t at = {0}; next_pass(t, p, &at, &pass);) deepest = max_size(deepest, pass.depth);
+    for (cursor_t at = {0}; operands_next_pass(t, p, &at, &pass);) deepest = max_size(deepest, pass.depth);
     return deepest;
 }
 
@@ -436,13 +239,28 @@ static void set_matrix(term_t *term) {
 
 /* Task i of a product; those that share their columns are not neighbours, and so not at work together. */
 static task_t task_of(const backend_t *be, const cut_t *c, const product_t *p, size_t i) {
-    task_t k = {.be = be, .t = c->t, .p = p, .rounded = be->act == DT_BF16};
+    task_t k = {.p = p, .pack = {.be = be, .t = c->t, .rounded = be->act == DT_BF16}};
     k.m = i / c->col_parts * c->rows;
-    k.n = i % c->col_parts * c->cols;
+    k.pack.n = i % c->col_parts * c->cols;
     k.M = min_size(c->rows, p->M - k.m);
-    k.N = min_size(c->cols, p->N - k.n);
+    k.pack.N = min_size(c->cols, p->N - k.pack.n);
     return k;
 }
+
+/* ---- scratch of a thread -------------------------------------------------------------------------------------- */
+
+static size_t thread_bytes(void) { return operands_bytes() + (TILE_FLOATS + SUM_FLOATS) * sizeof(float); }
+
+size_t product_floats(const backend_t *be) { return (size_t)be->threads * thread_bytes() / sizeof(float); }
+
+static void lay_out(task_t *k, const backend_t *be, int thread) {
+    unsigned char *scratch = (unsigned char *)be->workspace + (size_t)thread * thread_bytes();
+    operands_lay_out(&k->pack, scratch);
+    k->tile = (float *)(void *)(scratch + operands_bytes());
+    k->sums = k->tile + TILE_FLOATS;
+}
+
+/* ---- the products ---------------------------------------------------------------------------------------------- */
 
 static size_t work_of(const product_t *p) {
     size_t K = 0;
@@ -468,13 +286,12 @@ void products(const backend_t *be, const product_t *given, size_t n) {
     }
 #pragma omp parallel num_threads(be->threads) if (work > WORTH_IT)
     {
-        scratch_t s = scratch_of(be, omp_get_thread_num());
 #pragma omp for schedule(dynamic)
         for (size_t task = 0; task < tasks; task++) {
             size_t i = 0, of_i = task;
             for (; of_i >= cut[i].row_parts * cut[i].col_parts; i++) of_i -= cut[i].row_parts * cut[i].col_parts;
             task_t k = task_of(be, &cut[i], &p[i], of_i);
-            k.s = s;
+            lay_out(&k, be, omp_get_thread_num());
             run_task(&k);
         }
     }

@@ -114,7 +114,9 @@ BODY void dropout_body(void *y, const void *x, size_t first, size_t n, uint64_t 
         size_t len = min_size(MASK_CHUNK, n - at);
         keep_mask(row_key, first + at, len, p, keep);
         EACH_VEC(len, {
-            vec_bits_t kept = (vec_bits_t)vec_load(x, type, at + i, m) & (vec_bits_t)vec_load(keep, DT_F32, i, m);
+            vec_bits_t kept;
+            memcpy(&kept, keep + i, sizeof kept); /* whole registers: a chunk has room for them */
+            kept &= (vec_bits_t)vec_load(x, type, at + i, m);
             vec_store(y, type, at + i, m, (vec_t)kept);
         });
     }

@@ -15,6 +15,8 @@ static const struct {
     {2, {9, 70}, {40, 333}},
     {1, {600}, {600}}, /* longer than any tile */
     {2, {2, 3}, {100, 290}},
+    {3, {0, 40, 0}, {0, 40, 0}}, /* segments of no tokens; nothing else */
+    {2, {0, 0}, {0, 0}},
 };
 
 /* Flags of attention, beside the window: */
@@ -158,6 +160,8 @@ static const params_t attn_fwd_cases[] = {
     {3, 6, 1, 40, 90},
     {7, 4, 2, 64, 0},
     {7, 2, 1, 20, 200 | CAPPED | JOINED(5)},
+    {8, 2, 1, 32, 0},
+    {9, 2, 1, 32, 0},
 };
 static const params_t attn_bwd_cases[] = {
     {0, 1, 1, 16, 0},
@@ -200,6 +204,8 @@ static const params_t attn_bwd_cases[] = {
     {6, 1, 1, 16, 300 | CAPPED},
     {2, 8, 1, 32, 0},
     {3, 6, 1, 40, 90},
+    {8, 2, 1, 32, 0},
+    {9, 2, 1, 32, 0},
 };
 
 const op_t attention_ops[] = {

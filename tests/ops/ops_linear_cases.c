@@ -484,6 +484,11 @@ static const params_t linear_cases[] = {
     {ODD_MIXED, 33, 3, 4, ON(7) | UNEQUAL | BIAS | ROOM_ONE},
     {NONE_3, 5, 0, 16, ON(7) | DROPPED | UNEQUAL | RENEWED | BIAS},
     {TINY, 3, 0, 2, ON(3) | UNEQUAL | BIAS},
+    /* ranks beyond the layer's own rows and columns; no tokens */
+    {L64X96, 3, 0, 1024, ON(1)},
+    {L61X37, 40, 3, 1024, ON(1) | DROPPED | BIAS},
+    {TINY, 33, 0, 341, ON(3) | UNEQUAL},
+    {ALIGNED_QKV, 0, 0, 16, ON(7) | DROPPED | BIAS},
 };
 static const params_t adapter_cases[] = {
     {L64X96, 1, 0, 16, ON(1)},
@@ -521,6 +526,10 @@ static const params_t adapter_cases[] = {
     {ODD_QKV, 33, 3, 5, ON(7) | DROPPED | UNEQUAL | F32_AB},
     {GATE_UP, 300, 0, 16, ON(3) | DROPPED | UNEQUAL},
     {MIXED, 4, 0, 8, ON(2) | UNEQUAL},
+    {L64X96, 3, 0, 1024, ON(1) | DROPPED},
+    {L61X37, 1701, 3, 40, ON(1)}, /* sums over more tokens than a pass has */
+    {TINY, 33, 0, 341, ON(3) | UNEQUAL},
+    {ALIGNED_QKV, 0, 0, 16, ON(7) | DROPPED},
 };
 static const params_t dropout_cases[] = {
     {1, 1, 0, 1, 0},      {13, 61, 0, 61, 0},  {90, 576, 0, 48, 0},  {33, 2056, 0, 257, 0},
