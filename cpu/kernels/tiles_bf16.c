@@ -32,23 +32,23 @@ BODY void tile(size_t m, size_t vectors, size_t k, const bf16_t *a, size_t lda, 
 
 typedef void tile_fn(size_t k, const bf16_t *a, size_t lda, const bf16_t *panel, float *c, size_t ldc, bool add);
 
+/* clang-format off */
 #define TILE(m, vectors) \
     static void tile_##m##_##vectors(size_t k, const bf16_t *a, size_t lda, const bf16_t *panel, float *c, size_t ldc, \
                                      bool add) { \
         tile(m, vectors, k, a, lda, panel, c, ldc, add); \
     }
 #define TILES(m) TILE(m, 1) TILE(m, 2)
-#define ENTRY(m) \
-    { tile_##m##_1, tile_##m##_2 }
+#define ENTRY(m) {tile_##m##_1, tile_##m##_2}
 
-TILES(1)
-TILES(2)
-TILES(3)
-TILES(4)
-TILES(5) TILES(6) TILES(7) TILES(8) TILES(9) TILES(10) TILES(11) TILES(12) TILES(13) TILES(14)
+TILES(1) TILES(2) TILES(3) TILES(4) TILES(5) TILES(6) TILES(7)
+TILES(8) TILES(9) TILES(10) TILES(11) TILES(12) TILES(13) TILES(14)
 
-    static tile_fn *const tiles[ROWS][2] = {ENTRY(1), ENTRY(2), ENTRY(3),  ENTRY(4),  ENTRY(5),  ENTRY(6),  ENTRY(7),
-                                            ENTRY(8), ENTRY(9), ENTRY(10), ENTRY(11), ENTRY(12), ENTRY(13), ENTRY(14)};
+static tile_fn *const tiles[ROWS][2] = {
+    ENTRY(1), ENTRY(2), ENTRY(3), ENTRY(4), ENTRY(5), ENTRY(6), ENTRY(7),
+    ENTRY(8), ENTRY(9), ENTRY(10), ENTRY(11), ENTRY(12), ENTRY(13), ENTRY(14),
+};
+/* clang-format on */
 
 static void multiply(size_t m, size_t n, size_t k, const void *a, size_t lda, const void *panel, float *c, size_t ldc,
                      bool add) {
