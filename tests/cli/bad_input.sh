@@ -20,7 +20,7 @@ refuses() {
     local name=$1 pattern=$2
     shift 2
     expect 2 timeout 60 "$QLORA_TRAIN" "$@"
-    [ "$(wc -l <err.txt)" -eq 1 ] || { cat err.txt; fail "$name: expected one line of error"; }
+    [ "$(complaints | wc -l)" -eq 1 ] || { cat err.txt; fail "$name: expected one line of error"; }
     grep -Eiq -- "$pattern" err.txt || { cat err.txt; fail "$name: the error does not match /$pattern/"; }
     [ -z "$(ls -A run 2>/dev/null)" ] || fail "$name: wrote $(ls -A run)"
     echo "ok: $name: $(cat err.txt)"

@@ -4,7 +4,7 @@
 
 typedef struct {
     int status;      /* 128 + the signal, if one ended it */
-    char *out, *err; /* what it wrote */
+    char *out, *err; /* what it wrote; err without the warning of what this processor lacks */
 } ran_t;
 
 /* Arguments up to NULL. */
