@@ -121,7 +121,7 @@ static double train_step(tiny_t *t, double *grad_norm) {
     return loss / (double)t->batch.n_labels;
 }
 
-static void check_six_steps(tiny_t *t, const char *dir, const char *prefix) {
+static void check_six_steps(tiny_t *t, const char *dir, const char *prefix, double loss_limit, double norm_limit) {
     err_t err = {0};
     json_t *meta;
     char *path = path_join(dir, "expected.json");
@@ -139,7 +139,7 @@ static void check_six_steps(tiny_t *t, const char *dir, const char *prefix) {
     }
     json_decref(meta);
     printf("  six steps: loss within %.2g, gradient norm within %.2g (relative)\n", worst_loss, worst_norm);
-    assert_true(worst_loss <= 1e-4 && worst_norm <= 1e-4);
+    assert_true(worst_loss <= loss_limit && worst_norm <= norm_limit);
 }
 
 /* The larger goldens have the adapters after six steps too. */
@@ -164,7 +164,7 @@ static void golden(bool reference) {
             printf("%s %s%s (%s ops): NMSE logits %.2g, worst gradient %.2g\n", name_of(dirs[a]), modes[i].prefix,
                    modes[i].model_dir[0] ? " from bitsandbytes checkpoint" : "", reference ? "reference" : "tuned",
                    logits, grads);
-            check_six_steps(&t, dirs[a], modes[i].prefix);
+            check_six_steps(&t, dirs[a], modes[i].prefix, 1e-4, 1e-4);
             if (has_after6(&t, modes[i].prefix)) check_vectors(&t, modes[i].prefix, "after6", t.lora.master, 1e-5);
             tiny_close(&t);
         }
@@ -187,7 +187,10 @@ static void test_golden_tuned(void **state) {
  * backends. More so for the gradients of q and k, which come from differences of like numbers (dP - sum of P dP): 2e-3
  * in models 96 and 128 wide, 1e-2 in those of golden/arch, whose heads of 16 channels and rows of 24 tokens average
  * over less, and over the four layers of olmo3 3.7e-2, with
- * weights in bf16 too 5.1e-2. The reference ops, whose sums are in double, give the same. */
+ * weights in bf16 too 5.1e-2. The reference ops, whose sums are in double, give the same.
+ *
+ * Over six steps the losses were off by at most 3.6e-3 on the CPU (AVX512-BF16) and 3.0e-3 on the emulated GPU, gradient
+ * norms by 5.1e-2 and 6.1e-2, not in the same families. The limits are some 2.5 times the worst. */
 static void test_bf16(void **state) {
     (void)state;
     for (size_t a = 0; a < n_dirs; a++) {
@@ -204,6 +207,7 @@ static void test_bf16(void **state) {
         double grads = check_vectors(&t, "nf4", "grad", t.lora.grad, 8e-2);
         printf("%s in bf16: NMSE logits %.2g, worst gradient %.2g\n", name_of(dirs[a]), e, grads);
         assert_true(e > 1e-9 && e < 5e-4);
+        check_six_steps(&t, dirs[a], "nf4", 1e-2, 0.15);
         free(want), free(got);
         tiny_close(&t);
     }
