@@ -65,7 +65,7 @@ static void softmax(const attn_t *a, fwd_scratch_t *f, const fwd_task_t *task, s
     for (size_t i = 0; i < m; i++) {
         float *s = f->s + i * TILE_KEYS + of.first;
         range_t seen = range_within(attn_keys_of(shape, task->past, query + i, 1), k0 + of.first, n);
-        if (shape->softcap > 0) a->k->softcap(s, n, shape->scale, shape->softcap, NULL);
+        if (shape->softcap > 0) a->k->softcap(s, n, shape->scale, shape->softcap);
         for (size_t j = 0; j < seen.first; j++) s[j] = -INFINITY;
         for (size_t j = seen.end; j < n; j++) s[j] = -INFINITY;
     }
@@ -138,7 +138,7 @@ static void head_keys(const attn_t *a, const fwd_t *f, const fwd_task_t *task, s
     const void *k = act_at_const(f->k, a->act, attn_at(a, row, shape->ld_k, task->kv_head));
     const void *v = act_at_const(f->v, a->act, attn_at(a, row, shape->ld_v, task->kv_head));
     a->k->dots(s, q, 0, k, shape->ld_k, n, shape->D, a->act);
-    if (shape->softcap > 0) a->k->softcap(s, n, shape->scale, shape->softcap, NULL);
+    if (shape->softcap > 0) a->k->softcap(s, n, shape->scale, shape->softcap);
     for (size_t i = n; i < end; i++) s[i] = -INFINITY;
     a->k->softmax_rows(p, DT_F32, s, TILE_KEYS, 1, end, exp_scale(a), state);
     if (state->shrink != 1.0f) a->k->scale(out, shape->D, state->shrink);

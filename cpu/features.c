@@ -43,7 +43,6 @@ static cpu_features_t find_features(void) {
         .avx512 = has_bit(7, 0, EBX, 16) && has_bit(7, 0, EBX, 17) && has_bit(7, 0, EBX, 30) && has_bit(7, 0, EBX, 31),
         .avx512_bf16 = has_bit(7, 1, EAX, 5),
         .amx_bf16 = has_bit(7, 0, EDX, 24) && has_bit(7, 0, EDX, 22),
-        .amd = __builtin_cpu_is("amd") != 0,
         .saves_avx512 = (saved & avx512) == avx512,
         .saves_tiles = (saved & tiles) == tiles,
     };

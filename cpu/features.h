@@ -11,7 +11,6 @@ typedef struct {
     bool avx512;      /* F, BW, VL and DQ */
     bool avx512_bf16; /* products of BF16 by vectors */
     bool amx_bf16;    /* by tiles */
-    bool amd;
     /* Of the system. */
     bool saves_avx512; /* keeps their registers apart for each process (XCR0) */
     bool saves_tiles;

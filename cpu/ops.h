@@ -36,8 +36,4 @@ void tuned_optimizer_ops(backend_t *be);
 size_t tuned_linear_floats(const backend_t *be, const workspace_need_t *need);
 size_t tuned_attention_floats(const backend_t *be, const workspace_need_t *need);
 
-/* Elements [first, first+n) of a weight, by all threads. bf16: see cpu_kernels_t. */
-void tuned_dequant(const backend_t *be, const qweight_t *w, size_t first, size_t n, void *out, dtype_t out_type,
-                   bool bf16);
-
 #endif

@@ -10,7 +10,7 @@ enum {
 };
 
 size_t tuned_linear_floats(const backend_t *be, const workspace_need_t *need) {
-    /* [x | u] of few tokens: u is no wider than the weight has rows or columns. */
+    /* [x | u] of few tokens; a u that is wider than any x has room in what products take. */
     return max_size(2 * FEW_TOKENS * need->max_width, product_floats(be));
 }
 

@@ -17,21 +17,16 @@ static void quantize(backend_t *be, qweight_t *w, const void *host_x, dtype_t x_
 }
 
 /* Pieces end at multiples of PIECE of the weight, so that only the ends cut blocks. */
-void tuned_dequant(const backend_t *be, const qweight_t *w, size_t first, size_t n, void *out, dtype_t out_type,
-                   bool bf16) {
+static void dequant(backend_t *be, const qweight_t *w, size_t first, size_t n, void *out, dtype_t out_type) {
     const cpu_kernels_t *k = cpu_kernels(be);
+    CHECK(n <= qweight_count(w) && first <= qweight_count(w) - n);
     if (n == 0) return;
     size_t end = first + n;
 #pragma omp parallel for schedule(static) num_threads(be->threads) if (n > 2 * PIECE)
     for (size_t piece = first / PIECE; piece <= (end - 1) / PIECE; piece++) {
-        size_t from = piece * PIECE > first ? piece * PIECE : first, to = min_size((piece + 1) * PIECE, end);
-        k->dequant(w, from, to - from, act_at(out, out_type, from - first), out_type, bf16);
+        size_t from = max_size(piece * PIECE, first), to = min_size((piece + 1) * PIECE, end);
+        k->dequant(w, from, to - from, act_at(out, out_type, from - first), out_type, false);
     }
-}
-
-static void dequant(backend_t *be, const qweight_t *w, size_t first, size_t n, void *out, dtype_t out_type) {
-    CHECK(n <= qweight_count(w) && first <= qweight_count(w) - n);
-    tuned_dequant(be, w, first, n, out, out_type, false);
 }
 
 void tuned_weight_ops(backend_t *be) {

@@ -47,14 +47,7 @@ typedef struct {
                      dtype_t type);
     double (*sumsq)(const float *x, size_t n);
     float (*dot)(const float *a, const float *b, size_t n);
-    float (*max)(const float *x, size_t n); /* -inf when n = 0 */
-    /* x = exp(scale * x - shift); gives the sum. */
-    float (*exp_sum)(float *x, size_t n, float scale, float shift);
-    /* x = softcap(scale * x), and its derivative unless slope is NULL. */
-    void (*softcap)(float *x, size_t n, float scale, float cap, float *slope);
-    /* ds = p * (dp - delta), in place in dp. */
-    void (*score_grad)(float *dp, const float *p, size_t n, float delta);
-    void (*multiply)(float *y, const float *x, size_t n); /* y *= x */
+    void (*softcap)(float *x, size_t n, float scale, float cap); /* x = softcap(scale * x) */
     void (*scale)(float *x, size_t n, float factor);
 
     /* ---- attention: kernels_attention.c ---- */

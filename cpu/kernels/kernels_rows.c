@@ -207,39 +207,9 @@ static float ce_loss(void *logits, size_t V, int32_t label, logit_map_t map, boo
 
 /* ---- scores of attention ------------------------------------------------------------------------------ */
 
-static float max(const float *x, size_t n) {
-    vec_t top = vec_set(-INFINITY);
-    EACH_VEC(n, top = vec_max(vec_first(vec_load(x, DT_F32, i, m), m, -INFINITY), top));
-    return vec_top(top);
-}
-
-static void soft_cap_scores(float *x, size_t n, float scale, float cap, float *slope) {
+static void soft_cap_scores(float *x, size_t n, float scale, float cap) {
     float factor = scale / cap;
-    EACH_VEC(n, {
-        vec_t t = vec_tanh(factor * vec_load(x, DT_F32, i, m));
-        vec_store(x, DT_F32, i, m, cap * t);
-        if (slope) vec_store(slope, DT_F32, i, m, 1.0f - t * t);
-    });
-}
-
-BODY vec_t exp_at(float *x, float scale, float shift, size_t i, size_t m) {
-    vec_t e = vec_exp(vec_load(x, DT_F32, i, m) * scale - shift, DT_F32);
-    vec_store(x, DT_F32, i, m, e);
-    return vec_first(e, m, 0);
-}
-
-static float exp_sum(float *x, size_t n, float scale, float shift) {
-    vec_t sum = {0};
-    SUM_VEC(sum, n, exp_at(x, scale, shift, i, m));
-    return vec_sum(sum);
-}
-
-static void score_grad(float *dp, const float *p, size_t n, float delta) {
-    _Pragma("omp simd") for (size_t i = 0; i < n; i++) dp[i] = p[i] * (dp[i] - delta);
-}
-
-static void multiply(float *y, const float *x, size_t n) {
-    _Pragma("omp simd") for (size_t i = 0; i < n; i++) y[i] *= x[i];
+    EACH_VEC(n, vec_store(x, DT_F32, i, m, cap * vec_tanh(factor * vec_load(x, DT_F32, i, m))));
 }
 
 /* ---- sums -------------------------------------------------------------------------------------------- */
@@ -269,10 +239,6 @@ void ISA_NAME(kernels_rows)(cpu_kernels_t *k) {
     k->ce_loss = ce_loss;
     k->sumsq = sumsq;
     k->dot = dot;
-    k->max = max;
-    k->exp_sum = exp_sum;
     k->softcap = soft_cap_scores;
-    k->score_grad = score_grad;
-    k->multiply = multiply;
     k->scale = scale;
 }

@@ -1,31 +1,29 @@
-/* Products of fp32 by vectors, in the language of the compiler's vectors: the same code for every width. */
+/* Products of fp32 by vectors: the same code for every width. */
 #include "cpu/kernels/isa.h"
 #include "cpu/kernels/pack.h"
 #include "cpu/kernels/tiles.h"
 
 /* Two vectors of a row of B, and as many rows of A as leave registers for them. */
 #if defined(__AVX512F__)
-enum { WIDTH = 16, ROWS = 14 };
+enum { ROWS = 14 };
 #define NAME "AVX-512"
 #elif defined(__AVX2__)
-enum { WIDTH = 8, ROWS = 6 };
+enum { ROWS = 6 };
 #define NAME "AVX2"
 #else
-enum { WIDTH = 4, ROWS = 6 };
+enum { ROWS = 6 };
 #define NAME "vectors of 16 bytes"
 #endif
-enum { COLS = 2 * WIDTH };
-
-/* At any address, unlike vec_t. */
-typedef float lanes_t __attribute__((vector_size(WIDTH * sizeof(float)), aligned(4), may_alias));
+enum { COLS = 2 * VEC_LANES };
 
 /* m and vectors are constants where this is inlined, so that the sums stay in registers. */
 BODY void tile(size_t m, size_t vectors, size_t k, const float *a, size_t lda, const float *panel, float *c, size_t ldc,
                bool add) {
-    lanes_t sum[ROWS][2];
-    _Pragma("GCC unroll 16") for (size_t i = 0; i < m; i++) sum[i][0] = sum[i][1] = (lanes_t){0};
+    vec_t sum[ROWS][2];
+    _Pragma("GCC unroll 16") for (size_t i = 0; i < m; i++) sum[i][0] = sum[i][1] = (vec_t){0};
     for (size_t p = 0; p < k; p++, panel += COLS) {
-        lanes_t b0 = *(const lanes_t *)panel, b1 = vectors == 2 ? *(const lanes_t *)(panel + WIDTH) : b0;
+        vec_t b0 = vec_load(panel, DT_F32, 0, VEC_LANES), b1 = b0;
+        if (vectors == 2) b1 = vec_load(panel, DT_F32, VEC_LANES, VEC_LANES);
         _Pragma("GCC unroll 16") for (size_t i = 0; i < m; i++) {
             float x = a[i * lda + p];
             sum[i][0] += x * b0;
@@ -34,9 +32,9 @@ BODY void tile(size_t m, size_t vectors, size_t k, const float *a, size_t lda, c
     }
     _Pragma("GCC unroll 16") for (size_t i = 0; i < m; i++) {
         _Pragma("GCC unroll 2") for (size_t v = 0; v < vectors; v++) {
-            lanes_t *y = (lanes_t *)(c + i * ldc) + v;
-            if (add) sum[i][v] += *y;
-            *y = sum[i][v];
+            float *y = c + i * ldc + v * VEC_LANES;
+            if (add) sum[i][v] += vec_load(y, DT_F32, 0, VEC_LANES);
+            vec_store(y, DT_F32, 0, VEC_LANES, sum[i][v]);
         }
     }
 }
@@ -67,7 +65,7 @@ static tile_fn *const tiles[ROWS][2] = {
 
 static void multiply(size_t m, size_t n, size_t k, const void *a, size_t lda, const void *panel, float *c, size_t ldc,
                      bool add) {
-    tiles[m - 1][n > WIDTH](k, a, lda, panel, c, ldc, add);
+    tiles[m - 1][n > VEC_LANES](k, a, lda, panel, c, ldc, add);
 }
 
 static void pack_columns(void *panel, const void *x, size_t ld, size_t n, size_t k) {

@@ -13,6 +13,9 @@ enum { VEC_LANES = 16 };
 #include <immintrin.h>
 enum { VEC_LANES = 8 };
 #else
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 enum { VEC_LANES = 4 };
 #endif
 typedef float vec_t __attribute__((vector_size(4 * VEC_LANES)));
@@ -124,19 +127,23 @@ BODY void vec_store_whole(void *p, dtype_t type, vec_t x) {
 }
 #else
 BODY vec_t vec_load_whole(const void *p, dtype_t type) {
-    vec_t x;
-    for (size_t l = 0; l < VEC_LANES; l++) x[l] = act_get(p, type, l);
+    vec_t x = {0};
+    if (type == DT_F32) memcpy(&x, p, sizeof x);
+    else
+        for (size_t l = 0; l < VEC_LANES; l++) x[l] = act_get(p, DT_BF16, l);
     return x;
 }
 
 BODY vec_bits_t vec_bf16_bits(vec_t x) {
-    vec_bits_t u;
+    vec_bits_t u = {0};
     for (size_t l = 0; l < VEC_LANES; l++) u[l] = (uint32_t)bf16_from_f32(x[l]) << 16;
     return u;
 }
 
 BODY void vec_store_whole(void *p, dtype_t type, vec_t x) {
-    for (size_t l = 0; l < VEC_LANES; l++) act_set(p, type, l, x[l]);
+    if (type == DT_F32) memcpy(p, &x, sizeof x);
+    else
+        for (size_t l = 0; l < VEC_LANES; l++) act_set(p, DT_BF16, l, x[l]);
 }
 #endif
 
@@ -217,6 +224,10 @@ BODY vec_t vec_max(vec_t a, vec_t b) { return _mm256_max_ps(a, b); }
 BODY vec_t vec_min(vec_t a, vec_t b) { return _mm256_min_ps(a, b); }
 BODY vec_t vec_rint(vec_t x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 #else
+#if defined(__SSE2__)
+BODY vec_t vec_max(vec_t a, vec_t b) { return _mm_max_ps(a, b); }
+BODY vec_t vec_min(vec_t a, vec_t b) { return _mm_min_ps(a, b); }
+#else
 BODY vec_t vec_max(vec_t a, vec_t b) {
     vec_int_t greater = a > b;
     return (vec_t)(((vec_int_t)a & greater) | ((vec_int_t)b & ~greater));
@@ -225,6 +236,7 @@ BODY vec_t vec_min(vec_t a, vec_t b) {
     vec_int_t less = a < b;
     return (vec_t)(((vec_int_t)a & less) | ((vec_int_t)b & ~less));
 }
+#endif
 /* 1.5 * 2^23 leaves no room for a fraction. */
 BODY vec_t vec_rint(vec_t x) { return (x + 12582912.0f) - 12582912.0f; }
 #endif

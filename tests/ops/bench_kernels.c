@@ -100,7 +100,6 @@ static void loss_only(const args_t *a, size_t i) {
 static void loss_capped(const args_t *a, size_t i) {
     a->k->ce_loss(row(a, a->c, i), a->n, 1, (logit_map_t){1, 30}, true, 1, a->type);
 }
-static void exp_sum(const args_t *a, size_t i) { a->k->exp_sum(row(a, a->c, i), a->n, -1, 0); }
 static void sumsq(const args_t *a, size_t i) { a->k->sumsq(row(a, a->c, i), a->n); }
 
 static void dequant(const args_t *a, size_t i) {
@@ -141,7 +140,6 @@ static const kernel_row_t kernels[] = {
     {"ce_loss", loss, 49152, 1, 2, BOTH, 0},
     {"ce_loss no grad", loss_only, 49152, 1, 1, BOTH, 0},
     {"ce_loss capped", loss_capped, 49152, 1, 2, BOTH, 0},
-    {"exp_sum", exp_sum, 1024, 16, 2, F32, 0},
     {"sumsq", sumsq, 4096, 8, 1, F32, 0},
     {"dequant nf4 64", dequant, 64, 32, 1, BOTH, QUANT_NF4},
     {"dequant nf4 512", dequant, 512, 32, 1, BOTH, QUANT_NF4},

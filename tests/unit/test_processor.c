@@ -11,8 +11,7 @@ static const cpu_build_t whole = {.avx512_bf16 = true, .amx_bf16 = true};
 /* Ordinary ones, each with a system that lets it. */
 static const cpu_features_t avx2 = {.avx2 = true};
 static const cpu_features_t skylake = {.avx2 = true, .avx512 = true, .saves_avx512 = true};
-static const cpu_features_t zen5 = {
-    .avx2 = true, .avx512 = true, .avx512_bf16 = true, .amd = true, .saves_avx512 = true};
+static const cpu_features_t zen5 = {.avx2 = true, .avx512 = true, .avx512_bf16 = true, .saves_avx512 = true};
 static const cpu_features_t sapphire_rapids = {.avx2 = true,
                                                .avx512 = true,
                                                .avx512_bf16 = true,
