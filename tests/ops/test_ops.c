@@ -49,17 +49,17 @@ static backend_t *open_cpu(dtype_t act, const column_t *column) {
 extern const tiles_t tiles_bf16_emulated;
 enum { MAX_COLUMNS = 24 };
 
-/* Every instruction set with one to three threads; and with the best, every way to multiply BF16, AMX's on tiles in
+/* Every instruction set with one and three threads; and with the best, every way to multiply BF16, AMX's on tiles in
  * plain C too. */
 static size_t list_columns(dtype_t act, column_t *columns) {
     size_t n = 0;
     int isa = 0;
     for (; kernels_nth(isa); isa++)
-        for (int threads = 1; threads <= 3; threads++) columns[n++] = (column_t){isa, threads, NULL};
+        for (int threads = 1; threads <= 3; threads += 2) columns[n++] = (column_t){isa, threads, NULL};
     if (act == DT_F32) return n;
     const tiles_t *t;
     for (int i = isa; (t = tiles_nth(i)); i++)
-        for (int threads = 1; threads <= 3; threads++) columns[n++] = (column_t){isa - 1, threads, t};
+        for (int threads = 1; threads <= 3; threads += 2) columns[n++] = (column_t){isa - 1, threads, t};
     columns[n++] = (column_t){isa - 1, 2, &tiles_bf16_emulated};
     assert_true(n <= MAX_COLUMNS);
     return n;
