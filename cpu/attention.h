@@ -1,7 +1,7 @@
 /* What the two passes of attention share. Both go through tiles of queries and keys (FlashAttention-2, Dao 2023), so
  * that memory does not grow with the square of the sequence, and both multiply by the processor's table of inner
- * products (cpu/kernels/tiles.h): rows that lie in memory as they are on one side, packed panels on the other. How work
- * is cut into tiles depends on shapes alone, so no result depends on the number of threads. */
+ * products (cpu/kernels/tiles.h): rows that lie in memory as they are on one side, packed panels on the other. What is
+ * summed in which order depends on shapes alone, so no result depends on the number of threads. */
 #ifndef CPU_ATTENTION_H
 #define CPU_ATTENTION_H
 
@@ -44,12 +44,6 @@ void attn_bwd(backend_t *be, void *dq, void *dk, void *dv, const void *dout, con
 
 /* Where head `head` of row t begins; rows lie ld apart. */
 static inline size_t attn_at(const attn_t *a, size_t t, size_t ld, size_t head) { return t * ld + head * a->shape.D; }
-
-/* Rows of a head, of the type that is multiplied. */
-typedef struct {
-    const void *p;
-    size_t ld;
-} rows_t;
 
 /* n rows, ld apart, from element `first` of x: where they lie, or copied into scratch [n, padded]. */
 rows_t attn_rows(const attn_t *a, const void *x, size_t first, size_t ld, size_t n, void *scratch);

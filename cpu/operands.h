@@ -64,10 +64,6 @@ static inline unsigned char *panel_at(const packer_t *k, const pass_t *pass, siz
 }
 
 /* Rows [m, m+M) of A for one piece, from row `depth` of the pass on: as they lie, or packed. M is at most a tile's. */
-typedef struct {
-    const void *p;
-    size_t ld;
-} rows_t;
 rows_t operands_pack_a(const packer_t *k, const piece_t *piece, size_t depth, size_t m, size_t M);
 
 /* Zeros what is dropped of channels [first, first+n) of a token. */

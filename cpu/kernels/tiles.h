@@ -6,7 +6,7 @@
  * panel, `cols` columns wide: units of 4 bytes, one fp32 value or two BF16 values of neighbouring k, ordered
  * [K/unit][cols], zeros where there is no value. Sums are fp32, over k in ascending order: what a product
  * gives does not depend on the place of a tile, so not on the number of threads either. It may depend on where K is
- * cut: each piece begins at zero and is then added to what is there, which keeps long sums accurate. */
+ * cut: a piece begins at zero and is then added to what is there, which keeps long sums accurate, or (AMX) with that. */
 #ifndef CPU_KERNELS_TILES_H
 #define CPU_KERNELS_TILES_H
 
@@ -36,6 +36,12 @@ typedef struct {
     void (*store)(void *y, dtype_t type, size_t ldy, const float *c, size_t ldc, size_t m, size_t n, float alpha,
                   float beta, const float *bias);
 } tiles_t;
+
+/* Rows of A, of a table's type: ld values between the beginnings of two. */
+typedef struct {
+    const void *p;
+    size_t ld;
+} rows_t;
 
 enum { TILE_MAX_ROWS = 32, TILE_MAX_COLS = 32, TILE_MAX_DEPTH = 32 };
 

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "cases.h"
 #include "model/source.h"
+#include "model_files.h"
 #include "program.h"
 #include "tensors.h"
 #include "trained.h"
@@ -19,15 +20,6 @@
 #define NF4 "quantization.quant_type=nf4"
 #define EMBEDDING "model.embed_tokens.weight"
 #define Q0 "model.layers.0.self_attn.q_proj.weight"
-
-static safetensors_t *tensors_of(const char *dir) {
-    err_t err = {0};
-    safetensors_t *st = NULL;
-    char *path = path_join(dir, "model.safetensors");
-    assert_ok(safetensors_open(path, &st, &err), err);
-    free(path);
-    return st;
-}
 
 static void refuse(const char *dir, const char *text) {
     err_t err = {0};
