@@ -129,7 +129,7 @@ static const struct {
     /* mappings */
     {"lora: {rank_pattern: 4}\n" REST, "c.yaml:1:22: lora.rank_pattern: got \"4\"; expected a mapping"},
     {"lora: {rank_pattern: [a]}\n" REST, "c.yaml:1:22: lora.rank_pattern: a list; expected a mapping"},
-    {"lora: {rank_pattern: }\n" REST, "c.yaml:1:21: lora.rank_pattern: no value; expected a mapping"},
+    {"lora: {rank_pattern: }\n" REST, "c.yaml:1:22: lora.rank_pattern: no value; expected a mapping"},
     {"lora:\n  rank_pattern:\n    a: 1\n    b:\n      c: 1\n      c: 2\n" REST,
      "c.yaml:6:7: lora.rank_pattern: the key \"c\" is there twice; expected once"},
     {"lora: {rank_pattern: {[a]: 1}}\n" REST, "c.yaml:1:23: lora.rank_pattern: a key that is no name; expected a name"},
