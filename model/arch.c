@@ -165,11 +165,13 @@ size_t model_dim(const model_config_t *c, dim_t d) {
 }
 
 size_t linear_rows(const model_config_t *c, linear_slot_t slot) {
+    if (slot == LIN_HEAD) return c->vocab;
     const tensor_spec_t *t = arch_linear(c->arch, slot);
     return t ? model_dim(c, t->rows) : 0;
 }
 
 size_t linear_cols(const model_config_t *c, linear_slot_t slot) {
+    if (slot == LIN_HEAD) return c->hidden;
     const tensor_spec_t *t = arch_linear(c->arch, slot);
     return t ? model_dim(c, t->cols) : 0;
 }
@@ -214,8 +216,9 @@ void model_tensor_gguf_name(const model_tensor_t *t, char *buf, size_t size) {
 }
 
 void model_module_name(const model_config_t *c, size_t layer, linear_slot_t slot, char *buf, size_t size) {
-    const tensor_spec_t *t = arch_linear(c->arch, slot);
-    snprintf(buf, size, "model.%slayers.%zu.%s", c->wrapped ? "language_model." : "", layer, t->hf);
+    const char *parent = c->wrapped ? "language_model." : "";
+    if (slot == LIN_HEAD) snprintf(buf, size, "lm_head");
+    else snprintf(buf, size, "model.%slayers.%zu.%s", parent, layer, arch_linear(c->arch, slot)->hf);
 }
 
 static int count_tensor(void *ctx, const model_tensor_t *t) {

@@ -12,15 +12,16 @@
 #define REST MINIMAL /* after the lines that are tested */
 
 #define WHOLE(min, max) "expected a whole number from " #min " to " #max
-#define LINEARS \
-    "all-linear or a list of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, qkv_proj and gate_up_proj"
+#define NAMES "all-linear, a list of names or a regular expression"
+#define LORA_KEYS \
+    "r, lora_alpha, lora_dropout, target_modules, exclude_modules, layers_to_transform, rank_pattern, alpha_pattern, " \
+    "loraplus_lr_ratio, use_rslora, dtype, init"
 
 static const struct {
     const char *yaml, *message;
 } bad[] = {
     /* names */
-    {"lora: {zzzz: 4}\n" REST, "c.yaml:1:8: lora.zzzz: unknown key; expected one of r, lora_alpha, lora_dropout, "
-                               "target_modules, rank_pattern, alpha_pattern, use_rslora, dtype, init"},
+    {"lora: {zzzz: 4}\n" REST, "c.yaml:1:8: lora.zzzz: unknown key; expected one of " LORA_KEYS},
     {"lora:\n  r: 4\n  lora_apha: 8\n" REST, "c.yaml:3:3: lora.lora_apha: unknown key; did you mean lora_alpha?"},
     {"lora:\n  alpha: 8\n" REST, "c.yaml:2:3: lora.alpha: unknown key; did you mean lora_alpha?"},
     {"lora: {learning_rate: 1}\n" REST,
@@ -36,10 +37,8 @@ static const struct {
     {"lora: {r: 4}\nlora: {dtype: f32}\n" REST,
      "c.yaml:2:1: lora: the section is there twice, first in line 1; expected once"},
     {"lora: {}\nlora: {}\n" REST, "c.yaml:2:1: lora: the section is there twice, first in line 1; expected once"},
-    {"lora: 4\n" REST, "c.yaml:1:7: lora: not a mapping; expected keys (r, lora_alpha, lora_dropout, target_modules, "
-                       "rank_pattern, alpha_pattern, use_rslora, dtype, init)"},
-    {"lora: [r]\n" REST, "c.yaml:1:7: lora: not a mapping; expected keys (r, lora_alpha, lora_dropout, "
-                         "target_modules, rank_pattern, alpha_pattern, use_rslora, dtype, init)"},
+    {"lora: 4\n" REST, "c.yaml:1:7: lora: not a mapping; expected keys (" LORA_KEYS ")"},
+    {"lora: [r]\n" REST, "c.yaml:1:7: lora: not a mapping; expected keys (" LORA_KEYS ")"},
     /* whole numbers */
     {"lora:\n  r: sixteen\n" REST, "c.yaml:2:6: lora.r: got \"sixteen\"; " WHOLE(1, 1024)},
     {"lora: {r: 0}\n" REST, "c.yaml:1:11: lora.r: got \"0\"; " WHOLE(1, 1024)},
@@ -114,14 +113,45 @@ static const struct {
      "c.yaml:1:24: device.memory_limit: got \"99999999TiB\"; expected auto or "
      "a size of at least 4096 bytes such as 512MiB or 4GiB"},
     /* lists */
-    {"lora: {target_modules: []}\n" REST, "c.yaml:1:24: lora.target_modules: an empty list; expected " LINEARS},
-    {"lora:\n  target_modules:\n  - q_proj\n  - qproj\n" REST,
-     "c.yaml:4:5: lora.target_modules: got \"qproj\"; expected " LINEARS "; did you mean q_proj?"},
-    {"lora: {target_modules: q_proj}\n" REST, "c.yaml:1:24: lora.target_modules: got \"q_proj\"; expected " LINEARS},
-    {"lora: {target_modules: all_linear}\n" REST,
-     "c.yaml:1:24: lora.target_modules: got \"all_linear\"; expected " LINEARS "; did you mean all-linear?"},
+    {"lora: {target_modules: []}\n" REST, "c.yaml:1:24: lora.target_modules: an empty list; expected " NAMES},
     {"lora: {target_modules: [[q_proj]]}\n" REST,
-     "c.yaml:1:25: lora.target_modules: not a single value; expected " LINEARS},
+     "c.yaml:1:25: lora.target_modules: not a single value; expected " NAMES},
+    {"lora: {target_modules: [q_proj, '']}\n" REST,
+     "c.yaml:1:33: lora.target_modules: got the string \"\"; expected " NAMES},
+    {"lora: {target_modules: {q_proj: 1}}\n" REST, "c.yaml:1:24: lora.target_modules: a mapping; expected " NAMES},
+    {"lora: {target_modules: }\n" REST, "c.yaml:1:24: lora.target_modules: no value; expected " NAMES},
+    {"lora: {target_modules: '.*(q_proj'}\n" REST,
+     "c.yaml:1:24: lora.target_modules: \".*(q_proj\": missing closing parenthesis; expected a regular expression"},
+    {"lora:\n  exclude_modules: '*.q_proj'\n" REST, "c.yaml:2:20: lora.exclude_modules: \"*.q_proj\": quantifier does "
+                                                    "not follow a repeatable item; expected a regular "
+                                                    "expression"},
+    {"lora: {exclude_modules: {}}\n" REST,
+     "c.yaml:1:25: lora.exclude_modules: a mapping; expected a list of names or a regular expression"},
+    {"lora: {layers_to_transform: [0, -1]}\n" REST,
+     "c.yaml:1:33: lora.layers_to_transform: got \"-1\"; expected all or a list of whole numbers"},
+    {"lora: {layers_to_transform: []}\n" REST,
+     "c.yaml:1:29: lora.layers_to_transform: an empty list; expected all or a list of whole numbers"},
+    {"lora: {layers_to_transform: 0, target_modules: '.*q_proj'}\n" REST,
+     "c.yaml:1:29: lora.layers_to_transform: target_modules is a regular expression, which has to say the layers "
+     "itself; "
+     "expected all, or a list of names there"},
+    {"lora: {rank_pattern: {q_proj: 0}}\n" REST,
+     "c.yaml:1:22: lora.rank_pattern: q_proj: expected a whole number from 1 to 1024"},
+    {"lora: {rank_pattern: {q_proj: 8.0}}\n" REST,
+     "c.yaml:1:22: lora.rank_pattern: q_proj: expected a whole number from 1 to 1024"},
+    {"lora: {rank_pattern: {'q_proj)': 8}}\n" REST,
+     "c.yaml:1:22: lora.rank_pattern: \"q_proj)\": unmatched closing parenthesis; expected a regular expression"},
+    {"lora: {alpha_pattern: {q_proj: 0}}\n" REST,
+     "c.yaml:1:23: lora.alpha_pattern: q_proj: expected a number above 0 and at most 1000000"},
+    {"lora: {alpha_pattern: {q_proj: -1}}\n" REST,
+     "c.yaml:1:23: lora.alpha_pattern: q_proj: expected a number above 0 and at most 1000000"},
+    {"lora: {loraplus_lr_ratio: 0}\n" REST,
+     "c.yaml:1:27: lora.loraplus_lr_ratio: got \"0\"; expected a number above 0 and at most 1000"},
+    {"lora: {use_dora: true}\n" REST,
+     "c.yaml:1:8: lora.use_dora: DoRA is not supported; expected the key left out, or use_rslora"},
+    {"lora: {rank: 8}\n" REST, "c.yaml:1:8: lora.rank: unknown key; did you mean r?"},
+    {"training: {output_dir: o, neftune_noise_alpha: -1}\n",
+     "c.yaml:1:48: training.neftune_noise_alpha: got \"-1\"; expected a number from 0 to 1000"},
     {"data: {train: []}\n", "c.yaml:1:15: data.train: an empty list; expected a file or a list of files"},
     {"data: {train: [train.jsonl, {a: b}]}\n",
      "c.yaml:1:29: data.train: not a single value; expected a file or a list of files"},

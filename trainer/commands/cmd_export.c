@@ -53,9 +53,8 @@ typedef struct {
 
 static int read_adapter(const char *dir, const model_source_t *base, lora_t *lora, float **master, err_t *err) {
     lora_spec_t spec;
-    unsigned char targets[MODEL_MAX_LAYERS];
     const model_config_t *c = model_source_config(base);
-    if (adapter_read_spec(dir, c, &spec, targets, err)) return err->code;
+    if (adapter_read_spec(dir, c, &spec, err)) return err->code;
     lora_init(lora, c, &spec);
     *master = xmalloc(lora->count * sizeof **master);
     return adapter_read(dir, lora, base, *master, err);

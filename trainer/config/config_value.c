@@ -8,7 +8,6 @@
 #include "base/mem.h"
 #include "base/names.h"
 #include "data/tokenizer/utf8.h"
-#include "model/arch.h"
 #include "trainer/config/config_json.h"
 #include "trainer/config/config_schema.h"
 
@@ -225,36 +224,64 @@ static int set_files(const config_key_t *k, const yaml_entry_t *e, const char *b
     return 0;
 }
 
-static int set_targets(const config_key_t *k, const yaml_entry_t *e, unsigned *targets, err_t *err) {
-    const char *names[ARCH_MAX_LINEAR_NAMES + 1];
-    size_t n = arch_linear_names(names), known;
-    names[n] = "all-linear";
-    *targets = 0;
-    if (e->kind == YAML_ITEM_SCALAR && strcmp(e->items[0].text, "all-linear") == 0) {
-        *targets = ~0u;
+static void set_json(json_t **slot, json_t *value) {
+    json_decref(*slot);
+    *slot = value;
+}
+
+/* A name, or NULL with an error. */
+static json_t *read_name(const config_key_t *k, const yaml_item_t *item, err_t *err) {
+    if (item->kind != YAML_ITEM_SCALAR || is_null(item) || !*item->text) {
+        fail_item(k, item, NULL, err);
+        return NULL;
+    }
+    return json_string(item->text);
+}
+
+static json_t *read_index(const config_key_t *k, const yaml_item_t *item, err_t *err) {
+    double v;
+    if (item->kind == YAML_ITEM_SCALAR && read_number(k, item, false, &v)) return json_integer((json_int_t)v);
+    fail_item(k, item, NULL, err);
+    return NULL;
+}
+
+/* Names or indices: one, or a list of them; the word, where the key has one, stands for NULL. */
+static int set_list(const config_key_t *k, const yaml_entry_t *e, json_t **slot, err_t *err) {
+    json_t *(*read)(const config_key_t *k, const yaml_item_t *item, err_t *err) = k->kind == KEY_NAMES ? read_name
+                                                                                                       : read_index;
+    json_t *value = NULL;
+    if (e->kind == YAML_ITEM_SCALAR && find_word(e->items, k->words) == 0) {
+        set_json(slot, NULL);
         return 0;
     }
-    if (e->n_items == 0) return fail(k, &e->value_at, "an empty list", NULL, err);
-    for (size_t i = 0; i < e->n_items; i++) {
-        const yaml_item_t *item = &e->items[i];
-        for (known = 0; known < n && strcmp(names[known], item->text) != 0;) known++;
-        if (known == n || e->kind == YAML_ITEM_SCALAR)
-            return fail_item(k, item, known == n ? closest_name(item->text, names, n + 1) : NULL, err);
-        *targets |= 1u << known;
+    if (e->kind == YAML_ITEM_SCALAR) {
+        if (!(value = read(k, e->items, err))) return err->code;
+        set_json(slot, value);
+        return 0;
     }
+    if (e->n_items == 0 && k->words[0]) return fail(k, &e->value_at, "an empty list", NULL, err);
+    json_t *list = json_array();
+    for (size_t i = 0; i < e->n_items; i++) {
+        if (!(value = read(k, &e->items[i], err))) {
+            json_decref(list);
+            return err->code;
+        }
+        json_array_append_new(list, value);
+    }
+    set_json(slot, list);
+    if (e->n_items == 0) set_json(slot, NULL);
     return 0;
 }
 
 /* Without members it is NULL: the key has one value however it came by it. */
 static int set_mapping(const yaml_entry_t *e, json_t **mapping) {
-    json_decref(*mapping);
-    *mapping = json_object_size(e->mapping) ? json_incref(e->mapping) : NULL;
+    set_json(mapping, json_object_size(e->mapping) ? json_incref(e->mapping) : NULL);
     return 0;
 }
 
 int config_value_set(const config_key_t *k, const yaml_entry_t *e, const char *base, config_t *c, err_t *err) {
     void *slot = field(k, c);
-    bool takes_list = k->kind == KEY_FILES || k->kind == KEY_TARGETS;
+    bool takes_list = k->kind == KEY_FILES || k->kind == KEY_NAMES || k->kind == KEY_INDICES;
     if (k->kind == KEY_JSON && e->kind == YAML_ITEM_MAPPING) return set_mapping(e, slot);
     if (e->kind == YAML_ITEM_MAPPING) return fail(k, &e->value_at, "a mapping", NULL, err);
     if (e->kind == YAML_ITEM_LIST && !takes_list) return fail(k, &e->value_at, "a list", NULL, err);
@@ -276,7 +303,8 @@ int config_value_set(const config_key_t *k, const yaml_entry_t *e, const char *b
     case KEY_WORD_PATH:
     case KEY_NONE_PATH: return set_path(k, e->items, base, slot, err);
     case KEY_FILES: return set_files(k, e, base, slot, err);
-    case KEY_TARGETS: return set_targets(k, e, slot, err);
+    case KEY_NAMES:
+    case KEY_INDICES: return set_list(k, e, slot, err);
     case KEY_JSON: return fail_item(k, e->items, NULL, err);
     }
     return 0;
@@ -287,7 +315,7 @@ void config_value_free(const config_key_t *k, config_t *c) {
     bool string = k->kind == KEY_WORD || k->kind == KEY_PATH || k->kind == KEY_WORD_PATH || k->kind == KEY_NONE_PATH;
     if (string) set_string(slot, NULL);
     if (k->kind == KEY_FILES) free_files(*(char ***)slot, *files_count(slot));
-    if (k->kind == KEY_JSON) json_decref(*(json_t **)slot);
+    if (k->kind == KEY_JSON || k->kind == KEY_NAMES || k->kind == KEY_INDICES) set_json(slot, NULL);
 }
 
 /* ---- printing ---- */
@@ -296,20 +324,6 @@ static void add_list(strbuf_t *b, char *const *files, size_t n) {
     for (size_t i = 0; i < n; i++) {
         strbuf_adds(b, i ? ", " : "[");
         yaml_add_quoted(b, files[i]);
-    }
-    strbuf_adds(b, "]");
-}
-
-static void add_targets(strbuf_t *b, unsigned targets) {
-    const char *names[ARCH_MAX_LINEAR_NAMES], *sep = "[";
-    size_t n = arch_linear_names(names);
-    if (targets == ~0u) {
-        strbuf_adds(b, "all-linear");
-        return;
-    }
-    for (size_t i = 0; i < n; i++) {
-        if (targets >> i & 1) strbuf_addf(b, "%s%s", sep, names[i]);
-        if (targets >> i & 1) sep = ", ";
     }
     strbuf_adds(b, "]");
 }
@@ -344,7 +358,11 @@ char *config_value_text(const config_key_t *k, const config_t *c) {
     case KEY_FLAG: strbuf_adds(&b, k->words[*(const bool *)slot]); break;
     case KEY_AUTO_BYTES: add_auto(&b, *(const size_t *)slot); break;
     case KEY_AUTO_WHOLE: add_auto(&b, (size_t) * (const int *)slot); break;
-    case KEY_TARGETS: add_targets(&b, *(const unsigned *)slot); break;
+    case KEY_NAMES:
+    case KEY_INDICES:
+        if (*(json_t *const *)slot) yaml_add_value(&b, *(json_t *const *)slot);
+        else strbuf_adds(&b, k->default_text);
+        break;
     case KEY_JSON: yaml_add_value(&b, *(json_t *const *)slot); break;
     case KEY_FILES:
         if (*(char **const *)slot) add_list(&b, *(char **const *)slot, *files_count((void *)(uintptr_t)slot));

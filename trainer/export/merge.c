@@ -9,13 +9,53 @@
 #include "base/rng.h"
 #include "trainer/export/model_dir.h"
 
-/* The A and B of a weight; NULL when it has none. */
-static void find_adapter(const merge_t *c, const source_tensor_t *t, const float **A, const float **B) {
-    *A = *B = NULL;
-    for (size_t i = 0; t->role == TENSOR_LINEAR && i < c->lora->n_tensors; i++) {
-        const lora_tensor_t *l = &c->lora->tensors[i];
-        if (l->layer == t->layer && l->slot == source_slot(t)) *(l->is_b ? B : A) = c->master + l->offset;
+/* What an adapter adds to a weight: scale * B A. */
+typedef struct {
+    const float *A, *B; /* [r, in], [out, r]; NULL: there is none */
+    size_t r;
+    float scale;
+} delta_t;
+
+/* A tensor of the merged model. */
+typedef struct {
+    const source_tensor_t *from;
+    char name[160];
+    delta_t delta;
+} job_t;
+
+/* Where an adapter of the head would be added to the embedding too, the head becomes a tensor of its own. */
+static bool unties(const merge_t *c) { return c->lora->head.n && model_source_config(c->src)->tied; }
+
+static size_t job_count(const merge_t *c) { return model_source_count(c->src) + unties(c); }
+
+static delta_t find_delta(const lora_t *lora, const float *master, size_t layer, linear_slot_t slot) {
+    delta_t d = {0};
+    for (size_t i = 0; i < lora->n_tensors; i++) {
+        const lora_tensor_t *t = &lora->tensors[i];
+        if (t->layer != layer || t->slot != slot) continue;
+        if (t->is_b) d.B = master + t->offset;
+        else d = (delta_t){master + t->offset, d.B, t->rows, lora_scale(lora, layer, slot)};
     }
+    return d;
+}
+
+/* The name of a head beside the embedding. */
+static void head_name(const source_tensor_t *embedding, char *name, size_t size) {
+    bool inside = strncmp(embedding->name, "language_model.model.", 21) == 0;
+    snprintf(name, size, "%slm_head.weight", inside ? "language_model." : "");
+}
+
+static job_t job_at(const merge_t *c, size_t i) {
+    size_t n = model_source_count(c->src), layers = c->lora->layers;
+    job_t job = {.from = i < n ? model_source_at(c->src, i) : NULL};
+    for (size_t k = 0; !job.from; k++)
+        if (model_source_at(c->src, k)->role == TENSOR_EMBEDDING) job.from = model_source_at(c->src, k);
+    snprintf(job.name, sizeof job.name, "%s", job.from->name);
+    if (i == n) head_name(job.from, job.name, sizeof job.name);
+    if (i == n || job.from->role == TENSOR_HEAD) job.delta = find_delta(c->lora, c->master, layers, LIN_HEAD);
+    else if (job.from->role == TENSOR_LINEAR)
+        job.delta = find_delta(c->lora, c->master, job.from->layer, source_slot(job.from));
+    return job;
 }
 
 static size_t piece_rows(const source_tensor_t *t) {
@@ -58,11 +98,9 @@ static void scratch_end(backend_t *cpu) {
 }
 
 /* out[n,in] = scale * B[row.., r] A[r,in] + beta * out. */
-static void delta_rows(const merge_t *c, const float *A, const float *B, size_t row, size_t n, size_t in, float beta,
-                       float *out) {
-    size_t r = c->lora->spec.r;
-    matrix_t a = {(void *)(uintptr_t)A, DT_F32, in}, b = {(void *)(uintptr_t)(B + row * r), DT_F32, r};
-    c->cpu->gemm(c->cpu, false, false, n, in, r, c->lora->scale, b, a, beta, (matrix_t){out, DT_F32, in});
+static void delta_rows(const merge_t *c, const delta_t *d, size_t row, size_t n, size_t in, float beta, float *out) {
+    matrix_t a = {(void *)(uintptr_t)d->A, DT_F32, in}, b = {(void *)(uintptr_t)(d->B + row * d->r), DT_F32, d->r};
+    c->cpu->gemm(c->cpu, false, false, n, in, d->r, d->scale, b, a, beta, (matrix_t){out, DT_F32, in});
 }
 
 /* The value of the type next to x towards zero, and the next one from there. What is on the grid is its own `low`. */
@@ -102,22 +140,22 @@ static void put(float x, dtype_t type, void *out, size_t i) {
 static int emit(void *ctx, const out_tensor_t *t, st_writer_t *w, err_t *err) {
     const merge_t *c = ctx;
     const source_tensor_t *from = t->from;
-    const float *A, *B;
     bool linear = from->role == TENSOR_LINEAR;
-    size_t in = from->cols, rows = piece_rows(from);
+    size_t in = from->cols, rows = piece_rows(from), i = 0, n_src = model_source_count(c->src);
     uint64_t key = linear ? rng_fold(rng_mix(from->layer), source_slot(from)) : rng_fold(rng_mix(0), LINEAR_SLOTS);
+    while (i < n_src && strcmp(model_source_at(c->src, i)->name, t->name) != 0) i++;
+    const job_t job = job_at(c, i);
     float *wide = xmalloc(rows * in * sizeof *wide);
     void *narrow = xmalloc(rows * in * dtype_size(t->dtype));
     int rc = 0;
-    find_adapter(c, from, &A, &B);
     for (size_t row = 0; rc == 0 && row < from->rows; row += rows) {
         size_t n = from->rows - row < rows ? from->rows - row : rows;
         rc = base_rows(c, from, row, n, wide, err);
         if (rc) break;
-        if (A) delta_rows(c, A, B, row, n, in, 1, wide);
+        if (job.delta.A) delta_rows(c, &job.delta, row, n, in, 1, wide);
 #pragma omp parallel for schedule(static) num_threads(c->cpu->threads)
-        for (size_t i = 0; i < n * in; i++)
-            put(round_unbiased(wide[i], t->dtype, key, row * in + i), t->dtype, narrow, i);
+        for (size_t k = 0; k < n * in; k++)
+            put(round_unbiased(wide[k], t->dtype, key, row * in + k), t->dtype, narrow, k);
         rc = st_writer_data(w, narrow, n * in * dtype_size(t->dtype), err);
     }
     free(wide);
@@ -145,10 +183,11 @@ static int quantization_left(const model_source_t *src, json_t **quantization, e
 int merge_write(const char *dir, const merge_t *c, err_t *err) {
     out_list_t list = {0};
     json_t *quantization = NULL;
-    for (size_t i = 0; i < model_source_count(c->src); i++) {
-        const source_tensor_t *s = model_source_at(c->src, i);
+    for (size_t i = 0; i < job_count(c); i++) {
+        const job_t job = job_at(c, i);
+        const source_tensor_t *s = job.from;
         bool vector = tensor_is_vector(s->role);
-        out_list_add(&list, out_type(c, s), vector ? 1 : 2, vector ? s->cols : s->rows, s->cols, "%s", s->name)->from =
+        out_list_add(&list, out_type(c, s), vector ? 1 : 2, vector ? s->cols : s->rows, s->cols, "%s", job.name)->from =
             s;
     }
     for (size_t i = 0; i < model_source_others(c->src); i++) out_list_add_other(&list, model_source_other(c->src, i));
@@ -157,6 +196,7 @@ int merge_write(const char *dir, const merge_t *c, err_t *err) {
     scratch_end(c->cpu);
     if (rc == 0) rc = quantization_left(c->src, &quantization, err);
     if (rc == 0) rc = model_dir_companions(dir, c->src, out_type(c, model_source_at(c->src, 0)), quantization, err);
+    if (rc == 0 && unties(c)) rc = model_dir_untie(dir, err);
     json_decref(quantization);
     free(list.t);
     return rc;
@@ -207,12 +247,10 @@ typedef struct {
 } piece_t;
 
 /* The sums over one tensor. */
-static int check_tensor(const merge_t *c, const model_source_t *merged, const source_tensor_t *from, const char *dir,
+static int check_tensor(const merge_t *c, const model_source_t *merged, const job_t *job, const char *dir,
                         moments_t *sum, err_t *err) {
-    const source_tensor_t *to = model_source_find(merged, from->name);
-    const float *A, *B;
+    const source_tensor_t *from = job->from, *to = model_source_find(merged, job->name);
     size_t in = from->cols, rows = piece_rows(from);
-    find_adapter(c, from, &A, &B);
     CHECK(to && to->rows == from->rows && to->cols == in);
     piece_t p = {xmalloc(rows * in * sizeof(float)), xcalloc(rows * in, sizeof(float)),
                  xmalloc(rows * in * sizeof(float)), xmalloc(rows * sizeof(moments_t))};
@@ -222,7 +260,7 @@ static int check_tensor(const merge_t *c, const model_source_t *merged, const so
         rc = base_rows(c, from, row, n, p.w, err);
         if (rc == 0) rc = source_read(merged, to, row * in, n * in, DT_F32, p.got, err);
         if (rc) break;
-        if (A) delta_rows(c, A, B, row, n, in, 0, p.d);
+        if (job->delta.A) delta_rows(c, &job->delta, row, n, in, 0, p.d);
 #pragma omp parallel for schedule(static) num_threads(c->cpu->threads)
         for (size_t i = 0; i < n; i++) p.row[i] = row_moments(p.w + i * in, p.d + i * in, p.got + i * in, in, to->type);
         for (size_t i = 0; rc == 0 && i < n; i++) {
@@ -232,7 +270,7 @@ static int check_tensor(const merge_t *c, const model_source_t *merged, const so
             size_t at = i * in + p.row[i].wrong_col;
             if (p.row[i].wrong)
                 rc = err_set(err, ERR_FAILED, "%s: %s[%zu,%zu] is %.9g; expected a neighbour of %.9g + %.9g", dir,
-                             from->name, row + i, p.row[i].wrong_col, p.got[at], p.w[at], p.d[at]);
+                             job->name, row + i, p.row[i].wrong_col, p.got[at], p.w[at], p.d[at]);
         }
     }
     free(p.w), free(p.d), free(p.got), free(p.row);
@@ -253,13 +291,11 @@ static int check_all(const char *dir, const merge_t *c, const model_source_t *me
                      err_t *err) {
     moments_t all = {0};
     size_t adapted = 0;
-    for (size_t i = 0; i < model_source_count(c->src); i++) {
-        const source_tensor_t *from = model_source_at(c->src, i);
-        const float *A, *B;
+    for (size_t i = 0; i < job_count(c); i++) {
+        const job_t job = job_at(c, i);
         moments_t m = {0};
-        if (check_tensor(c, merged, from, dir, &m, err)) return err->code;
-        find_adapter(c, from, &A, &B);
-        adapted += A != NULL;
+        if (check_tensor(c, merged, &job, dir, &m, err)) return err->code;
+        adapted += job.delta.A != NULL;
         if (m.delta2 == 0) continue;
         report->changed++;
         all.arrived += m.arrived;
@@ -268,11 +304,11 @@ static int check_all(const char *dir, const merge_t *c, const model_source_t *me
         /* Too small a change beside its rounding: such a weight counts only in the sum over all. */
         if (tolerance_of(&m) >= 1) continue;
         report->judged++;
-        if (judge(&m, dir, from->name, err)) return err->code;
+        if (judge(&m, dir, job.name, err)) return err->code;
         if (report->judged == 1 || fabs(ratio_of(&m) - 1) > fabs(report->worst - 1)) {
             report->worst = ratio_of(&m);
             report->worst_tolerance = tolerance_of(&m);
-            snprintf(report->worst_name, sizeof report->worst_name, "%s", from->name);
+            snprintf(report->worst_name, sizeof report->worst_name, "%s", job.name);
         }
     }
     CHECK(2 * adapted == c->lora->n_tensors);

@@ -43,6 +43,8 @@ int model_dir_tensors(const char *tmp, const out_list_t *list, emit_fn emit, voi
 /* config.json (of the source, or made from a GGUF's metadata) for weights of type dtype, with `quantization` as its
  * quantization_config (borrowed; NULL: none), and the tokenizer, template and generation files. */
 int model_dir_companions(const char *tmp, const model_source_t *src, dtype_t dtype, json_t *quantization, err_t *err);
+/* Has the directory's config.json say that the head is not the embedding. */
+int model_dir_untie(const char *tmp, err_t *err);
 /* The source's own quantization_config; NULL: it has none. */
 int model_dir_quantization(const model_source_t *src, json_t **quantization, err_t *err);
 /* Renames into place, or, when rc is an error, removes what there is. Frees tmp. Returns rc or its own error. */
