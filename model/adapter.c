@@ -166,10 +166,13 @@ static bool parse_name(const model_config_t *c, const char *name, place_t *p) {
     return false;
 }
 
-/* An embedding or a head that was saved along. */
+static bool is_head(const char *name) {
+    return path_has_suffix(name, "lm_head.weight") || path_has_suffix(name, "lm_head.base_layer.weight");
+}
+
+/* An embedding or a head that was saved along; PEFT does so where the head has an adapter. */
 static bool is_embedding(const char *name) {
-    return strstr(name, "lora_") == NULL &&
-           (path_has_suffix(name, "embed_tokens.weight") || path_has_suffix(name, "lm_head.weight"));
+    return strstr(name, "lora_") == NULL && (path_has_suffix(name, "embed_tokens.weight") || is_head(name));
 }
 
 static int unknown_tensor(const safetensors_t *st, const char *name, const model_config_t *c, err_t *err) {
@@ -300,11 +303,10 @@ static int read_tensor(const safetensors_t *st, const st_tensor_t *t, const lora
 
 /* PEFT saves embeddings along when a tokenizer has grown; where they are the base's, they change nothing. */
 static int check_embedding(const safetensors_t *st, const st_tensor_t *t, const model_source_t *base, err_t *err) {
-    bool is_head = path_has_suffix(t->name, "lm_head.weight") && !model_source_config(base)->tied;
+    bool head = is_head(t->name) && !model_source_config(base)->tied;
     const source_tensor_t *want = NULL;
     for (size_t i = 0; i < model_source_count(base); i++)
-        if (model_source_at(base, i)->role == (is_head ? TENSOR_HEAD : TENSOR_EMBEDDING))
-            want = model_source_at(base, i);
+        if (model_source_at(base, i)->role == (head ? TENSOR_HEAD : TENSOR_EMBEDDING)) want = model_source_at(base, i);
     CHECK(want != NULL);
     bool same = t->n_dims == 2 && t->shape[0] == want->rows && t->shape[1] == want->cols;
     float *row = xmalloc(want->cols * sizeof *row);
