@@ -57,20 +57,6 @@ const char *linear_name(const tensor_spec_t *t) {
     return dot ? dot + 1 : t->hf;
 }
 
-size_t arch_linear_names(const char *names[ARCH_MAX_LINEAR_NAMES]) {
-    size_t n = 0;
-    for (size_t a = 0; a < n_archs; a++)
-        for (size_t i = 0; i < archs[a].n_tensors; i++) {
-            const tensor_spec_t *t = &archs[a].tensors[i];
-            bool known = t->role != TENSOR_LINEAR;
-            for (size_t k = 0; !known && k < n; k++) known = !strcmp(names[k], linear_name(t));
-            if (known) continue;
-            CHECK(n < ARCH_MAX_LINEAR_NAMES);
-            names[n++] = linear_name(t);
-        }
-    return n;
-}
-
 /* ---- sizes ------------------------------------------------------------------------------------------------ */
 
 static int check_sizes(const model_config_t *c, const char *where, err_t *err) {

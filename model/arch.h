@@ -84,9 +84,6 @@ size_t arch_site(const arch_t *arch, site_t site, linear_slot_t slots[LINEAR_MAX
 static inline bool norm_is_per_head(const tensor_spec_t *t) { return t->cols == DIM_HEAD; }
 /* What target_modules calls a linear layer: the last part of its name, "q_proj". */
 const char *linear_name(const tensor_spec_t *t);
-/* The names of the linear layers of all families, each once; how many there are. */
-#define ARCH_MAX_LINEAR_NAMES 16
-size_t arch_linear_names(const char *names[ARCH_MAX_LINEAR_NAMES]);
 
 /* ---- a model ---------------------------------------------------------------------------------------------- */
 
