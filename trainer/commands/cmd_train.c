@@ -61,8 +61,9 @@ static int resume(run_t *run, const char *dir, const train_state_t *state, err_t
     return 0;
 }
 
-/* The final adapter, under a temporary name first: it is there whole or not at all. */
-static int write_adapter(run_t *run, err_t *err) {
+/* The final adapter, under a temporary name first: it is there whole or not at all. Of a run that did not learn it is
+ * written too, if it computes anything. */
+static int write_adapter(run_t *run, bool learnt, err_t *err) {
     const char *out = run->config.training.output_dir;
     char *tmp = path_join(out, ".tmp-adapter"), *dir = path_join(out, "adapter");
     float *master = xmalloc(run->lora.count * sizeof *master);
@@ -72,7 +73,7 @@ static int write_adapter(run_t *run, err_t *err) {
     if (rc == 0) rc = adapter_write(tmp, &run->lora, master, run->config.model.path, err);
     if (rc == 0) rc = dir_remove(dir, err);
     if (rc == 0) rc = file_rename(tmp, dir, err);
-    if (rc == 0) log_info("done: the adapter is in %s", dir);
+    if (rc == 0) log_info("%sthe adapter is in %s", learnt ? "done: " : "", dir);
     free(master);
     free(tmp);
     free(dir);
@@ -98,8 +99,14 @@ static int train_in(run_t *run, const steps_t *steps, output_dir_t *out, const r
     free(parent);
     free(start);
     if (rc == 0) rc = checkpoint_set_aside(out->dir, state.step, err);
-    if (rc == 0) rc = train_loop(run, steps, &state, own, err);
-    if (rc == 0) rc = write_adapter(run, err);
+    bool usable = false;
+    if (rc == 0) rc = train_loop(run, steps, &state, own, &usable, err);
+    if (usable) {
+        err_t unwritten = {0};
+        int written = write_adapter(run, rc == 0, rc ? &unwritten : err);
+        if (unwritten.code) log_warn("%s", unwritten.msg);
+        rc = rc ? rc : written;
+    }
     return rc ? rc : output_dir_finish(out, id, err);
 }
 
