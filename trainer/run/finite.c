@@ -114,17 +114,14 @@ bool finite_adapter(run_t *run) {
 }
 
 static void say_diverged(const run_t *run, const blamed_t *some, size_t step, size_t since) {
-    float largest = largest_value(run);
     char rows[64];
     snprintf(rows, sizeof rows, "%zu of %zu rows tried have no finite loss", some->bad, some->tried);
     if (since == 0)
         log_warn("step %zu: %s, from the first step on: that is not the training's doing; look at the model%s", step,
                  rows, run->config.lora.init ? " and at lora.init" : "");
-    else if (!isfinite(largest))
-        log_warn("step %zu: %s: the adapter itself is not finite since step %zu", step, rows, since);
     else
         log_warn("step %zu: %s: the adapter has diverged since step %zu (its largest value is %.3g)", step, rows, since,
-                 (double)largest);
+                 (double)largest_value(run));
 }
 
 /* ---- both ------------------------------------------------------------------------------------------------------ */

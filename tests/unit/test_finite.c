@@ -1,0 +1,203 @@
+/* Runs whose losses are not finite: what they end with, what they leave, and what they say is the cause. */
+#include "testing.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "program.h"
+#include "trainer/run/checkpoint.h"
+#include "variant.h"
+
+/* ---- a model and its data --------------------------------------------------------------------------------- */
+
+/* Its embedding overflows when it is scaled, so that a row which has it has a loss that is not a number. */
+enum { BAD_TOKEN = 7, FIRST_TOKEN = 10, TOKENS = 50 };
+
+static const char *model_with_a_bad_token(void) {
+    variant_t v = variant_of(test_path("golden/arch/gemma-scaled"));
+    st_tensor_t *embedding = variant_tensor(&v, "model.embed_tokens.weight"), other = *embedding;
+    assert_int_equal(embedding->dtype, DT_BF16);
+    assert_true(embedding->shape[0] > FIRST_TOKEN + TOKENS);
+    uint16_t *values = xmalloc(other.bytes);
+    memcpy(values, embedding->data, other.bytes);
+    values[BAD_TOKEN * embedding->shape[1] + 3] = bf16_from_f32(3e38f);
+    other.data = (const uint8_t *)test_keep((char *)values);
+    variant_add(&v, embedding, "lm_head.weight"); /* the head stays finite */
+    *variant_tensor(&v, "model.embed_tokens.weight") = other;
+    variant_set(&v, "tie_word_embeddings", "false");
+    return variant_write(&v);
+}
+
+/* A row a line; those of the list have the bad token, and line 3 trains nothing. */
+static void write_rows(const char *dir, const char *name, size_t lines, const size_t *bad, size_t n_bad) {
+    err_t err = {0};
+    strbuf_t s = {0};
+    for (size_t line = 1; line <= lines; line++) {
+        strbuf_adds(&s, "{\"input_ids\": [");
+        for (size_t t = 0; t < 8; t++) {
+            size_t id = FIRST_TOKEN + rng_fold(line, t) % TOKENS;
+            for (size_t i = 0; i < n_bad; i++)
+                if (bad[i] == line && t == 2) id = BAD_TOKEN;
+            strbuf_addf(&s, "%s%zu", t ? ", " : "", id);
+        }
+        strbuf_adds(&s, line == 3 ? "], \"labels\": [-100, -100, -100, -100, -100, -100, -100, -100]}\n" : "]}\n");
+    }
+    char *path = path_join(dir, name);
+    assert_ok(file_write(path, s.p, s.len, &err), err);
+    free(path);
+    free(s.p);
+}
+
+#define ROWS(dir, name, lines, ...) \
+    write_rows(dir, name, lines, (const size_t[]){__VA_ARGS__}, sizeof((const size_t[]){__VA_ARGS__}) / sizeof(size_t))
+
+/* In the directory, rows in the order of the file; `training` begins with the number of rows a step. */
+static const char *write_config(const char *dir, const char *model, const char *data, const char *training) {
+    err_t err = {0};
+    char *yaml = xasprintf("model: {path: %s}\nquantization: {quant_type: none, compute_dtype: f32}\n"
+                           "lora: {r: 4, lora_alpha: 8}\n"
+                           "data: {train: train.jsonl, format: tokens, packing: false, shuffle: false%s}\n"
+                           "training: {output_dir: out, per_device_train_batch_size: 1, "
+                           "num_train_epochs: 1, gradient_accumulation_steps: %s}\n"
+                           "device: {backend: cpu, threads: 1}\n",
+                           model, data, training);
+    const char *path = test_keep(path_join(dir, "c.yaml"));
+    assert_ok(file_write(path, yaml, strlen(yaml), &err), err);
+    free(yaml);
+    return path;
+}
+
+/* Ends with `status` and has each of the texts in what it says on standard error. */
+#define EXPECT_SAID(status, config, ...) expect_said(status, config, (const char *const[]){__VA_ARGS__, NULL})
+static char *expect_said(int status, const char *config, const char *const *texts) {
+    ran_t r = program_run((const char *const[]){config, NULL});
+    if (r.status != status) fail_msg("status %d, expected %d: %s%s", r.status, status, r.out, r.err);
+    for (size_t i = 0; texts[i]; i++)
+        if (!strstr(r.err, texts[i])) fail_msg("not said: %s\n%s", texts[i], r.err);
+    char *said = r.err;
+    free(r.out);
+    return said;
+}
+
+static bool is_there(const char *dir, const char *name) {
+    char *path = path_join(dir, name);
+    bool there = path_exists(path);
+    free(path);
+    return there;
+}
+
+/* ---- rows ------------------------------------------------------------------------------------------------- */
+
+/* A row without a finite loss is named by its line, though another before it was left out, and its step is skipped.
+ * One in twenty is no reason to fail. */
+static void test_bad_row(void **state) {
+    (void)state;
+    const char *dir = test_tmpdir(), *model = model_with_a_bad_token();
+    ROWS(dir, "train.jsonl", 21, 7);
+    free(EXPECT_SAID(0, write_config(dir, model, "", "1"),
+                     "step 6: the loss is not finite; the step is skipped (1 so far)",
+                     "step 6: 1 of 1 rows of the step have by themselves no finite loss: ", "/train.jsonl:7\n"));
+    assert_true(is_there(dir, "out/adapter/adapter_model.safetensors"));
+}
+
+/* Three steps in ten are; what was learnt from the others is not thrown away. */
+static void test_many_bad_rows(void **state) {
+    (void)state;
+    const char *dir = test_tmpdir(), *model = model_with_a_bad_token();
+    ROWS(dir, "train.jsonl", 21, 4, 8, 9, 16, 17);
+    const char *config = write_config(dir, model, "", "2");
+    free(EXPECT_SAID(1, config, "step 2: 1 of 2 rows of the step", "step 4: 2 of 2 rows of the step",
+                     "/train.jsonl:8, ", "/train.jsonl:9\n",
+                     "3 of 10 steps were skipped, as their loss or gradient was not finite; lower "));
+    assert_true(is_there(dir, "out/adapter/adapter_model.safetensors"));
+    /* The same command again finds nothing to train, and the same run. */
+    free(EXPECT_SAID(1, config, "3 of 10 steps were skipped"));
+}
+
+static void test_bad_evaluation(void **state) {
+    (void)state;
+    const char *dir = test_tmpdir(), *model = model_with_a_bad_token();
+    ROWS(dir, "train.jsonl", 11, 0);
+    ROWS(dir, "eval.jsonl", 6, 5);
+    const char *config = write_config(dir, model, ", eval: eval.jsonl", "1, eval_steps: 4");
+    free(EXPECT_SAID(1, config,
+                     "step 4: 1 of 5 rows of the evaluation have by themselves no finite loss: ", "/eval.jsonl:5\n",
+                     "0 of 10 steps were skipped", "3 evaluations were not finite, the first after step 4; lower"));
+    assert_true(is_there(dir, "out/adapter/adapter_model.safetensors"));
+    free(EXPECT_SAID(1, config, "3 evaluations were not finite, the first after step 4"));
+}
+
+/* ---- the adapter -------------------------------------------------------------------------------------------- */
+
+static train_state_t state_of(const char *dir, const char *name) {
+    err_t err = {0};
+    train_state_t state;
+    char *path = path_join(dir, name);
+    assert_ok(checkpoint_read_state(path, &state, &err), err);
+    free(path);
+    return state;
+}
+
+/* A learning rate that no adapter survives: its rows are not to blame, and it is not written. What was good before
+ * stays, though no more than two are to be kept; a run that goes on from there ends the same. */
+static void test_diverged(void **state) {
+    (void)state;
+    err_t err = {0};
+    const char *dir = test_tmpdir(), *model = test_path("golden/tiny/llama-mha");
+    ROWS(dir, "train.jsonl", 11, 0);
+    const char *config = write_config(dir, model, "",
+                                      "1, learning_rate: 10, max_grad_norm: 0, save_steps: 1, save_total_limit: 2");
+    char *said = EXPECT_SAID(1, config, "the adapter has diverged since step ", "(its largest value is ",
+                             "of 10 steps were skipped", "; no adapter is written",
+                             " is the newest checkpoint from before");
+    assert_null(strstr(said, "train.jsonl:"));
+    assert_false(is_there(dir, "out/adapter"));
+    assert_true(is_there(dir, "out/checkpoint-10"));
+    train_state_t end = state_of(dir, "out/checkpoint-10");
+    assert_true(end.skipped * 10 > end.step);
+    /* The checkpoint that it names is there, and computes. */
+    char *named = strstr(said, "out/checkpoint-");
+    assert_non_null(named);
+    size_t good = strtoul(named + strlen("out/checkpoint-"), NULL, 10);
+    assert_true(good > 0 && good < 10);
+    for (size_t step = good + 1; step <= 10; step++) {
+        char *later = xasprintf("%s/out/checkpoint-%zu", dir, step);
+        assert_ok(dir_remove(later, &err), err);
+        free(later);
+    }
+    char *again = EXPECT_SAID(1, config, "of 10 steps were skipped");
+    assert_string_equal(again, said);
+    train_state_t resumed = state_of(dir, "out/checkpoint-10");
+    resumed.elapsed_seconds = end.elapsed_seconds;
+    assert_memory_equal(&resumed, &end, sizeof end);
+    free(said);
+    free(again);
+}
+
+/* With a model that computes nothing finite the adapter is not to blame. */
+static void test_bad_from_the_start(void **state) {
+    (void)state;
+    const char *dir = test_tmpdir(), *model = model_with_a_bad_token();
+    ROWS(dir, "train.jsonl", 21, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21);
+    free(EXPECT_SAID(1, write_config(dir, model, "", "1"),
+                     "8 of 8 rows tried have no finite loss, from the first step on",
+                     "step 10: 10 steps in a row had a gradient that is zero or not finite (loss nan; 10 of 10 steps "
+                     "were skipped)"));
+    assert_false(is_there(dir, "out/adapter"));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bad_row),
+        cmocka_unit_test(test_many_bad_rows),
+        cmocka_unit_test(test_bad_evaluation),
+        cmocka_unit_test(test_diverged),
+        cmocka_unit_test(test_bad_from_the_start),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
