@@ -73,6 +73,10 @@ static int write_adapter(run_t *run, bool learnt, err_t *err) {
     if (rc == 0) rc = adapter_write(tmp, &run->lora, master, run->config.model.path, err);
     if (rc == 0) rc = dir_remove(dir, err);
     if (rc == 0) rc = file_rename(tmp, dir, err);
+    if (rc) {
+        err_t ignored = {0};
+        dir_remove(tmp, &ignored);
+    }
     if (rc == 0) log_info("%sthe adapter is in %s", learnt ? "done: " : "", dir);
     free(master);
     free(tmp);
