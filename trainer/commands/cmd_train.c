@@ -124,12 +124,27 @@ static int go_on(run_t *run, output_dir_t *out, const run_identity_t *id, err_t 
     return rc;
 }
 
+/* What is left of a finished run whose adapter is gone. */
+static void say_gone(const char *dir, const char *adapter) {
+    err_t err = {0};
+    char *newest = NULL;
+    checkpoint_newest(dir, &newest, &err);
+    if (newest)
+        log_warn("%s is gone; `qlora-train export %s --adapter DIR` writes that of its newest checkpoint", adapter,
+                 newest);
+    else
+        log_warn("%s is gone, and so is every checkpoint that it could be written from; to train again remove %s, or "
+                 "choose another training.output_dir",
+                 adapter, dir);
+    free(newest);
+}
+
 /* A finished run is left as it is; what somebody has taken away from it is named. */
 static void say_finished(const output_dir_t *out) {
     char *adapter = path_join(out->dir, "adapter/adapter_model.safetensors");
-    log_info("%s: this run is finished; nothing to do", out->dir);
-    if (!path_exists(adapter))
-        log_warn("%s is gone; `qlora-train export` writes the adapter of a checkpoint again", adapter);
+    bool whole = path_exists(adapter);
+    log_info("%s: this run is finished%s", out->dir, whole ? "; nothing to do" : "");
+    if (!whole) say_gone(out->dir, adapter);
     free(adapter);
 }
 
