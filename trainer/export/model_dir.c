@@ -317,6 +317,20 @@ static void set_type(json_t *cfg, dtype_t dtype) {
                         json_string(dtype_torch_name(dtype)));
 }
 
+/* What is computed with here must not be left out elsewhere in silence. */
+static void name_biases(json_t *cfg, const model_config_t *c) {
+    unsigned left = model_config_name_biases(cfg, c);
+    strbuf_t names = {0};
+    for (unsigned slot = 0; slot < LINEAR_SLOTS; slot++)
+        if (left >> slot & 1)
+            strbuf_addf(&names, "%s%s", names.len ? ", " : "", linear_name(arch_linear(c->arch, (linear_slot_t)slot)));
+    if (left)
+        log_warn("the biases of %s are written, but no key of a %s config.json says that these layers have some: "
+                 "Transformers will compute without them",
+                 names.p, c->arch->model_type);
+    free(names.p);
+}
+
 int model_dir_companions(const char *tmp, const model_source_t *src, dtype_t dtype, json_t *quantization, err_t *err) {
     json_t *cfg = NULL;
     if (base_config(src, &cfg, err)) return err->code;
@@ -325,6 +339,7 @@ int model_dir_companions(const char *tmp, const model_source_t *src, dtype_t dty
     if (json_object_get(text, "dtype") || json_object_get(text, "torch_dtype")) set_type(text, dtype);
     json_object_del(cfg, "quantization_config");
     if (quantization) json_object_set(cfg, "quantization_config", quantization);
+    name_biases(cfg, model_source_config(src));
     char *path = path_join(tmp, "config.json");
     int rc = json_write(path, cfg, err);
     free(path);
