@@ -38,8 +38,9 @@ static const char help[] =
     "\n"
     "A table shows the loss of the base, with the adapter as trained (on the quantized base), with the adapter on\n"
     "the original weights, and of the merged model as written, on rows of data.eval or else data.train. An adapter\n"
-    "fits the weights that it was trained on: when merging onto the original ones loses more than a quarter of\n"
-    "what the training gained, a warning says so. `--base dequantized` then merges without that loss.\n"
+    "fits the weights that it was trained on: when merging onto the original ones makes the loss higher by more\n"
+    "than a quarter of what the training gained, or by more than a fifth, a warning says so. `--base dequantized`\n"
+    "then merges without that loss.\n"
     "\n"
     "The checkpoint has the run's config. Keys that do not define the run may be given anew: model.path=PATH where\n"
     "the model has moved, device.threads=N.\n";

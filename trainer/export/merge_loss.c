@@ -143,7 +143,7 @@ static int measure_merged(const merge_loss_t *m, const char *path, double *loss,
 
 bool merge_loses(const loss_pair_t *trained, double merged) {
     double lost = merged - trained->adapted, gain = trained->base - trained->adapted;
-    return lost > 0.02 && lost > gain / 4;
+    return lost > 0.02 && (lost > gain / 4 || lost > trained->adapted / 5);
 }
 
 static void print_row(const char *what, double base, double adapted) {

@@ -35,7 +35,8 @@ int merge_loss_begin(merge_loss_t *m, run_t *run, const char *checkpoint, err_t 
  * what was trained. One model is in memory at a time. */
 int merge_loss_check(merge_loss_t *m, const char *path, const char *name, bool dequantized, err_t *err);
 
-/* The rule of that warning: more than a quarter of the gain is lost, and more than 0.02. */
+/* The rule of that warning: the loss is higher than as trained by more than a quarter of what the training gained, or by
+ * more than a fifth of itself; and by more than 0.02. */
 bool merge_loses(const loss_pair_t *trained, double merged);
 
 void merge_loss_end(merge_loss_t *m); /* a zeroed one is fine */
