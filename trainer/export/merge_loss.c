@@ -106,6 +106,8 @@ static int measure_base(const merge_loss_t *m, form_t form, loss_pair_t *pair, e
         pair->adapted = loss_of(&r, &m->rows);
         lora_fill(&r.lora, r.be, 0);
         pair->base = loss_of(&r, &m->rows);
+        if (!isfinite(pair->adapted))
+            rc = err_set(err, ERR_FAILED, "%s: the loss with its adapter is not finite", m->checkpoint);
     }
     run_close(&r);
     return rc;

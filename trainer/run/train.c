@@ -261,8 +261,10 @@ static int judge(loop_t *l, bool *usable, err_t *err) {
     if (!failed) return 0;
     char *what = advice(l, *usable);
     strbuf_t b = {0};
-    strbuf_addf(&b, "%zu of %zu steps were skipped, as their loss or gradient was not finite", s->skipped, s->step);
-    if (evals) strbuf_addf(&b, "; %zu evaluations were not finite, the first after step %zu", evals, first_eval);
+    strbuf_addf(&b, "%zu of %zu steps were skipped%s", s->skipped, s->step,
+                s->skipped ? ", as their loss or gradient was not finite" : "");
+    if (evals) strbuf_addf(&b, "; the evaluation after step %zu was not finite", first_eval);
+    if (evals > 1) strbuf_addf(&b, ", nor were %zu others", evals - 1);
     strbuf_adds(&b, *usable ? "" : "; no adapter is written, as few rows have a finite loss with it");
     err_set(err, ERR_FAILED, "%s%s", b.p, what);
     free(b.p);
