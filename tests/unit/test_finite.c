@@ -15,23 +15,34 @@
 
 /* ---- a model and its data --------------------------------------------------------------------------------- */
 
-/* Its embedding overflows when it is scaled, so that a row which has it has a loss that is not a number. */
 enum { BAD_TOKEN = 7, FIRST_TOKEN = 10, TOKENS = 50 };
 
-static const char *model_with_a_bad_token(void) {
-    variant_t v = variant_of(test_path("golden/arch/gemma-scaled"));
-    st_tensor_t *embedding = variant_tensor(&v, "model.embed_tokens.weight"), other = *embedding;
-    assert_int_equal(embedding->dtype, DT_BF16);
-    assert_true(embedding->shape[0] > FIRST_TOKEN + TOKENS);
-    uint16_t *values = xmalloc(other.bytes);
-    memcpy(values, embedding->data, other.bytes);
-    values[BAD_TOKEN * embedding->shape[1] + 3] = bf16_from_f32(3e38f);
+/* A copy with one value of a token's row replaced. */
+static st_tensor_t with_value(const st_tensor_t *t, size_t token, float value) {
+    st_tensor_t other = *t;
+    assert_int_equal(t->dtype, DT_BF16);
+    assert_true(t->shape[0] > FIRST_TOKEN + TOKENS);
+    uint16_t *values = xmalloc(t->bytes);
+    memcpy(values, t->data, t->bytes);
+    values[token * t->shape[1] + 3] = bf16_from_f32(value);
     other.data = (const uint8_t *)test_keep((char *)values);
-    variant_add(&v, embedding, "lm_head.weight"); /* the head stays finite */
-    *variant_tensor(&v, "model.embed_tokens.weight") = other;
+    return other;
+}
+
+/* Where `embedding` overflows when it is scaled, a row with the token has a loss that is not a number; `head` large
+ * makes gradients of all rows overflow whose losses do not. 0: as they are. */
+static const char *bad_model(float embedding, float head) {
+    variant_t v = variant_of(test_path("golden/arch/gemma-scaled"));
+    st_tensor_t *t = variant_tensor(&v, "model.embed_tokens.weight"), embed = *t, out = *t;
+    if (embedding != 0) embed = with_value(t, BAD_TOKEN, embedding);
+    if (head != 0) out = with_value(t, BAD_TOKEN, head);
+    variant_add(&v, &out, "lm_head.weight");
+    *variant_tensor(&v, "model.embed_tokens.weight") = embed;
     variant_set(&v, "tie_word_embeddings", "false");
     return variant_write(&v);
 }
+
+static const char *model_with_a_bad_token(void) { return bad_model(3e38f, 0); }
 
 /* A row a line; those of the list have the bad token, and line 3 trains nothing. */
 static void write_rows(const char *dir, const char *name, size_t lines, const size_t *bad, size_t n_bad) {
@@ -132,6 +143,20 @@ static void test_bad_evaluation(void **state) {
     free(EXPECT_SAID(1, config, "the evaluation after step 4 was not finite, nor were 2 others"));
 }
 
+/* Losses may be finite where their gradient is not: here for an adapter whose scale is out of all bounds. */
+static void test_bad_gradient(void **state) {
+    (void)state;
+    const char *dir = test_tmpdir();
+    ROWS(dir, "train.jsonl", 21, 0);
+    const char *config = write_config(dir, bad_model(0, 1e38f), "", "2");
+    ran_t r = program_run((const char *const[]){config, "lora.lora_alpha=1e6", NULL});
+    assert_int_equal(r.status, 1);
+    assert_non_null(strstr(r.err, "step 1: the gradient is not finite; the step is skipped (1 so far)"));
+    assert_non_null(strstr(r.err, " of 2 rows of the step have by themselves no finite gradient: "));
+    assert_non_null(strstr(r.err, "/train.jsonl:1"));
+    ran_free(&r);
+}
+
 /* ---- the adapter -------------------------------------------------------------------------------------------- */
 
 static train_state_t state_of(const char *dir, const char *name) {
@@ -193,11 +218,9 @@ static void test_bad_from_the_start(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bad_row),
-        cmocka_unit_test(test_many_bad_rows),
-        cmocka_unit_test(test_bad_evaluation),
-        cmocka_unit_test(test_diverged),
-        cmocka_unit_test(test_bad_from_the_start),
+        cmocka_unit_test(test_bad_row),        cmocka_unit_test(test_many_bad_rows),
+        cmocka_unit_test(test_bad_evaluation), cmocka_unit_test(test_bad_gradient),
+        cmocka_unit_test(test_diverged),       cmocka_unit_test(test_bad_from_the_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
