@@ -97,15 +97,17 @@ static double loss_of(run_t *r, const batch_t *b) {
     return sum / (double)b->n_labels;
 }
 
-/* The base in one form, loaded once: an adapter whose B is zero changes nothing. */
+/* The base in one form, loaded once: an adapter of zeros changes nothing. */
 static int measure_base(const merge_loss_t *m, form_t form, loss_pair_t *pair, err_t *err) {
     run_t r;
     int rc = plan_model(&r, m, m->run->config.model.path, form, true, err);
     if (rc == 0) rc = run_load(&r, m->checkpoint, err);
     if (rc == 0) {
+        float *zeros = xcalloc(r.lora.count, sizeof *zeros);
         pair->adapted = loss_of(&r, &m->rows);
-        lora_fill(&r.lora, r.be, 0);
+        lora_upload(&r.lora, r.be, zeros);
         pair->base = loss_of(&r, &m->rows);
+        free(zeros);
         if (!isfinite(pair->adapted))
             rc = err_set(err, ERR_FAILED, "%s: the loss with its adapter is not finite", m->checkpoint);
     }

@@ -81,12 +81,16 @@ static void say_rows(const blamed_t *b, const char *where, size_t step, const ch
 
 /* ---- the adapter ---------------------------------------------------------------------------------------------- */
 
+static float *adapter_values(const run_t *run) {
+    float *master = xmalloc(run->lora.count * sizeof *master);
+    run->be->download(run->be, master, run->lora.master, run->lora.count * sizeof *master);
+    return master;
+}
+
 /* The largest value by its size; INFINITY: there is one that is not finite. */
 static float largest_value(const run_t *run) {
-    const lora_t *l = &run->lora;
-    float *master = xmalloc(l->count * sizeof *master), largest = 0;
-    run->be->download(run->be, master, l->master, l->count * sizeof *master);
-    for (size_t i = 0; i < l->count && isfinite(largest); i++) {
+    float *master = adapter_values(run), largest = 0;
+    for (size_t i = 0; i < run->lora.count && isfinite(largest); i++) {
         float x = fabsf(master[i]);
         if (!isfinite(x)) largest = INFINITY;
         else if (x > largest) largest = x;
@@ -105,34 +109,47 @@ static blamed_t try_some(run_t *run) {
     return some;
 }
 
-static bool has_diverged(const blamed_t *some) { return 2 * some->bad > some->tried; }
+/* The same with an adapter of zeros. */
+static blamed_t try_some_of_base(run_t *run) {
+    float *master = adapter_values(run), *zeros = xcalloc(run->lora.count, sizeof *zeros);
+    lora_upload(&run->lora, run->be, zeros);
+    blamed_t some = try_some(run);
+    lora_upload(&run->lora, run->be, master);
+    free(master);
+    free(zeros);
+    return some;
+}
+
+static bool most_are_bad(const blamed_t *some) { return 2 * some->bad > some->tried; }
 
 bool finite_adapter(run_t *run) {
     blamed_t some = {0};
     if (isfinite(largest_value(run))) some = try_some(run);
-    return some.tried && !has_diverged(&some);
+    return some.tried && !most_are_bad(&some);
 }
 
-static void say_diverged(const run_t *run, const blamed_t *some, size_t step, size_t since) {
-    char rows[64];
-    snprintf(rows, sizeof rows, "%zu of %zu rows tried have no finite loss", some->bad, some->tried);
-    if (since == 0)
-        log_warn("step %zu: %s, from the first step on: that is not the training's doing; look at the model%s", step,
-                 rows, run->config.lora.init ? " and at lora.init" : "");
+/* Where not single rows are to blame. */
+static bool say_what_all_have(run_t *run, size_t step, size_t since) {
+    blamed_t some = try_some(run);
+    if (!most_are_bad(&some)) return false;
+    blamed_t base = try_some_of_base(run);
+    if (most_are_bad(&base))
+        log_warn("step %zu: %zu of %zu rows tried have no finite loss, and %zu have none by the base model alone: look "
+                 "at the model and the data",
+                 step, some.bad, some.tried, base.bad);
     else
-        log_warn("step %zu: %s: the adapter has diverged since step %zu (its largest value is %.3g)", step, rows, since,
-                 (double)largest_value(run));
+        log_warn(
+            "step %zu: %zu of %zu rows tried have no finite loss, and %zu by the base model alone: the adapter has "
+            "diverged since step %zu (its largest value is %.3g)",
+            step, some.bad, some.tried, base.bad, since, (double)largest_value(run));
+    return true;
 }
 
 /* ---- both ------------------------------------------------------------------------------------------------------ */
 
 void finite_explain_step(run_t *run, const epoch_t *e, size_t step_in_epoch, size_t step, size_t since) {
     blamed_t losses = {0}, gradients = {0};
-    blamed_t some = try_some(run);
-    if (has_diverged(&some)) {
-        say_diverged(run, &some, step, since);
-        return;
-    }
+    if (say_what_all_have(run, step, since)) return;
     try_step(run, e, step_in_epoch, loss_is_finite, &losses);
     if (losses.bad) say_rows(&losses, "step", step, "loss");
     else try_step(run, e, step_in_epoch, gradient_is_finite, &gradients);
@@ -143,11 +160,7 @@ void finite_explain_step(run_t *run, const epoch_t *e, size_t step_in_epoch, siz
 
 void finite_explain_eval(run_t *run, size_t step, size_t since, bool (*stop)(void)) {
     blamed_t losses = {0};
-    blamed_t some = try_some(run);
-    if (has_diverged(&some)) {
-        say_diverged(run, &some, step, since);
-        return;
-    }
+    if (say_what_all_have(run, step, since)) return;
     for (size_t i = 0; i < run->eval.n_samples && !stop(); i++) try_row(run, &run->eval, i, loss_is_finite, &losses);
     if (losses.bad) say_rows(&losses, "evaluation", step, "loss");
     free(losses.names.p);
