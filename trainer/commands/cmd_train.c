@@ -18,6 +18,8 @@ static const char train_help[] =
     "\n"
     "Trains what the config describes, or goes on where the run in training.output_dir stopped. SIGINT,\n"
     "SIGTERM and SIGUSR1 finish the step, write a checkpoint and exit 75: the same command continues.\n"
+    "A run ends with 1, although all steps are done, when more than a tenth of them were skipped because loss or\n"
+    "gradient were not finite, or when an evaluation was not.\n"
     "docs/config.md explains every key; a value on the command line overrides the file's.\n";
 
 /* ---- train ---------------------------------------------------------------------------------------------- */
