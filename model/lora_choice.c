@@ -192,16 +192,22 @@ static int each_other_module(const model_config_t *c, module_visit_fn *visit, vo
 
 typedef struct {
     const names_t *names;
-    char found[192]; /* the first module that they match */
+    const char *name; /* NULL: any of them */
+    char found[192];  /* the first module that is meant */
     err_t *err;
 } other_t;
 
 static int visit_other(void *ctx, const char *module) {
     other_t *o = ctx;
-    bool matches;
-    if (names_match(o->names, module, false, &matches, o->err)) return 1;
+    bool matches = o->name && has_name(module, o->name);
+    if (!o->name && names_match(o->names, module, false, &matches, o->err)) return 1;
     if (matches) snprintf(o->found, sizeof o->found, "%s", module);
     return matches;
+}
+
+static bool is_other(const model_config_t *c, const char *name) {
+    other_t o = {.name = name};
+    return each_other_module(c, visit_other, &o) != 0;
 }
 
 /* ---- the choice ------------------------------------------------------------------------------------------- */
@@ -279,7 +285,7 @@ static int check_names_used(const chooser_t *k, const names_t *s, bool linear_on
     if (o.found[0] && linear_only)
         return fail(k, s->member, "%s is no linear layer and cannot be adapted; expected linear layers alone", o.found);
     for (size_t i = 0; i < (s->pattern ? 1 : s->n); i++)
-        if (!s->used[i] && !o.found[0]) return fail_unused(k, s, i);
+        if (!s->used[i] && !(s->pattern ? o.found[0] : is_other(k->c, s->name[i]))) return fail_unused(k, s, i);
     return 0;
 }
 
