@@ -215,7 +215,7 @@ static bool is_other(const model_config_t *c, const char *name) {
 typedef struct {
     const lora_choice_t *choice;
     const model_config_t *c;
-    const char *where;
+    const char *member; /* of an error */
     names_t targets, exclude;
     lora_patterns_t ranks, alphas;
     lora_spec_t *spec;
@@ -246,18 +246,19 @@ static const char *closest_linear(const arch_t *arch, const char *name) {
     return closest_name(name, names, n);
 }
 
-static int fail(const chooser_t *k, const char *member, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-static int fail(const chooser_t *k, const char *member, const char *fmt, ...) {
+static int fail(chooser_t *k, const char *member, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static int fail(chooser_t *k, const char *member, const char *fmt, ...) {
     char msg[sizeof k->err->msg];
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(msg, sizeof msg, fmt, ap);
     va_end(ap);
-    return err_set(k->err, ERR_USAGE, "%s%s: %s", k->where, member, msg);
+    k->member = member;
+    return err_set(k->err, ERR_USAGE, "%s", msg);
 }
 
 /* A name or an expression that no linear layer has. */
-static int fail_unused(const chooser_t *k, const names_t *s, size_t i) {
+static int fail_unused(chooser_t *k, const names_t *s, size_t i) {
     const char *type = k->c->arch->model_type, *near = closest_linear(k->c->arch, s->name[i]);
     char *list = linear_list(k->c->arch);
     if (s->pattern && near)
@@ -279,8 +280,9 @@ static int fail_unused(const chooser_t *k, const names_t *s, size_t i) {
 }
 
 /* Everything that was given has to name something, and, of targets, nothing but linear layers. */
-static int check_names_used(const chooser_t *k, const names_t *s, bool linear_only) {
+static int check_names_used(chooser_t *k, const names_t *s, bool linear_only) {
     other_t o = {.names = s, .err = k->err};
+    k->member = s->member;
     if (each_other_module(k->c, visit_other, &o) && !o.found[0]) return k->err->code;
     if (o.found[0] && linear_only)
         return fail(k, s->member, "%s is no linear layer and cannot be adapted; expected linear layers alone", o.found);
@@ -289,7 +291,7 @@ static int check_names_used(const chooser_t *k, const names_t *s, bool linear_on
     return 0;
 }
 
-static int check_patterns_used(const chooser_t *k, const char *member, const lora_patterns_t *p) {
+static int check_patterns_used(chooser_t *k, const char *member, const lora_patterns_t *p) {
     for (size_t i = 0; i < p->n; i++)
         if (!p->used[i])
             return fail(k, member, "\"%.100s\" matches no adapted layer, such as model.layers.0.self_attn.q_proj",
@@ -305,7 +307,7 @@ static bool in_layers(const json_t *layers, size_t layer) {
     return false;
 }
 
-static int check_layer_range(const chooser_t *k) {
+static int check_layer_range(chooser_t *k) {
     const json_t *layers = k->choice->layers;
     size_t n = json_is_array(layers) ? json_array_size(layers) : layers ? 1 : 0;
     if (layers && n == 0) return fail(k, "layers_to_transform", "an empty list; expected all, or indices of layers");
@@ -322,7 +324,9 @@ static int choose_module(chooser_t *k, size_t layer, linear_slot_t slot) {
     char module[128];
     bool named = slot != LIN_HEAD, excluded = false;
     model_module_name(k->c, layer, slot, module, sizeof module);
+    k->member = "target_modules";
     if (k->choice->targets && names_match(&k->targets, module, true, &named, k->err)) return k->err->code;
+    k->member = "exclude_modules";
     if (names_match(&k->exclude, module, true, &excluded, k->err)) return k->err->code;
     k->named += named;
     if (named && slot == LIN_HEAD && k->choice->layers)
@@ -330,8 +334,10 @@ static int choose_module(chooser_t *k, size_t layer, linear_slot_t slot) {
                     "target_modules names lm_head, which is in no layer; expected all, or it left out");
     if (!named || excluded || (k->choice->layers && !in_layers(k->choice->layers, layer))) return 0;
     double r = (double)k->spec->r, alpha = k->spec->alpha;
-    if (lora_patterns_find(&k->ranks, module, &r, k->err) || lora_patterns_find(&k->alphas, module, &alpha, k->err))
-        return k->err->code;
+    k->member = "rank_pattern";
+    if (lora_patterns_find(&k->ranks, module, &r, k->err)) return k->err->code;
+    k->member = "alpha_pattern";
+    if (lora_patterns_find(&k->alphas, module, &alpha, k->err)) return k->err->code;
     *lora_rank(k->spec, layer, slot) = (lora_rank_t){(size_t)r, alpha};
     k->adapted++;
     return 0;
@@ -376,9 +382,9 @@ static int open_parts(chooser_t *k) {
     return lora_patterns_open(k->choice->alphas, &k->alphas, k->err);
 }
 
-int lora_choose(const lora_choice_t *choice, const model_config_t *c, const char *where, lora_spec_t *spec,
+int lora_choose(const lora_choice_t *choice, const model_config_t *c, lora_spec_t *spec, const char **member,
                 err_t *err) {
-    chooser_t k = {.choice = choice, .c = c, .where = where, .spec = spec, .err = err};
+    chooser_t k = {.choice = choice, .c = c, .member = "target_modules", .spec = spec, .err = err};
     lora_spec_init(spec, c);
     int rc = open_parts(&k);
     CHECK(rc == 0);
@@ -387,6 +393,7 @@ int lora_choose(const lora_choice_t *choice, const model_config_t *c, const char
     names_close(&k.exclude);
     lora_patterns_close(&k.ranks);
     lora_patterns_close(&k.alphas);
+    *member = k.member;
     if (rc) lora_spec_free(spec);
     else spec->choice = choice_json(choice, c);
     return rc;

@@ -26,10 +26,11 @@ typedef struct {
 
 /* Whether the parts are what they have to be, whatever the model. *member: the one that is not. */
 int lora_choice_check(const lora_choice_t *choice, size_t max_rank, const char **member, err_t *err);
-/* Fills in the table, spec->r and spec->alpha being those of layers that no pattern names, and spec->choice. ERR_USAGE
- * that begins with `where` and the member: a name, expression or index without effect, or that meets a module that is
- * no linear layer. Nothing is left to free then. The choice has been checked. */
-int lora_choose(const lora_choice_t *choice, const model_config_t *c, const char *where, lora_spec_t *spec, err_t *err);
+/* Fills in the table, spec->r and spec->alpha being those of layers that no pattern names, and spec->choice. ERR_USAGE,
+ * also with *member: a name, expression or index without effect, or that meets a module that is no linear layer. Nothing
+ * is left to free then. The choice has been checked. */
+int lora_choose(const lora_choice_t *choice, const model_config_t *c, lora_spec_t *spec, const char **member,
+                err_t *err);
 
 /* ---- rank_pattern and alpha_pattern, of adapters that are read ---- */
 

@@ -56,7 +56,7 @@ static void test_choice(void **state) {
         assert_ok(adapter_read_spec(adapter, c, &peft, &err), err);
         own = (lora_spec_t){.r = 4, .alpha = 8, .rslora = peft.rslora, .f32 = true};
         assert_ok(lora_choice_check(&choice, 1024, &member, &err), err);
-        assert_ok(lora_choose(&choice, c, "", &own, &err), err);
+        assert_ok(lora_choose(&choice, c, &own, &member, &err), err);
         assert_true(lora_spec_equal(&own, &peft));
 
         for (int with_choice = 0; with_choice < 2; with_choice++) {
@@ -130,7 +130,9 @@ static void test_choice_errors(void **state) {
         json_t *lora;
         assert_ok(json_text(text, strlen(text), "test", &lora, &err), err);
         lora_choice_t choice = choice_of(lora);
-        int rc = lora_choose(&choice, model_source_config(src), "c.yaml: lora.", &spec, &err);
+        const char *member;
+        int rc = lora_choose(&choice, model_source_config(src), &spec, &member, &err);
+        err_prefix(&err, "%s", member);
         if (rc != ERR_USAGE || !strstr(err.msg, bad[i].message)) fail_msg("%s: got %s", text, err.msg);
         json_decref(lora);
         free(text);

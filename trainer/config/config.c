@@ -281,7 +281,21 @@ static int check_adapters(const loader_t *l) {
     return key_error(l, "lora", member, "%s", err.msg);
 }
 
+static void keep_places(const loader_t *l) {
+    l->c->places = xcalloc(config_n_keys, sizeof *l->c->places);
+    for (size_t i = 0; i < config_n_keys; i++) {
+        const place_t *at = &l->set_at[i];
+        if (at->line) l->c->places[i] = xasprintf("%s:%zu:%zu", at->file, at->line, at->column);
+        else if (at->file) l->c->places[i] = xstrdup(at->file);
+    }
+}
+
 /* ---- public ---- */
+
+const char *config_place(const config_t *c, const char *section, const char *name) {
+    const char *place = c->places ? c->places[config_key_find(section, name) - config_keys] : NULL;
+    return place ? place : c->path;
+}
 
 lora_choice_t config_lora_choice(const config_t *c) {
     return (lora_choice_t){.targets = c->lora.targets,
@@ -319,6 +333,7 @@ int config_load(const char *path, char *const *overrides, size_t n_overrides, co
                   .section_at = xcalloc(config_n_sections, sizeof *l.section_at)};
     *c = (config_t){.path = xstrdup(path)};
     int rc = load(&l, overrides, n_overrides, use);
+    keep_places(&l);
     free(l.cwd);
     free(l.set_at);
     free(l.section_at);
@@ -327,7 +342,11 @@ int config_load(const char *path, char *const *overrides, size_t n_overrides, co
 }
 
 void config_free(config_t *c) {
-    for (size_t i = 0; i < config_n_keys; i++) config_value_free(&config_keys[i], c);
+    for (size_t i = 0; i < config_n_keys; i++) {
+        config_value_free(&config_keys[i], c);
+        if (c->places) free(c->places[i]);
+    }
+    free(c->places);
     free(c->path);
     free(c->dir);
     *c = (config_t){0};

@@ -16,8 +16,9 @@ typedef enum { TRI_AUTO, TRI_TRUE, TRI_FALSE } tristate_t;
 typedef enum { COMPUTE_AUTO, COMPUTE_BF16, COMPUTE_F32 } compute_t;
 
 typedef struct {
-    char *path; /* the YAML file, for messages */
-    char *dir;  /* its directory: relative paths in it are resolved against this, once, at load */
+    char *path;    /* the YAML file, for messages */
+    char *dir;     /* its directory: relative paths in it are resolved against this, once, at load */
+    char **places; /* see config_place() */
 
     struct {
         char *path;
@@ -94,6 +95,9 @@ char *config_to_yaml(const config_t *c);
 
 /* Whether training.optim is one of those that may page. */
 bool config_pages_optimizer(const config_t *c);
+
+/* Where a key was set, for errors that only the model tells: "c.yaml:3:20", "command line"; the file, if nowhere. */
+const char *config_place(const config_t *c, const char *section, const char *name);
 
 /* What the section `lora` says of the layers to adapt; borrowed from the config. */
 lora_choice_t config_lora_choice(const config_t *c);

@@ -72,15 +72,14 @@ int run_open(run_t *run, bool load_train, bool load_eval, bool need_chat, err_t 
 
 int run_lora_spec(const config_t *c, const model_config_t *m, lora_spec_t *spec, err_t *err) {
     const lora_choice_t choice = config_lora_choice(c);
-    char *where = xasprintf("%s: lora.", c->path);
+    const char *member;
     *spec = (lora_spec_t){.r = c->lora.r,
                           .alpha = c->lora.alpha,
                           .dropout = c->lora.dropout,
                           .rslora = c->lora.use_rslora,
                           .f32 = c->lora.f32};
-    int rc = lora_choose(&choice, m, where, spec, err);
-    free(where);
-    return rc;
+    if (lora_choose(&choice, m, spec, &member, err) == 0) return 0;
+    return err_prefix(err, "%s: lora.%s", config_place(c, "lora", member), member);
 }
 
 /* A warm start goes on with the adapter as it is; another rank, scale or target list would change it. */
