@@ -31,12 +31,12 @@ static void run_add_noise(rig_t *r, const params_t *p) {
     for (size_t len = p->c + 1; (size_t)off[n] < p->a; len++, n++)
         off[n + 1] = (int32_t)((size_t)off[n] + len < p->a ? (size_t)off[n] + len : p->a);
     const neftune_t noise = {.seed = 42,
-                           .step = 7,
-                           .alpha = p->d ? (float)p->d : 5,
-                           .row = rig_indices(r, p->a, 16),
-                           .pos = rig_indices(r, p->a, 4096),
-                           .seg_off = rig_upload(r, off, (n + 1) * sizeof *off),
-                           .n_seg = n};
+                             .step = 7,
+                             .alpha = p->d ? (float)p->d : 5,
+                             .row = rig_indices(r, p->a, 16),
+                             .pos = rig_indices(r, p->a, 4096),
+                             .seg_off = rig_upload(r, off, (n + 1) * sizeof *off),
+                             .n_seg = n};
     free(off);
     void *x = rig_random(r, r->be->act, p->a * p->b, 0.1f);
     r->be->add_noise(r->be, x, &noise, p->a, p->b);
