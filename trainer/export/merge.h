@@ -15,10 +15,25 @@ typedef struct {
     backend_t *cpu;       /* does the products */
     dtype_t dtype; /* of the merged weights: BF16, F16 or F32; DT_COUNT: each as in the base, BF16 where that is in
                            * 4 bits or a GGUF's blocks */
+    const char *chat_template; /* Jinja text in place of the model's own; NULL: that stays */
 } merge_t;
 
 /* Writes the merged model into the directory `dir` (of model_dir_begin). The same bytes each time. */
 int merge_write(const char *dir, const merge_t *c, err_t *err);
+
+/* The pieces that it is made of, for writers of other files. Between begin and end: */
+int merge_begin(const merge_t *c, err_t *err);
+void merge_end(const merge_t *c);
+/* Rows [row, row + n) of a tensor with the adapter merged in, in fp32. */
+int merge_rows(const merge_t *c, const source_tensor_t *t, size_t row, size_t n, float *out, err_t *err);
+/* Values in a piece of rows that is worth its trip. */
+size_t merge_piece_rows(const source_tensor_t *t);
+/* One of the type's two values next to x, for element number `element` of the tensor with the key. */
+uint64_t merge_key(const source_tensor_t *t);
+float merge_round(float x, dtype_t type, uint64_t key, size_t element);
+/* Whether 8-bit rounding to nearest would lose a small change: the base's values are few, so that none is near the
+ * middle between two steps. */
+bool merge_is_coarse(const merge_t *c, const source_tensor_t *t);
 
 /* How much of the adapter's change (scale * B A, as a vector) is found in the merged weights: 1 but for rounding. */
 typedef struct {
@@ -29,7 +44,8 @@ typedef struct {
     char worst_name[160];
 } merge_report_t;
 
-/* Reads a merged model back: every value is W + scale * B A or one of its two neighbours in the type, and in every
+/* Reads a merged model, a directory or a GGUF, back: every value is W + scale * B A or one of its two neighbours in the
+ * type, and in every
  * judged weight and in all together the change arrived, within six standard deviations and 1%. ERR_FAILED names the
  * tensor that is wrong. */
 int merge_check(const char *dir, const merge_t *c, merge_report_t *report, err_t *err);
