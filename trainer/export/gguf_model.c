@@ -106,7 +106,8 @@ static bool is_adapted(const merge_t *c, const source_tensor_t *t) {
 /* What lies in a GGUF as it will lie in the result stays to the bit. */
 static bool stays(const gguf_model_t *m, const source_tensor_t *t, const gguf_tensor_t *stored) {
     if (!stored || !stored->data || stored->rows != t->rows || stored->cols != t->cols) return false;
-    if (t->role == TENSOR_LINEAR) return stored->type == m->type && !is_adapted(m->merge, t);
+    if (t->role == TENSOR_LINEAR)
+        return stored->type == m->type && !m->merge->dequantized && !is_adapted(m->merge, t);
     return is_plain(stored->type) || stored->type == m->type;
 }
 
