@@ -2,6 +2,7 @@
 """Does llama.cpp compute from our GGUF exports what transformers computes?
 
     gguf_export.py families PROGRAM ARCH_DIR [NAME ...]
+    gguf_export.py tokenizers PROGRAM TOKENIZER_DIR
     gguf_export.py model PROGRAM CHECKPOINT --base-gguf FILE --prompt TEXT
 
 families: for each model of tests/golden/arch (or those named) an adapter goes through `export --gguf`, `--gguf-lora`,
@@ -9,6 +10,9 @@ families: for each model of tests/golden/arch (or those named) an adapter goes t
 directory, those from base and LoRA GGUF with PEFT's. The files are computed with after a copy into F32, since llama.cpp
 rounds activations to the type of the weights; the file as it was written has a wider limit. Each model in a process of
 its own.
+
+tokenizers: a model of noise with each kind of tokenizer in tests/golden/tokenizer is exported; llama.cpp gives the texts
+of kinds.json the ids that `qlora-train tokenize` gives them.
 
 model: of a real model the greedy answer, for each type, with `qlora-train generate`'s; its tokens; the metadata of the
 GGUF that we make from a Hugging Face directory beside that of FILE, which somebody else made of the same model.
@@ -143,6 +147,55 @@ def families(args):
     return 1 if failed else 0
 
 
+# ---- tokenizers ---------------------------------------------------------------------------------------------------
+
+
+def make_noise(directory, vocab):
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+    torch.manual_seed(0)
+    config = LlamaConfig(vocab_size=vocab, hidden_size=32, intermediate_size=64, num_hidden_layers=1,
+                         num_attention_heads=2, num_key_value_heads=2)
+    LlamaForCausalLM(config).bfloat16().save_pretrained(directory)
+
+
+def compare_tokenizer(program, tmp, name, files, vocab, texts):
+    from llama_cpp import Model
+    tmp = pathlib.Path(tempfile.mkdtemp(dir=tmp))
+    directory, config = tmp / "model", tmp / "config.yaml"
+    directory.mkdir()
+    for file, content in files.items():
+        (directory / file).write_bytes(content)
+    make_noise(directory, vocab)
+    (tmp / "rows.jsonl").write_text('{"input_ids": [5, 6, 7, 8, 9, 10]}\n')
+    config.write_text(f"model: {{path: {directory}}}\ndata: {{train: {tmp}/rows.jsonl, format: tokens, max_length: 32}}\n"
+                      f"training: {{output_dir: {tmp}/run, max_steps: 1}}\ndevice: {{backend: cpu}}\n")
+    run([program, config])
+    run([program, "export", tmp / "run/checkpoint-1", "--gguf", tmp / "model.gguf"])
+    lines = "".join(json.dumps({"text": text}) + "\n" for text in texts)
+    ours = [json.loads(line)["input_ids"] for line in
+            run([program, "tokenize", directory, "--plain"], input=lines).splitlines()]
+    model = Model(tmp / "model.gguf")
+    bad = [(text, ids) for text, ids in zip(texts, ours) if model.tokenize(text, False) != ids]
+    print(f"{name:44} {len(texts) - len(bad)} of {len(texts)}")
+    for text, ids in bad[:5]:
+        print(f"  {text!r}\n    ours {ids}\n    llama.cpp {model.tokenize(text, False)}")
+    return not bad
+
+
+def tokenizers(args):
+    golden = json.loads((args.tokenizer_dir / "kinds.json").read_text())
+    base = golden["base"]
+    vocab = 1 + max([*base["model"]["vocab"].values(), *(a["id"] for a in base["added_tokens"])])
+    kinds = [("tokenizer.json, bytes", "tokenizer.json", (args.tokenizer_dir / "tokenizer.json").read_bytes(), 49152),
+             ("tokenizer.json, characters and byte fallback", "tokenizer.json", json.dumps(base).encode(), vocab),
+             ("tokenizer.model", "tokenizer.model", (args.tokenizer_dir / "llama2-tokenizer.model").read_bytes(), 32000)]
+    with tempfile.TemporaryDirectory() as tmp:
+        good = [compare_tokenizer(args.program, tmp, name, {file: content}, size, golden["texts"])
+                for name, file, content, size in kinds]
+    return 0 if all(good) else 1
+
+
 # ---- a real model -------------------------------------------------------------------------------------------------
 
 
@@ -204,6 +257,10 @@ def main():
     p.add_argument("arch_dir", type=pathlib.Path)
     p.add_argument("names", nargs="*")
     p.set_defaults(run=families)
+    p = commands.add_parser("tokenizers")
+    p.add_argument("program", type=pathlib.Path)
+    p.add_argument("tokenizer_dir", type=pathlib.Path)
+    p.set_defaults(run=tokenizers)
     p = commands.add_parser("model")
     p.add_argument("program", type=pathlib.Path)
     p.add_argument("checkpoint", type=pathlib.Path)

@@ -303,7 +303,6 @@ static int export_gguf(run_t *run, const request_t *q, const lora_t *lora, const
     if (rc == 0) rc = prepare_merge(run, q, &b, err);
     if (rc == 0) rc = begin_file(q->gguf, &tmp, &path, err);
     if (rc == 0) rc = write_merged(run, q, lora, master, path, true, err);
-    if (rc == 0) rc = gguf_model_check_tokens(path, run->src, err);
     if (rc == 0) rc = check_loss(run, q, path, &b, err);
     if (tmp) rc = end_file(tmp, path, q->gguf, rc, err);
     if (rc == 0) {

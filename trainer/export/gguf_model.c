@@ -106,8 +106,7 @@ static bool is_adapted(const merge_t *c, const source_tensor_t *t) {
 /* What lies in a GGUF as it will lie in the result stays to the bit. */
 static bool stays(const gguf_model_t *m, const source_tensor_t *t, const gguf_tensor_t *stored) {
     if (!stored || !stored->data || stored->rows != t->rows || stored->cols != t->cols) return false;
-    if (t->role == TENSOR_LINEAR)
-        return stored->type == m->type && !m->merge->dequantized && !is_adapted(m->merge, t);
+    if (t->role == TENSOR_LINEAR) return stored->type == m->type && !m->merge->dequantized && !is_adapted(m->merge, t);
     return is_plain(stored->type) || stored->type == m->type;
 }
 
@@ -297,6 +296,55 @@ static int compare_configs(const char *path, const model_source_t *src, err_t *e
                    model_source_path(src), model_source_config(src)->arch->gguf_name, what);
 }
 
+/* ---- tokens ------------------------------------------------------------------------------------------------- */
+
+static int compare_text(const tokenizer_t *a, const tokenizer_t *b, const char *text, size_t len, const char *where,
+                        err_t *err) {
+    ids_t x = {0}, y = {0};
+    int rc = tokenizer_encode(a, text, len, true, &x, err);
+    if (rc == 0) rc = tokenizer_encode(b, text, len, true, &y, err);
+    if (rc == 0 && (x.len != y.len || (x.len && memcmp(x.ids, y.ids, x.len * sizeof *x.ids) != 0)))
+        rc = err_set(err, ERR_USAGE, "%s: a GGUF cannot say this tokenizer: there \"%.*s\" has other ids", where,
+                     len > 60 ? 60 : (int)len, text);
+    free(x.ids);
+    free(y.ids);
+    return rc;
+}
+
+static const char many_scripts[] =
+    "It's 12345.67 in 2024, isn't it?  Two spaces,\ttab.\n\n  def f(x):\n\treturn x**2  # ok\r\nDon't, WE'LL see; "
+    "na\u00efve caf\u00e9 \u00dcbergr\u00f6\u00dfe \u4f60\u597d\uff0c\u4e16\u754c \u3053\u3093\u306b\u3061\u306f "
+    "\ud55c\uad6d\uc5b4 \u041f\u0440\u0438\u0432\u0435\u0442 \u0645\u0631\u062d\u0628\u0627 \u0928\u092e\u0938\u094d"
+    "\u0924\u0947 \u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35 \U0001f600\U0001f468\u200d\U0001f469\u200d\U0001f467 "
+    "https://example.org/a?b=c&d=%20 !!! ... --- \u2026 \u201cquotes\u201d";
+
+/* Every token's text, and a text of many scripts, give the ids that the model's own tokenizer gives. */
+static int compare_tokens(const char *path, const model_source_t *src, err_t *err) {
+    const char *where = model_source_path(src);
+    tokenizer_t *own = NULL, *got = NULL;
+    if (!has_tokenizer(src)) return 0;
+    int rc = tokenizer_open(model_source_path(src), &own, err);
+    if (rc == 0) rc = tokenizer_open(path, &got, err);
+    if (rc == 0) rc = compare_text(own, got, many_scripts, sizeof many_scripts - 1, where, err);
+    for (size_t id = 0; rc == 0 && id < tokenizer_vocab(own); id++) {
+        size_t len;
+        const char *text = tokenizer_piece(own, (int32_t)id, true, &len);
+        err_t not_utf8 = {0};
+        ids_t ids = {0};
+        bool usable = len && tokenizer_encode(own, text, len, true, &ids, &not_utf8) == 0;
+        free(ids.ids);
+        if (usable) rc = compare_text(own, got, text, len, where, err);
+    }
+    if (rc == 0 && (tokenizer_bos(own) != tokenizer_bos(got) || tokenizer_add_bos(own) != tokenizer_add_bos(got)))
+        rc = err_set(err, ERR_USAGE, "%s: a GGUF cannot say this tokenizer: there another token begins a text", where);
+    if (rc == 0) log_info("tokenizer: the texts of %zu tokens give the same ids", tokenizer_vocab(own));
+    tokenizer_close(own);
+    tokenizer_close(got);
+    return rc;
+}
+
+/* ---- the file ----------------------------------------------------------------------------------------------- */
+
 int gguf_model_check(const model_source_t *src, err_t *err) {
     const model_config_t *c = model_source_config(src);
     if (model_source_is_gguf(src)) return 0; /* it is one */
@@ -325,9 +373,10 @@ int gguf_model_write(const char *path, const gguf_model_t *m, err_t *err) {
     if (rc == 0 && !begun) rc = err->code;
     bool compared = false;
     for (size_t i = 0; rc == 0 && i < p.n; i++) {
-        if (p.v[i].from && !compared) { /* metadata and what RoPE reads are there: the rest takes its time */
+        if (p.v[i].from && !compared) { /* metadata and what RoPE reads are there; the rest takes its time */
             rc = gguf_writer_flush(w, err);
             if (rc == 0) rc = compare_configs(path, c->src, err);
+            if (rc == 0) rc = compare_tokens(path, c->src, err);
             compared = true;
         }
         if (rc == 0) rc = write_item(w, c, &p.v[i], err);
@@ -336,50 +385,5 @@ int gguf_model_write(const char *path, const gguf_model_t *m, err_t *err) {
     free(p.v);
     if (rc == 0) return gguf_writer_finish(w, err);
     gguf_writer_abort(w);
-    return rc;
-}
-
-/* ---- tokens ------------------------------------------------------------------------------------------------- */
-
-static int compare_text(const tokenizer_t *a, const tokenizer_t *b, const char *text, size_t len, const char *path,
-                        err_t *err) {
-    ids_t x = {0}, y = {0};
-    int rc = tokenizer_encode(a, text, len, true, &x, err);
-    if (rc == 0) rc = tokenizer_encode(b, text, len, true, &y, err);
-    if (rc == 0 && (x.len != y.len || (x.len && memcmp(x.ids, y.ids, x.len * sizeof *x.ids) != 0)))
-        rc = err_set(err, ERR_FAILED, "%s: the tokenizer gives other ids for \"%.*s\" than the model's own", path,
-                     len > 60 ? 60 : (int)len, text);
-    free(x.ids);
-    free(y.ids);
-    return rc;
-}
-
-static const char many_scripts[] =
-    "It's 12345.67 in 2024, isn't it?  Two spaces,\ttab.\n\n  def f(x):\n\treturn x**2  # ok\r\nDon't, WE'LL see; "
-    "na\u00efve caf\u00e9 \u00dcbergr\u00f6\u00dfe \u4f60\u597d\uff0c\u4e16\u754c \u3053\u3093\u306b\u3061\u306f "
-    "\ud55c\uad6d\uc5b4 \u041f\u0440\u0438\u0432\u0435\u0442 \u0645\u0631\u062d\u0628\u0627 \u0928\u092e\u0938\u094d"
-    "\u0924\u0947 \u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35 \U0001f600\U0001f468\u200d\U0001f469\u200d\U0001f467 "
-    "https://example.org/a?b=c&d=%20 !!! ... --- \u2026 \u201cquotes\u201d";
-
-int gguf_model_check_tokens(const char *path, const model_source_t *src, err_t *err) {
-    tokenizer_t *own = NULL, *got = NULL;
-    if (!has_tokenizer(src)) return 0;
-    int rc = tokenizer_open(model_source_path(src), &own, err);
-    if (rc == 0) rc = tokenizer_open(path, &got, err);
-    if (rc == 0) rc = compare_text(own, got, many_scripts, sizeof many_scripts - 1, path, err);
-    for (size_t id = 0; rc == 0 && id < tokenizer_vocab(own); id++) {
-        size_t len;
-        const char *text = tokenizer_piece(own, (int32_t)id, true, &len);
-        err_t not_utf8 = {0};
-        ids_t ids = {0};
-        bool usable = len && tokenizer_encode(own, text, len, true, &ids, &not_utf8) == 0;
-        free(ids.ids);
-        if (usable) rc = compare_text(own, got, text, len, path, err);
-    }
-    if (rc == 0 && (tokenizer_bos(own) != tokenizer_bos(got) || tokenizer_add_bos(own) != tokenizer_add_bos(got)))
-        rc = err_set(err, ERR_FAILED, "%s: the tokenizer puts another token before a text than the model's own", path);
-    if (rc == 0) log_info("tokenizer: the texts of %zu tokens give the same ids", tokenizer_vocab(own));
-    tokenizer_close(own);
-    tokenizer_close(got);
     return rc;
 }

@@ -14,11 +14,9 @@ uint32_t gguf_model_type(const model_source_t *src);
 /* ERR_USAGE where the model cannot be one: before an hour is spent. */
 int gguf_model_check(const model_source_t *src, err_t *err);
 /* Writes the file. Weights are rounded as merge_write() rounds them, to Q8_0 as llama.cpp does; norms and biases are
- * F32. The same bytes each time. ERR_USAGE where a GGUF cannot say what the model computes. merge_check() reads the
- * values back. */
+ * F32. The same bytes each time. Metadata and tokenizer are read back before the weights are written: ERR_USAGE where
+ * the model read would compute something else, or a token's text or a text of many scripts has other ids. The values
+ * are merge_check()'s to read back. */
 int gguf_model_write(const char *path, const gguf_model_t *m, err_t *err);
-/* Reads the tokenizer back: every token's text, and a text of many scripts, give the ids that the model's own tokenizer
- * gives. Fine for a model that has none. */
-int gguf_model_check_tokens(const char *path, const model_source_t *src, err_t *err);
 
 #endif
