@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "program.h"
 #include "trained.h"
+#include "trainer/export/gguf_lora.h"
 
 static char *in(const char *dir, const char *name) { return (char *)(uintptr_t)test_keep(path_join(dir, name)); }
 
@@ -159,6 +160,50 @@ static void test_lora(void **state) {
     gguf_close(g);
 }
 
+/* llama.cpp computes alpha / r, and 1 for an alpha of 0; that is the scale that was trained. */
+static void test_scales(void **state) {
+    (void)state;
+    static const struct {
+        double alpha;
+        bool rslora;
+        double file_alpha, b;
+    } cases[] = {{8, false, 8, 1}, {8, true, 16, 1}, {6, true, 12, 1}, {-3, false, -3, 1}, {0, false, 1, 0}};
+    err_t err = {0};
+    model_source_t *src = open_source(tied.model);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *file = in(test_tmpdir(), "a.gguf");
+        lora_t lora;
+        float *master = read_adapter(tied.checkpoint, model_source_config(src), &lora);
+        lora_spec_t spec = lora.spec;
+        spec.alpha = cases[i].alpha;
+        spec.rslora = cases[i].rslora;
+        lora_free(&lora);
+        lora_init(&lora, model_source_config(src), &spec);
+        assert_ok(gguf_lora_write(file, &lora, master, &err) || gguf_lora_check(file, &lora, master, &err), err);
+        gguf_t *g = open_gguf(file);
+        const gguf_tensor_t *b = gguf_find(g, "blk.0.ffn_down.weight.lora_b");
+        double alpha;
+        assert_true(gguf_get_float(g, "adapter.lora.alpha", &alpha) && alpha == cases[i].file_alpha);
+        for (size_t k = 0; k < lora.n_tensors; k++) {
+            const lora_tensor_t *t = &lora.tensors[k];
+            if (t->layer != 0 || t->slot != LIN_DOWN || !t->is_b) continue;
+            for (size_t j = 0; j < t->rows * t->cols; j++) {
+                float got;
+                memcpy(&got, b->data + 4 * j, 4);
+                assert_true(got == (float)cases[i].b * master[t->offset + j]);
+            }
+            master[t->offset] += 1;
+        }
+        /* Another value is found, but where it is multiplied by 0. */
+        assert_int_equal(gguf_lora_check(file, &lora, master, &err), cases[i].b == 0 ? 0 : 1);
+        err = (err_t){0};
+        gguf_close(g);
+        lora_free(&lora);
+        free(master);
+    }
+    model_source_close(src);
+}
+
 /* ---- a GGUF as the base ---- */
 
 static void test_gguf_base(void **state) {
@@ -225,7 +270,8 @@ static void test_errors(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_merged), cmocka_unit_test(test_row_order), cmocka_unit_test(test_q8_0_export),
-        cmocka_unit_test(test_lora),   cmocka_unit_test(test_gguf_base), cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_lora),   cmocka_unit_test(test_scales),    cmocka_unit_test(test_gguf_base),
+        cmocka_unit_test(test_errors),
     };
     return cmocka_run_group_tests(tests, train_both, free_both);
 }

@@ -154,7 +154,7 @@ static bool keeps(gguf_str_t key) {
 static bool keeps_but_template(gguf_str_t key) { return keeps(key) && !is_key(key, "tokenizer.chat_template"); }
 
 static void put_file_type(gguf_writer_t *w, uint32_t type) {
-    enum { ALL_F32 = 0, MOSTLY_F16 = 1, MOSTLY_Q8_0 = 7, MOSTLY_BF16 = 32 }; /* llama.cpp's numbers of kinds of files */
+    enum { MOSTLY_F16 = 1, MOSTLY_Q8_0 = 7, MOSTLY_BF16 = 32 }; /* llama.cpp's numbers of kinds of files */
     gguf_put_u32(w, "general.file_type", type == GGML_F16 ? MOSTLY_F16 : type == GGML_Q8_0 ? MOSTLY_Q8_0 : MOSTLY_BF16);
     gguf_put_u32(w, "general.quantization_version", 2);
 }

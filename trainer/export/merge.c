@@ -201,7 +201,7 @@ typedef struct {
     dtype_t type;
     bool q8_0;    /* GGUF's blocks of 32 */
     bool coarse;  /* merge_is_coarse() */
-    double slack; /* what is added to the values in the file, and taken off where they are read, leaves */
+    double slack; /* relative to 1 + |x|: what adding 1 in the file, and taking it off where it is read, leaves */
 } grid_t;
 
 /* Q8_0: the step of the block that begins at x_j. */
@@ -223,7 +223,7 @@ static double step_at(float x, dtype_t type, double *part) {
 /* How far the value in the file may be from x. What does not change and needs no rounding stays. */
 static double reach_of(const grid_t *g, double x, double d, double step, double part) {
     if (g->q8_0) return step * (g->coarse ? 1 : 0.5) + (step + fabs(x)) / 2000; /* the scale in half precision */
-    if (g->type == DT_F32) return d == 0 ? g->slack : 1e-6 * fabs(d) + 1e-7 * fabs(x) + g->slack;
+    if (g->type == DT_F32) return d == 0 ? g->slack * (1 + fabs(x)) : 1e-6 * fabs(d) + 1e-7 * fabs(x);
     /* 1/256 of a step: what the order of the sum BA may make. */
     return d == 0 && part == 0 ? 0 : step * (1 + 1.0 / 256);
 }
@@ -275,7 +275,7 @@ static int check_tensor(const merge_t *c, const model_source_t *merged, size_t n
     const grid_t grid = {.type = to->type,
                          .q8_0 = !strcmp(to->file_type, "Q8_0"),
                          .coarse = merge_is_coarse(c, from),
-                         .slack = plus_one ? 1e-6 : 0};
+                         .slack = plus_one ? 0x1p-22 : 0};
     piece_t p = {xmalloc(rows * in * sizeof(float)), xcalloc(rows * in, sizeof(float)),
                  xmalloc(rows * in * sizeof(float)), xmalloc(rows * sizeof(moments_t))};
     int rc = 0;

@@ -26,7 +26,7 @@ int merge_begin(const merge_t *c, err_t *err);
 void merge_end(const merge_t *c);
 /* Rows [row, row + n) of a tensor with the adapter merged in, in fp32. */
 int merge_rows(const merge_t *c, const source_tensor_t *t, size_t row, size_t n, float *out, err_t *err);
-/* Values in a piece of rows that is worth its trip. */
+/* How many rows make a piece. */
 size_t merge_piece_rows(const source_tensor_t *t);
 /* One of the type's two values next to x, for element number `element` of the tensor with the key. */
 uint64_t merge_key(const source_tensor_t *t);
