@@ -24,7 +24,8 @@ bool data_format_from_name(const char *name, data_format_t *f);
 /* One row: a slice of the dataset's token arrays. */
 typedef struct {
     size_t start, len;
-    size_t labels; /* trained tokens: labels other than -100, the row's first position never counted */
+    size_t labels;       /* trained tokens: labels other than -100, the row's first position never counted */
+    uint32_t file, line; /* where it comes from: of the files in their order, and the line on which the row begins */
 } sample_t;
 
 /* The tokens of all rows one after another, and their labels, which dataset_label() gives. */

@@ -17,7 +17,8 @@ typedef struct {
     row_writer_t w;
     file_row_t *rows;
     size_t n_rows, cap_rows;
-    dataset_t made; /* all labels as such */
+    uint32_t file, line; /* of the row at hand */
+    dataset_t made;      /* all labels as such */
     size_t cap_tokens, cap_samples;
     err_t err; /* of the first row at fault, behind which nothing was converted */
 } chunk_t;
@@ -61,7 +62,7 @@ static void add_sample(chunk_t *c, const int32_t *ids, const int32_t *labels, si
     memcpy(made->labels + made->n_tokens, labels, n * sizeof *labels);
     made->labels[made->n_tokens] = LABEL_NONE;
     VEC_GROW(made->samples, made->n_samples, c->cap_samples);
-    made->samples[made->n_samples++] = (sample_t){made->n_tokens, n, trained};
+    made->samples[made->n_samples++] = (sample_t){made->n_tokens, n, trained, c->file, c->line};
     made->n_tokens += n;
 }
 
@@ -98,6 +99,7 @@ static int add_row(chunk_t *c, data_format_t format, err_t *err) {
 }
 
 static void convert_row(chunk_t *c, const char *path, data_format_t format, file_row_t *row) {
+    c->line = (uint32_t)row->line;
     if (row_parse(path, row, &c->err)) return;
     if (row_convert(&c->w, format, row, &c->err) || add_row(c, format, &c->err))
         err_prefix(&c->err, "%s:%zu", path, row->line);
@@ -269,10 +271,13 @@ static int read_first(loader_t *l, rows_t *rows, bool first_file, data_format_t 
     return 0;
 }
 
-static int load_rows(loader_t *l, rows_t *rows, bool first_file, err_t *err) {
+static int load_rows(loader_t *l, rows_t *rows, size_t file, err_t *err) {
     data_format_t format = l->spec->format;
-    if (read_first(l, rows, first_file, &format, err)) return err->code;
-    for (size_t i = 0; i < l->n_chunks; i++) l->chunks[i].w.alpaca = l->alpaca;
+    if (read_first(l, rows, file == 0, &format, err)) return err->code;
+    for (size_t i = 0; i < l->n_chunks; i++) {
+        l->chunks[i].w.alpaca = l->alpaca;
+        l->chunks[i].file = (uint32_t)file;
+    }
     for (bool more = true; more;) {
         err_t unreadable = {0};
         read_rows(l, rows, &more, &unreadable);
@@ -291,7 +296,7 @@ static int load_files(loader_t *l, err_t *err) {
     for (size_t i = 0; i < s->n_files; i++) {
         rows_t rows;
         if (rows_open(s->files[i], &rows, err)) return err->code;
-        int rc = load_rows(l, &rows, i == 0, err);
+        int rc = load_rows(l, &rows, i, err);
         rows_close(&rows);
         if (rc) return rc;
     }

@@ -123,6 +123,10 @@ int model_config_from_json(const json_t *json, const char *where, model_config_t
 int model_config_from_gguf(const gguf_t *g, model_config_t *c, err_t *err);
 /* A config.json of the Transformers 5 form, for exports from a GGUF. dtype: "bfloat16". New reference. */
 json_t *model_config_to_json(const model_config_t *c);
+/* Sets the keys of a config.json that say which linear layers have biases to what the model has: a file may have more
+ * than its config says. Gives those (as model_config_t.biases) for which the family has no key that means them and no
+ * others: Transformers leaves them out. */
+unsigned model_config_name_biases(json_t *cfg, const model_config_t *c);
 
 /* Ranges and divisibility, whatever the config was read from: keeps every product of sizes far from overflow.
  * The two readers above end with it. */

@@ -121,12 +121,39 @@ static void set_scales(json_t *o, const model_config_t *c) {
     set_number(o, "logits_scaling", shortest((float)(1 / c->logit_scale)));
 }
 
+/* By the family's reader, so that no key is taken to mean more or less than it does there. */
+static unsigned named_biases(const json_t *cfg) {
+    model_config_t c;
+    err_t err = {0};
+    unsigned there = 0;
+    if (model_config_from_json(cfg, "config.json", &c, &err)) return 0;
+    for (unsigned slot = 0; slot < LINEAR_SLOTS; slot++)
+        if (arch_linear(c.arch, (linear_slot_t)slot)) there |= 1u << slot;
+    return c.biases & there;
+}
+
+unsigned model_config_name_biases(json_t *cfg, const model_config_t *c) {
+    static const char *const keys[] = {"attention_bias", "attention_out_bias", "mlp_bias", "use_bias"};
+    json_t *part = c->wrapped ? json_object_get(cfg, "text_config") : cfg;
+    unsigned named = named_biases(cfg);
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        json_t *before = json_incref(json_object_get(part, keys[i])); /* NULL: it is not there */
+        set_bool(part, keys[i], true);
+        unsigned now = named_biases(cfg);
+        bool means_these = now != named && !(now & ~c->biases);
+        if (means_these) named = now;
+        else if (before) json_object_set(part, keys[i], before);
+        else json_object_del(part, keys[i]);
+        json_decref(before);
+    }
+    return c->biases & ~named;
+}
+
 json_t *model_config_to_json(const model_config_t *c) {
     json_t *o = json_object();
     set(o, "architectures", json_pack("[s]", c->arch->hf_class));
-    set_bool(o, "attention_bias", linear_has_bias(c, LIN_Q));
+    set_bool(o, "attention_bias", false);
     set_number(o, "attention_dropout", 0);
-    if (!strcmp(c->arch->model_type, "seed_oss")) set_bool(o, "attention_out_bias", linear_has_bias(c, LIN_O));
     set(o, "bos_token_id", token_json(c->bos));
     set(o, "dtype", json_string("bfloat16"));
     set(o, "eos_token_id", eos_json(c));
@@ -134,7 +161,7 @@ json_t *model_config_to_json(const model_config_t *c) {
     set_size(o, "hidden_size", c->hidden);
     set_size(o, "intermediate_size", c->ffn);
     set_size(o, "max_position_embeddings", c->max_positions);
-    set_bool(o, "mlp_bias", linear_has_bias(c, LIN_DOWN));
+    set_bool(o, "mlp_bias", false);
     set(o, "model_type", json_string(c->arch->model_type));
     set_size(o, "num_attention_heads", c->heads);
     set_size(o, "num_hidden_layers", c->layers);
@@ -142,11 +169,11 @@ json_t *model_config_to_json(const model_config_t *c) {
     set(o, "pad_token_id", token_json(c->pad));
     set_number(o, "rms_norm_eps", shortest(c->norm_eps));
     set_bool(o, "tie_word_embeddings", c->tied);
-    if (!strcmp(c->arch->model_type, "ernie4_5")) set_bool(o, "use_bias", linear_has_bias(c, LIN_Q));
     set_bool(o, "use_cache", true);
     set_size(o, "vocab_size", c->vocab);
     set_scales(o, c);
     set_layers(o, c);
     set_rope(o, c);
+    model_config_name_biases(o, c);
     return o;
 }

@@ -39,8 +39,18 @@ grep -q "this run is finished" out.txt || fail "the run is not said to be finish
 [ "$before" = "$(find killed -type f -exec sha256sum {} + | sort)" ] || fail "a finished run was changed"
 mv killed/adapter adapter.aside
 expect 0 "$QLORA_TRAIN" killed.yaml
-grep -q "adapter_model.safetensors is gone" err.txt || { cat err.txt; fail "a missing adapter is not named"; }
+grep -q "adapter_model.safetensors is gone; .qlora-train export $PWD/$(newest_checkpoint killed) --adapter DIR" err.txt ||
+    { cat err.txt; fail "a missing adapter is not named, or not what writes it again"; }
+mkdir checkpoints.aside
+mv killed/checkpoint-* checkpoints.aside
+expect 0 "$QLORA_TRAIN" killed.yaml
+grep -q "adapter_model.safetensors is gone, and so is every checkpoint" err.txt || { cat err.txt; fail "nothing is said to be missing"; }
+! grep -q "nothing to do" out.txt || fail "nothing is left, and it says that there is nothing to do"
 mv adapter.aside killed/adapter
+expect 0 "$QLORA_TRAIN" killed.yaml    # the adapter is what a run is for
+grep -q "nothing to do" out.txt || fail "the run is not said to be done"
+[ -z "$(complaints)" ] || { cat err.txt; fail "a complaint, though the adapter is there"; }
+mv checkpoints.aside/* killed
 expect 0 "$QLORA_TRAIN" plan killed.yaml
 grep -q "this run is finished" out.txt || fail "the plan does not say that the run is finished"
 

@@ -99,6 +99,18 @@ for signal in INT:130 TERM:143 HUP:129; do
     stopped "${signal%:*}" "${signal#*:}" export run-big/checkpoint-1 --gguf out
 done
 
+# The directories that were made for it go too; one that was there stays.
+mkdir there
+for place in made/deep there/deep; do
+    start quantize big $place/out
+    wait_for_directory $place/out || fail "the program ended before it was stopped"
+    kill -TERM $pid 2>/dev/null || true
+    status=0
+    wait $pid || status=$?
+    [ $status -eq 143 ] || { cat err.txt; fail "exit status $status, expected 143"; }
+done
+[ ! -e made ] && [ -d there ] && [ ! -e there/deep ] || fail "left behind: $(find made there)"
+
 # At any moment of a short one: the whole result, or nothing.
 for ((i = 0; i < 20; i++)); do
     start export run-small/checkpoint-1 --adapter out

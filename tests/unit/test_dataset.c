@@ -225,6 +225,7 @@ static void test_many_threads(void **state) {
     assert_int_equal(many.n_samples, ROWS);
     assert_int_equal(many.fingerprint, one.fingerprint);
     assert_memory_equal(many.samples, one.samples, ROWS * sizeof *one.samples);
+    assert_int_equal(many.samples[12344].line, 12345);
     char *text = dataset_sample_text(&many, 12344, bpe, "[[", "]]");
     assert_string_equal(text, "row 12345 of[[ many, all of them other 152399025<|endoftext|>]]");
     free(text);
@@ -317,6 +318,26 @@ static void test_counts_and_fingerprint(void **state) {
     dataset_free(&ds);
     dataset_free(&again);
     dataset_free(&less);
+}
+
+/* Each sample knows its file and line, whatever was left out before it, and however a row lies in the file. */
+static void test_where_samples_come_from(void **state) {
+    (void)state;
+    static const char a[] = "{\"input_ids\": [1, 2]}\n\n{\"input_ids\": [3]}\n{\"input_ids\": [4, 5, 6]}\n";
+    static const char b[] = "[{\"input_ids\": [1]},\n {\"input_ids\":\n [7, 8]}, {\"input_ids\": [9, 10]}]";
+    static const uint32_t want[][2] = {{0, 1}, {0, 4}, {1, 2}, {1, 3}};
+    const char *files[] = {write_file("a.jsonl", a, sizeof a - 1), write_file("b.json", b, sizeof b - 1)};
+    dataset_spec_t spec = spec_of(files, 2, NULL, NULL);
+    dataset_t ds;
+    err_t err = {0};
+    assert_ok(dataset_load(&spec, &ds, &err), err);
+    assert_int_equal(ds.unlabelled_rows, 2);
+    assert_int_equal(ds.n_samples, sizeof want / sizeof *want);
+    for (size_t i = 0; i < ds.n_samples; i++) {
+        assert_int_equal(ds.samples[i].file, want[i][0]);
+        assert_int_equal(ds.samples[i].line, want[i][1]);
+    }
+    dataset_free(&ds);
 }
 
 /* The rows and labels of the reference run on SmolLM2, cut at 512. */
@@ -468,6 +489,7 @@ int main(void) {
         cmocka_unit_test(test_train_all),
         cmocka_unit_test(test_bos_and_eos),
         cmocka_unit_test(test_counts_and_fingerprint),
+        cmocka_unit_test(test_where_samples_come_from),
         cmocka_unit_test(test_reference_rows),
         cmocka_unit_test(test_bad_input),
         cmocka_unit_test(test_what_is_missing),

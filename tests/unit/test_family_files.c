@@ -9,7 +9,10 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "model/source.h"
+#include "model_files.h"
+#include "program.h"
 #include "testing.h"
+#include "variant.h"
 
 /* Calls with each name in the directory that ends so, without the end; how many there are. */
 static size_t each_entry(const char *dir, const char *end, void (*visit)(const char *name)) {
@@ -33,7 +36,7 @@ static const char *golden(const char *format, const char *name) {
     return test_path(path);
 }
 
-static model_config_t config_of(const char *path) {
+static model_config_t description_of(const char *path) {
     err_t err = {0};
     model_config_t c;
     json_t *json;
@@ -81,8 +84,8 @@ static void assert_same(const char *name, const model_config_t *a, const model_c
 }
 
 static void check_v4(const char *name) {
-    model_config_t a = config_of(golden("golden/arch/%s/config.json", name));
-    model_config_t b = config_of(golden("golden/arch/%s/config_v4.json", name));
+    model_config_t a = description_of(golden("golden/arch/%s/config.json", name));
+    model_config_t b = description_of(golden("golden/arch/%s/config_v4.json", name));
     assert_same(name, &a, &b);
     assert_int_equal(a.biases, b.biases);
 }
@@ -130,7 +133,51 @@ static void test_gguf(void **state) {
     assert_true(each_entry("golden/arch-gguf", ".gguf", check_gguf) >= 20);
 }
 
+/* ---- biases that the config does not name --------------------------------------------------------------- */
+
+/* Quantizes the model: its new config.json. What it says on standard error goes to *said. The caller frees both. */
+static json_t *config_written(const char *model, char **said) {
+    const char *out = test_keep(path_join(test_tmpdir(), "out"));
+    ran_t r = program_run((const char *const[]){"quantize", model, out, NULL});
+    if (r.status) fail_msg("%s: %s", model, r.err);
+    *said = r.err;
+    free(r.out);
+    return config_of(out);
+}
+
+static void test_unnamed_biases(void **state) {
+    (void)state;
+    static const char *const keys[] = {"attention_bias", "mlp_bias"};
+    static const char *const projections[] = {"q_proj", "k_proj", "v_proj"};
+    char *said;
+    /* Both keys are gone, the tensors are there: the keys come back. */
+    variant_t v = variant_of(golden("golden/arch/%s", "llama-all-bias"));
+    for (size_t i = 0; i < 2; i++) variant_set(&v, keys[i], NULL);
+    json_t *config = config_written(variant_write(&v), &said);
+    for (size_t i = 0; i < 2; i++) assert_true(json_is_true(json_object_get(config, keys[i])));
+    assert_string_equal(said, "");
+    json_decref(config);
+    free(said);
+    /* Of llamas no key means only queries, keys and values: it is said, and none is set that would ask for more. */
+    v = variant_of(golden("golden/arch/%s", "llama-attention-bias"));
+    size_t layers = (size_t)json_integer_value(json_object_get(v.config, "num_hidden_layers"));
+    for (size_t l = 0; l < layers; l++) {
+        char name[64];
+        snprintf(name, sizeof name, "model.layers.%zu.self_attn.o_proj.bias", l);
+        variant_remove(&v, name);
+    }
+    variant_set(&v, "attention_bias", "false");
+    config = config_written(variant_write(&v), &said);
+    assert_true(json_is_false(json_object_get(config, "attention_bias")));
+    assert_null(json_object_get(config, "use_bias"));
+    for (size_t i = 0; i < 3; i++) assert_non_null(strstr(said, projections[i]));
+    assert_non_null(strstr(said, "Transformers will compute without them"));
+    json_decref(config);
+    free(said);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_transformers_4), cmocka_unit_test(test_gguf)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_transformers_4), cmocka_unit_test(test_gguf),
+                                       cmocka_unit_test(test_unnamed_biases)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -101,6 +101,25 @@ static void what_is_not_finite_is_null(void **state) {
     assert_content("{\"step\": 1, \"eval_loss\": null, \"eval_perplexity\": null}\n");
 }
 
+static void bad_evaluations_are_counted(void **state) {
+    (void)state;
+    err_t err = {0};
+    metrics_t *m;
+    size_t first = 0;
+    assert_ok(metrics_open(path, 0, &m, &err), err);
+    metrics_step_t row = {.step = 1, .loss = NAN, .grad_norm = NAN};
+    assert_ok(metrics_step(m, &row, &err) || metrics_eval(m, 1, 2.5, INFINITY, &err), err);
+    assert_int_equal(metrics_bad_evals(m, NULL), 0);
+    assert_ok(metrics_eval(m, 12, INFINITY, INFINITY, &err) || metrics_eval(m, 14, NAN, NAN, &err), err);
+    assert_int_equal(metrics_bad_evals(m, &first), 2);
+    assert_int_equal(first, 12);
+    metrics_close(m);
+    /* Of a run that goes on from before the second there is one. */
+    assert_ok(metrics_open(path, 13, &m, &err), err);
+    assert_int_equal(metrics_bad_evals(m, NULL), 1);
+    metrics_close(m);
+}
+
 #define ROW(n) "{\"step\": " #n ", \"loss\": 1}\n"
 
 static void resuming_drops_what_comes_after(void **state) {
@@ -180,9 +199,10 @@ static void failed_writes_are_reported(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rows_have_every_key_in_order), cmocka_unit_test(floats_survive),
-        cmocka_unit_test(what_is_not_finite_is_null),   cmocka_unit_test(resuming_drops_what_comes_after),
-        cmocka_unit_test(a_missing_file_is_made),       cmocka_unit_test(failed_writes_are_reported),
+        cmocka_unit_test(rows_have_every_key_in_order),    cmocka_unit_test(floats_survive),
+        cmocka_unit_test(what_is_not_finite_is_null),      cmocka_unit_test(bad_evaluations_are_counted),
+        cmocka_unit_test(resuming_drops_what_comes_after), cmocka_unit_test(a_missing_file_is_made),
+        cmocka_unit_test(failed_writes_are_reported),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -8,7 +8,6 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/rng.h"
 #include "model/adapter.h"
 #include "model/gguf_config_write.h"
 #include "trainer/commands/command.h"
@@ -16,6 +15,7 @@
 #include "trainer/export/gguf_lora.h"
 #include "trainer/export/gguf_model.h"
 #include "trainer/export/merge.h"
+#include "trainer/export/merge_loss.h"
 #include "trainer/export/model_dir.h"
 #include "trainer/export/modelfile.h"
 #include "trainer/run/checkpoint.h"
@@ -46,6 +46,12 @@ static const char help[] =
     "adapter; a difference that rounding cannot explain is an error. For its loss a merged model is loaded, on\n"
     "the CPU. Where that takes too much memory, device.spill=DIR keeps weights in a file there, and\n"
     "device.memory_limit=SIZE says how much may be taken; the limits that the run was trained under do not count.\n"
+    "\n"
+    "A table shows the loss of the base, with the adapter as trained (on the quantized base), with the adapter on\n"
+    "the original weights, and of the merged model as written, on rows of data.eval or else data.train. An adapter\n"
+    "fits the weights that it was trained on: when merging onto the original ones makes the loss higher by more\n"
+    "than a quarter of what the training gained, or by more than a fifth, a warning says so. `--base dequantized`\n"
+    "then merges without that loss.\n"
     "\n"
     "The checkpoint has the run's config. Keys that do not define the run may be given anew: model.path=PATH where\n"
     "the model has moved, device.threads=N.\n";
@@ -113,7 +119,6 @@ static int end_file(char *tmp, char *path, const char *file, int rc, err_t *err)
 
 static int export_gguf_lora(const run_t *run, const request_t *q, const lora_t *lora, const float *master, err_t *err) {
     char *tmp, *path;
-    if (gguf_family_check(lora->config, run->config.model.path, err)) return err->code;
     if (begin_file(q->gguf_lora, &tmp, &path, err)) return err->code;
     int rc = gguf_lora_write(path, lora, master, err);
     if (rc == 0) rc = gguf_lora_check(path, lora, master, err);
@@ -123,96 +128,7 @@ static int export_gguf_lora(const run_t *run, const request_t *q, const lora_t *
     return modelfile_write(q->gguf_lora, run->src, true, err);
 }
 
-/* ---- merged model and its check ------------------------------------------------------------------------- */
-
-/* At most this many tokens of the run's own data are enough to tell a good merge from a bad one. */
-#define CHECK_TOKENS ((size_t)1024)
-
-/* The first rows of data.eval, else of data.train; when neither can be read any more, made-up tokens. The
- * files are tokenized whole for these few rows, since a dataset knows no limit of rows. */
-static void check_batch(run_t *run, batch_t *b) {
-    err_t err = {0};
-    dataset_t made = {0}, *ds = &run->eval;
-    int32_t *ids = NULL;
-    sample_t sample = {0, CHECK_TOKENS / 4, CHECK_TOKENS / 4 - 1};
-    if (run_open_data(run, false, true, &err) || !run->eval.n_samples) {
-        ds = &run->train;
-        err.code = 0;
-        if (run_open_data(run, true, false, &err)) log_warn("%s; the loss is compared on made-up tokens", err.msg);
-    }
-    if (!ds->n_samples) {
-        ids = xmalloc(sample.len * sizeof *ids);
-        for (size_t i = 0; i < sample.len; i++)
-            ids[i] = (int32_t)(rng_fold(1, i) % model_source_config(run->src)->vocab);
-        made = (dataset_t){.ids = ids,
-                           .labels = ids,
-                           .n_tokens = sample.len,
-                           .samples = &sample,
-                           .n_samples = 1,
-                           .longest = sample.len};
-        ds = &made;
-    }
-    size_t rows = 0, tokens = 0;
-    while (rows < ds->n_samples && (rows == 0 || tokens + ds->samples[rows].len <= CHECK_TOKENS))
-        tokens += ds->samples[rows++].len;
-    epoch_t e;
-    epoch_plan(ds, &(batch_spec_t){.batch_size = rows, .accumulation = 1, .max_length = ds->longest}, 0, &e);
-    batch_fill(&e, 0, b);
-    epoch_free(&e);
-    free(ids);
-}
-
-/* Where an export computes. */
-static void use_device(config_t *c, const config_t *asked) {
-    c->device.backend = xstrdup(asked->device.backend);
-    c->device.memory_limit = asked->device.memory_limit;
-    c->device.page_weights = asked->device.page_weights;
-    c->device.spill = asked->device.spill ? xstrdup(asked->device.spill) : NULL;
-    c->device.threads = asked->device.threads;
-}
-
-/* The model at `path` under a quantization, with or without an adapter, planned for the batch. run_close(r) in any
- * case. */
-static int plan_loss(run_t *r, const run_t *run, const char *path, quant_type_t quant, const char *adapter,
-                     const batch_t *b, err_t *err) {
-    *r = (run_t){0};
-    r->config.model.path = xstrdup(path);
-    r->config.quantization.quant_type = quant;
-    r->config.quantization.double_quant = run->config.quantization.double_quant;
-    r->config.quantization.compute_dtype = COMPUTE_F32;
-    use_device(&r->config, &run->config);
-    int rc = run_open(r, false, false, false, err);
-    if (rc == 0 && adapter) rc = run_set_lora(r, adapter, err);
-    r->need = (plan_need_t){.eval_tokens = b->T, .eval_seg = b->max_seg, .resumes = true};
-    if (rc == 0 && run_plan(r, err)) rc = err_prefix(err, "checking the merged model");
-    return rc;
-}
-
-/* Its mean loss on the batch. */
-static int loss_of(const run_t *run, const char *path, quant_type_t quant, const char *adapter, const batch_t *b,
-                   double *loss, err_t *err) {
-    run_t r;
-    int rc = plan_loss(&r, run, path, quant, adapter, b, err);
-    if (rc == 0) rc = run_load(&r, adapter, err);
-    if (rc == 0) {
-        double sum;
-        model_loss(&r.model, run_acts(&r, PASS_LOSS, b->T), b, &sum, NULL);
-        *loss = sum / (double)b->n_labels;
-    }
-    run_close(&r);
-    return rc;
-}
-
-/* Whether the largest model of the check fits, before an hour is spent on writing: the base with the adapter, in the 16
- * bits that the merged model has. (A base that is in 4 bits already cannot be planned so.) */
-static int check_fits(const run_t *run, const request_t *q, const batch_t *b, err_t *err) {
-    run_t r;
-    bool in_4_bits = model_source_quantized(run->src) != NULL;
-    int rc = plan_loss(&r, run, run->config.model.path, in_4_bits ? run->config.quantization.quant_type : QUANT_NONE,
-                       q->checkpoint, b, err);
-    run_close(&r);
-    return rc;
-}
+/* ---- merged model ----------------------------------------------------------------------------------------- */
 
 /* Value by value. `merged`: the directory or GGUF as written, still under its temporary name. */
 static int check_values(const char *merged, const merge_t *merge, err_t *err) {
@@ -226,29 +142,9 @@ static int check_values(const char *merged, const merge_t *merge, err_t *err) {
     return 0;
 }
 
-/* And as the program itself loads and computes it. */
-static int check_loss(const run_t *run, const request_t *q, const char *merged, const batch_t *b, err_t *err) {
-    double alone = 0, want = 0, got = 0;
-    quant_type_t base = q->dequantized ? run->config.quantization.quant_type : QUANT_NONE;
-    if (loss_of(run, run->config.model.path, base, NULL, b, &alone, err) ||
-        loss_of(run, run->config.model.path, base, q->checkpoint, b, &want, err) ||
-        loss_of(run, merged, QUANT_NONE, NULL, b, &got, err))
-        return err->code;
-    log_info("loss on %zu tokens: base %.6f, base and adapter %.6f, merged model %.6f (difference %.2g)", b->n_labels,
-             alone, want, got, fabs(got - want));
-    /* BF16 rounding of the merged weights moves a loss by some parts in a thousand. That the adapter is there is the
-     * other check's business: it may change the loss by less. */
-    if (!(fabs(got - want) <= 0.02 * want + 0.005))
-        return err_set(err, ERR_FAILED, "%s: the merged model does not compute what base and adapter compute", merged);
-    return 0;
-}
-
 /* The quantized base on the CPU, for its dequantized values. */
 static int load_quantized(const run_t *run, run_t *base, err_t *err) {
-    base->config.model.path = xstrdup(run->config.model.path);
-    use_device(&base->config, &run->config);
-    base->config.quantization = run->config.quantization;
-    base->config.quantization.compute_dtype = COMPUTE_F32;
+    *base = merge_run(run, run->config.model.path);
     base->need = (plan_need_t){.eval_tokens = 1, .eval_seg = 1};
     if (run_open(base, false, false, false, err) || run_plan(base, err)) return err->code;
     return run_load(base, NULL, err);
@@ -273,44 +169,40 @@ static int write_merged(const run_t *run, const request_t *q, const lora_t *lora
     return rc;
 }
 
-/* Before anything is written: whether there is what is to be merged onto, and room to check the result. */
-static int prepare_merge(run_t *run, const request_t *q, batch_t *b, err_t *err) {
+static int export_merged(const run_t *run, const request_t *q, const lora_t *lora, const float *master,
+                         merge_loss_t *loss, err_t *err) {
+    char *tmp = NULL;
+    int rc = model_dir_begin(q->merged, &tmp, err);
+    if (rc == 0) rc = write_merged(run, q, lora, master, tmp, false, err);
+    if (rc == 0) rc = merge_loss_check(loss, tmp, q->merged, q->dequantized, err);
+    if (tmp) rc = model_dir_end(tmp, q->merged, rc, err);
+    if (rc == 0) log_info("%s: merged onto the %s weights", q->merged, q->dequantized ? "dequantized" : "original");
+    return rc;
+}
+
+static int export_gguf(const run_t *run, const request_t *q, const lora_t *lora, const float *master,
+                       merge_loss_t *loss, err_t *err) {
+    char *tmp, *path;
+    if (begin_file(q->gguf, &tmp, &path, err)) return err->code;
+    int rc = write_merged(run, q, lora, master, path, true, err);
+    if (rc == 0) rc = merge_loss_check(loss, path, q->gguf, q->dequantized, err);
+    rc = end_file(tmp, path, q->gguf, rc, err);
+    if (rc) return rc;
+    log_info("%s: merged onto the %s weights", q->gguf, q->dequantized ? "dequantized" : "original");
+    return modelfile_write(q->gguf, run->src, false, err);
+}
+
+/* Before anything is written: whether there can be what is asked for, and room to check it. */
+static int prepare(run_t *run, const request_t *q, merge_loss_t *loss, err_t *err) {
+    const char *path = run->config.model.path;
+    if (q->gguf_lora && gguf_family_check(model_source_config(run->src), path, err)) return err->code;
+    if (q->gguf && gguf_model_check(run->src, err)) return err->code;
+    if (!q->merged && !q->gguf) return 0;
     if (!q->dequantized && model_source_quantized(run->src))
         return err_set(err, ERR_USAGE,
                        "%s holds 4-bit weights, there are no original ones to merge onto; expected --base dequantized",
-                       run->config.model.path);
-    check_batch(run, b);
-    return check_fits(run, q, b, err);
-}
-
-static int export_merged(run_t *run, const request_t *q, const lora_t *lora, const float *master, err_t *err) {
-    batch_t b = {0};
-    char *tmp = NULL;
-    int rc = prepare_merge(run, q, &b, err);
-    if (rc == 0) rc = model_dir_begin(q->merged, &tmp, err);
-    if (rc == 0) rc = write_merged(run, q, lora, master, tmp, false, err);
-    if (rc == 0) rc = check_loss(run, q, tmp, &b, err);
-    if (tmp) rc = model_dir_end(tmp, q->merged, rc, err);
-    if (rc == 0) log_info("%s: merged onto the %s weights", q->merged, q->dequantized ? "dequantized" : "original");
-    batch_free(&b);
-    return rc;
-}
-
-static int export_gguf(run_t *run, const request_t *q, const lora_t *lora, const float *master, err_t *err) {
-    batch_t b = {0};
-    char *tmp = NULL, *path = NULL;
-    int rc = gguf_model_check(run->src, err);
-    if (rc == 0) rc = prepare_merge(run, q, &b, err);
-    if (rc == 0) rc = begin_file(q->gguf, &tmp, &path, err);
-    if (rc == 0) rc = write_merged(run, q, lora, master, path, true, err);
-    if (rc == 0) rc = check_loss(run, q, path, &b, err);
-    if (tmp) rc = end_file(tmp, path, q->gguf, rc, err);
-    if (rc == 0) {
-        log_info("%s: merged onto the %s weights", q->gguf, q->dequantized ? "dequantized" : "original");
-        rc = modelfile_write(q->gguf, run->src, false, err);
-    }
-    batch_free(&b);
-    return rc;
+                       path);
+    return merge_loss_begin(loss, run, q->checkpoint, err);
 }
 
 /* ---- command -------------------------------------------------------------------------------------------- */
@@ -391,6 +283,7 @@ static int check_results(const request_t *q, err_t *err) {
 static int export(const request_t *q, err_t *err) {
     run_t run = {0};
     lora_t lora = {0};
+    merge_loss_t loss = {0};
     float *master = NULL;
     char *config = path_join(q->checkpoint, "config.yaml");
     int rc = check_results(q, err);
@@ -400,12 +293,14 @@ static int export(const request_t *q, err_t *err) {
     if (rc == 0) rc = run_open(&run, false, false, false, err);
     if (rc == 0) rc = check_model(q, &run, err);
     if (rc == 0) rc = read_adapter(q->checkpoint, run.src, &lora, &master, err);
+    if (rc == 0) rc = prepare(&run, q, &loss, err);
     if (rc == 0 && q->adapter) rc = export_adapter(&run, q, &lora, master, err);
     if (rc == 0 && q->gguf_lora) rc = export_gguf_lora(&run, q, &lora, master, err);
-    if (rc == 0 && q->merged) rc = export_merged(&run, q, &lora, master, err);
-    if (rc == 0 && q->gguf) rc = export_gguf(&run, q, &lora, master, err);
+    if (rc == 0 && q->merged) rc = export_merged(&run, q, &lora, master, &loss, err);
+    if (rc == 0 && q->gguf) rc = export_gguf(&run, q, &lora, master, &loss, err);
     free(config);
     free(master);
+    merge_loss_end(&loss);
     lora_free(&lora);
     run_close(&run);
     return rc;

@@ -18,6 +18,8 @@ static const char train_help[] =
     "\n"
     "Trains what the config describes, or goes on where the run in training.output_dir stopped. SIGINT,\n"
     "SIGTERM and SIGUSR1 finish the step, write a checkpoint and exit 75: the same command continues.\n"
+    "A run ends with 1, although all steps are done, when more than a tenth of them were skipped because loss or\n"
+    "gradient were not finite, or when an evaluation was not.\n"
     "docs/config.md explains every key; a value on the command line overrides the file's.\n";
 
 /* ---- train ---------------------------------------------------------------------------------------------- */
@@ -61,8 +63,9 @@ static int resume(run_t *run, const char *dir, const train_state_t *state, err_t
     return 0;
 }
 
-/* The final adapter, under a temporary name first: it is there whole or not at all. */
-static int write_adapter(run_t *run, err_t *err) {
+/* The final adapter, under a temporary name first: it is there whole or not at all. Of a run that did not learn it is
+ * written too, if it computes anything. */
+static int write_adapter(run_t *run, bool learnt, err_t *err) {
     const char *out = run->config.training.output_dir;
     char *tmp = path_join(out, ".tmp-adapter"), *dir = path_join(out, "adapter");
     float *master = xmalloc(run->lora.count * sizeof *master);
@@ -72,7 +75,11 @@ static int write_adapter(run_t *run, err_t *err) {
     if (rc == 0) rc = adapter_write(tmp, &run->lora, master, run->config.model.path, err);
     if (rc == 0) rc = dir_remove(dir, err);
     if (rc == 0) rc = file_rename(tmp, dir, err);
-    if (rc == 0) log_info("done: the adapter is in %s", dir);
+    if (rc) {
+        err_t ignored = {0};
+        dir_remove(tmp, &ignored);
+    }
+    if (rc == 0) log_info("%sthe adapter is in %s", learnt ? "done: " : "", dir);
     free(master);
     free(tmp);
     free(dir);
@@ -98,8 +105,14 @@ static int train_in(run_t *run, const steps_t *steps, output_dir_t *out, const r
     free(parent);
     free(start);
     if (rc == 0) rc = checkpoint_set_aside(out->dir, state.step, err);
-    if (rc == 0) rc = train_loop(run, steps, &state, own, err);
-    if (rc == 0) rc = write_adapter(run, err);
+    bool usable = false;
+    if (rc == 0) rc = train_loop(run, steps, &state, own, &usable, err);
+    if (usable) {
+        err_t unwritten = {0};
+        int written = write_adapter(run, rc == 0, rc ? &unwritten : err);
+        if (unwritten.code) log_warn("%s", unwritten.msg);
+        rc = rc ? rc : written;
+    }
     return rc ? rc : output_dir_finish(out, id, err);
 }
 
@@ -113,12 +126,27 @@ static int go_on(run_t *run, output_dir_t *out, const run_identity_t *id, err_t 
     return rc;
 }
 
+/* What is left of a finished run whose adapter is gone. */
+static void say_gone(const char *dir, const char *adapter) {
+    err_t err = {0};
+    char *newest = NULL;
+    checkpoint_newest(dir, &newest, &err);
+    if (newest)
+        log_warn("%s is gone; `qlora-train export %s --adapter DIR` writes that of its newest checkpoint", adapter,
+                 newest);
+    else
+        log_warn("%s is gone, and so is every checkpoint that it could be written from; to train again remove %s, or "
+                 "choose another training.output_dir",
+                 adapter, dir);
+    free(newest);
+}
+
 /* A finished run is left as it is; what somebody has taken away from it is named. */
 static void say_finished(const output_dir_t *out) {
     char *adapter = path_join(out->dir, "adapter/adapter_model.safetensors");
-    log_info("%s: this run is finished; nothing to do", out->dir);
-    if (!path_exists(adapter))
-        log_warn("%s is gone; `qlora-train export` writes the adapter of a checkpoint again", adapter);
+    bool whole = path_exists(adapter);
+    log_info("%s: this run is finished%s", out->dir, whole ? "; nothing to do" : "");
+    if (!whole) say_gone(out->dir, adapter);
     free(adapter);
 }
 

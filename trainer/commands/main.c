@@ -1,3 +1,4 @@
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,6 +108,9 @@ static int dispatch(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
+    /* A file that grows beyond the limit of its size (ulimit -f) is an error of the write, as a full disk is, and is
+     * cleaned up after; it does not end the program. */
+    signal(SIGXFSZ, SIG_IGN);
     wait_asleep(argv);
     int status = dispatch(argc, argv);
     /* An answer that did not reach a full disk or a closed pipe is no success. */

@@ -75,7 +75,8 @@ static int make_unique(const char *dir, char **tmp, err_t *err) {
  * command leaves the whole result or nothing. */
 static struct {
     pthread_mutex_t lock;
-    const char *dir; /* NULL: none */
+    const char *dir;     /* NULL: none */
+    char *parent, *made; /* where it is, and of what leads there the first directory that was made for it; NULL: none */
     sem_t stopped;
     volatile sig_atomic_t signal;
 } unfinished = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -83,6 +84,37 @@ static struct {
 static void on_signal(int sig) {
     unfinished.signal = sig;
     sem_post(&unfinished.stopped);
+}
+
+/* The first directory on the way to `path` that is not there; NULL: all are. The caller frees. */
+static char *first_missing(const char *path) {
+    char *missing = NULL, *at = xstrdup(path);
+    while (!path_exists(at)) {
+        free(missing);
+        missing = at;
+        at = path_dirname(missing);
+    }
+    free(at);
+    return missing;
+}
+
+/* Of the directories that were made for it those that nobody else has put anything in. */
+static void remove_parents(void) {
+    char *at = unfinished.made ? xstrdup(unfinished.parent) : NULL;
+    while (at && (rmdir(at) == 0 || errno == ENOENT)) {
+        bool last = strcmp(at, unfinished.made) == 0;
+        char *above = last ? NULL : path_dirname(at);
+        free(at);
+        at = above;
+    }
+    free(at);
+}
+
+static void forget_unfinished(void) {
+    unfinished.dir = NULL;
+    free(unfinished.parent);
+    free(unfinished.made);
+    unfinished.parent = unfinished.made = NULL;
 }
 
 /* Then ends as if the signal had not been caught, which is what a shell and its scripts look for. */
@@ -94,6 +126,7 @@ static void *remove_unfinished(void *unused) {
         err_t again = {0};
         if (dir_remove(unfinished.dir, &again) == 0) unfinished.dir = NULL;
     }
+    remove_parents();
     signal(unfinished.signal, SIG_DFL);
     raise(unfinished.signal);
     return unused;
@@ -119,14 +152,17 @@ int model_dir_begin(const char *dir, char **tmp, err_t *err) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     *tmp = NULL;
     if (model_dir_absent(dir, err)) return err->code;
-    char *parent = path_dirname(dir);
-    int rc = dir_make(parent, err);
-    free(parent);
-    if (rc) return rc;
     pthread_once(&once, watch_signals);
     pthread_mutex_lock(&unfinished.lock);
-    rc = make_unique(dir, tmp, err);
+    unfinished.parent = path_dirname(dir);
+    unfinished.made = first_missing(unfinished.parent);
+    int rc = dir_make(unfinished.parent, err);
+    if (rc == 0) rc = make_unique(dir, tmp, err);
     unfinished.dir = *tmp;
+    if (rc) {
+        remove_parents();
+        forget_unfinished();
+    }
     pthread_mutex_unlock(&unfinished.lock);
     return rc;
 }
@@ -139,7 +175,8 @@ static int end(char *tmp, const char *from, const char *to, int rc, err_t *err) 
         err_t ignored = {0};
         dir_remove(tmp, &ignored);
     }
-    unfinished.dir = NULL;
+    if (rc) remove_parents();
+    forget_unfinished();
     pthread_mutex_unlock(&unfinished.lock);
     free(tmp);
     return rc;
@@ -300,6 +337,20 @@ static void set_type(json_t *cfg, dtype_t dtype) {
                         json_string(dtype_torch_name(dtype)));
 }
 
+/* What is computed with here must not be left out elsewhere in silence. */
+static void name_biases(json_t *cfg, const model_config_t *c) {
+    unsigned left = model_config_name_biases(cfg, c);
+    strbuf_t names = {0};
+    for (unsigned slot = 0; slot < LINEAR_SLOTS; slot++)
+        if (left >> slot & 1)
+            strbuf_addf(&names, "%s%s", names.len ? ", " : "", linear_name(arch_linear(c->arch, (linear_slot_t)slot)));
+    if (left)
+        log_warn("the biases of %s are written, but no key of a %s config.json says that these layers have some: "
+                 "Transformers will compute without them",
+                 names.p, c->arch->model_type);
+    free(names.p);
+}
+
 int model_dir_companions(const char *tmp, const model_source_t *src, dtype_t dtype, json_t *quantization,
                          const char *chat_template, err_t *err) {
     json_t *cfg = NULL;
@@ -309,6 +360,7 @@ int model_dir_companions(const char *tmp, const model_source_t *src, dtype_t dty
     if (json_object_get(text, "dtype") || json_object_get(text, "torch_dtype")) set_type(text, dtype);
     json_object_del(cfg, "quantization_config");
     if (quantization) json_object_set(cfg, "quantization_config", quantization);
+    name_biases(cfg, model_source_config(src));
     char *path = path_join(tmp, "config.json");
     int rc = json_write(path, cfg, err);
     free(path);

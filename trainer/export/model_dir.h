@@ -35,7 +35,8 @@ typedef int (*emit_fn)(void *ctx, const out_tensor_t *t, st_writer_t *w, err_t *
 /* ERR_USAGE when `dir` exists already, since nothing is overwritten, or is an empty string. */
 int model_dir_absent(const char *dir, err_t *err);
 /* The same check; then makes the parents of `dir` and, beside it, a new directory *tmp (freed by model_dir_end). One at
- * a time: from here on a signal that ends the program (HUP, INT, PIPE, QUIT, TERM) removes *tmp first. */
+ * a time: from here on a signal that ends the program (HUP, INT, PIPE, QUIT, TERM) first removes *tmp, and the parents
+ * that were made. */
 int model_dir_begin(const char *dir, char **tmp, err_t *err);
 /* model.safetensors, or model-0000i-of-0000n.safetensors of at most SHARD_BYTES with their index. */
 int model_dir_tensors(const char *tmp, const out_list_t *list, emit_fn emit, void *ctx, err_t *err);
@@ -50,7 +51,7 @@ int model_dir_quantization(const model_source_t *src, json_t **quantization, err
 /* For a result that is one file: moves the file `name` of *tmp to `path` instead, unless rc is an error, and removes the
  * directory. The same otherwise. */
 int model_dir_end_file(char *tmp, const char *name, const char *path, int rc, err_t *err);
-/* Renames into place, or, when rc is an error, removes what there is. Frees tmp. Returns rc or its own error. */
+/* Renames into place, or, when rc is an error, removes what was made. Frees tmp. Returns rc or its own error. */
 int model_dir_end(char *tmp, const char *dir, int rc, err_t *err);
 
 #endif

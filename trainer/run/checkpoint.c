@@ -87,6 +87,22 @@ int checkpoint_newest(const char *output_dir, char **dir, err_t *err) {
     return rc;
 }
 
+char *checkpoint_before(const char *output_dir, size_t step) {
+    size_t n;
+    size_t *steps = list_steps(output_dir, PREFIX, &n);
+    char *found = NULL;
+    while (!found && n-- > 0) {
+        err_t damage = {0};
+        if (steps[n] >= step) continue;
+        found = directory_of(output_dir, PREFIX, steps[n]);
+        if (checkpoint_verify(found, &damage) == 0) continue;
+        free(found);
+        found = NULL;
+    }
+    free(steps);
+    return found;
+}
+
 static int remove_dirs(const char *output_dir, const char *prefix, const size_t *steps, size_t from, size_t to,
                        err_t *err) {
     for (size_t i = from; i < to; i++) {

@@ -29,6 +29,9 @@ int checkpoint_save(const char *output_dir, const train_state_t *state, lora_t *
  * newer is named in a warning. ERR_FAILED when one could not be read at all, which is no damage. */
 int checkpoint_newest(const char *output_dir, char **dir, err_t *err);
 
+/* The newest of fewer than `step` steps whose checksums hold (the caller frees); NULL: there is none. */
+char *checkpoint_before(const char *output_dir, size_t step);
+
 /* Whether every file is there with its checksum: ERR_USAGE naming the first that is not. */
 int checkpoint_verify(const char *dir, err_t *err);
 int checkpoint_read_state(const char *dir, train_state_t *state, err_t *err);

@@ -84,6 +84,20 @@ bool metrics_has_eval(const metrics_t *m, size_t step) {
     return found;
 }
 
+size_t metrics_bad_evals(const metrics_t *m, size_t *first) {
+    char *text;
+    size_t len, n = 0;
+    err_t err = {0};
+    if (file_read(m->path, &text, &len, &err)) return 0;
+    for (const char *at = text; (at = strstr(at, "\"eval_loss\": null")); at++) {
+        const char *line = at;
+        while (line > text && line[-1] != '\n') line--;
+        if (n++ == 0 && first && !row_step(line, strcspn(line, "\n"), first)) *first = 0;
+    }
+    free(text);
+    return n;
+}
+
 int metrics_sync(metrics_t *m, err_t *err) {
     if (fsync(fileno(m->file)) == 0) return 0;
     return err_set(err, ERR_FAILED, "%s: cannot write: %s", m->path, strerror(errno));

@@ -31,6 +31,8 @@ int metrics_step(metrics_t *m, const metrics_step_t *row, err_t *err);
 int metrics_eval(metrics_t *m, size_t step, double loss, double perplexity, err_t *err);
 /* Whether the file has an evaluation after this step. */
 bool metrics_has_eval(const metrics_t *m, size_t step);
+/* Evaluations in the file whose loss is not finite; *first: the step of the first of them (may be NULL). */
+size_t metrics_bad_evals(const metrics_t *m, size_t *first);
 /* Brings all rows to the disk; before a checkpoint that relies on them. */
 int metrics_sync(metrics_t *m, err_t *err);
 void metrics_close(metrics_t *m); /* NULL is fine */

@@ -89,6 +89,9 @@ static void print_bar(size_t cells) {
     fputs(bar.colour ? "\033[0m]" : "]", stdout);
 }
 
+/* A NaN has no sign that a reader needs. */
+static double shown(double v) { return isnan(v) ? NAN : v; }
+
 /* The fields in the order of their worth: what does not fit is left out, and the bar takes what is free. */
 static void draw(void) {
     char head[64], eta[16], peak[16], fields[5][48], tail[LINE_MAX_BYTES] = "";
@@ -98,7 +101,7 @@ static void draw(void) {
     if (n < 0 || (size_t)n > width) return;
     remaining_time(s->step, eta);
     format_bytes(s->peak_device_bytes, peak);
-    snprintf(fields[0], sizeof fields[0], "  loss %.4f", s->loss);
+    snprintf(fields[0], sizeof fields[0], "  loss %.4f", shown(s->loss));
     snprintf(fields[1], sizeof fields[1], "  eta %s", eta);
     snprintf(fields[2], sizeof fields[2], "  %.0f tok/s", s->tokens_per_second);
     snprintf(fields[3], sizeof fields[3], "  lr %.2e", s->learning_rate);
@@ -134,7 +137,7 @@ static void plain_line(const metrics_step_t *s) {
     format_bytes(s->paged_bytes, moved);
     if (s->paged_bytes) snprintf(paged, sizeof paged, "  paged %s (waited %.3f s)", moved, s->paging_stall_seconds);
     log_info("step %zu/%zu  epoch %.2f  loss %.4f  grad_norm %.3f  lr %.2e  %.0f tok/s%s  eta %s", s->step, bar.total,
-             s->epoch, s->loss, s->grad_norm, s->learning_rate, s->tokens_per_second, paged, eta);
+             s->epoch, shown(s->loss), shown(s->grad_norm), s->learning_rate, s->tokens_per_second, paged, eta);
 }
 
 void progress_step(const metrics_step_t *s, bool logged) {
@@ -147,7 +150,7 @@ void progress_step(const metrics_step_t *s, bool logged) {
 }
 
 void progress_eval(size_t step, double loss, double perplexity) {
-    log_info("step %zu/%zu  eval_loss %.4f  eval_perplexity %.4f", step, bar.total, loss, perplexity);
+    log_info("step %zu/%zu  eval_loss %.4f  eval_perplexity %.4f", step, bar.total, shown(loss), shown(perplexity));
 }
 
 void progress_note(const char *fmt, ...) {

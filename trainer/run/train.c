@@ -9,12 +9,15 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "trainer/run/finite.h"
 #include "trainer/run/metrics.h"
 #include "trainer/run/progress.h"
 #include "trainer/run/schedule.h"
 
 /* After this many steps in a row without a gradient to learn from, going on would only burn time. */
 #define MAX_USELESS_IN_ROW 10
+/* Of so many skipped steps of a run the cause is looked for; those that follow will have the same. */
+#define EXPLAINED_STEPS 3
 
 /* ---- signals -------------------------------------------------------------------------------------------- */
 
@@ -129,7 +132,9 @@ static void train_step(loop_t *l, step_result_t *r) {
                         schedule_warmup(c->training.warmup_ratio, c->training.warmup_steps, l->steps->total),
                         l->steps->total, l->state->step);
     optimizer_hyper_t h = hyper(c, r->lr);
-    r->skipped = !optimizer_step(&run->opt, &run->lora, run->be, &h, next_top(l, step_in_epoch + 1), &r->grad_norm);
+    r->grad_norm = NAN;
+    r->skipped = !isfinite(r->loss) ||
+                 !optimizer_step(&run->opt, &run->lora, run->be, &h, next_top(l, step_in_epoch + 1), &r->grad_norm);
     run->be->sync(run->be);
     r->seconds = clock_seconds() - begin;
     r->peak_bytes = run->pool.peak;
@@ -148,10 +153,21 @@ static void train_step(loop_t *l, step_result_t *r) {
 
 /* ---- what happens between steps ------------------------------------------------------------------------- */
 
+/* The last step that changed the adapter to good effect. */
+static size_t last_useful(const train_state_t *s) { return s->step - s->useless_in_row; }
+
+static void say_skipped(loop_t *l, const step_result_t *r) {
+    const train_state_t *s = l->state;
+    log_warn("step %zu: the %s is not finite; the step is skipped (%zu so far)", s->step,
+             isfinite(r->loss) ? "gradient" : "loss", s->skipped);
+    if (s->skipped > EXPLAINED_STEPS) return;
+    size_t step = s->step - 1;
+    finite_explain_step(l->run, &l->epoch, step - steps_span(l->steps, l->epoch.epoch).first, s->step, last_useful(s));
+}
+
 static int log_step(loop_t *l, const step_result_t *r, err_t *err) {
     const train_state_t *s = l->state;
-    if (r->skipped)
-        log_warn("step %zu: the gradient is not finite; the step is skipped (%zu so far)", s->step, s->skipped);
+    if (r->skipped) say_skipped(l, r);
     metrics_step_t row = {.step = s->step,
                           .epoch = s->epoch,
                           .loss = r->loss,
@@ -182,6 +198,8 @@ static int evaluate(loop_t *l, err_t *err) {
     progress_note("evaluating");
     if (!run_evaluate(run, &run->eval, stop_wanted, &loss, &tokens)) return 0;
     progress_eval(step, loss, exp(loss));
+    if (!isfinite(loss) && !metrics_bad_evals(l->metrics, NULL))
+        finite_explain_eval(run, step, last_useful(l->state), stop_wanted);
     return metrics_eval(l->metrics, step, loss, exp(loss), err);
 }
 
@@ -191,8 +209,10 @@ static int save(loop_t *l, err_t *err) {
     progress_note("saving checkpoint-%zu", l->state->step);
     l->saved_step = l->state->step;
     if (metrics_sync(l->metrics, err)) return err->code;
+    /* Where steps come to nothing the checkpoints from before are the good ones: none is removed until one does not. */
+    size_t keep = l->state->useless_in_row ? 0 : c->training.save_total_limit;
     return checkpoint_save(c->training.output_dir, l->state, &l->run->lora, &l->run->opt, l->run->be, l->config_yaml,
-                           c->model.path, c->training.save_total_limit, err);
+                           c->model.path, keep, err);
 }
 
 static int stop(loop_t *l, int sig, err_t *err) {
@@ -203,7 +223,56 @@ static int stop(loop_t *l, int sig, err_t *err) {
     return EXIT_STOPPED;
 }
 
-static int run_steps(loop_t *l, err_t *err) {
+/* ---- the end of a run that did not learn --------------------------------------------------------------------- */
+
+/* What to do, and from where one may go on: for the end of an error. The caller frees. */
+static char *advice(const loop_t *l, bool usable) {
+    const char *out = l->run->config.training.output_dir;
+    size_t bad_from = last_useful(l->state);
+    strbuf_t b = {0};
+    strbuf_adds(&b, "; lower training.learning_rate, or look at the rows that the warnings name");
+    if (!usable) {
+        char *good = checkpoint_before(out, bad_from);
+        if (good) strbuf_addf(&b, "; %s is the newest checkpoint from before", good);
+        else strbuf_addf(&b, "; there is no checkpoint from before step %zu (training.save_steps)", bad_from);
+        free(good);
+    }
+    return b.p;
+}
+
+static int too_many_useless(const loop_t *l, double loss, err_t *err) {
+    const train_state_t *s = l->state;
+    char *what = advice(l, false);
+    err_set(err, ERR_FAILED,
+            "step %zu: %d steps in a row had a gradient that is zero or not finite (loss %g; %zu of %zu steps were "
+            "skipped)%s",
+            s->step, MAX_USELESS_IN_ROW, isnan(loss) ? NAN : loss, s->skipped, s->step, what);
+    free(what);
+    return err->code;
+}
+
+/* All steps are done. A run that skipped more than a tenth of them, or that has an evaluation which is not finite, did
+ * not do what it was started for, however it looks. */
+static int judge(loop_t *l, bool *usable, err_t *err) {
+    const train_state_t *s = l->state;
+    size_t first_eval, evals = metrics_bad_evals(l->metrics, &first_eval);
+    bool failed = s->skipped * 10 > s->step || evals;
+    *usable = !failed || finite_adapter(l->run);
+    if (!failed) return 0;
+    char *what = advice(l, *usable);
+    strbuf_t b = {0};
+    strbuf_addf(&b, "%zu of %zu steps were skipped%s", s->skipped, s->step,
+                s->skipped ? ", as their loss or gradient was not finite" : "");
+    if (evals) strbuf_addf(&b, "; the evaluation after step %zu was not finite", first_eval);
+    if (evals > 1) strbuf_addf(&b, ", nor were %zu others", evals - 1);
+    strbuf_adds(&b, *usable ? "" : "; no adapter is written, as few rows have a finite loss with it");
+    err_set(err, ERR_FAILED, "%s%s", b.p, what);
+    free(b.p);
+    free(what);
+    return err->code;
+}
+
+static int run_steps(loop_t *l, bool *usable, err_t *err) {
     size_t save_every = l->run->config.training.save_steps;
     /* A stop may have come between a checkpoint and the evaluation that was due with it. */
     if (evaluation_due(l) && !metrics_has_eval(l->metrics, l->state->step) && evaluate(l, err)) return err->code;
@@ -213,21 +282,18 @@ static int run_steps(loop_t *l, err_t *err) {
         train_step(l, &r);
         if (log_step(l, &r, err)) return err->code;
         size_t step = l->state->step;
-        if (l->state->useless_in_row >= MAX_USELESS_IN_ROW)
-            return err_set(err, ERR_FAILED,
-                           "step %zu: %d steps in a row had a gradient that is zero or not finite "
-                           "(loss %g); lower training.learning_rate or check the data",
-                           step, MAX_USELESS_IN_ROW, r.loss);
+        if (l->state->useless_in_row >= MAX_USELESS_IN_ROW) return too_many_useless(l, r.loss, err);
         bool last = step == l->steps->total;
         if ((last || (save_every && step % save_every == 0)) && save(l, err)) return err->code;
         if (evaluation_due(l) && evaluate(l, err)) return err->code;
     }
     /* Stopped in the very last evaluation: the run is not done before it is there. */
     if (evaluation_due(l) && !metrics_has_eval(l->metrics, l->state->step)) return stop(l, stop_signal, err);
-    return 0;
+    return judge(l, usable, err);
 }
 
-int train_loop(run_t *run, const steps_t *steps, train_state_t *state, bool resumed, err_t *err) {
+int train_loop(run_t *run, const steps_t *steps, train_state_t *state, bool resumed, bool *usable, err_t *err) {
+    *usable = false;
     loop_t l = {.run = run,
                 .steps = steps,
                 .state = state,
@@ -240,7 +306,7 @@ int train_loop(run_t *run, const steps_t *steps, train_state_t *state, bool resu
     if (rc) return rc;
     l.config_yaml = config_to_yaml(&run->config);
     progress_start(steps->total, state->step);
-    rc = run_steps(&l, err);
+    rc = run_steps(&l, usable, err);
     progress_end();
     metrics_close(l.metrics);
     if (l.have_epoch) epoch_free(&l.epoch);
