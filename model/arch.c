@@ -63,20 +63,6 @@ const char *linear_name(const tensor_spec_t *t) {
     return dot ? dot + 1 : t->hf;
 }
 
-size_t arch_linear_names(const char *names[ARCH_MAX_LINEAR_NAMES]) {
-    size_t n = 0;
-    for (size_t a = 0; a < n_archs; a++)
-        for (size_t i = 0; i < archs[a].n_tensors; i++) {
-            const tensor_spec_t *t = &archs[a].tensors[i];
-            bool known = t->role != TENSOR_LINEAR;
-            for (size_t k = 0; !known && k < n; k++) known = !strcmp(names[k], linear_name(t));
-            if (known) continue;
-            CHECK(n < ARCH_MAX_LINEAR_NAMES);
-            names[n++] = linear_name(t);
-        }
-    return n;
-}
-
 /* ---- sizes ------------------------------------------------------------------------------------------------ */
 
 static int check_sizes(const model_config_t *c, const char *where, err_t *err) {
@@ -171,11 +157,13 @@ size_t model_dim(const model_config_t *c, dim_t d) {
 }
 
 size_t linear_rows(const model_config_t *c, linear_slot_t slot) {
+    if (slot == LIN_HEAD) return c->vocab;
     const tensor_spec_t *t = arch_linear(c->arch, slot);
     return t ? model_dim(c, t->rows) : 0;
 }
 
 size_t linear_cols(const model_config_t *c, linear_slot_t slot) {
+    if (slot == LIN_HEAD) return c->hidden;
     const tensor_spec_t *t = arch_linear(c->arch, slot);
     return t ? model_dim(c, t->cols) : 0;
 }
@@ -220,8 +208,9 @@ void model_tensor_gguf_name(const model_tensor_t *t, char *buf, size_t size) {
 }
 
 void model_module_name(const model_config_t *c, size_t layer, linear_slot_t slot, char *buf, size_t size) {
-    const tensor_spec_t *t = arch_linear(c->arch, slot);
-    snprintf(buf, size, "model.%slayers.%zu.%s", c->wrapped ? "language_model." : "", layer, t->hf);
+    const char *parent = c->wrapped ? "language_model." : "";
+    if (slot == LIN_HEAD) snprintf(buf, size, "lm_head");
+    else snprintf(buf, size, "model.%slayers.%zu.%s", parent, layer, arch_linear(c->arch, slot)->hf);
 }
 
 static int count_tensor(void *ctx, const model_tensor_t *t) {

@@ -53,6 +53,12 @@ const char config_everything[] =
     "  lora_alpha: 0.5\n"
     "  lora_dropout: 0.1\n"
     "  target_modules: [v_proj, q_proj, v_proj]\n"
+    "  exclude_modules: .*\\.0\\..*\n"
+    "  layers_to_transform: [0, 1]\n"
+    "  rank_pattern: {q_proj: 8}\n"
+    "  loraplus_lr_ratio: 16\n"
+    "  alpha_pattern:\n"
+    "    layers\\.0\\..*: 0.5\n"
     "  use_rslora: true\n"
     "  dtype: f32\n"
     "  init: \"adapter\"\n"
@@ -62,6 +68,7 @@ const char config_everything[] =
     "  gradient_accumulation_steps: 3, learning_rate: 1e-4, lr_scheduler_type: constant_with_warmup,\n"
     "  warmup_ratio: .03, warmup_steps: 5, weight_decay: 0.01, max_grad_norm: 1, seed: 9007199254740991,\n"
     "  optim: adamw_8bit, adam_beta1: 0.8, adam_beta2: 0.95, adam_epsilon: 1e-6, gradient_checkpointing: false,\n"
+    "  neftune_noise_alpha: 5,\n"
     "  logging_steps: 10, eval_steps: 20, save_steps: 30, save_total_limit: 0, resume_from_checkpoint: adapter}\n"
     "device: {backend: cpu, memory_limit: 1.5 GiB, page_weights: never, spill: tmp, threads: 3}\n";
 

@@ -34,14 +34,13 @@ static int close_base(void **state) {
 /* Reads an adapter as the commands do; the masters, if asked for, are the caller's. */
 static int read_dir(const char *dir, lora_spec_t *spec, float **master, err_t *err) {
     const model_config_t *c = model_source_config(base);
-    unsigned char targets[MODEL_MAX_LAYERS];
     lora_t lora;
-    if (adapter_read_spec(dir, c, spec, targets, err)) return err->code;
+    if (adapter_read_spec(dir, c, spec, err)) return err->code;
     lora_init(&lora, c, spec);
-    spec->layer_targets = NULL;
     float *values = xmalloc(lora.count * sizeof *values);
     int rc = adapter_read(dir, &lora, base, values, err);
     lora_free(&lora);
+    spec->ranks = NULL;
     if (rc == 0 && master) *master = values;
     else free(values);
     return rc;

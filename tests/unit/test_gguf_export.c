@@ -166,17 +166,19 @@ static void test_scales(void **state) {
     static const struct {
         double alpha;
         bool rslora;
+        double times; /* of one layer's alpha, as a pattern has it */
         double file_alpha, b;
-    } cases[] = {{8, false, 8, 1}, {8, true, 16, 1}, {6, true, 12, 1}, {-3, false, -3, 1}, {0, false, 1, 0}};
+    } cases[] = {{8, false, 1, 8, 1},   {8, true, 1, 16, 1}, {6, true, 1, 12, 1},
+                 {-3, false, 1, -3, 1}, {0, false, 1, 1, 0}, {8, false, 2.5, 8, 2.5}};
     err_t err = {0};
     model_source_t *src = open_source(tied.model);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *file = in(test_tmpdir(), "a.gguf");
         lora_t lora;
         float *master = read_adapter(tied.checkpoint, model_source_config(src), &lora);
-        lora_spec_t spec = lora.spec;
-        spec.alpha = cases[i].alpha;
-        spec.rslora = cases[i].rslora;
+        lora_spec_t spec = {.r = lora.spec.r, .alpha = cases[i].alpha, .rslora = cases[i].rslora, .f32 = true};
+        lora_spec_fill(&spec, model_source_config(src), (1u << LINEAR_SLOTS) - 1);
+        lora_rank(&spec, 0, LIN_DOWN)->alpha *= cases[i].times;
         lora_free(&lora);
         lora_init(&lora, model_source_config(src), &spec);
         assert_ok(gguf_lora_write(file, &lora, master, &err) || gguf_lora_check(file, &lora, master, &err), err);
@@ -202,6 +204,44 @@ static void test_scales(void **state) {
         free(master);
     }
     model_source_close(src);
+}
+
+/* ---- the head ---- */
+
+/* The checkpoint of a step on a model with an adapter of the head. */
+static const char *trained_head(const char *model) {
+    err_t err = {0};
+    const char *work = test_tmpdir(), *config = in(work, "c.yaml");
+    char *yaml = xasprintf("model: {path: %s}\nlora: {r: 4, target_modules: [q_proj, lm_head]}\n"
+                           "data: {train: %s/batch.jsonl, format: tokens, max_length: 64}\n"
+                           "training: {output_dir: run, max_steps: 1, learning_rate: 1e-2}\ndevice: {backend: cpu}\n",
+                           model, model);
+    assert_ok(file_write(config, yaml, strlen(yaml), &err), err);
+    free(yaml);
+    EXPECT_RUN(0, "done: the adapter is in", config);
+    return in(work, "run/checkpoint-1");
+}
+
+static void test_head(void **state) {
+    (void)state;
+    const char *checkpoint = trained_head(plain.model), *work = test_tmpdir();
+    const char *file = in(work, "a.gguf"), *merged = in(work, "m.gguf"), *apart = in(work, "apart.gguf");
+    EXPECT_RUN(0, "read back and equal", "export", checkpoint, "--gguf-lora", file);
+    gguf_t *g = open_gguf(file);
+    assert_non_null(gguf_find(g, "output.weight.lora_a"));
+    assert_non_null(gguf_find(g, "output.weight.lora_b"));
+    gguf_close(g);
+    EXPECT_RUN(0, "merged onto", "export", checkpoint, "--gguf", merged);
+    /* Where the head is the embedding it becomes a tensor of its own, which an adapter of llama.cpp cannot make. */
+    checkpoint = trained_head(tied.model);
+    EXPECT_RUN(2, "cannot adapt a head that is the embedding", "export", checkpoint, "--gguf-lora", in(work, "b.gguf"));
+    EXPECT_RUN(0, "merged onto", "export", checkpoint, "--gguf", apart);
+    g = open_gguf(apart);
+    const gguf_tensor_t *embedding = gguf_find(g, "token_embd.weight"), *head = gguf_find(g, "output.weight");
+    assert_true(embedding && head && embedding->bytes == head->bytes);
+    assert_memory_not_equal(embedding->data, head->data, head->bytes);
+    gguf_close(g);
+    assert_false(path_exists(in(work, "b.gguf")));
 }
 
 /* ---- a GGUF as the base ---- */
@@ -269,9 +309,9 @@ static void test_errors(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_merged), cmocka_unit_test(test_row_order), cmocka_unit_test(test_q8_0_export),
-        cmocka_unit_test(test_lora),   cmocka_unit_test(test_scales),    cmocka_unit_test(test_gguf_base),
-        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_merged),    cmocka_unit_test(test_row_order), cmocka_unit_test(test_q8_0_export),
+        cmocka_unit_test(test_lora),      cmocka_unit_test(test_scales),    cmocka_unit_test(test_head),
+        cmocka_unit_test(test_gguf_base), cmocka_unit_test(test_errors),
     };
     return cmocka_run_group_tests(tests, train_both, free_both);
 }

@@ -9,7 +9,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "model/adapter.h"
-#include "model/gguf_config_write.h"
 #include "trainer/commands/command.h"
 #include "trainer/config/config_schema.h"
 #include "trainer/export/gguf_lora.h"
@@ -72,9 +71,8 @@ typedef struct {
 
 static int read_adapter(const char *dir, const model_source_t *base, lora_t *lora, float **master, err_t *err) {
     lora_spec_t spec;
-    unsigned char targets[MODEL_MAX_LAYERS];
     const model_config_t *c = model_source_config(base);
-    if (adapter_read_spec(dir, c, &spec, targets, err)) return err->code;
+    if (adapter_read_spec(dir, c, &spec, err)) return err->code;
     lora_init(lora, c, &spec);
     *master = xmalloc(lora->count * sizeof **master);
     return adapter_read(dir, lora, base, *master, err);
@@ -193,9 +191,9 @@ static int export_gguf(const run_t *run, const request_t *q, const lora_t *lora,
 }
 
 /* Before anything is written: whether there can be what is asked for, and room to check it. */
-static int prepare(run_t *run, const request_t *q, merge_loss_t *loss, err_t *err) {
+static int prepare(run_t *run, const request_t *q, const lora_t *lora, merge_loss_t *loss, err_t *err) {
     const char *path = run->config.model.path;
-    if (q->gguf_lora && gguf_family_check(model_source_config(run->src), path, err)) return err->code;
+    if (q->gguf_lora && gguf_lora_refuse(lora, path, err)) return err->code;
     if (q->gguf && gguf_model_check(run->src, err)) return err->code;
     if (!q->merged && !q->gguf) return 0;
     if (!q->dequantized && model_source_quantized(run->src))
@@ -293,7 +291,7 @@ static int export(const request_t *q, err_t *err) {
     if (rc == 0) rc = run_open(&run, false, false, false, err);
     if (rc == 0) rc = check_model(q, &run, err);
     if (rc == 0) rc = read_adapter(q->checkpoint, run.src, &lora, &master, err);
-    if (rc == 0) rc = prepare(&run, q, &loss, err);
+    if (rc == 0) rc = prepare(&run, q, &lora, &loss, err);
     if (rc == 0 && q->adapter) rc = export_adapter(&run, q, &lora, master, err);
     if (rc == 0 && q->gguf_lora) rc = export_gguf_lora(&run, q, &lora, master, err);
     if (rc == 0 && q->merged) rc = export_merged(&run, q, &lora, master, &loss, err);

@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "model/formats/gguf_write.h"
+#include "model/gguf_config_write.h"
 
 /* llama.cpp takes an alpha of 0 for "no alpha", which is a scale of 1. */
 static float file_alpha(const lora_t *lora) {
@@ -16,15 +17,16 @@ static float file_alpha(const lora_t *lora) {
 
 /* What B is multiplied by, so that the file's alpha over the rank gives the scale of the tensor. */
 static float factor_of(const lora_t *lora, const lora_tensor_t *b) {
-    float factor = lora->scale / (file_alpha(lora) / (float)b->cols);
+    float factor = lora_scale(lora, b->layer, b->slot) / (file_alpha(lora) / (float)b->cols);
     return fabsf(factor - 1) < 1e-6f ? 1 : factor; /* rsLoRA: what rounding the root left */
 }
 
 static void tensor_name(const lora_t *lora, const lora_tensor_t *t, char *buf, size_t size) {
-    model_tensor_t linear = {
-        .role = TENSOR_LINEAR, .spec = arch_linear(lora->config->arch, t->slot), .layer = t->layer};
+    bool head = t->slot == LIN_HEAD;
+    model_tensor_t weight = {.role = head ? TENSOR_HEAD : TENSOR_LINEAR, .layer = t->layer};
     char name[96];
-    model_tensor_gguf_name(&linear, name, sizeof name);
+    if (!head) weight.spec = arch_linear(lora->config->arch, t->slot);
+    model_tensor_gguf_name(&weight, name, sizeof name);
     snprintf(buf, size, "%s.lora_%c", name, t->is_b ? 'b' : 'a');
 }
 
@@ -47,6 +49,15 @@ static int write_tensor(gguf_writer_t *w, const lora_t *lora, const lora_tensor_
     }
     free(row);
     return rc;
+}
+
+int gguf_lora_refuse(const lora_t *lora, const char *where, err_t *err) {
+    if (gguf_family_check(lora->config, where, err)) return err->code;
+    if (!lora->head.n || !lora->config->tied) return 0;
+    return err_set(err, ERR_USAGE,
+                   "%s: llama.cpp cannot adapt a head that is the embedding without adapting that; expected --gguf or "
+                   "--merged, in which the two are apart",
+                   where);
 }
 
 int gguf_lora_write(const char *path, const lora_t *lora, const float *master, err_t *err) {

@@ -15,9 +15,10 @@
 typedef struct {
     char name[96];
     uint32_t type;
-    size_t rows, cols;           /* rows 0: one dimension */
-    const source_tensor_t *from; /* to be merged and rounded; NULL: */
-    const void *raw;             /* bytes as they are */
+    size_t rows, cols; /* rows 0: one dimension */
+    bool merged;       /* to be merged and rounded, as: */
+    merge_job_t job;
+    const void *raw; /* otherwise bytes as they are */
     size_t raw_bytes;
 } item_t;
 
@@ -97,26 +98,22 @@ static void add_rope(plan_t *p, const model_config_t *c) {
 
 static bool is_plain(uint32_t type) { return type == GGML_F32 || type == GGML_F16 || type == GGML_BF16; }
 
-static bool is_adapted(const merge_t *c, const source_tensor_t *t) {
-    for (size_t i = 0; t->role == TENSOR_LINEAR && i < c->lora->n_tensors; i++)
-        if (c->lora->tensors[i].layer == t->layer && c->lora->tensors[i].slot == source_slot(t)) return true;
-    return false;
-}
-
 /* What lies in a GGUF as it will lie in the result stays to the bit. */
-static bool stays(const gguf_model_t *m, const source_tensor_t *t, const gguf_tensor_t *stored) {
-    if (!stored || !stored->data || stored->rows != t->rows || stored->cols != t->cols) return false;
-    if (t->role == TENSOR_LINEAR) return stored->type == m->type && !m->merge->dequantized && !is_adapted(m->merge, t);
+static bool stays(const gguf_model_t *m, const merge_job_t *job, const gguf_tensor_t *stored) {
+    const source_tensor_t *t = job->from;
+    if (!stored || !stored->data || stored->rows != t->rows || stored->cols != t->cols || job->delta.A) return false;
+    if (t->role == TENSOR_LINEAR) return stored->type == m->type && !m->merge->dequantized;
     return is_plain(stored->type) || stored->type == m->type;
 }
 
-static void add_tensor(plan_t *p, const gguf_model_t *m, const source_tensor_t *t) {
+static void add_tensor(plan_t *p, const gguf_model_t *m, const merge_job_t *job) {
+    const source_tensor_t *t = job->from;
     const gguf_t *g = model_source_gguf(m->merge->src);
     bool vector = tensor_is_vector(t->role), narrow = m->type == GGML_Q8_0 && t->cols % gguf_block_len(GGML_Q8_0);
     char name[96];
-    model_tensor_gguf_name(&(model_tensor_t){.role = t->role, .spec = t->spec, .layer = t->layer}, name, sizeof name);
+    model_tensor_gguf_name(&(model_tensor_t){.role = job->role, .spec = t->spec, .layer = t->layer}, name, sizeof name);
     const gguf_tensor_t *stored = g ? gguf_find(g, name) : NULL;
-    if (stays(m, t, stored)) {
+    if (stays(m, job, stored)) {
         add_raw(p, stored);
         return;
     }
@@ -124,14 +121,18 @@ static void add_tensor(plan_t *p, const gguf_model_t *m, const source_tensor_t *
     if (!vector && narrow) p->narrow++;
     item_t *item = add_item(p, type, vector ? 0 : t->rows, t->cols);
     memcpy(item->name, name, sizeof item->name);
-    item->from = t;
+    item->merged = true;
+    item->job = *job;
 }
 
 static void make_plan(plan_t *p, const gguf_model_t *m) {
     const model_source_t *src = m->merge->src;
     if (model_source_is_gguf(src)) add_others(p, src);
     else add_rope(p, model_source_config(src));
-    for (size_t i = 0; i < model_source_count(src); i++) add_tensor(p, m, model_source_at(src, i));
+    for (size_t i = 0; i < merge_job_count(m->merge); i++) {
+        const merge_job_t job = merge_job_at(m->merge, i);
+        add_tensor(p, m, &job);
+    }
     if (p->narrow)
         log_info("%zu tensors have rows of no multiple of 32 values, which Q8_0 cannot have: F16 instead", p->narrow);
 }
@@ -250,18 +251,18 @@ static void round_row(const float *x, size_t n, uint32_t type, bool coarse, uint
 }
 
 static int write_matrix(gguf_writer_t *w, const merge_t *c, const item_t *item, err_t *err) {
-    const source_tensor_t *t = item->from;
+    const source_tensor_t *t = item->job.from;
     size_t d = permuted_head(model_source_config(c->src), t), in = t->cols, rows = merge_piece_rows(t);
     size_t row_bytes = in / gguf_block_len(item->type) * gguf_block_bytes(item->type);
     if (d) rows = (rows + d - 1) / d * d; /* whole heads: rows move within one */
     float *x = xmalloc(rows * in * sizeof *x), *draws = xmalloc(rows * in * sizeof *draws);
     uint8_t *out = xmalloc(rows * row_bytes);
-    bool coarse = merge_is_coarse(c, t);
-    uint64_t key = merge_key(t);
+    bool coarse = merge_is_coarse(c, &item->job);
+    uint64_t key = merge_key(&item->job);
     int rc = 0;
     for (size_t row = 0; rc == 0 && row < t->rows; row += rows) {
         size_t n = t->rows - row < rows ? t->rows - row : rows;
-        rc = merge_rows(c, t, row, n, x, err);
+        rc = merge_rows(c, &item->job, row, n, x, err);
         if (rc) break;
 #pragma omp parallel for schedule(static) num_threads(c->cpu->threads)
         for (size_t i = 0; i < n; i++) {
@@ -279,17 +280,19 @@ static int write_matrix(gguf_writer_t *w, const merge_t *c, const item_t *item, 
 }
 
 static int write_item(gguf_writer_t *w, const merge_t *c, const item_t *item, err_t *err) {
-    if (!item->from) return gguf_writer_data(w, item->raw, item->raw_bytes, err);
-    return tensor_is_vector(item->from->role) ? write_vector(w, c, item->from, err) : write_matrix(w, c, item, err);
+    if (!item->merged) return gguf_writer_data(w, item->raw, item->raw_bytes, err);
+    return tensor_is_vector(item->job.role) ? write_vector(w, c, item->job.from, err) : write_matrix(w, c, item, err);
 }
 
 /* Whether what is read from the file computes what the model does. */
-static int compare_configs(const char *path, const model_source_t *src, err_t *err) {
+static int compare_configs(const char *path, const merge_t *merge, err_t *err) {
+    const model_source_t *src = merge->src;
     gguf_t *g = NULL;
-    model_config_t c;
+    model_config_t c, want = *model_source_config(src);
+    want.tied &= !merge_unties(merge);
     if (gguf_open(path, &g, err)) return err->code;
     int rc = model_config_from_gguf(g, &c, err);
-    const char *what = rc == 0 ? model_config_difference(model_source_config(src), &c) : NULL;
+    const char *what = rc == 0 ? model_config_difference(&want, &c) : NULL;
     gguf_close(g);
     if (!what) return rc;
     return err_set(err, ERR_USAGE, "%s: the metadata of a %s GGUF cannot say what this model has as %s",
@@ -373,9 +376,9 @@ int gguf_model_write(const char *path, const gguf_model_t *m, err_t *err) {
     if (rc == 0 && !begun) rc = err->code;
     bool compared = false;
     for (size_t i = 0; rc == 0 && i < p.n; i++) {
-        if (p.v[i].from && !compared) { /* metadata and what RoPE reads are there; the rest takes its time */
+        if (p.v[i].merged && !compared) { /* metadata and what RoPE reads are there; the rest takes its time */
             rc = gguf_writer_flush(w, err);
-            if (rc == 0) rc = compare_configs(path, c->src, err);
+            if (rc == 0) rc = compare_configs(path, c, err);
             if (rc == 0) rc = compare_tokens(path, c->src, err);
             compared = true;
         }

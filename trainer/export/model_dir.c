@@ -337,6 +337,21 @@ static void set_type(json_t *cfg, dtype_t dtype) {
                         json_string(dtype_torch_name(dtype)));
 }
 
+int model_dir_untie(const char *tmp, err_t *err) {
+    char *path = path_join(tmp, "config.json");
+    json_t *cfg = NULL;
+    int rc = json_file(path, &cfg, err);
+    if (rc == 0) {
+        json_t *text = json_object_get(cfg, "text_config");
+        json_object_set_new(cfg, "tie_word_embeddings", json_false());
+        if (json_is_object(text)) json_object_set_new(text, "tie_word_embeddings", json_false());
+        rc = json_write(path, cfg, err);
+    }
+    json_decref(cfg);
+    free(path);
+    return rc;
+}
+
 /* What is computed with here must not be left out elsewhere in silence. */
 static void name_biases(json_t *cfg, const model_config_t *c) {
     unsigned left = model_config_name_biases(cfg, c);

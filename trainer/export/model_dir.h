@@ -46,6 +46,8 @@ int model_dir_tensors(const char *tmp, const out_list_t *list, emit_fn emit, voi
  * Jinja text that takes the place of the model's own; NULL: that stays. */
 int model_dir_companions(const char *tmp, const model_source_t *src, dtype_t dtype, json_t *quantization,
                          const char *chat_template, err_t *err);
+/* Has the directory's config.json say that the head is not the embedding. */
+int model_dir_untie(const char *tmp, err_t *err);
 /* The source's own quantization_config; NULL: it has none. */
 int model_dir_quantization(const model_source_t *src, json_t **quantization, err_t *err);
 /* For a result that is one file: moves the file `name` of *tmp to `path` instead, unless rc is an error, and removes the
