@@ -72,17 +72,18 @@ int lora_patterns_open(const json_t *mapping, lora_patterns_t *p, err_t *err) {
     const char *key;
     json_t *v;
     size_t n = json_object_size(mapping);
+    int rc = 0;
     *p = (lora_patterns_t){.pattern = xcalloc(n + 1, sizeof *p->pattern),
                            .value = xcalloc(n + 1, sizeof *p->value),
                            .key = xcalloc(n + 1, sizeof *p->key),
                            .used = xcalloc(n + 1, sizeof *p->used)};
     json_object_foreach((json_t *)(uintptr_t)mapping, key, v) {
-        if (name_pattern_open(key, PATTERN_FROM_DOT, &p->pattern[p->n], err)) break;
+        if ((rc = name_pattern_open(key, PATTERN_FROM_DOT, &p->pattern[p->n], err)) != 0) break;
         p->value[p->n] = json_number_value(v);
         p->key[p->n++] = key;
     }
-    if (err->code) lora_patterns_close(p);
-    return err->code;
+    if (rc) lora_patterns_close(p);
+    return rc;
 }
 
 void lora_patterns_close(lora_patterns_t *p) {
@@ -191,16 +192,22 @@ static int each_other_module(const model_config_t *c, module_visit_fn *visit, vo
 
 typedef struct {
     const names_t *names;
-    char found[192]; /* the first module that they match */
+    const char *name; /* NULL: any of them */
+    char found[192];  /* the first module that is meant */
     err_t *err;
 } other_t;
 
 static int visit_other(void *ctx, const char *module) {
     other_t *o = ctx;
-    bool matches;
-    if (names_match(o->names, module, false, &matches, o->err)) return 1;
+    bool matches = o->name && has_name(module, o->name);
+    if (!o->name && names_match(o->names, module, false, &matches, o->err)) return 1;
     if (matches) snprintf(o->found, sizeof o->found, "%s", module);
     return matches;
+}
+
+static bool is_other(const model_config_t *c, const char *name) {
+    other_t o = {.name = name};
+    return each_other_module(c, visit_other, &o) != 0;
 }
 
 /* ---- the choice ------------------------------------------------------------------------------------------- */
@@ -274,12 +281,11 @@ static int fail_unused(const chooser_t *k, const names_t *s, size_t i) {
 /* Everything that was given has to name something, and, of targets, nothing but linear layers. */
 static int check_names_used(const chooser_t *k, const names_t *s, bool linear_only) {
     other_t o = {.names = s, .err = k->err};
-    each_other_module(k->c, visit_other, &o);
-    if (k->err->code) return k->err->code;
+    if (each_other_module(k->c, visit_other, &o) && !o.found[0]) return k->err->code;
     if (o.found[0] && linear_only)
         return fail(k, s->member, "%s is no linear layer and cannot be adapted; expected linear layers alone", o.found);
     for (size_t i = 0; i < (s->pattern ? 1 : s->n); i++)
-        if (!s->used[i] && !o.found[0]) return fail_unused(k, s, i);
+        if (!s->used[i] && !(s->pattern ? o.found[0] : is_other(k->c, s->name[i]))) return fail_unused(k, s, i);
     return 0;
 }
 

@@ -56,8 +56,8 @@ static void every_key(void **state) {
     assert_false(c.quantization.double_quant);
     assert_int_equal(c.quantization.compute_dtype, COMPUTE_F32);
     assert_true(c.lora.r == 64 && c.lora.alpha == 0.5 && c.lora.dropout == 0.1 && c.lora.use_rslora && c.lora.f32);
-    assert_int_equal(json_array_size(c.lora.targets), 3);
-    assert_string_equal(json_string_value(json_array_get(c.lora.targets, 1)), "q_proj");
+    assert_int_equal(json_array_size(c.lora.targets), 2);
+    assert_string_equal(json_string_value(json_array_get(c.lora.targets, 0)), "q_proj");
     assert_string_equal(json_string_value(c.lora.exclude), ".*\\.0\\..*");
     assert_int_equal(json_integer_value(json_array_get(c.lora.layers, 1)), 1);
     assert_true(c.lora.loraplus_lr_ratio == 16 && c.training.neftune_noise_alpha == 5);
@@ -272,6 +272,16 @@ static void run_id(void **state) {
         if ((config_run_id(&c) == id) != (i < SAME)) fail_msg("%s", overrides[0]);
         config_free(&c);
     }
+    /* Names are a set. */
+    static char *const names[] = {"lora.target_modules=[q_proj, v_proj]",
+                                  "lora.target_modules=[v_proj, q_proj, v_proj]"};
+    uint64_t ids[2];
+    for (size_t i = 0; i < 2; i++) {
+        assert_ok(load_bytes(MINIMAL, strlen(MINIMAL), &names[i], 1, CONFIG_TRAIN, &c, &err), err);
+        ids[i] = config_run_id(&c);
+        config_free(&c);
+    }
+    assert_true(ids[0] == ids[1] && ids[0] != id);
 }
 
 /* docs/config.md has a row for every key, with its default. */

@@ -1,5 +1,5 @@
-/* Adapters as people configure them, against transformers and PEFT (golden/lora-options): which layers are adapted, of
- * which rank and scale, LoRA+, the head; and what has no golden: dropout of the head, NEFTune, resumption, merging. */
+/* Adapters as people configure them, against transformers and PEFT (golden/lora-options): other layers and ranks, LoRA+,
+ * the head; and what has no golden: dropout of the head, NEFTune, resumption, merging. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,8 +9,6 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/rng.h"
-#include "model/adapter.h"
-#include "model/lora_choice.h"
 #include "program.h"
 #include "testing.h"
 #include "tiny.h"
@@ -164,119 +162,6 @@ static void test_bf16(void **state) {
         free(want), free(got);
         tiny_close(&t);
     }
-}
-
-/* ---- which layers, of which rank --------------------------------------------------------------------------------- */
-
-static lora_choice_t choice_of(const json_t *lora) {
-    return (lora_choice_t){.targets = json_object_get(lora, "target_modules"),
-                           .exclude = json_object_get(lora, "exclude_modules"),
-                           .layers = json_object_get(lora, "layers_to_transform"),
-                           .ranks = json_object_get(lora, "rank_pattern"),
-                           .alphas = json_object_get(lora, "alpha_pattern")};
-}
-
-/* What the terms choose is what PEFT chose by them; and written by us it is read as the same. */
-static void test_choice(void **state) {
-    (void)state;
-    for (size_t i = 0; i < N_CASES; i++) {
-        err_t err = {0};
-        const char *member;
-        json_t *meta = read_meta(cases[i]), *lora = json_object_get(meta, "lora");
-        tiny_spec_t golden = spec_of(cases[i]);
-        char *model = path_join(golden.arch, golden.model_dir), *adapter = path_join(golden.arch, "adapter");
-        model_source_t *src = open_source(model);
-        const model_config_t *c = model_source_config(src);
-        lora_choice_t choice = choice_of(lora);
-        lora_spec_t peft, own, again;
-        lora_t layout;
-        assert_ok(adapter_read_spec(adapter, c, &peft, &err), err);
-        own = (lora_spec_t){.r = 4, .alpha = 8, .rslora = peft.rslora, .f32 = true};
-        assert_ok(lora_choice_check(&choice, 1024, &member, &err), err);
-        assert_ok(lora_choose(&choice, c, "", &own, &err), err);
-        assert_true(lora_spec_equal(&own, &peft));
-
-        for (int with_choice = 0; with_choice < 2; with_choice++) {
-            const char *dir = test_tmpdir();
-            lora_init(&layout, c, with_choice ? &own : &peft);
-            float *zeros = xcalloc(layout.count, sizeof *zeros);
-            assert_ok(adapter_write(dir, &layout, zeros, "base", &err), err);
-            assert_ok(adapter_read_spec(dir, c, &again, &err), err);
-            assert_true(lora_spec_equal(&layout.spec, &again));
-            if (with_choice) {
-                json_t *written;
-                const char *key;
-                json_t *v;
-                char *path = path_join(dir, "adapter_config.json");
-                assert_ok(json_file(path, &written, &err), err);
-                json_object_foreach(lora, key, v) if (!json_equal(json_object_get(written, key), v))
-                    fail_msg("%s: %s", cases[i], key);
-                json_decref(written);
-                free(path);
-            }
-            lora_spec_free(&again);
-            free(zeros);
-            lora_free(&layout);
-        }
-        model_source_close(src);
-        json_decref(meta);
-        free(model), free(adapter);
-    }
-}
-
-static void test_choice_errors(void **state) {
-    (void)state;
-    static const struct {
-        const char *members, *message;
-    } bad[] = {
-        {"'target_modules': ['qproj']",
-         "target_modules: llama models have no linear layer \"qproj\"; expected some of "
-         "q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, lm_head; did you "
-         "mean q_proj?"},
-        {"'target_modules': ['q_proj', 'roj']", "have no linear layer \"roj\""},
-        {"'target_modules': ['embed_tokens']",
-         "target_modules: model.embed_tokens is no linear layer and cannot be adapted"},
-        {"'target_modules': ['q_proj', 'input_layernorm']", "model.layers.0.input_layernorm is no linear layer"},
-        {"'target_modules': ['norm']", "model.norm is no linear layer"},
-        {"'target_modules': ['mlp']", "model.layers.0.mlp is no linear layer"},
-        {"'target_modules': '.*self_attn.*'", "model.layers.0.self_attn is no linear layer"},
-        {"'target_modules': 'q_proj'", "target_modules: the regular expression \"q_proj\" matches no whole name of a "
-                                       "module; expected all-linear, a list of names or an expression such as "
-                                       ".*q_proj; did you mean [q_proj]?"},
-        {"'target_modules': 'all_linear'", "did you mean all-linear?"},
-        {"'target_modules': 'model\\\\.layers\\\\.7\\\\.[a-z_.]+_proj'", "matches no whole name of a linear layer"},
-        {"'exclude_modules': ['c_attn']", "exclude_modules: llama models have no linear layer \"c_attn\""},
-        {"'target_modules': ['q_proj'], 'exclude_modules': '.*q_proj'",
-         "exclude_modules: leaves nothing of target_modules"},
-        {"'layers_to_transform': [0, 2]", "layers_to_transform: got 2; expected indices from 0 to 1"},
-        {"'layers_to_transform': []", "layers_to_transform: an empty list"},
-        {"'target_modules': []", "target_modules: an empty list"},
-        {"'target_modules': ['lm_head', 'q_proj'], 'layers_to_transform': 0",
-         "layers_to_transform: target_modules names lm_head, which is in no layer"},
-        {"'rank_pattern': {'q_proj': 8, 'qkv_proj': 8}", "rank_pattern: \"qkv_proj\" matches no adapted layer"},
-        {"'rank_pattern': {'lm_head': 8}", "rank_pattern: \"lm_head\" matches no adapted layer"},
-        {"'rank_pattern': {'_proj': 8}", "rank_pattern: \"_proj\" matches no adapted layer"},
-        {"'target_modules': ['q_proj'], 'alpha_pattern': {'v_proj': 8}",
-         "alpha_pattern: \"v_proj\" matches no adapted"},
-        {"'target_modules': ['q_proj'], 'rank_pattern': {'(([^!]+)+)+[!?]': 8}",
-         "with model.layers.0.self_attn.q_proj"},
-    };
-    model_source_t *src = open_source(case_dir("untied"));
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        err_t err = {0};
-        lora_spec_t spec = {.r = 4, .alpha = 8};
-        char *text = xasprintf("{%s}", bad[i].members);
-        for (char *s = text; *s; s++)
-            if (*s == '\'') *s = '"';
-        json_t *lora;
-        assert_ok(json_text(text, strlen(text), "test", &lora, &err), err);
-        lora_choice_t choice = choice_of(lora);
-        int rc = lora_choose(&choice, model_source_config(src), "c.yaml: lora.", &spec, &err);
-        if (rc != ERR_USAGE || !strstr(err.msg, bad[i].message)) fail_msg("%s: got %s", text, err.msg);
-        json_decref(lora);
-        free(text);
-    }
-    model_source_close(src);
 }
 
 /* ---- the head ---------------------------------------------------------------------------------------------------- */
@@ -606,8 +491,6 @@ int main(void) {
 
         cmocka_unit_test(test_golden_tuned),
         cmocka_unit_test(test_bf16),
-        cmocka_unit_test(test_choice),
-        cmocka_unit_test(test_choice_errors),
         cmocka_unit_test(test_head_differences),
         cmocka_unit_test(test_head_generation),
         cmocka_unit_test(test_loraplus_is_two_rates),

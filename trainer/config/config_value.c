@@ -238,6 +238,21 @@ static json_t *read_name(const config_key_t *k, const yaml_item_t *item, err_t *
     return json_string(item->text);
 }
 
+/* Names and indices are sets: sorted, each once, so that a run has one identity. */
+static int by_value(const void *a, const void *b) {
+    const json_t *x = *(json_t *const *)a, *y = *(json_t *const *)b;
+    if (json_is_string(x)) return strcmp(json_string_value(x), json_string_value(y));
+    return (json_integer_value(x) > json_integer_value(y)) - (json_integer_value(x) < json_integer_value(y));
+}
+
+static json_t *set_of(json_t **items, size_t n) {
+    json_t *set = json_array();
+    qsort(items, n, sizeof *items, by_value);
+    for (size_t i = 0; i < n; i++)
+        if (i == 0 || by_value(&items[i - 1], &items[i]) != 0) json_array_append(set, items[i]);
+    return set;
+}
+
 static json_t *read_index(const config_key_t *k, const yaml_item_t *item, err_t *err) {
     double v;
     if (item->kind == YAML_ITEM_SCALAR && read_number(k, item, false, &v)) return json_integer((json_int_t)v);
@@ -260,17 +275,13 @@ static int set_list(const config_key_t *k, const yaml_entry_t *e, json_t **slot,
         return 0;
     }
     if (e->n_items == 0 && k->words[0]) return fail(k, &e->value_at, "an empty list", NULL, err);
-    json_t *list = json_array();
-    for (size_t i = 0; i < e->n_items; i++) {
-        if (!(value = read(k, &e->items[i], err))) {
-            json_decref(list);
-            return err->code;
-        }
-        json_array_append_new(list, value);
-    }
-    set_json(slot, list);
-    if (e->n_items == 0) set_json(slot, NULL);
-    return 0;
+    json_t **items = xcalloc(e->n_items + 1, sizeof *items);
+    size_t n = 0;
+    while (n < e->n_items && (items[n] = read(k, &e->items[n], err))) n++;
+    if (n == e->n_items) set_json(slot, n ? set_of(items, n) : NULL);
+    for (size_t i = 0; i < n; i++) json_decref(items[i]);
+    free(items);
+    return n == e->n_items ? 0 : err->code;
 }
 
 /* Without members it is NULL: the key has one value however it came by it. */

@@ -87,14 +87,16 @@ int run_lora_spec(const config_t *c, const model_config_t *m, lora_spec_t *spec,
 static int check_init(const config_t *c, const model_config_t *m, const lora_spec_t *want, err_t *err) {
     lora_spec_t have;
     if (adapter_read_spec(c->lora.init, m, &have, err)) return err->code;
+    have.dropout = want->dropout; /* of the training, not of the adapter */
     char *has = lora_spec_text(&have), *wants = lora_spec_text(want);
-    if (!lora_spec_equal(&have, want))
+    bool same = lora_spec_equal(&have, want);
+    if (!same)
         err_set(err, ERR_USAGE, "lora.init: the adapter in %s has %s; the config says %s%s; expected the same",
                 c->lora.init, has, wants, strcmp(has, wants) ? "" : ", of other layers or patterns");
     free(has);
     free(wants);
     lora_spec_free(&have);
-    return err->code;
+    return same ? 0 : err->code;
 }
 
 /* The directory of a run is near enough to name what was meant. */
