@@ -2,6 +2,7 @@
 """Does llama.cpp compute from our GGUF exports what transformers computes?
 
     gguf_export.py families PROGRAM ARCH_DIR [NAME ...]
+    gguf_export.py modules PROGRAM ARCH_DIR [NAME ...]
     gguf_export.py tokenizers PROGRAM TOKENIZER_DIR
     gguf_export.py model PROGRAM CHECKPOINT --base-gguf FILE --prompt TEXT
 
@@ -10,6 +11,8 @@ families: for each model of tests/golden/arch (or those named) an adapter goes t
 directory, those from base and LoRA GGUF with PEFT's. The files are computed with after a copy into F32, since llama.cpp
 rounds activations to the type of the weights; the file as it was written has a wider limit. Each model in a process of
 its own.
+
+modules: the same with ranks and alphas by module and an adapter of the head, trained here.
 
 tokenizers: a model of noise with each kind of tokenizer in tests/golden/tokenizer is exported; llama.cpp gives the texts
 of kinds.json the ids that `qlora-train tokenize` gives them.
@@ -78,18 +81,29 @@ def transformers_logits(model, rows):
         return model(input_ids=torch.tensor(rows)).logits.float().numpy()
 
 
-def make_exports(program, directory, tmp):
-    config = tmp / "config.yaml"
+MODULES = ("lora: {r: 4, lora_alpha: 8, dtype: f32, target_modules: [q_proj, down_proj, lm_head], "
+           'rank_pattern: {"layers.0.mlp.down_proj": 2}, alpha_pattern: {q_proj: 20}}\n')
+
+
+def golden_adapter(directory):
     given = json.loads((directory / "adapter/adapter_config.json").read_text())
+    return (f"lora: {{init: {json.dumps(str(directory / 'adapter'))}, r: {given['r']}, "
+            f"lora_alpha: {given['lora_alpha']}, use_rslora: {json.dumps(given['use_rslora'])}, dtype: f32}}\n")
+
+
+def train(program, directory, lora, steps, tmp):
+    config = tmp / "config.yaml"
     config.write_text(
-        f"model: {{path: {json.dumps(str(directory))}}}\n"
-        f"lora: {{init: {json.dumps(str(directory / 'adapter'))}, r: {given['r']}, lora_alpha: {given['lora_alpha']}, "
-        f"use_rslora: {json.dumps(given['use_rslora'])}, dtype: f32}}\n"
+        f"model: {{path: {json.dumps(str(directory))}}}\n{lora}"
         f"data: {{train: {json.dumps(str(directory / 'batch.jsonl'))}, format: tokens, max_length: 64}}\n"
-        f"training: {{output_dir: {json.dumps(str(tmp / 'run'))}, max_steps: 1, learning_rate: 1.0e-3}}\n"
+        f"training: {{output_dir: {json.dumps(str(tmp / 'run'))}, max_steps: {steps}, learning_rate: 1.0e-3}}\n"
         "quantization: {quant_type: none, compute_dtype: f32}\ndevice: {backend: cpu}\n")
     run([program, config])
-    checkpoint = next((tmp / "run").glob("checkpoint-*"))
+    return next((tmp / "run").glob("checkpoint-*"))
+
+
+def make_exports(program, directory, tmp):
+    checkpoint = train(program, directory, golden_adapter(directory), 1, tmp)
     for options in (["--adapter", tmp / "adapter"], ["--gguf-lora", tmp / "lora.gguf"],
                     ["--merged", tmp / "merged", "--dtype", "f16"], ["--gguf", tmp / "merged.gguf", "--dtype", "f16"],
                     ["--gguf", tmp / "q8_0.gguf", "--dtype", "q8_0"]):
@@ -130,6 +144,42 @@ def compare_family(program, directory):
     print(f"{directory.name:28} {arch:10}", *(f"{value:8.1e}" for value, _ in values),
           "ok" if ok else f"FAILED (at most {[most for _, most in values]})")
     return ok
+
+
+def compare_modules(program, directory):
+    """The largest differences: of the merged GGUF, and of the LoRA GGUF where llama.cpp can have it."""
+    from llama_cpp import Model
+    from gen_arch_gguf import convert
+    from peft import PeftModel
+    rows = [json.loads(line)["input_ids"] for line in open(directory / "batch.jsonl", encoding="utf-8")]
+    limit = LIMITS.get(directory.name[:5], 2e-5)
+    with tempfile.TemporaryDirectory() as name:
+        tmp = pathlib.Path(name)
+        checkpoint = train(program, directory, MODULES, 20, tmp)
+        for options in (["--adapter", tmp / "adapter"], ["--merged", tmp / "merged", "--dtype", "f16"],
+                        ["--gguf", tmp / "merged.gguf", "--dtype", "f16"]):
+            run([program, "export", checkpoint, *options])
+        want = transformers_logits(transformers_model(tmp / "merged"), rows)
+        arch = f32_copy(tmp / "merged.gguf", tmp / "f32.gguf")
+        values = [worst(Model(tmp / "f32.gguf").logits(rows), want)]
+        export = subprocess.run([program, "export", checkpoint, "--gguf-lora", tmp / "lora.gguf"], capture_output=True,
+                                text=True)
+        tied = json.loads((directory / "config.json").read_text()).get("tie_word_embeddings")
+        if export.returncode == 0:
+            convert(directory, tmp / "base.gguf", arch, f32=True)
+            peft = PeftModel.from_pretrained(transformers_model(directory), tmp / "adapter").eval()
+            values.append(worst(Model(tmp / "base.gguf", tmp / "lora.gguf").logits(rows),
+                                transformers_logits(peft, rows)))
+    ok = max(values) <= limit and (export.returncode == 0) != bool(tied)
+    print(f"{directory.name:28} {arch:10}", *(f"{value:8.1e}" for value in values),
+          "" if export.returncode == 0 else "refused ", "ok" if ok else "FAILED")
+    return ok
+
+
+def modules(args):
+    print(f"{'model':28} {'GGUF':10} merged   base and LoRA (of a tied model it is refused)")
+    names = args.names or ["llama-rope-llama3", "llama-rope-yarn", "olmo2-postnorm", "qwen2-bias"]
+    return 0 if all([compare_modules(args.program, args.arch_dir / name) for name in names]) else 1
 
 
 def families(args):
@@ -257,6 +307,11 @@ def main():
     p.add_argument("arch_dir", type=pathlib.Path)
     p.add_argument("names", nargs="*")
     p.set_defaults(run=families)
+    p = commands.add_parser("modules")
+    p.add_argument("program", type=pathlib.Path)
+    p.add_argument("arch_dir", type=pathlib.Path)
+    p.add_argument("names", nargs="*")
+    p.set_defaults(run=modules)
     p = commands.add_parser("tokenizers")
     p.add_argument("program", type=pathlib.Path)
     p.add_argument("tokenizer_dir", type=pathlib.Path)

@@ -280,7 +280,11 @@ static int write_matrix(gguf_writer_t *w, const merge_t *c, const item_t *item, 
 }
 
 static int write_item(gguf_writer_t *w, const merge_t *c, const item_t *item, err_t *err) {
-    if (!item->merged) return gguf_writer_data(w, item->raw, item->raw_bytes, err);
+    if (!item->merged) {
+        int rc = gguf_writer_data(w, item->raw, item->raw_bytes, err);
+        if (model_source_is_gguf(c->src)) mapping_release(item->raw, item->raw_bytes);
+        return rc;
+    }
     return tensor_is_vector(item->job.role) ? write_vector(w, c, item->job.from, err) : write_matrix(w, c, item, err);
 }
 
