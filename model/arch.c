@@ -8,11 +8,21 @@
 
 /* ---- families --------------------------------------------------------------------------------------------- */
 
-static const arch_t *not_supported(const char *name, const char *where, bool gguf, err_t *err) {
+static const char *name_of(const arch_t *a, bool gguf) { return gguf ? a->gguf_name : a->model_type; }
+
+static const arch_t *find_arch(const char *name, bool gguf) {
+    for (size_t i = 0; i < n_archs; i++)
+        if (name_of(&archs[i], gguf) && !strcmp(name_of(&archs[i], gguf), name)) return &archs[i];
+    return NULL;
+}
+
+static const arch_t *need_arch(const char *name, const char *where, bool gguf, err_t *err) {
+    const arch_t *found = find_arch(name, gguf);
+    if (found) return found;
     strbuf_t list = {0};
     for (size_t i = 0; i < n_archs; i++) {
-        const char *known = gguf ? archs[i].gguf_name : archs[i].model_type;
-        if (known) strbuf_addf(&list, "%s%s", list.len ? ", " : "", known);
+        const char *known = name_of(&archs[i], gguf);
+        if (known && find_arch(known, gguf) == &archs[i]) strbuf_addf(&list, "%s%s", list.len ? ", " : "", known);
     }
     err_set(err, ERR_USAGE, "%s: \"%.100s\" is not supported; expected one of: %s", where, name, list.p);
     free(list.p);
@@ -20,15 +30,11 @@ static const arch_t *not_supported(const char *name, const char *where, bool ggu
 }
 
 const arch_t *arch_by_model_type(const char *model_type, const char *where, err_t *err) {
-    for (size_t i = 0; i < n_archs; i++)
-        if (!strcmp(archs[i].model_type, model_type)) return &archs[i];
-    return not_supported(model_type, where, false, err);
+    return need_arch(model_type, where, false, err);
 }
 
 const arch_t *arch_by_gguf_name(const char *name, const char *where, err_t *err) {
-    for (size_t i = 0; i < n_archs; i++)
-        if (archs[i].gguf_name && !strcmp(archs[i].gguf_name, name)) return &archs[i];
-    return not_supported(name, where, true, err);
+    return need_arch(name, where, true, err);
 }
 
 static const tensor_spec_t *find_spec(const arch_t *arch, tensor_role_t role, unsigned slot) {

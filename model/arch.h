@@ -55,9 +55,9 @@ typedef struct model_config model_config_t;
 typedef struct config_keys config_keys_t;
 
 typedef struct {
-    const char *model_type; /* config.json "model_type" */
-    const char *hf_class;   /* config.json "architectures"[0] */
-    const char *gguf_name; /* "general.architecture", prefix of the hyper-parameter keys; NULL: no GGUF of it is read */
+    const char *model_type;       /* config.json "model_type" */
+    const char *hf_class;         /* config.json "architectures"[0] */
+    const char *gguf_name;        /* "general.architecture", prefix of the hyper-parameter keys; NULL: it has no GGUF */
     const tensor_spec_t *tensors; /* of a block, in the order in which they are listed */
     size_t n_tensors;
     bool gguf_permuted_qk; /* GGUF has the rows of Q and K in the order of its own RoPE */

@@ -261,7 +261,7 @@ static void test_existing(void **state) {
     }
     for (size_t i = 0; i < 2; i++) EXPECT_RUN(2, "is empty", "export", tied.checkpoint, options[i], "");
     char *both = path_join(work, "both");
-    EXPECT_RUN(2, "expected two directories", "export", tied.checkpoint, "--adapter", both, "--merged", both);
+    EXPECT_RUN(2, "expected two names", "export", tied.checkpoint, "--adapter", both, "--merged", both);
     NAMES(work, "mine");
     free(both);
     free(out);

@@ -9,32 +9,17 @@
 #include "base/rng.h"
 #include "trainer/export/model_dir.h"
 
-/* What an adapter adds to a weight: scale * B A. */
-typedef struct {
-    const float *A, *B; /* [r, in], [out, r]; NULL: there is none */
-    size_t r;
-    float scale;
-} delta_t;
+bool merge_unties(const merge_t *c) { return c->lora->head.n && model_source_config(c->src)->tied; }
 
-/* A tensor of the merged model. */
-typedef struct {
-    const source_tensor_t *from;
-    char name[160];
-    delta_t delta;
-} job_t;
+size_t merge_job_count(const merge_t *c) { return model_source_count(c->src) + merge_unties(c); }
 
-/* Where an adapter of the head would be added to the embedding too, the head becomes a tensor of its own. */
-static bool unties(const merge_t *c) { return c->lora->head.n && model_source_config(c->src)->tied; }
-
-static size_t job_count(const merge_t *c) { return model_source_count(c->src) + unties(c); }
-
-static delta_t find_delta(const lora_t *lora, const float *master, size_t layer, linear_slot_t slot) {
-    delta_t d = {0};
+static merge_delta_t find_delta(const lora_t *lora, const float *master, size_t layer, linear_slot_t slot) {
+    merge_delta_t d = {0};
     for (size_t i = 0; i < lora->n_tensors; i++) {
         const lora_tensor_t *t = &lora->tensors[i];
         if (t->layer != layer || t->slot != slot) continue;
         if (t->is_b) d.B = master + t->offset;
-        else d = (delta_t){master + t->offset, d.B, t->rows, lora_scale(lora, layer, slot)};
+        else d = (merge_delta_t){master + t->offset, d.B, t->rows, lora_scale(lora, layer, slot)};
     }
     return d;
 }
@@ -45,11 +30,12 @@ static void head_name(const source_tensor_t *embedding, char *name, size_t size)
     snprintf(name, size, "%slm_head.weight", inside ? "language_model." : "");
 }
 
-static job_t job_at(const merge_t *c, size_t i) {
+merge_job_t merge_job_at(const merge_t *c, size_t i) {
     size_t n = model_source_count(c->src), layers = c->lora->layers;
-    job_t job = {.from = i < n ? model_source_at(c->src, i) : NULL};
+    merge_job_t job = {.from = i < n ? model_source_at(c->src, i) : NULL};
     for (size_t k = 0; !job.from; k++)
         if (model_source_at(c->src, k)->role == TENSOR_EMBEDDING) job.from = model_source_at(c->src, k);
+    job.role = i == n ? TENSOR_HEAD : job.from->role;
     snprintf(job.name, sizeof job.name, "%s", job.from->name);
     if (i == n) head_name(job.from, job.name, sizeof job.name);
     if (i == n || job.from->role == TENSOR_HEAD) job.delta = find_delta(c->lora, c->master, layers, LIN_HEAD);
@@ -58,7 +44,7 @@ static job_t job_at(const merge_t *c, size_t i) {
     return job;
 }
 
-static size_t piece_rows(const source_tensor_t *t) {
+size_t merge_piece_rows(const source_tensor_t *t) {
     size_t rows = LOAD_PIECE / t->cols + 1;
     return rows < t->rows ? rows : t->rows;
 }
@@ -85,20 +71,22 @@ static int base_rows(const merge_t *c, const source_tensor_t *from, size_t row, 
 }
 
 /* Scratch of the products, for as long as they are made. */
-static int scratch_begin(backend_t *cpu, err_t *err) {
+int merge_begin(const merge_t *c, err_t *err) {
+    backend_t *cpu = c->cpu;
     const workspace_need_t need = {.max_tokens = 1, .max_kv = 1, .attn = {.Hq = 1, .Hkv = 1, .D = 1}};
     cpu->workspace_size = cpu->workspace_bytes(cpu, &need);
     cpu->workspace = cpu->alloc(cpu, cpu->workspace_size, MEM_DEVICE);
     return cpu->workspace ? 0 : err_set(err, ERR_FAILED, "%s: out of memory", cpu->device);
 }
 
-static void scratch_end(backend_t *cpu) {
-    cpu->free(cpu, cpu->workspace, MEM_DEVICE);
-    cpu->workspace = NULL;
+void merge_end(const merge_t *c) {
+    c->cpu->free(c->cpu, c->cpu->workspace, MEM_DEVICE);
+    c->cpu->workspace = NULL;
 }
 
 /* out[n,in] = scale * B[row.., r] A[r,in] + beta * out. */
-static void delta_rows(const merge_t *c, const delta_t *d, size_t row, size_t n, size_t in, float beta, float *out) {
+static void delta_rows(const merge_t *c, const merge_delta_t *d, size_t row, size_t n, size_t in, float beta,
+                       float *out) {
     matrix_t a = {(void *)(uintptr_t)d->A, DT_F32, in}, b = {(void *)(uintptr_t)(d->B + row * d->r), DT_F32, d->r};
     c->cpu->gemm(c->cpu, false, false, n, in, d->r, d->scale, b, a, beta, (matrix_t){out, DT_F32, in});
 }
@@ -122,7 +110,7 @@ static void neighbours(float x, dtype_t type, float *low, float *high) {
  * would lose the adapter: the base weight lies on the grid, and a delta of less than half a step would vanish in
  * every element (measured on SmolLM2 after six steps: loss 2.44 merged against 2.25; see docs/decisions.md). The
  * choice is a function of the element alone. */
-static float round_unbiased(float x, dtype_t type, uint64_t key, size_t element) {
+float merge_round(float x, dtype_t type, uint64_t key, size_t element) {
     float low, high;
     if (!isfinite(x)) return x;
     neighbours(x, type, &low, &high);
@@ -137,25 +125,39 @@ static void put(float x, dtype_t type, void *out, size_t i) {
     else ((uint16_t *)out)[i] = type == DT_F16 ? f16_from_f32(x) : bf16_from_f32(x);
 }
 
+uint64_t merge_key(const merge_job_t *job) {
+    const source_tensor_t *t = job->from;
+    bool linear = t->role == TENSOR_LINEAR;
+    return linear ? rng_fold(rng_mix(t->layer), source_slot(t)) : rng_fold(rng_mix(0), LINEAR_SLOTS);
+}
+
+bool merge_is_coarse(const merge_t *c, const merge_job_t *job) {
+    const char *type = job->from->file_type;
+    bool plain = !strcmp(type, "BF16") || !strcmp(type, "F16") || !strcmp(type, "F32");
+    return job->delta.A && ((c->dequantized && job->from->role == TENSOR_LINEAR) || !plain);
+}
+
+int merge_rows(const merge_t *c, const merge_job_t *job, size_t row, size_t n, float *out, err_t *err) {
+    if (base_rows(c, job->from, row, n, out, err)) return err->code;
+    if (job->delta.A) delta_rows(c, &job->delta, row, n, job->from->cols, 1, out);
+    return 0;
+}
+
 static int emit(void *ctx, const out_tensor_t *t, st_writer_t *w, err_t *err) {
     const merge_t *c = ctx;
     const source_tensor_t *from = t->from;
-    bool linear = from->role == TENSOR_LINEAR;
-    size_t in = from->cols, rows = piece_rows(from), i = 0, n_src = model_source_count(c->src);
-    uint64_t key = linear ? rng_fold(rng_mix(from->layer), source_slot(from)) : rng_fold(rng_mix(0), LINEAR_SLOTS);
-    while (i < n_src && strcmp(model_source_at(c->src, i)->name, t->name) != 0) i++;
-    const job_t job = job_at(c, i);
+    const merge_job_t job = merge_job_at(c, (size_t)t->part);
+    size_t in = from->cols, rows = merge_piece_rows(from);
+    uint64_t key = merge_key(&job);
     float *wide = xmalloc(rows * in * sizeof *wide);
     void *narrow = xmalloc(rows * in * dtype_size(t->dtype));
     int rc = 0;
     for (size_t row = 0; rc == 0 && row < from->rows; row += rows) {
         size_t n = from->rows - row < rows ? from->rows - row : rows;
-        rc = base_rows(c, from, row, n, wide, err);
+        rc = merge_rows(c, &job, row, n, wide, err);
         if (rc) break;
-        if (job.delta.A) delta_rows(c, &job.delta, row, n, in, 1, wide);
 #pragma omp parallel for schedule(static) num_threads(c->cpu->threads)
-        for (size_t k = 0; k < n * in; k++)
-            put(round_unbiased(wide[k], t->dtype, key, row * in + k), t->dtype, narrow, k);
+        for (size_t i = 0; i < n * in; i++) put(merge_round(wide[i], t->dtype, key, row * in + i), t->dtype, narrow, i);
         rc = st_writer_data(w, narrow, n * in * dtype_size(t->dtype), err);
     }
     free(wide);
@@ -183,20 +185,24 @@ static int quantization_left(const model_source_t *src, json_t **quantization, e
 int merge_write(const char *dir, const merge_t *c, err_t *err) {
     out_list_t list = {0};
     json_t *quantization = NULL;
-    for (size_t i = 0; i < job_count(c); i++) {
-        const job_t job = job_at(c, i);
+    for (size_t i = 0; i < merge_job_count(c); i++) {
+        const merge_job_t job = merge_job_at(c, i);
         const source_tensor_t *s = job.from;
         bool vector = tensor_is_vector(s->role);
-        out_list_add(&list, out_type(c, s), vector ? 1 : 2, vector ? s->cols : s->rows, s->cols, "%s", job.name)->from =
-            s;
+        out_tensor_t *t = out_list_add(&list, out_type(c, s), vector ? 1 : 2, vector ? s->cols : s->rows, s->cols, "%s",
+                                       job.name);
+        t->from = s;
+        t->part = (int)i;
     }
     for (size_t i = 0; i < model_source_others(c->src); i++) out_list_add_other(&list, model_source_other(c->src, i));
-    int rc = scratch_begin(c->cpu, err);
+    int rc = merge_begin(c, err);
     if (rc == 0) rc = model_dir_tensors(dir, &list, emit, (void *)(uintptr_t)c, err);
-    scratch_end(c->cpu);
+    merge_end(c);
     if (rc == 0) rc = quantization_left(c->src, &quantization, err);
-    if (rc == 0) rc = model_dir_companions(dir, c->src, out_type(c, model_source_at(c->src, 0)), quantization, err);
-    if (rc == 0 && unties(c)) rc = model_dir_untie(dir, err);
+    if (rc == 0)
+        rc = model_dir_companions(dir, c->src, out_type(c, model_source_at(c->src, 0)), quantization, c->chat_template,
+                                  err);
+    if (rc == 0 && merge_unties(c)) rc = model_dir_untie(dir, err);
     json_decref(quantization);
     free(list.t);
     return rc;
@@ -218,24 +224,60 @@ static double ratio_of(const moments_t *m) { return m->arrived / m->delta2; }
 /* Six deviations, and 1% for the tails of a sum that few elements dominate. */
 static double tolerance_of(const moments_t *m) { return 6 * sqrt(m->variance) / m->delta2 + 0.01; }
 
+/* What the values of a merged tensor are rounded to. */
+typedef struct {
+    dtype_t type;
+    bool q8_0;    /* GGUF's blocks of 32 */
+    bool coarse;  /* merge_is_coarse() */
+    double slack; /* relative to 1 + |x|: what adding 1 in the file, and taking it off where it is read, leaves */
+} grid_t;
+
+/* Q8_0: the step of the block that begins at x_j. */
+static double step_of_block(const float *w, const float *d, size_t j) {
+    float most = 0;
+    for (size_t k = j; k < j + 32; k++) most = fmaxf(most, fabsf(w[k] + d[k]));
+    return most / 127;
+}
+
+/* Between which two values x lies: how far they are apart, and where x is between them. */
+static double step_at(float x, dtype_t type, double *part) {
+    float low, high;
+    neighbours(x, type, &low, &high);
+    double step = fabs((double)high - low);
+    *part = step > 0 ? fabs((double)x - low) / step : 0;
+    return step;
+}
+
+/* How far the value in the file may be from x. What does not change and needs no rounding stays. */
+static double reach_of(const grid_t *g, double x, double d, double step, double part) {
+    if (g->q8_0) return step * (g->coarse ? 1 : 0.5) + (step + fabs(x)) / 2000; /* the scale in half precision */
+    if (g->type == DT_F32) return d == 0 ? g->slack * (1 + fabs(x)) : 1e-6 * fabs(d) + 1e-7 * fabs(x);
+    /* 1/256 of a step: what the order of the sum BA may make. */
+    return d == 0 && part == 0 ? 0 : step * (1 + 1.0 / 256);
+}
+
+/* Of the rounding. Q8_0: of a value that may be anywhere in a step, and of the scale in half precision. */
+static double variance_of(const grid_t *g, double x, double step, double part) {
+    if (!g->q8_0) return step * step * part * (1 - part);
+    return step * step * (g->coarse ? 1.0 / 4 : 1.0 / 12) + x * x / (3.0 * 2048 * 2048);
+}
+
 /* d [n] is the change, w [n] the base weight, got [n] the merged values of one row. */
-static moments_t row_moments(const float *w, const float *d, const float *got, size_t n, dtype_t type) {
+static moments_t row_moments(const float *w, const float *d, const float *got, size_t n, const grid_t *g) {
     moments_t m = {0};
+    double part = 0, step = 0;
     for (size_t j = 0; j < n; j++) {
         float x = w[j] + d[j];
-        float low, high;
-        neighbours(x, type, &low, &high);
-        double step = fabs((double)high - low), f = step > 0 ? fabs((double)x - low) / step : 0;
-        /* 1/256 of a step: what the order of the sum BA may make. What does not change and needs no rounding stays.
-         * A NaN of the base must be one in the result. */
-        double reach = d[j] == 0 && f == 0 ? 0
-                       : type == DT_F32    ? 1e-6 * fabs((double)d[j]) + 1e-7 * fabs((double)x)
-                                           : step * (1 + 1.0 / 256);
-        bool good = isfinite(x) ? fabs((double)got[j] - x) <= reach : isnan(x) ? isnan(got[j]) : got[j] == x;
+        if (!g->q8_0) step = step_at(x, g->type, &part);
+        else if (j % 32 == 0) step = step_of_block(w, d, j);
+        /* A NaN of the base must be one in the result. */
+        bool good = isfinite(x) ? fabs((double)got[j] - x) <= reach_of(g, x, d[j], step, part)
+                    : isnan(x)  ? isnan(got[j])
+                                : got[j] == x;
         if (!good && !m.wrong) m.wrong = true, m.wrong_col = j;
         if (!good || d[j] == 0) continue;
         m.arrived += ((double)got[j] - w[j]) * d[j];
-        m.variance += step * step * f * (1 - f) * d[j] * d[j];
+        m.variance += variance_of(g, x, step, part) * d[j] * d[j];
         m.delta2 += (double)d[j] * d[j];
     }
     return m;
@@ -246,23 +288,32 @@ typedef struct {
     moments_t *row;     /* of each row in the piece: they are added in order, whatever the threads */
 } piece_t;
 
+static const arch_t *arch_of(const model_source_t *src) { return model_source_config(src)->arch; }
+
 /* The sums over one tensor. */
-static int check_tensor(const merge_t *c, const model_source_t *merged, const job_t *job, const char *dir,
-                        moments_t *sum, err_t *err) {
-    const source_tensor_t *from = job->from, *to = model_source_find(merged, job->name);
-    size_t in = from->cols, rows = piece_rows(from);
-    CHECK(to && to->rows == from->rows && to->cols == in);
+static int check_tensor(const merge_t *c, const model_source_t *merged, size_t number, const char *dir, moments_t *sum,
+                        err_t *err) {
+    /* By its place in the order of the architecture: names differ between kinds of files. */
+    const merge_job_t job = merge_job_at(c, number);
+    const source_tensor_t *from = job.from, *to = model_source_at(merged, number);
+    size_t in = from->cols, rows = merge_piece_rows(from);
+    CHECK(to->role == job.role && to->layer == from->layer && to->rows == from->rows && to->cols == in);
+    bool plus_one = model_source_is_gguf(merged) && from->role == TENSOR_NORM && arch_of(merged)->norm_plus_one;
+    const grid_t grid = {.type = to->type,
+                         .q8_0 = !strcmp(to->file_type, "Q8_0"),
+                         .coarse = merge_is_coarse(c, &job),
+                         .slack = plus_one ? 0x1p-22 : 0};
     piece_t p = {xmalloc(rows * in * sizeof(float)), xcalloc(rows * in, sizeof(float)),
                  xmalloc(rows * in * sizeof(float)), xmalloc(rows * sizeof(moments_t))};
     int rc = 0;
     for (size_t row = 0; rc == 0 && row < from->rows; row += rows) {
         size_t n = from->rows - row < rows ? from->rows - row : rows;
         rc = base_rows(c, from, row, n, p.w, err);
-        if (rc == 0) rc = source_read(merged, to, row * in, n * in, DT_F32, p.got, err);
+        if (rc == 0) rc = source_read_exact(merged, to, row * in, n * in, p.got, err);
         if (rc) break;
-        if (job->delta.A) delta_rows(c, &job->delta, row, n, in, 0, p.d);
+        if (job.delta.A) delta_rows(c, &job.delta, row, n, in, 0, p.d);
 #pragma omp parallel for schedule(static) num_threads(c->cpu->threads)
-        for (size_t i = 0; i < n; i++) p.row[i] = row_moments(p.w + i * in, p.d + i * in, p.got + i * in, in, to->type);
+        for (size_t i = 0; i < n; i++) p.row[i] = row_moments(p.w + i * in, p.d + i * in, p.got + i * in, in, &grid);
         for (size_t i = 0; rc == 0 && i < n; i++) {
             sum->arrived += p.row[i].arrived;
             sum->variance += p.row[i].variance;
@@ -270,7 +321,7 @@ static int check_tensor(const merge_t *c, const model_source_t *merged, const jo
             size_t at = i * in + p.row[i].wrong_col;
             if (p.row[i].wrong)
                 rc = err_set(err, ERR_FAILED, "%s: %s[%zu,%zu] is %.9g; expected a neighbour of %.9g + %.9g", dir,
-                             job->name, row + i, p.row[i].wrong_col, p.got[at], p.w[at], p.d[at]);
+                             job.name, row + i, p.row[i].wrong_col, p.got[at], p.w[at], p.d[at]);
         }
     }
     free(p.w), free(p.d), free(p.got), free(p.row);
@@ -291,10 +342,13 @@ static int check_all(const char *dir, const merge_t *c, const model_source_t *me
                      err_t *err) {
     moments_t all = {0};
     size_t adapted = 0;
-    for (size_t i = 0; i < job_count(c); i++) {
-        const job_t job = job_at(c, i);
+    if (model_source_count(merged) != merge_job_count(c))
+        return err_set(err, ERR_FAILED, "%s: the model has %zu tensors; expected %zu", dir, model_source_count(merged),
+                       merge_job_count(c));
+    for (size_t i = 0; i < merge_job_count(c); i++) {
+        const merge_job_t job = merge_job_at(c, i);
         moments_t m = {0};
-        if (check_tensor(c, merged, &job, dir, &m, err)) return err->code;
+        if (check_tensor(c, merged, i, dir, &m, err)) return err->code;
         adapted += job.delta.A != NULL;
         if (m.delta2 == 0) continue;
         report->changed++;
@@ -322,9 +376,9 @@ int merge_check(const char *dir, const merge_t *c, merge_report_t *report, err_t
     model_source_t *merged = NULL;
     *report = (merge_report_t){0};
     int rc = model_source_open(dir, &merged, err);
-    if (rc == 0) rc = scratch_begin(c->cpu, err);
+    if (rc == 0) rc = merge_begin(c, err);
     if (rc == 0) rc = check_all(dir, c, merged, report, err);
-    scratch_end(c->cpu);
+    merge_end(c);
     model_source_close(merged);
     return rc;
 }
