@@ -25,6 +25,7 @@ typedef struct {
 typedef struct tokenizer_scratch {
     bpe_scratch_t bpe;
     pretokenizer_scratch_t pre;
+    places_t starts; /* of one word */
     struct tokenizer_scratch *next;
 } tokenizer_scratch_t;
 
