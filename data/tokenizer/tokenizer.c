@@ -75,7 +75,9 @@ void tokenizer_close(tokenizer_t *t) {
     added_free(&t->added);
     vocab_free(&t->vocab);
     scratch_pool_free(t->scratch);
-    free(t->chat_template);
+    json_decref(t->templates);
+    json_decref(t->named);
+    free(t->ends.ids);
     free(t);
 }
 
@@ -251,5 +253,3 @@ int32_t tokenizer_find(const tokenizer_t *t, const char *token) { return vocab_f
 bool tokenizer_is_special(const tokenizer_t *t, int32_t id) {
     return vocab_has(&t->vocab, id) && t->vocab.tokens[id].special;
 }
-
-const char *tokenizer_chat_template(const tokenizer_t *t) { return t->chat_template; }
