@@ -80,8 +80,8 @@ static value_t eval_binary(run_t *run, const expr_t *e) {
 
 static bool compare(run_t *run, char op, value_t a, value_t b) {
     switch (op) {
-    case OP_EQ: return value_equal(a, b);
-    case OP_NE: return !value_equal(a, b);
+    case OP_EQ: return value_equal(&run->r, a, b);
+    case OP_NE: return !value_equal(&run->r, a, b);
     case OP_IN: return value_contains(&run->r, b, a);
     case OP_NOT_IN: return !value_contains(&run->r, b, a);
     case '<': return value_compare(&run->r, a, b) < 0;
