@@ -87,7 +87,7 @@ call_args_t eval_args(run_t *run, const args_t *args, const value_t *caller) {
 
 value_t value_call(render_t *r, value_t fn, const call_args_t *args) {
     if (fn.type == V_FUNCTION) return fn.fn->call(r, fn.fn, args);
-    if (fn.type == V_UNDEFINED) jinja_fail(r, "'%s' is undefined; expected something to call", fn.name ? fn.name : "");
+    if (fn.type == V_UNDEFINED) undefined_fail(r, fn);
     jinja_fail(r, "a value of type %s cannot be called", value_type_name(fn));
 }
 

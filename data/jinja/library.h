@@ -20,8 +20,10 @@ value_t list_part(render_t *r, value_type_t type, const list_t *list, size_t fro
 /* The elements of a dict view, in order. */
 value_t dict_view(render_t *r, const dict_t *d, list_kind_t kind);
 value_t range_view(render_t *r, int64_t start, int64_t stop, int64_t step);
-bool value_has_length(value_t v, size_t *n);          /* len(): characters of a string */
-double double_from_text(const string_t *s, bool *ok); /* float(s) */
+bool value_has_length(value_t v, size_t *n); /* len(): characters of a string */
+/* float(s) and int(s, base); false where Python raises ValueError. */
+bool float_of_text(render_t *r, const string_t *s, double *f);
+bool integer_of_text(render_t *r, const string_t *s, int64_t base, int64_t *i);
 /* Shortest text that is read as the same number, as Python writes it. */
 enum { FLOAT_TEXT = 64 };
 void float_text(double f, char text[FLOAT_TEXT]);
@@ -44,6 +46,8 @@ value_t text_format(render_t *r, value_t format, const call_args_t *args); /* fo
 value_t text_strip(render_t *r, const string_t *s, const string_t *chars,
                    int sides); /* 1: left, 2: right; NULL: space */
 list_t *text_lines(render_t *r, const string_t *s, bool keep_ends);
+/* At least `width` characters by filling up: '<' behind it, '>' before it, '^' both, as str.center() does. */
+value_t text_pad(render_t *r, const string_t *s, int64_t width, const string_t *fill, char align);
 /* A replacement field's worth: value by a format specification ("", ".2f", ">10"). */
 value_t text_format_spec(render_t *r, value_t v, const string_t *spec);
 /* As the filters see a value: a string as it is, markup too, anything else by str(). */
@@ -66,11 +70,32 @@ bool char_lower(int32_t c);
 bool char_title(int32_t c);
 int char_decimal_value(int32_t c); /* 0 to 9; -1: none */
 
+/* What str.islower() and its like say of a text. */
+bool text_is_alnum(const string_t *s);
+bool text_is_alpha(const string_t *s);
+bool text_is_ascii(const string_t *s);
+bool text_is_decimal(const string_t *s);
+bool text_is_digit(const string_t *s);
+bool text_is_lower(const string_t *s);
+bool text_is_numeric(const string_t *s);
+bool text_is_printable(const string_t *s);
+bool text_is_space(const string_t *s);
+bool text_is_title(const string_t *s);
+bool text_is_upper(const string_t *s);
+
 /* ---- calls ---------------------------------------------------------------------------------------------- */
 
+/* `what` is the filter, test, method or function, for messages. */
+bool arg_given(const call_args_t *args, size_t i, const char *name, value_t *value);
+value_t arg_required(render_t *r, const call_args_t *args, size_t i, const char *name, const char *what);
 const string_t *arg_string(render_t *r, const call_args_t *args, size_t i, const char *name, const char *what);
 int64_t arg_integer(render_t *r, const call_args_t *args, size_t i, const char *name, int64_t fallback,
                     const char *what);
 bool arg_truth(render_t *r, const call_args_t *args, size_t i, const char *name, bool fallback);
+
+/* A filter that Jinja2 has and this engine does not. */
+bool jinja_lacks_filter(const char *name);
+/* obj.name without falling back to an item; undefined: there is none. */
+value_t value_python_attribute(render_t *r, value_t obj, const char *name);
 
 #endif

@@ -13,6 +13,7 @@ typedef struct {
     size_t depth0; /* of a recursive loop */
     value_t previous, current, next;
     bool peeked;     /* `next` is the element to come */
+    bool completed;  /* an iteration went to its end: as Jinja has it, `else` is for when none did */
     value_t changed; /* what loop.changed() was called with last */
 } loop_t;
 
@@ -63,7 +64,7 @@ static size_t length(run_t *run, loop_t *l) {
 
 /* ---- the variable `loop` -------------------------------------------------------------------------------- */
 
-static void run_loop(run_t *run, loop_t *l, value_t iterable);
+static flow_t run_loop(run_t *run, loop_t *l, value_t iterable);
 
 /* loop(children): the body again, for them. */
 static value_t call_loop(render_t *r, const function_t *fn, const call_args_t *args) {
@@ -92,7 +93,7 @@ static value_t call_changed(render_t *r, const function_t *fn, const call_args_t
     args_check(r, args, 0, SIZE_MAX, NULL, "loop.changed");
     value_t v = value_list(r, V_TUPLE, args->n);
     if (args->n) memcpy(v.list->v, args->v, args->n * sizeof *args->v);
-    bool changed = l->changed.type == V_UNDEFINED || !value_equal(l->changed, v);
+    bool changed = l->changed.type == V_UNDEFINED || !value_equal(r, l->changed, v);
     l->changed = v;
     return value_bool(changed);
 }
@@ -164,20 +165,23 @@ static void run_body(run_t *run, loop_t *l, vars_t *vars) {
         assign(run, &f->target, vars, l->current);
         run->writer = writer_of(&f->target, l->current, writer);
         flow = exec_body(run, f->body);
+        l->completed |= flow == FLOW_NEXT;
         run->writer = writer;
     }
     run->vars = l->outer;
 }
 
-static void run_otherwise(run_t *run, loop_t *l) {
+/* `break` in it leaves the loop around. */
+static flow_t run_otherwise(run_t *run, loop_t *l) {
     vars_t *vars = new_vars(run, &l->f->else_frame, l->outer);
     enter_frame(run, &l->f->else_frame, vars);
     run->vars = vars;
-    exec_body(run, l->f->otherwise);
+    flow_t flow = exec_body(run, l->f->otherwise);
     run->vars = l->outer;
+    return flow;
 }
 
-static void run_loop(run_t *run, loop_t *on_stack, value_t iterable) {
+static flow_t run_loop(run_t *run, loop_t *on_stack, value_t iterable) {
     loop_t *l = jinja_alloc(&run->r, sizeof *l); /* `loop` may be kept */
     const for_t *f = on_stack->f;
     *l = *on_stack;
@@ -192,13 +196,12 @@ static void run_loop(run_t *run, loop_t *on_stack, value_t iterable) {
         enter_frame(run, &f->filter_frame, l->filter_vars);
     }
     run_body(run, l, vars);
-    if (f->otherwise && l->index0 == SIZE_MAX) run_otherwise(run, l);
+    return f->otherwise && !l->completed ? run_otherwise(run, l) : FLOW_NEXT;
 }
 
 flow_t exec_for(run_t *run, const for_t *f) {
     loop_t l = {.f = f, .outer = run->vars};
     value_t iterable = eval(run, f->iterable);
     run->r.place = f->iterable->place;
-    run_loop(run, &l, iterable);
-    return FLOW_NEXT;
+    return run_loop(run, &l, iterable);
 }

@@ -380,12 +380,10 @@ static const token_t *filter_name(parser_t *p, const char *what) {
 expr_t *parse_filters(parser_t *p, expr_t *of, bool named) {
     while (named || skip_op(p, '|')) {
         const token_t *name = filter_name(p, "the name of a filter");
-        filter_fn fn = jinja_filter(name->value.s->p);
-        p->r.place = name->place;
-        if (!fn) jinja_fail(&p->r, "there is no filter '%s'", name->value.s->p);
         args_t args = at_op(p, '(') ? parse_arguments(p) : (args_t){0};
         of = call_expr(p, E_FILTER, name->place, of, args);
-        of->call.filter = fn;
+        of->call.name = name->value.s->p;
+        of->call.filter = jinja_filter(of->call.name);
         named = false;
     }
     return of;
@@ -412,11 +410,9 @@ static expr_t *parse_test(parser_t *p, expr_t *of) {
     p->tok++;
     bool negated = skip_word(p, "not");
     const token_t *name = filter_name(p, "the name of a test");
-    test_fn fn = jinja_test(name->value.s->p);
-    p->r.place = name->place;
-    if (!fn) jinja_fail(&p->r, "there is no test '%s'", name->value.s->p);
     expr_t *e = call_expr(p, E_TEST, name->place, of, parse_test_arguments(p));
-    e->call.test = fn;
+    e->call.name = name->value.s->p;
+    e->call.test = jinja_test(e->call.name);
     return negated ? unary(p, E_NOT, name->place, e) : e;
 }
 

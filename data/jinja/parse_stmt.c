@@ -131,11 +131,14 @@ static void parse_for_body(parser_t *p, for_t *f) {
     p->loops++;
     f->body = parse_block(p, ends);
     p->loops--;
+    size_t loops = p->loops;
+    if (f->recursive) p->loops = 0; /* it is called, and a call is not left by `break` */
     if (skip_word(p, "else")) {
         f->otherwise = parse_to(p, "endfor");
     } else {
         p->tok++;
     }
+    p->loops = loops;
 }
 
 static stmt_t *parse_for(parser_t *p, jinja_place_t place) {

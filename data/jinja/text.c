@@ -85,6 +85,18 @@ value_t text_repeat(render_t *r, const string_t *s, int64_t times) {
     return build_end(r, &text);
 }
 
+value_t text_pad(render_t *r, const string_t *s, int64_t width, const string_t *fill, char align) {
+    int64_t chars = (int64_t)string_chars(s);
+    if (width <= chars) return (value_t){.type = V_STRING, .s = s};
+    int64_t pad = width - chars, before = align == '<' ? 0 : align == '>' ? pad : pad / 2 + (pad & width & 1);
+    builder_t text = {0};
+    const string_t *left = text_repeat(r, fill, before).s, *right = text_repeat(r, fill, pad - before).s;
+    build_string(r, &text, left, 0, left->len);
+    build_string(r, &text, s, 0, s->len);
+    build_string(r, &text, right, 0, right->len);
+    return build_end(r, &text);
+}
+
 static const char *html_escape(char c) {
     switch (c) {
     case '&': return "&amp;";

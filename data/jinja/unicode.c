@@ -66,6 +66,55 @@ int char_decimal_value(int32_t c) {
     return (c - zero) % 10;
 }
 
+/* ---- texts of one kind ---------------------------------------------------------------------------------- */
+
+static bool all_chars(const string_t *s, bool (*is)(int32_t c)) {
+    size_t n;
+    for (size_t i = 0; i < s->len; i += n) {
+        if (!is(text_char(s->p, s->len, i, &n))) return false;
+    }
+    return s->len > 0;
+}
+
+static bool is_alnum(int32_t c) { return char_alpha(c) || char_digit(c) || char_numeric(c); }
+
+bool text_is_alnum(const string_t *s) { return all_chars(s, is_alnum); }
+bool text_is_alpha(const string_t *s) { return all_chars(s, char_alpha); }
+bool text_is_ascii(const string_t *s) { return s->ascii; }
+bool text_is_decimal(const string_t *s) { return all_chars(s, char_decimal); }
+bool text_is_digit(const string_t *s) { return all_chars(s, char_digit); }
+bool text_is_numeric(const string_t *s) { return all_chars(s, char_numeric); }
+bool text_is_printable(const string_t *s) { return s->len == 0 || all_chars(s, char_printable); }
+bool text_is_space(const string_t *s) { return all_chars(s, char_space); }
+
+/* Has letters with a case, all of them of this one. */
+static bool one_case(const string_t *s, bool (*is)(int32_t c), bool (*is_not)(int32_t c)) {
+    bool any = false;
+    size_t n;
+    for (size_t i = 0; i < s->len; i += n) {
+        int32_t c = text_char(s->p, s->len, i, &n);
+        if (is_not(c) || char_title(c)) return false;
+        any |= is(c);
+    }
+    return any;
+}
+
+bool text_is_lower(const string_t *s) { return one_case(s, char_lower, char_upper); }
+bool text_is_upper(const string_t *s) { return one_case(s, char_upper, char_lower); }
+
+bool text_is_title(const string_t *s) {
+    bool any = false, in_word = false;
+    size_t n;
+    for (size_t i = 0; i < s->len; i += n) {
+        int32_t c = text_char(s->p, s->len, i, &n);
+        bool capital = char_upper(c) || char_title(c), small = !capital && char_lower(c);
+        if ((capital && in_word) || (small && !in_word)) return false;
+        in_word = capital || small;
+        any |= in_word;
+    }
+    return any;
+}
+
 /* ---- case ----------------------------------------------------------------------------------------------- */
 
 enum { MAX_MAPPED = 4 };

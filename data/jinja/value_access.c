@@ -157,6 +157,12 @@ value_t value_attribute(render_t *r, value_t obj, const char *name) {
     return missing(r, obj, name);
 }
 
+value_t value_python_attribute(render_t *r, value_t obj, const char *name) {
+    if (obj.type == V_UNDEFINED) undefined_fail(r, obj);
+    value_t value;
+    return find_attribute(r, obj, name, &value) ? value : missing(r, obj, name);
+}
+
 /* ---- items ---------------------------------------------------------------------------------------------- */
 
 static bool is_indexed(value_t v) {
