@@ -21,6 +21,7 @@ static void defaults(void **state) {
     assert_true(c.lora.alpha == 16 && c.lora.dropout == 0 && !c.lora.use_rslora && !c.lora.f32);
     assert_true(c.lora.targets == ~0u);
     assert_null(c.lora.init);
+    assert_true(!c.lora.rank_pattern && !c.lora.alpha_pattern);
     assert_int_equal(c.data.n_train, 1);
     assert_null(c.data.eval);
     assert_int_equal(c.data.format, DATA_AUTO);
@@ -56,6 +57,8 @@ static void every_key(void **state) {
     assert_true(c.lora.r == 64 && c.lora.alpha == 0.5 && c.lora.dropout == 0.1 && c.lora.use_rslora && c.lora.f32);
     assert_int_equal(c.lora.targets, 1u << 0 | 1u << 2);
     assert_path(c.lora.init, "adapter");
+    assert_int_equal(json_integer_value(json_object_get(c.lora.rank_pattern, "q_proj")), 8);
+    assert_true(json_real_value(json_object_get(c.lora.alpha_pattern, "layers\\.0\\..*")) == 0.5);
     assert_int_equal(c.data.n_train, 2);
     assert_path(c.data.train[0], "train.jsonl");
     assert_path(c.data.train[1], "more.jsonl");
@@ -98,6 +101,7 @@ static void round_trip(void **state) {
         /* Written and read values agree as values, not only as text. */
         assert_true(c.training.learning_rate == again.training.learning_rate);
         assert_true(c.lora.targets == again.lora.targets);
+        assert_true(!c.lora.rank_pattern || json_equal(c.lora.rank_pattern, again.lora.rank_pattern));
         assert_true(c.device.memory_limit == again.device.memory_limit && c.training.seed == again.training.seed);
         free(yaml);
         free(yaml_again);
@@ -120,6 +124,50 @@ static void strange_paths(void **state) {
     free(yaml);
     config_free(&c);
     config_free(&again);
+}
+
+/* The mapping of lora.rank_pattern as text. */
+static char *mapping_text(const char *value) {
+    char *const overrides[] = {xasprintf("lora.rank_pattern=%s", value)};
+    config_t c;
+    err_t err = {0};
+    assert_ok(load_bytes(MINIMAL, strlen(MINIMAL), overrides, 1, CONFIG_PLAN, &c, &err), err);
+    free(overrides[0]);
+    char *text = config_value_text(config_key_find("lora", "rank_pattern"), &c);
+    config_free(&c);
+    return text;
+}
+
+/* Scalars as YAML's core schema has them, anything nested, and text that reads back as the same. */
+static void mappings(void **state) {
+    (void)state;
+    static const struct {
+        const char *yaml, *text;
+    } cases[] = {
+        {"{}", "{}"},
+        {"{q_proj: 8}", "{\"q_proj\": 8}"},
+        {"{b: 1, a: 2, 3: c}", "{\"b\": 1, \"a\": 2, \"3\": \"c\"}"}, /* the order counts */
+        {"{a: , b: ~, c: null, d: NULL, e: ''}", "{\"a\": null, \"b\": null, \"c\": null, \"d\": null, \"e\": \"\"}"},
+        {"{a: true, b: False, c: yes, d: off, e: 'true'}",
+         "{\"a\": true, \"b\": false, \"c\": \"yes\", \"d\": \"off\", \"e\": \"true\"}"},
+        {"{a: -7, b: +7, c: 0x1F, d: 0o17, e: '7', f: 9223372036854775807, g: 0}",
+         "{\"a\": -7, \"b\": 7, \"c\": 31, \"d\": 15, \"e\": \"7\", \"f\": 9223372036854775807, \"g\": 0}"},
+        {"{a: 1.0, b: .5, c: 2e3, d: 1e300, e: -0.0, f: 0.1, g: 1.2.3, h: 2e}",
+         "{\"a\": 1.0, \"b\": 0.5, \"c\": 2000.0, \"d\": 1e+300, \"e\": 0.0, \"f\": 0.1, \"g\": \"1.2.3\", \"h\": "
+         "\"2e\"}"},
+        {"{a: [1, [], {b: {}}], c: {d: [x]}}", "{\"a\": [1, [], {\"b\": {}}], \"c\": {\"d\": [\"x\"]}}"},
+        {"{a: \"\\x01\\x85\\ufeff\\x7f \\\" \\\\ \xc3\xa9\"}",
+         "{\"a\": \"\\x01\\x85\\uFEFF\\x7f \\\" \\\\ \xc3\xa9\"}"},
+        {"\na:\n  - b: 1\n    c: |\n      d\n", "{\"a\": [{\"b\": 1, \"c\": \"d\\x0a\"}]}"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *text = mapping_text(cases[i].yaml);
+        if (strcmp(text, cases[i].text) != 0) fail_msg("%s\ngot %s", cases[i].yaml, text);
+        char *again = mapping_text(text);
+        assert_string_equal(again, text);
+        free(text);
+        free(again);
+    }
 }
 
 static void overrides_win(void **state) {
@@ -196,20 +244,13 @@ static void commands_need_their_part(void **state) {
 /* The identity of a run: what changes its numbers changes it, what does not does not. */
 static void run_id(void **state) {
     (void)state;
-    static char *const same[] = {"training.save_steps=7",
-                                 "training.logging_steps=3",
-                                 "device.threads=2",
-                                 "training.output_dir=elsewhere",
-                                 "data.eval=eval.jsonl",
-                                 "device.backend=cpu",
-                                 "lora.r=16",
-                                 "training.max_steps=-1",
-                                 "training.save_total_limit=9",
-                                 "model.path=adapter",
-                                 "data.train=more.jsonl"};
+    static char *const same[] = {
+        "training.save_steps=7", "training.logging_steps=3",    "device.threads=2",   "training.output_dir=elsewhere",
+        "data.eval=eval.jsonl",  "device.backend=cpu",          "lora.r=16",          "lora.rank_pattern={}",
+        "training.max_steps=-1", "training.save_total_limit=9", "model.path=adapter", "data.train=more.jsonl"};
     static char *const other[] = {
         "training.seed=1",      "lora.r=8",       "training.learning_rate=1e-4", "data.packing=false",
-        "training.max_steps=5", "lora.dtype=f32", "quantization.quant_type=fp4"};
+        "training.max_steps=5", "lora.dtype=f32", "quantization.quant_type=fp4", "lora.rank_pattern={a: 1}"};
     config_t c;
     err_t err = {0};
     assert_ok(load_text(MINIMAL, &c, &err), err);
@@ -253,6 +294,7 @@ int main(void) {
         cmocka_unit_test(every_key),
         cmocka_unit_test(round_trip),
         cmocka_unit_test(strange_paths),
+        cmocka_unit_test(mappings),
         cmocka_unit_test(overrides_win),
         cmocka_unit_test(relative_paths),
         cmocka_unit_test(run_id),

@@ -129,7 +129,7 @@ static int apply(loader_t *l, const yaml_entry_t *e, const char *base) {
 static int load_defaults(loader_t *l) {
     for (size_t i = 0; i < config_n_keys; i++) {
         const config_key_t *k = &config_keys[i];
-        if (!k->default_text) continue;
+        if (!k->default_text || k->kind == KEY_JSON) continue; /* a mapping's is {}, which is NULL */
         yaml_item_t item = {.text = (char *)(uintptr_t)k->default_text};
         yaml_entry_t e = {.items = &item, .n_items = 1};
         if (config_value_set(k, &e, "/", l->c, l->err)) CHECK(!"a default fits its own key");

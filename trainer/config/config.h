@@ -3,6 +3,8 @@
 #ifndef TRAINER_CONFIG_CONFIG_H
 #define TRAINER_CONFIG_CONFIG_H
 
+#include <jansson.h>
+
 #include "base/dtype.h"
 #include "data/batch.h"
 #include "model/formats/quant.h"
@@ -30,6 +32,7 @@ typedef struct {
         double alpha, dropout;
         unsigned
             targets; /* linear layers by name: bit 1 << i for the i-th of arch_linear_names(); all-linear: all bits */
+        json_t *rank_pattern, *alpha_pattern; /* regular expression -> r, alpha; NULL: {} */
         bool use_rslora;
         bool f32;   /* dtype: f32 instead of bf16 */
         char *init; /* NULL: default, else an adapter directory */

@@ -58,6 +58,8 @@ const config_key_t config_keys[] = {
     {"lora", "lora_dropout", KEY_REAL, AT(lora.dropout), "0", .min = 0, .max = 1, .open = OPEN_MAX,
      .defines_run = true},
     {"lora", "target_modules", KEY_TARGETS, AT(lora.targets), "all-linear", .defines_run = true},
+    {"lora", "rank_pattern", KEY_JSON, AT(lora.rank_pattern), "{}", .defines_run = true},
+    {"lora", "alpha_pattern", KEY_JSON, AT(lora.alpha_pattern), "{}", .defines_run = true},
     {"lora", "use_rslora", KEY_BOOL, AT(lora.use_rslora), "false", .defines_run = true},
     {"lora", "dtype", KEY_FLAG, AT(lora.f32), "bf16", .words = lora_dtypes, .defines_run = true},
     {"lora", "init", KEY_NONE_PATH, AT(lora.init), "default", .words = word_default, .defines_run = true},
@@ -161,6 +163,7 @@ char *config_key_expected(const config_key_t *k) {
         for (size_t i = 0, n = arch_linear_names(names); i < n; i++)
             strbuf_addf(&b, "%s%s", i == 0 ? "" : i + 1 < n ? ", " : " and ", names[i]);
         break;
+    case KEY_JSON: strbuf_adds(&b, "a mapping"); break;
     case KEY_AUTO_BYTES: strbuf_addf(&b, "auto or a size of at least %.0f bytes such as 512MiB or 4GiB", k->min); break;
     case KEY_AUTO_WHOLE: strbuf_addf(&b, "auto or a whole number from %.0f to %.0f", k->min, k->max); break;
     }

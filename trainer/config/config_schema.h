@@ -21,6 +21,7 @@ typedef enum {
     KEY_NONE_PATH,  /* words[0], meaning NULL, or a path      -> char * (NULL or absolute) */
     KEY_FILES,      /* a path or a list of paths              -> char ** (absolute), its length beside it */
     KEY_TARGETS,    /* all-linear or a list of linear layers  -> unsigned */
+    KEY_JSON,       /* any mapping                            -> json_t *, an object, NULL for {} */
     KEY_AUTO_BYTES, /* auto or a size in bytes in [min, max]  -> size_t, 0 for auto */
     KEY_AUTO_WHOLE, /* auto or a whole number in [min, max]   -> int, 0 for auto */
 } key_kind_t;

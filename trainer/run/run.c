@@ -104,6 +104,8 @@ static int find_targets(const config_t *c, const arch_t *arch, unsigned *slots, 
 }
 
 int run_lora_spec(const config_t *c, const arch_t *arch, lora_spec_t *spec, err_t *err) {
+    if (c->lora.rank_pattern || c->lora.alpha_pattern)
+        return err_set(err, ERR_USAGE, "%s: lora.rank_pattern, lora.alpha_pattern: not supported", c->path);
     *spec = (lora_spec_t){.r = c->lora.r,
                           .alpha = c->lora.alpha,
                           .dropout = c->lora.dropout,
