@@ -28,6 +28,12 @@ int tokenizer_encode(const tokenizer_t *tok, const char *text, size_t len, bool 
  * beginning of a text has one. */
 int tokenizer_encode_next(const tokenizer_t *tok, const char *text, size_t len, bool specials, ids_t *out, err_t *err);
 
+/* Either of them (`inside`: the second), with the byte of `text` where each id begins, appended to `starts`. Ids that
+ * share a character (the bytes of one that has no token) all begin where it does; an added token that takes the white
+ * space before it begins with that; a space that only the tokenizer puts before a word begins where the word does. */
+int tokenizer_encode_starts(const tokenizer_t *tok, const char *text, size_t len, bool specials, bool inside, ids_t *out,
+                            places_t *starts, err_t *err);
+
 /* The bytes of one id as they appear in a running text (may be a part of a UTF-8 character). Special tokens
  * give an empty string unless `specials`. Returns a pointer valid while the tokenizer lives; *len its length.
  * SentencePiece: the word-start mark is a space. */
