@@ -210,7 +210,7 @@ static void add_others(const json_t *m, json_t *out, const char **unknown) {
 }
 
 static int fill_message(const json_t *m, json_t *out, train_mark_t *mark, const char **unknown, err_t *err) {
-    const role_name_t *role;
+    const role_name_t *role = NULL;
     json_t *calls, *content = NULL;
     if (read_role(m, &role, err) || read_mark(m, role->role, mark, err) || refuse_media(m, err)) return err->code;
     if (read_calls(m, role, &calls, err)) return err->code;

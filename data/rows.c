@@ -172,9 +172,10 @@ static int next_line(rows_t *r, file_row_t *row, bool *more, err_t *err) {
     *more = r->at < r->size;
     if (!*more) return 0;
     const uint8_t *nl;
-    for (size_t seen = 0;; seen = r->size - r->at) {
+    for (size_t seen = 0;;) {
         nl = memchr(r->data + r->at + seen, '\n', r->size - r->at - seen);
         if (nl || r->ended) break;
+        seen = r->size - r->at;
         if (fill(r, err)) return err->code;
     }
     row->unparsed = true;
