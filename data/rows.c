@@ -99,8 +99,9 @@ int rows_open(const char *path, rows_t *r, err_t *err) {
     char *name = plain_name(path);
     r->plain = path_has_suffix(name, ".txt");
     free(name);
-    if (begin(r, err)) rows_close(r);
-    return err->code;
+    int rc = begin(r, err);
+    if (rc) rows_close(r);
+    return rc;
 }
 
 void rows_close(rows_t *r) {

@@ -250,9 +250,9 @@ int inspect_data(const inspect_data_t *in, err_t *err) {
     bool ready = in->model || !format_needs_tokenizer(t.format);
     if (rc == 0 && in->jsonl && !ready)
         rc = err_set(err, ERR_USAGE, "--jsonl: rows of the format %s need --model", data_format_name(t.format));
-    if (rc == 0 && in->jsonl) rc = inspect_jsonl(in, &t, err);
-    else if (rc == 0 && count_rows(in, t.format, err) == 0)
-        rc = ready ? show_rows(in, &t, err) : describe_first_row(in, err);
+    if (rc == 0 && !in->jsonl) rc = count_rows(in, t.format, err);
+    if (rc == 0)
+        rc = in->jsonl ? inspect_jsonl(in, &t, err) : ready ? show_rows(in, &t, err) : describe_first_row(in, err);
     close_tools(&t);
-    return err->code ? err->code : rc;
+    return rc;
 }

@@ -349,7 +349,9 @@ char *config_run_text(const config_t *c) {
         const config_key_t *k = &config_keys[i];
         if (!k->defines_run) continue;
         char *text = config_value_text(k, c);
-        strbuf_addf(&b, "%s.%s=%s\n", k->section, k->name, text ? text : "");
+        /* What a file of a template says shows in the data's tokens, which are compared too; where it lies may change. */
+        bool file = k->kind == KEY_TEMPLATE && c->data.chat_template[0] == '/';
+        strbuf_addf(&b, "%s.%s=%s\n", k->section, k->name, file ? "a file" : text ? text : "");
         free(text);
     }
     return b.p;
