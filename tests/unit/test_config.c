@@ -21,12 +21,14 @@ static void defaults(void **state) {
     assert_true(c.lora.alpha == 16 && c.lora.dropout == 0 && !c.lora.use_rslora && !c.lora.f32);
     assert_true(c.lora.targets == ~0u);
     assert_null(c.lora.init);
+    assert_true(!c.lora.rank_pattern && !c.lora.alpha_pattern);
     assert_int_equal(c.data.n_train, 1);
     assert_null(c.data.eval);
     assert_int_equal(c.data.format, DATA_AUTO);
-    assert_int_equal(c.data.chat_template, CHAT_AUTO);
+    assert_string_equal(c.data.chat_template, "auto");
+    assert_true(!c.data.chat_template_kwargs && !c.data.chat_template_date && c.data.eval_split == 0);
     assert_int_equal(c.data.max_length, 1024);
-    assert_true(!c.data.train_all && c.data.packing && c.data.shuffle && !c.data.group_by_length);
+    assert_true(c.data.train_on == TRAIN_ON_COMPLETION && c.data.packing && c.data.shuffle && !c.data.group_by_length);
     assert_true(c.training.num_train_epochs == 1 && c.training.max_steps == -1);
     assert_true(c.training.batch_size == 4 && c.training.accumulation == 4);
     assert_true(c.training.learning_rate == 2e-4 && c.training.scheduler == SCHED_CONSTANT);
@@ -56,13 +58,17 @@ static void every_key(void **state) {
     assert_true(c.lora.r == 64 && c.lora.alpha == 0.5 && c.lora.dropout == 0.1 && c.lora.use_rslora && c.lora.f32);
     assert_int_equal(c.lora.targets, 1u << 0 | 1u << 2);
     assert_path(c.lora.init, "adapter");
+    assert_int_equal(json_integer_value(json_object_get(c.lora.rank_pattern, "q_proj")), 8);
+    assert_true(json_real_value(json_object_get(c.lora.alpha_pattern, "layers\\.0\\..*")) == 0.5);
     assert_int_equal(c.data.n_train, 2);
     assert_path(c.data.train[0], "train.jsonl");
     assert_path(c.data.train[1], "more.jsonl");
     assert_path(c.data.eval, "eval.jsonl");
     assert_int_equal(c.data.format, DATA_PROMPT_COMPLETION);
-    assert_int_equal(c.data.chat_template, CHAT_ZEPHYR);
-    assert_true(c.data.max_length == 512 && c.data.train_all && c.data.group_by_length);
+    assert_string_equal(c.data.chat_template, "zephyr");
+    assert_true(json_is_false(json_object_get(c.data.chat_template_kwargs, "enable_thinking")));
+    assert_string_equal(c.data.chat_template_date, "2024-02-29");
+    assert_true(c.data.max_length == 512 && c.data.train_on == TRAIN_ON_ALL && c.data.group_by_length);
     assert_true(!c.data.packing && !c.data.shuffle);
     assert_path(c.training.output_dir, "out");
     assert_true(c.training.num_train_epochs == 2.5 && c.training.max_steps == 7);
@@ -98,6 +104,7 @@ static void round_trip(void **state) {
         /* Written and read values agree as values, not only as text. */
         assert_true(c.training.learning_rate == again.training.learning_rate);
         assert_true(c.lora.targets == again.lora.targets);
+        assert_true(!c.lora.rank_pattern || json_equal(c.lora.rank_pattern, again.lora.rank_pattern));
         assert_true(c.device.memory_limit == again.device.memory_limit && c.training.seed == again.training.seed);
         free(yaml);
         free(yaml_again);
@@ -120,6 +127,50 @@ static void strange_paths(void **state) {
     free(yaml);
     config_free(&c);
     config_free(&again);
+}
+
+/* The mapping of lora.rank_pattern as text. */
+static char *mapping_text(const char *value) {
+    char *const overrides[] = {xasprintf("lora.rank_pattern=%s", value)};
+    config_t c;
+    err_t err = {0};
+    assert_ok(load_bytes(MINIMAL, strlen(MINIMAL), overrides, 1, CONFIG_PLAN, &c, &err), err);
+    free(overrides[0]);
+    char *text = config_value_text(config_key_find("lora", "rank_pattern"), &c);
+    config_free(&c);
+    return text;
+}
+
+/* Scalars as YAML's core schema has them, anything nested, and text that reads back as the same. */
+static void mappings(void **state) {
+    (void)state;
+    static const struct {
+        const char *yaml, *text;
+    } cases[] = {
+        {"{}", "{}"},
+        {"{q_proj: 8}", "{\"q_proj\": 8}"},
+        {"{b: 1, a: 2, 3: c}", "{\"b\": 1, \"a\": 2, \"3\": \"c\"}"}, /* the order counts */
+        {"{a: , b: ~, c: null, d: NULL, e: ''}", "{\"a\": null, \"b\": null, \"c\": null, \"d\": null, \"e\": \"\"}"},
+        {"{a: true, b: False, c: yes, d: off, e: 'true'}",
+         "{\"a\": true, \"b\": false, \"c\": \"yes\", \"d\": \"off\", \"e\": \"true\"}"},
+        {"{a: -7, b: +7, c: 0x1F, d: 0o17, e: '7', f: 9223372036854775807, g: 0}",
+         "{\"a\": -7, \"b\": 7, \"c\": 31, \"d\": 15, \"e\": \"7\", \"f\": 9223372036854775807, \"g\": 0}"},
+        {"{a: 1.0, b: .5, c: 2e3, d: 1e300, e: -0.0, f: 0.1, g: 1.2.3, h: 2e}",
+         "{\"a\": 1.0, \"b\": 0.5, \"c\": 2000.0, \"d\": 1e+300, \"e\": 0.0, \"f\": 0.1, \"g\": \"1.2.3\", \"h\": "
+         "\"2e\"}"},
+        {"{a: [1, [], {b: {}}], c: {d: [x]}}", "{\"a\": [1, [], {\"b\": {}}], \"c\": {\"d\": [\"x\"]}}"},
+        {"{a: \"\\x01\\x85\\ufeff\\x7f \\\" \\\\ \xc3\xa9\"}",
+         "{\"a\": \"\\x01\\x85\\uFEFF\\x7f \\\" \\\\ \xc3\xa9\"}"},
+        {"\na:\n  - b: 1\n    c: |\n      d\n", "{\"a\": [{\"b\": 1, \"c\": \"d\\x0a\"}]}"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *text = mapping_text(cases[i].yaml);
+        if (strcmp(text, cases[i].text) != 0) fail_msg("%s\ngot %s", cases[i].yaml, text);
+        char *again = mapping_text(text);
+        assert_string_equal(again, text);
+        free(text);
+        free(again);
+    }
 }
 
 static void overrides_win(void **state) {
@@ -203,13 +254,28 @@ static void run_id(void **state) {
                                  "data.eval=eval.jsonl",
                                  "device.backend=cpu",
                                  "lora.r=16",
+                                 "lora.rank_pattern={}",
                                  "training.max_steps=-1",
                                  "training.save_total_limit=9",
                                  "model.path=adapter",
-                                 "data.train=more.jsonl"};
-    static char *const other[] = {
-        "training.seed=1",      "lora.r=8",       "training.learning_rate=1e-4", "data.packing=false",
-        "training.max_steps=5", "lora.dtype=f32", "quantization.quant_type=fp4"};
+                                 "data.train=more.jsonl",
+                                 "data.chat_template=auto",
+                                 "data.chat_template_kwargs={}",
+                                 "data.eval_split=0.0"};
+    static char *const other[] = {"training.seed=1",
+                                  "lora.r=8",
+                                  "training.learning_rate=1e-4",
+                                  "data.packing=false",
+                                  "training.max_steps=5",
+                                  "lora.dtype=f32",
+                                  "quantization.quant_type=fp4",
+                                  "lora.rank_pattern={a: 1}",
+                                  "data.train_on=last",
+                                  "data.chat_template=chatml",
+                                  "data.chat_template=./train.jsonl",
+                                  "data.chat_template_kwargs={enable_thinking: false}",
+                                  "data.chat_template_date=2024-07-26",
+                                  "data.eval_split=0.1"};
     config_t c;
     err_t err = {0};
     assert_ok(load_text(MINIMAL, &c, &err), err);
@@ -222,6 +288,65 @@ static void run_id(void **state) {
         if ((config_run_id(&c) == id) != (i < SAME)) fail_msg("%s", overrides[0]);
         config_free(&c);
     }
+}
+
+/* A template of one's own: its text counts, which the data's tokens show, and not where it lies. */
+static void a_file_as_template(void **state) {
+    (void)state;
+    config_t c, again;
+    err_t err = {0};
+    uint64_t ids[2];
+    static char *const files[][1] = {{"data.chat_template=./train.jsonl"},
+                                     {"data.chat_template=adapter/../more.jsonl"}};
+    for (int i = 0; i < 2; i++) {
+        assert_ok(load_bytes(MINIMAL, strlen(MINIMAL), files[i], 1, CONFIG_TRAIN, &c, &err), err);
+        ids[i] = config_run_id(&c);
+        char *yaml = config_to_yaml(&c);
+        assert_ok(load_text(yaml, &again, &err), err);
+        assert_string_equal(c.data.chat_template, again.data.chat_template);
+        if (i == 0) assert_path(c.data.chat_template, "train.jsonl");
+        free(yaml);
+        config_free(&c);
+        config_free(&again);
+    }
+    assert_true(ids[0] == ids[1]);
+    /* Whoever needs none need not have it. */
+    static char *const gone[] = {"data.chat_template=gone.jinja"};
+    assert_ok(load_bytes(MINIMAL, strlen(MINIMAL), gone, 1, CONFIG_GENERATE, &c, &err), err);
+    config_free(&c);
+}
+
+/* Rows held out of the training data: an evaluation without a file of its own. */
+static void rows_held_out(void **state) {
+    (void)state;
+    config_t c;
+    err_t err = {0};
+    static char *const overrides[] = {"data.eval_split=0.05", "training.eval_steps=3"};
+    assert_ok(load_bytes(MINIMAL, strlen(MINIMAL), overrides, 2, CONFIG_TRAIN, &c, &err), err);
+    assert_true(c.data.eval_split == 0.05 && c.training.eval_steps == 3);
+    config_free(&c);
+    static const char evaluation[] = "model: {path: model}\ndata: {train: train.jsonl, eval_split: 200}\n";
+    assert_ok(load_bytes(evaluation, strlen(evaluation), NULL, 0, CONFIG_EVAL, &c, &err), err);
+    assert_true(c.data.eval_split == 200);
+    config_free(&c);
+    static const char gone[] = "model: {path: model}\ndata: {train: gone.jsonl, eval_split: 200}\n";
+    assert_error(load_bytes(gone, strlen(gone), NULL, 0, CONFIG_EVAL, &c, &err), err, ERR_USAGE, "data.train: ");
+    static const char nothing[] = "model: {path: model}\ndata: {eval_split: 200}\n";
+    err = (err_t){0};
+    assert_message(load_bytes(nothing, strlen(nothing), NULL, 0, CONFIG_EVAL, &c, &err), err,
+                   "c.yaml:2:1: data.train: missing; expected a file or a list of files");
+}
+
+/* As editors on Windows write files. */
+static void byte_order_mark(void **state) {
+    (void)state;
+    config_t c;
+    err_t err = {0};
+    assert_ok(load_text("\xef\xbb\xbf" MINIMAL, &c, &err), err);
+    assert_path(c.model.path, "model");
+    config_free(&c);
+    assert_message(load_text("\xef\xbb\xbflora: {r: 0}\n", &c, &err), err,
+                   "c.yaml:1:11: lora.r: got \"0\"; expected a whole number from 1 to 1024");
 }
 
 /* docs/config.md has a row for every key, with its default. */
@@ -253,9 +378,13 @@ int main(void) {
         cmocka_unit_test(every_key),
         cmocka_unit_test(round_trip),
         cmocka_unit_test(strange_paths),
+        cmocka_unit_test(mappings),
         cmocka_unit_test(overrides_win),
         cmocka_unit_test(relative_paths),
         cmocka_unit_test(run_id),
+        cmocka_unit_test(a_file_as_template),
+        cmocka_unit_test(rows_held_out),
+        cmocka_unit_test(byte_order_mark),
         cmocka_unit_test(commands_need_their_part),
         cmocka_unit_test(the_reference_is_complete),
     };

@@ -15,12 +15,14 @@
 #define LINEARS \
     "all-linear or a list of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, qkv_proj and gate_up_proj"
 
+#define TEMPLATES "auto, chatml, llama2, llama3, mistral, zephyr, alpaca, none, or the path of a .jinja file"
+
 static const struct {
     const char *yaml, *message;
 } bad[] = {
     /* names */
-    {"lora: {rank: 4}\n" REST, "c.yaml:1:8: lora.rank: unknown key; expected one of r, lora_alpha, lora_dropout, "
-                               "target_modules, use_rslora, dtype, init"},
+    {"lora: {zzzz: 4}\n" REST, "c.yaml:1:8: lora.zzzz: unknown key; expected one of r, lora_alpha, lora_dropout, "
+                               "target_modules, rank_pattern, alpha_pattern, use_rslora, dtype, init"},
     {"lora:\n  r: 4\n  lora_apha: 8\n" REST, "c.yaml:3:3: lora.lora_apha: unknown key; did you mean lora_alpha?"},
     {"lora:\n  alpha: 8\n" REST, "c.yaml:2:3: lora.alpha: unknown key; did you mean lora_alpha?"},
     {"lora: {learning_rate: 1}\n" REST,
@@ -37,9 +39,9 @@ static const struct {
      "c.yaml:2:1: lora: the section is there twice, first in line 1; expected once"},
     {"lora: {}\nlora: {}\n" REST, "c.yaml:2:1: lora: the section is there twice, first in line 1; expected once"},
     {"lora: 4\n" REST, "c.yaml:1:7: lora: not a mapping; expected keys (r, lora_alpha, lora_dropout, target_modules, "
-                       "use_rslora, dtype, init)"},
+                       "rank_pattern, alpha_pattern, use_rslora, dtype, init)"},
     {"lora: [r]\n" REST, "c.yaml:1:7: lora: not a mapping; expected keys (r, lora_alpha, lora_dropout, "
-                         "target_modules, use_rslora, dtype, init)"},
+                         "target_modules, rank_pattern, alpha_pattern, use_rslora, dtype, init)"},
     /* whole numbers */
     {"lora:\n  r: sixteen\n" REST, "c.yaml:2:6: lora.r: got \"sixteen\"; " WHOLE(1, 1024)},
     {"lora: {r: 0}\n" REST, "c.yaml:1:11: lora.r: got \"0\"; " WHOLE(1, 1024)},
@@ -103,6 +105,22 @@ static const struct {
     {"training: {output_dir: o, optim: paged_adam_32bit}\n",
      "c.yaml:1:34: training.optim: got \"paged_adam_32bit\"; expected paged_adamw_32bit, adamw_32bit, "
      "paged_adamw_8bit or adamw_8bit; did you mean paged_adamw_32bit?"},
+    {"data: {train: train.jsonl, chat_template: chatmll}\n",
+     "c.yaml:1:43: data.chat_template: got \"chatmll\"; expected " TEMPLATES "; did you mean chatml?"},
+    {"data: {train: train.jsonl, chat_template: null}\n",
+     "c.yaml:1:43: data.chat_template: no value; expected " TEMPLATES},
+    {"data: {train: train.jsonl, chat_template_kwargs: enable_thinking}\n",
+     "c.yaml:1:50: data.chat_template_kwargs: got \"enable_thinking\"; expected a mapping"},
+    {"data: {train: train.jsonl, chat_template_date: 2023-02-29}\n",
+     "c.yaml:1:48: data.chat_template_date: got \"2023-02-29\"; expected null or a date YYYY-MM-DD"},
+    {"data: {train: train.jsonl, chat_template_date: 2024-2-9}\n",
+     "c.yaml:1:48: data.chat_template_date: got \"2024-2-9\"; expected null or a date YYYY-MM-DD"},
+    {"data: {train: train.jsonl, chat_template_date: 2024-13-01}\n",
+     "c.yaml:1:48: data.chat_template_date: got \"2024-13-01\"; expected null or a date YYYY-MM-DD"},
+    {"data: {train: train.jsonl, train_on: first}\n",
+     "c.yaml:1:38: data.train_on: got \"first\"; expected completion, last or all"},
+    {"data: {train: train.jsonl, eval_split: -0.1}\n",
+     "c.yaml:1:40: data.eval_split: got \"-0.1\"; expected a number from 0 to 1000000000"},
     /* sizes */
     {"device: {memory_limit: 4GB}\n" REST,
      "c.yaml:1:24: device.memory_limit: got \"4GB\"; expected auto or a size of at "
@@ -126,6 +144,25 @@ static const struct {
     {"data: {train: [train.jsonl, {a: b}]}\n",
      "c.yaml:1:29: data.train: not a single value; expected a file or a list of files"},
     {"data: {train: ''}\n", "c.yaml:1:15: data.train: no value; expected a file or a list of files"},
+    /* mappings */
+    {"lora: {rank_pattern: 4}\n" REST, "c.yaml:1:22: lora.rank_pattern: got \"4\"; expected a mapping"},
+    {"lora: {rank_pattern: [a]}\n" REST, "c.yaml:1:22: lora.rank_pattern: a list; expected a mapping"},
+    {"lora: {rank_pattern: }\n" REST, "c.yaml:1:22: lora.rank_pattern: no value; expected a mapping"},
+    {"lora:\n  rank_pattern:\n    a: 1\n    b:\n      c: 1\n      c: 2\n" REST,
+     "c.yaml:6:7: lora.rank_pattern: the key \"c\" is there twice; expected once"},
+    {"lora: {rank_pattern: {[a]: 1}}\n" REST, "c.yaml:1:23: lora.rank_pattern: a key that is no name; expected a name"},
+    {"lora: {rank_pattern: {a: 010}}\n" REST, "c.yaml:1:26: lora.rank_pattern: got \"010\"; expected a whole number "
+                                              "without zeros in front, or a string in quotes"},
+    {"lora: {rank_pattern: {a: 9223372036854775808}}\n" REST,
+     "c.yaml:1:26: lora.rank_pattern: got \"9223372036854775808\"; expected a whole number of 64 bits, "
+     "or a string in quotes"},
+    {"lora: {rank_pattern: {a: [1e999]}}\n" REST, "c.yaml:1:27: lora.rank_pattern: got \"1e999\"; expected a number "
+                                                  "that a double holds, or a string in quotes"},
+    {"lora: {rank_pattern: {a: -.inf}}\n" REST,
+     "c.yaml:1:26: lora.rank_pattern: got \"-.inf\"; expected a finite number, or a string in quotes"},
+    {"lora: {rank_pattern: {a: &b 1}}\n" REST,
+     "c.yaml:1:26: anchors (&) and aliases (*) are not supported; expected plain values"},
+    {"lora: {rank_pattern: {a: \"b\\0c\"}}\n" REST, "c.yaml:1:26: a NUL character in a value; expected text"},
     /* YAML */
     {"", "c.yaml:1:1: the config is empty; expected sections (model, data, ...)"},
     {"# nothing yet\n", "c.yaml:1:1: the config is empty; expected sections (model, data, ...)"},
@@ -151,6 +188,10 @@ static const struct {
      "c.yaml:1:1: training.output_dir: missing; expected a directory for the run"},
     {"training: {output_dir: out, eval_steps: 5}\nmodel: {path: model}\ndata: {train: train.jsonl}\n",
      "c.yaml:1:41: training.eval_steps: evaluation without data; expected a file in data.eval, or 0"},
+    {"data: {train: train.jsonl, eval_split: 2.5}\nmodel: {path: model}\ntraining: {output_dir: out}\n",
+     "c.yaml:1:40: data.eval_split: got 2.5; expected a share below 1, or a whole number of rows"},
+    {"data: {train: train.jsonl, eval_split: 2, eval: e}\nmodel: {path: model}\ntraining: {output_dir: out}\n",
+     "c.yaml:1:40: data.eval_split: data.eval is given too; expected one of them"},
 };
 
 static void bad_configs(void **state) {
@@ -180,6 +221,10 @@ static void paths_must_exist(void **state) {
         {MINIMAL "lora: {init: train.jsonl}\n", "c.yaml:4:14: lora.init: ", "/train.jsonl: not a directory"},
         {"model: {path: model}\ndata: {train: train.jsonl, eval: e}\ntraining: {output_dir: out}\n",
          "c.yaml:2:34: data.eval: ", "/e: No such file"},
+        {"model: {path: model}\ndata: {train: train.jsonl, chat_template: c.jinja}\ntraining: {output_dir: out}\n",
+         "c.yaml:2:43: data.chat_template: ", "/c.jinja: No such file"},
+        {"model: {path: model}\ndata: {train: train.jsonl, chat_template: ./model}\ntraining: {output_dir: out}\n",
+         "c.yaml:2:43: data.chat_template: ", "/model: a directory; expected a file"},
         {"model: {path: model}\ndata: {train: train.jsonl}\ntraining: {output_dir: train.jsonl}\n",
          "c.yaml:3:24: training.output_dir: ", "/train.jsonl: not a directory"},
         {"model: {path: model}\ndata: {train: train.jsonl}\ntraining: {output_dir: o, resume_from_checkpoint: x}\n",
@@ -233,6 +278,9 @@ static void bad_overrides(void **state) {
                      "training or device; did you mean lora?"},
         {"training.eval_steps=3",
          "command line: training.eval_steps: evaluation without data; expected a file in data.eval, or 0"},
+        {"lora.rank_pattern=4", "command line: lora.rank_pattern: got \"4\"; expected a mapping"},
+        {"lora.rank_pattern={a: 1, a: 2}",
+         "command line: lora.rank_pattern: the key \"a\" is there twice; expected once"},
         {"data.train=[train.jsonl, '']", "command line: data.train: no value; expected a file or a list of files"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -260,6 +308,14 @@ static void large_files_are_refused(void **state) {
                  "c.yaml:1:74: brackets nested too deep");
     for (size_t i = 0; i < n; i++) big[i] = i % 2 ? ' ' : '-'; /* a list in a list in a list ... */
     assert_error(load_bytes(big, n - 1, NULL, 0, CONFIG_TRAIN, &c, &err), err, ERR_USAGE, "c.yaml:1:1: not a mapping");
+    memcpy(big, "lora: {rank_pattern: {a: [", 26);
+    memset(big + 26, '[', 60);
+    assert_error(load_bytes(big, n - 1, NULL, 0, CONFIG_TRAIN, &c, &err), err, ERR_USAGE, "c.yaml:1:");
+    static const char block[] = "lora:\n  rank_pattern:\n    a:\n    ";
+    memcpy(big, block, sizeof block - 1);
+    for (size_t i = sizeof block - 1; i < n; i++) big[i] = i % 2 == (sizeof block - 1) % 2 ? '-' : ' ';
+    assert_error(load_bytes(big, n - 1, NULL, 0, CONFIG_TRAIN, &c, &err), err, ERR_USAGE,
+                 "lora.rank_pattern: nested too deep; expected at most 64 levels");
     free(big);
 }
 

@@ -92,7 +92,7 @@ static void check_batch(run_t *run, batch_t *b) {
     err_t err = {0};
     dataset_t made = {0}, *ds = &run->eval;
     int32_t *ids = NULL;
-    sample_t sample = {0, CHECK_TOKENS / 4, CHECK_TOKENS / 4 - 1};
+    sample_t sample = {.len = CHECK_TOKENS / 4, .labels = CHECK_TOKENS / 4 - 1};
     if (run_open_data(run, false, true, &err) || !run->eval.n_samples) {
         ds = &run->train;
         err.code = 0;

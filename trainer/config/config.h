@@ -3,6 +3,8 @@
 #ifndef TRAINER_CONFIG_CONFIG_H
 #define TRAINER_CONFIG_CONFIG_H
 
+#include <jansson.h>
+
 #include "base/dtype.h"
 #include "data/batch.h"
 #include "model/formats/quant.h"
@@ -30,6 +32,7 @@ typedef struct {
         double alpha, dropout;
         unsigned
             targets; /* linear layers by name: bit 1 << i for the i-th of arch_linear_names(); all-linear: all bits */
+        json_t *rank_pattern, *alpha_pattern; /* regular expression -> r, alpha; NULL: {} */
         bool use_rslora;
         bool f32;   /* dtype: f32 instead of bf16 */
         char *init; /* NULL: default, else an adapter directory */
@@ -39,9 +42,12 @@ typedef struct {
         size_t n_train;
         char *eval; /* NULL: none */
         data_format_t format;
-        chat_format_t chat_template;
+        char *chat_template;          /* "auto", "none", one of chat_template_names(), or the path of a file */
+        json_t *chat_template_kwargs; /* NULL: {} */
+        char *chat_template_date;     /* YYYY-MM-DD; NULL: none */
         size_t max_length;
-        bool train_all; /* train_on: all */
+        train_on_t train_on;
+        double eval_split; /* 0: none; a share of the rows, or from 1 on a number of them */
         bool packing, shuffle, group_by_length;
     } data;
     struct {

@@ -9,10 +9,11 @@
 #include "base/names.h"
 #include "data/tokenizer/utf8.h"
 #include "model/arch.h"
+#include "trainer/config/config_json.h"
 #include "trainer/config/config_schema.h"
 
 _Static_assert(sizeof(quant_type_t) == sizeof(int) && sizeof(data_format_t) == sizeof(int) &&
-                   sizeof(chat_format_t) == sizeof(int) && sizeof(schedule_t) == sizeof(int) &&
+                   sizeof(train_on_t) == sizeof(int) && sizeof(schedule_t) == sizeof(int) &&
                    sizeof(optim_t) == sizeof(int) && sizeof(tristate_t) == sizeof(int) &&
                    sizeof(compute_t) == sizeof(int),
                "a KEY_CHOICE field is written as an int");
@@ -54,31 +55,7 @@ static int fail_item(const config_key_t *k, const yaml_item_t *item, const char 
 
 /* ---- text ---- */
 
-static bool is_null(const yaml_item_t *item) {
-    static const char *const nulls[] = {"", "~", "null", "Null", "NULL"};
-    for (size_t i = 0; i < sizeof nulls / sizeof *nulls; i++)
-        if (!item->quoted && strcmp(item->text, nulls[i]) == 0) return true;
-    return false;
-}
-
-/* The length of a number at the start of `s`, 0 if there is none: digits, with `real` also a fraction and an
- * exponent. No hexadecimal, no octal (YAML 1.1 reads 010 as 8, so it is refused), no inf, no nan. */
-static size_t number_length(const char *s, bool real) {
-    static const char digits[] = "0123456789";
-    size_t sign = *s == '-' || *s == '+', whole = strspn(s + sign, digits), n = sign + whole;
-    if (!real) return whole > 1 && s[sign] == '0' ? 0 : whole ? n : 0;
-    size_t fraction = 0;
-    if (s[n] == '.') {
-        fraction = strspn(s + n + 1, digits);
-        n += 1 + fraction;
-    }
-    if (whole + fraction == 0) return 0;
-    if (s[n] == 'e' || s[n] == 'E') {
-        size_t exp_sign = s[n + 1] == '-' || s[n + 1] == '+', exponent = strspn(s + n + 1 + exp_sign, digits);
-        if (exponent) n += 1 + exp_sign + exponent;
-    }
-    return n;
-}
+static bool is_null(const yaml_item_t *item) { return !item->quoted && yaml_is_null(item->text); }
 
 static bool in_range(const config_key_t *k, double v) {
     bool above = k->open & OPEN_MIN ? v > k->min : v >= k->min;
@@ -87,22 +64,13 @@ static bool in_range(const config_key_t *k, double v) {
 
 /* Whole numbers too are read as doubles: the schema has no bound beyond 2^53, up to which they are exact. */
 static bool read_number(const config_key_t *k, const yaml_item_t *item, bool real, double *v) {
-    size_t n = number_length(item->text, real);
+    size_t n = yaml_number_length(item->text, real);
     if (item->quoted || n == 0 || item->text[n]) return false;
     *v = strtod(item->text, NULL);
     return in_range(k, *v);
 }
 
-static bool read_bool(const yaml_item_t *item, bool *v) {
-    static const char *const words[2][3] = {{"false", "False", "FALSE"}, {"true", "True", "TRUE"}};
-    for (int value = 0; value < 2; value++)
-        for (int i = 0; i < 3; i++)
-            if (!item->quoted && strcmp(item->text, words[value][i]) == 0) {
-                *v = value;
-                return true;
-            }
-    return false;
-}
+static bool read_bool(const yaml_item_t *item, bool *v) { return !item->quoted && yaml_is_bool(item->text, v); }
 
 static size_t word_count(const char *const *words) {
     size_t n = 0;
@@ -122,7 +90,7 @@ static int find_word(const yaml_item_t *item, const char *const *words) {
 /* A size in bytes: "4GiB", "1.5 GiB", "4096". On failure *near may be set to what was probably meant. */
 static bool read_bytes(const config_key_t *k, const yaml_item_t *item, double *v, char near[40]) {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-    size_t n = number_length(item->text, true);
+    size_t n = yaml_number_length(item->text, true);
     near[0] = 0;
     if (n == 0) return false;
     *v = strtod(item->text, NULL);
@@ -231,6 +199,38 @@ static int set_path(const config_key_t *k, const yaml_item_t *item, const char *
     return 0;
 }
 
+/* What is neither a name nor looks like a path is more likely a name misspelt. */
+static int set_template(const config_key_t *k, const yaml_item_t *item, const char *base, void *slot, err_t *err) {
+    const char *const *words = config_template_words();
+    int word = find_word(item, words);
+    char *path = NULL;
+    if (word >= 0) path = xstrdup(words[word]);
+    else if (read_path(k, item, base, &path, err)) return err->code;
+    bool like_a_path = strchr(item->text, '/') || path_has_suffix(item->text, ".jinja");
+    if (word < 0 && !like_a_path && !path_exists(path)) {
+        free(path);
+        return fail_item(k, item, closest_name(item->text, words, word_count(words)), err);
+    }
+    set_string(slot, path);
+    return 0;
+}
+
+static bool is_date(const char *s) {
+    static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    int year, month, day;
+    if (strlen(s) != 10 || strspn(s, "0123456789-") != 10 || s[4] != '-' || s[7] != '-') return false;
+    if (sscanf(s, "%4d-%2d-%2d", &year, &month, &day) != 3 || year < 1 || month < 1 || month > 12) return false;
+    bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    return day >= 1 && day <= days[month - 1] + (month == 2 && leap);
+}
+
+static int set_date(const config_key_t *k, const yaml_item_t *item, void *slot, err_t *err) {
+    bool none = is_null(item);
+    if (!none && !is_date(item->text)) return fail_item(k, item, NULL, err);
+    set_string(slot, none ? NULL : xstrdup(item->text));
+    return 0;
+}
+
 /* The number of a KEY_FILES field's files lies right behind the pointer. */
 _Static_assert(offsetof(config_t, data.n_train) == offsetof(config_t, data.train) + sizeof(char **),
                "n_train follows train");
@@ -277,9 +277,17 @@ static int set_targets(const config_key_t *k, const yaml_entry_t *e, unsigned *t
     return 0;
 }
 
+/* Without members it is NULL: the key has one value however it came by it. */
+static int set_mapping(const yaml_entry_t *e, json_t **mapping) {
+    json_decref(*mapping);
+    *mapping = json_object_size(e->mapping) ? json_incref(e->mapping) : NULL;
+    return 0;
+}
+
 int config_value_set(const config_key_t *k, const yaml_entry_t *e, const char *base, config_t *c, err_t *err) {
     void *slot = field(k, c);
     bool takes_list = k->kind == KEY_FILES || k->kind == KEY_TARGETS;
+    if (k->kind == KEY_JSON && e->kind == YAML_ITEM_MAPPING) return set_mapping(e, slot);
     if (e->kind == YAML_ITEM_MAPPING) return fail(k, &e->value_at, "a mapping", NULL, err);
     if (e->kind == YAML_ITEM_LIST && !takes_list) return fail(k, &e->value_at, "a list", NULL, err);
     bool null_allowed = k->default_text && strcmp(k->default_text, "null") == 0;
@@ -299,45 +307,30 @@ int config_value_set(const config_key_t *k, const yaml_entry_t *e, const char *b
     case KEY_PATH:
     case KEY_WORD_PATH:
     case KEY_NONE_PATH: return set_path(k, e->items, base, slot, err);
+    case KEY_TEMPLATE: return set_template(k, e->items, base, slot, err);
+    case KEY_DATE: return set_date(k, e->items, slot, err);
     case KEY_FILES: return set_files(k, e, base, slot, err);
     case KEY_TARGETS: return set_targets(k, e, slot, err);
+    case KEY_JSON: return fail_item(k, e->items, NULL, err);
     }
     return 0;
 }
 
 void config_value_free(const config_key_t *k, config_t *c) {
     void *slot = field(k, c);
-    bool string = k->kind == KEY_WORD || k->kind == KEY_PATH || k->kind == KEY_WORD_PATH || k->kind == KEY_NONE_PATH;
+    bool string = k->kind == KEY_WORD || k->kind == KEY_PATH || k->kind == KEY_WORD_PATH || k->kind == KEY_NONE_PATH ||
+                  k->kind == KEY_TEMPLATE || k->kind == KEY_DATE;
     if (string) set_string(slot, NULL);
     if (k->kind == KEY_FILES) free_files(*(char ***)slot, *files_count(slot));
+    if (k->kind == KEY_JSON) json_decref(*(json_t **)slot);
 }
 
 /* ---- printing ---- */
 
-/* The shortest text that reads back as the same double. */
-static void add_real(strbuf_t *b, double v) {
-    char text[40];
-    for (int digits = 15; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, v);
-        if (strtod(text, NULL) == v) break;
-    }
-    strbuf_adds(b, text);
-}
-
-static void add_quoted(strbuf_t *b, const char *s) {
-    strbuf_adds(b, "\"");
-    for (; *s; s++) {
-        if ((unsigned char)*s < 0x20 || *s == 0x7f) strbuf_addf(b, "\\x%02x", (unsigned)*s);
-        else if (*s == '"' || *s == '\\') strbuf_addf(b, "\\%c", *s);
-        else strbuf_add(b, s, 1);
-    }
-    strbuf_adds(b, "\"");
-}
-
 static void add_list(strbuf_t *b, char *const *files, size_t n) {
     for (size_t i = 0; i < n; i++) {
         strbuf_adds(b, i ? ", " : "[");
-        add_quoted(b, files[i]);
+        yaml_add_quoted(b, files[i]);
     }
     strbuf_adds(b, "]");
 }
@@ -358,7 +351,7 @@ static void add_targets(strbuf_t *b, unsigned targets) {
 
 static void add_string(strbuf_t *b, const config_key_t *k, const char *s) {
     if (!s) strbuf_adds(b, k->words[0]);
-    else if (s[0] == '/') add_quoted(b, s);
+    else if (s[0] == '/') yaml_add_quoted(b, s);
     else strbuf_adds(b, s); /* one of the words */
 }
 
@@ -380,19 +373,22 @@ char *config_value_text(const config_key_t *k, const config_t *c) {
     case KEY_WHOLE: strbuf_addf(&b, "%zu", *(const size_t *)slot); break;
     case KEY_SEED: strbuf_addf(&b, "%llu", (unsigned long long)*(const uint64_t *)slot); break;
     case KEY_STEPS: strbuf_addf(&b, "%ld", *(const long *)slot); break;
-    case KEY_REAL: add_real(&b, *(const double *)slot); break;
+    case KEY_REAL: yaml_add_real(&b, *(const double *)slot); break;
     case KEY_BOOL: strbuf_adds(&b, *(const bool *)slot ? "true" : "false"); break;
     case KEY_CHOICE: add_choice(&b, k, slot); break;
     case KEY_FLAG: strbuf_adds(&b, k->words[*(const bool *)slot]); break;
     case KEY_AUTO_BYTES: add_auto(&b, *(const size_t *)slot); break;
     case KEY_AUTO_WHOLE: add_auto(&b, (size_t) * (const int *)slot); break;
     case KEY_TARGETS: add_targets(&b, *(const unsigned *)slot); break;
+    case KEY_JSON: yaml_add_value(&b, *(json_t *const *)slot); break;
     case KEY_FILES:
         if (*(char **const *)slot) add_list(&b, *(char **const *)slot, *files_count((void *)(uintptr_t)slot));
         break;
     case KEY_PATH:
-        if (*(char *const *)slot) add_quoted(&b, *(char *const *)slot);
+        if (*(char *const *)slot) yaml_add_quoted(&b, *(char *const *)slot);
         break;
+    case KEY_DATE: strbuf_adds(&b, *(char *const *)slot ? *(char *const *)slot : "null"); break;
+    case KEY_TEMPLATE:
     case KEY_WORD:
     case KEY_WORD_PATH:
     case KEY_NONE_PATH: add_string(&b, k, *(char *const *)slot); break;
