@@ -11,8 +11,11 @@ typedef struct {
 } span_t;
 
 typedef struct {
-    jinja_output_t whole, prompt, part; /* the conversation, and scratch: kept from row to row */
-    span_t *spans;                      /* ascending, disjoint */
+    jinja_output_t whole;              /* the conversation */
+    ids_t ids;                         /* its tokens ... */
+    places_t starts;                   /* ... and where each begins */
+    span_t *spans;                     /* ascending, disjoint */
+    jinja_output_t prompt, bare, part; /* scratch, kept from row to row like all the others */
     size_t n_spans, cap_spans;
 } trace_t;
 

@@ -8,6 +8,7 @@
 #define DATA_JINJA_JINJA_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"

@@ -57,6 +57,7 @@ typedef enum {
     V_LIST,
     V_TUPLE,
     V_DICT,
+    V_VIEW,      /* a range, or what keys(), values(), items() of a dict give: elements and a length, yet no list */
     V_GENERATOR, /* what map, select, items of a filter ... give: goes once through its elements, has no length */
     V_NAMESPACE,
     V_FUNCTION
@@ -71,13 +72,14 @@ typedef struct function function_t;
 struct value {
     value_type_t type;
     bool markup;           /* of a string: made by `safe` or `escape`; what is added to it is escaped */
+    bool hint;             /* of an undefined value: `name` is a whole message, not a name */
     jinja_origin_t origin; /* of a scalar that is no string: what its written form will have */
     union {
         bool b;
         int64_t i;
         double f;
         const string_t *s;
-        list_t *list; /* V_LIST, V_TUPLE, V_GENERATOR */
+        list_t *list; /* V_LIST, V_TUPLE, V_VIEW, V_GENERATOR */
         dict_t *dict; /* V_DICT, V_NAMESPACE */
         const function_t *fn;
         const char *name; /* V_UNDEFINED */
@@ -93,10 +95,14 @@ struct string {
     const jinja_origin_t *origins; /* this is NULL; else one a byte */
 };
 
+typedef enum { LIST_PLAIN, LIST_RANGE, LIST_KEYS, LIST_VALUES, LIST_ITEMS, LIST_GROUP } list_kind_t;
+
 struct list {
     value_t *v;
     size_t n;
-    size_t at; /* V_GENERATOR: elements taken already */
+    size_t at;                 /* V_GENERATOR: elements taken already */
+    list_kind_t kind;          /* of a V_VIEW: which; LIST_GROUP: a tuple of groupby, with .grouper and .list */
+    int64_t start, stop, step; /* LIST_RANGE */
 };
 
 /* In order of insertion. Keys are scalars or tuples of them, as Python hashes them (1 == 1.0 == True). */
@@ -159,8 +165,9 @@ size_t string_byte(const string_t *s, size_t character); /* where it begins; len
 
 /* ---- what Python does with values (value_ops.c) --------------------------------------------------------- */
 
+_Noreturn void undefined_fail(render_t *r, value_t v); /* says what is undefined */
 bool value_truth(render_t *r, value_t v);
-bool value_equal(value_t a, value_t b);
+bool value_equal(render_t *r, value_t a, value_t b);
 int value_compare(render_t *r, value_t a, value_t b); /* <0, 0, >0; fails where Python raises TypeError */
 bool value_contains(render_t *r, value_t container, value_t item);
 value_t value_str(render_t *r, value_t v);  /* str(): what {{ }} writes; undefined: "" */
