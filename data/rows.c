@@ -21,22 +21,31 @@ bool rows_is_data(const char *path) {
     return data;
 }
 
-/* Formats of data that are not read, and what makes the same rows of them. */
+/* Formats of data that are not read, and what of pandas reads them. */
+static const struct {
+    const char *suffix, *read;
+} others[] = {{".parquet", "read_parquet"},
+              {".arrow", "read_feather"},
+              {".feather", "read_feather"},
+              {".csv", "read_csv"},
+              {".tsv", "read_table"}};
+enum { OTHERS = sizeof others / sizeof *others };
+
+static size_t find_other(const char *path) {
+    size_t i = 0;
+    while (i < OTHERS && !path_has_suffix(path, others[i].suffix)) i++;
+    return i;
+}
+
+bool rows_is_other(const char *path) { return find_other(path) < OTHERS; }
+
 static int refuse_kind(const char *path, err_t *err) {
-    static const struct {
-        const char *suffix, *read;
-    } known[] = {{".parquet", "read_parquet"},
-                 {".arrow", "read_feather"},
-                 {".feather", "read_feather"},
-                 {".csv", "read_csv"},
-                 {".tsv", "read_table"}};
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (path_has_suffix(path, known[i].suffix))
-            return err_set(err, ERR_USAGE,
-                           "%s: %s is not read; expected JSONL: python -c 'import pandas; "
-                           "pandas.%s(\"%s\").to_json(\"train.jsonl\", orient=\"records\", lines=True)' makes it",
-                           path, known[i].suffix, known[i].read, path);
-    return err_set(err, ERR_USAGE, "%s: unknown kind of data file; expected " ROWS_SUFFIXES, path);
+    size_t i = find_other(path);
+    if (i == OTHERS) return err_set(err, ERR_USAGE, "%s: unknown kind of data file; expected " ROWS_SUFFIXES, path);
+    return err_set(err, ERR_USAGE,
+                   "%s: %s is not read; expected JSONL: python -c 'import pandas; "
+                   "pandas.%s(\"%s\").to_json(\"train.jsonl\", orient=\"records\", lines=True)' makes it",
+                   path, others[i].suffix, others[i].read, path);
 }
 
 /* ---- bytes ---- */

@@ -34,6 +34,8 @@ typedef struct {
 
 /* Whether it is data by its name, and the names that are, for messages. */
 bool rows_is_data(const char *path);
+/* Whether it is data of a kind that is not read, for which rows_open() says what to do. */
+bool rows_is_other(const char *path);
 #define ROWS_SUFFIXES ".jsonl, .json (an array) or .txt, or one of them with .gz or .zst behind"
 
 int rows_open(const char *path, rows_t *r, err_t *err);

@@ -53,7 +53,7 @@ dataset_spec_t spec_of(const char *const *files, size_t n, const tokenizer_t *to
     return (dataset_spec_t){.files = files,
                             .n_files = n,
                             .format = DATA_AUTO,
-                            .max_length = 64,
+                            .max_length = 128,
                             .tok = tok,
                             .chat = chat,
                             .vocab = tok ? tokenizer_vocab(tok) : 100};

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/json.h"
 
 #define BAD_AND_GOOD(bad, good) \
@@ -57,6 +58,62 @@ static void test_unused_columns(void **state) {
                     "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n[[A<|im_end|>]]\n");
     }
     check_first("a.jsonl", "{\"text\": \"a b\", \"label\": 1, \"chosen\": \"c\"}", DATA_TEXT, "a[[ b<|endoftext|>]]");
+}
+
+/* A directory with SentencePiece's model and these settings. */
+static tokenizer_t *open_spm(const char *settings) {
+    tokenizer_t *tok;
+    err_t err = {0};
+    const char *dir = test_tmpdir();
+    char *model = path_join(dir, "tokenizer.model"), *config = path_join(dir, "tokenizer_config.json");
+    assert_ok(file_copy(test_path("golden/tokenizer/llama2-tokenizer.model"), model, &err) ||
+                  file_write(config, settings, strlen(settings), &err) || tokenizer_open(dir, &tok, &err),
+              err);
+    free(model);
+    free(config);
+    return tok;
+}
+
+static void assert_ids(const char *text, const tokenizer_t *tok, const chat_template_t *chat, const int32_t *want,
+                       size_t n) {
+    dataset_t ds;
+    err_t err = {0};
+    dataset_spec_t spec = spec_of(NULL, 0, tok, chat);
+    assert_ok(load_rows("a.jsonl", text, &spec, &ds, &err), err);
+    assert_int_equal(ds.n_tokens, n);
+    assert_memory_equal(ds.ids, want, n * sizeof *want);
+    dataset_free(&ds);
+}
+
+/* SentencePiece's kind: special tokens inside a text, and what stands behind one (ids by transformers 5.24). */
+static void test_special_tokens_of_spm(void **state) {
+    (void)state;
+    static const int32_t text[] = {1,     29961, 25580, 29962, 6324,  518,   29914, 25580, 29962, 15043,
+                                   29889, 29871, 2,     1,     29961, 25580, 29962, 2648,  29872, 518,
+                                   29914, 25580, 29962, 2823,  366,   29889, 29871, 2};
+    tokenizer_t *tok = open_spm("{\"tokenizer_class\": \"LlamaTokenizer\", \"add_bos_token\": true, \"bos_token\": "
+                                "\"<s>\", \"eos_token\": \"</s>\", \"unk_token\": \"<unk>\", \"legacy\": false}");
+    assert_ids("{\"text\": \"<s>[INST] Hi [/INST] Hello. </s><s>[INST] Bye [/INST] See you. </s>\"}", tok, NULL, text,
+               sizeof text / sizeof *text);
+    tokenizer_close(tok);
+
+    static const int32_t turns[] = {32001, 1792,  13, 18567, 727,   32000, 13, 32001,
+                                    465,   22137, 13, 10994, 29889, 32000, 13};
+    tok = open_spm(
+        "{\"tokenizer_class\": \"LlamaTokenizer\", \"add_bos_token\": true, \"bos_token\": \"<s>\", "
+        "\"eos_token\": \"<|im_end|>\", \"unk_token\": \"<unk>\", \"legacy\": false, \"added_tokens_decoder\": "
+        "{\"32000\": {\"content\": \"<|im_end|>\", \"special\": true}, \"32001\": {\"content\": "
+        "\"<|im_start|>\", \"special\": true}}, \"chat_template\": \"{% for m in messages %}{{ '<|im_start|>' + "
+        "m['role'] + '\\n' + m['content'] + '<|im_end|>' + '\\n' }}{% endfor %}\"}");
+    chat_template_t *chat;
+    err_t err = {0};
+    assert_ok(chat_template_open(tok, &(chat_spec_t){.choice = "auto"}, &chat, &err), err);
+    assert_ids(
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"Hi there\"}, {\"role\": \"assistant\", \"content\": "
+        "\"Hello.\"}]}",
+        tok, chat, turns, sizeof turns / sizeof *turns);
+    chat_template_close(chat);
+    tokenizer_close(tok);
 }
 
 #define SMOLLM2 \
@@ -125,6 +182,7 @@ static void test_alpaca_without_template(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_what_is_trained), cmocka_unit_test(test_unused_columns),
+                                       cmocka_unit_test(test_special_tokens_of_spm),
                                        cmocka_unit_test(test_reference_rows),
                                        cmocka_unit_test(test_alpaca_without_template)};
     return cmocka_run_group_tests(tests, dataset_setup, dataset_teardown);

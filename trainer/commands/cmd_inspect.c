@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "data/rows.h"
 #include "model/adapter.h"
 #include "model/source.h"
 #include "trainer/commands/command.h"
@@ -220,7 +221,8 @@ static int inspect(const inspect_data_t *in, err_t *err) {
                        path);
     }
     if (path_has_suffix(path, ".gguf")) return inspect_model(in, err);
-    return inspect_data(in, err);
+    if (rows_is_data(path) || rows_is_other(path)) return inspect_data(in, err);
+    return err_set(err, ERR_USAGE, "%s: a file of an unknown kind; expected .gguf, " ROWS_SUFFIXES, path);
 }
 
 static int read_train_on(const char *name, train_on_t *train_on, err_t *err) {

@@ -67,22 +67,24 @@ int run_open_data(run_t *run, bool want_train, bool want_eval, err_t *err) {
 
 /* ---- for people ----------------------------------------------------------------------------------------- */
 
+/* "in 1 row", "in 12 rows". */
+static const char *s_of(size_t n) { return n == 1 ? "" : "s"; }
+
 void warn_of_rows(const char *what, const row_notes_t *notes) {
+    const struct {
+        size_t n;
+        const char *text;
+    } said[] = {{notes->no_reasoning, "reasoning is not written by the chat template, so it is not trained"},
+                {notes->open_ends, "no token ends an answer, so where it ends is not trained"},
+                {notes->empty_turns, "an answer is empty, and only its end is trained"},
+                {notes->spelled_tokens, "a text spells out a special token, which becomes that token"}};
     if (notes->unknown_keys)
         log_warn(
-            "%s: %zu rows have messages with keys that no chat template is known to read (\"%s\"); they are handed "
-            "on to the template",
-            what, notes->unknown_keys, notes->unknown_key);
-    if (notes->no_reasoning)
-        log_warn("%s: in %zu rows reasoning is not written by the chat template, so it is not trained", what,
-                 notes->no_reasoning);
-    if (notes->open_ends)
-        log_warn("%s: in %zu rows no token ends an answer, so where it ends is not trained", what, notes->open_ends);
-    if (notes->empty_turns)
-        log_warn("%s: in %zu rows an answer is empty, and only its end is trained", what, notes->empty_turns);
-    if (notes->spelled_tokens)
-        log_warn("%s: in %zu rows a text spells out a special token, which becomes that token", what,
-                 notes->spelled_tokens);
+            "%s: in %zu row%s a message has a key that no chat template is known to read (\"%s\"); it is handed on "
+            "to the template",
+            what, notes->unknown_keys, s_of(notes->unknown_keys), notes->unknown_key);
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++)
+        if (said[i].n) log_warn("%s: in %zu row%s %s", what, said[i].n, s_of(said[i].n), said[i].text);
 }
 
 static void summarise(const char *what, const dataset_t *ds, const char *from) {
