@@ -9,8 +9,9 @@
  *    begins behind that; which is all that counts where the template refuses P.
  * 3. It ends behind the first token that ends a text (those of tokenizer, generation_config and config) behind its own
  *    text and in the iteration that wrote it, or up to where N ends if no iteration is the answer's or another
- *    message's text came between; else behind such a token directly after that (GLM's next <|user|>); else behind the
- *    last special token there, if only white space follows; else behind a token that ends a text after white space;
+ *    message's text came between; else behind such a token directly after that and no white space (GLM's next
+ *    <|user|>); else behind the last special token there, if only white space follows; else behind a token that ends a
+ *    text after white space;
  *    else it has no end that could be learned, which is counted.
  * 4. An error: an answer without a beginning, with another message's text in it, within another answer, or with nothing
  *    in it to train; a text, call or tool's result that is not in T. Then other forms of the messages are tried
@@ -264,13 +265,12 @@ static size_t find_end(const tracer_t *r, size_t from, size_t bound, bool *open)
     *open = false;
     for (; i < x->ids.len && x->starts.at[i] < bound; i++)
         if (ends_text(r, x->ids.ids[i])) return token_end(x, i);
-    if (i < x->ids.len && x->starts.at[i] == bound && ends_text(r, x->ids.ids[i])) return token_end(x, i);
+    bool apart = bound > from && is_white(text_of(r)[bound - 1]);
+    if (!apart && i < x->ids.len && x->starts.at[i] == bound && ends_text(r, x->ids.ids[i])) return token_end(x, i);
     size_t end = behind_special(r, from, bound);
     if (end) return end;
-    for (; i < x->ids.len; i++) {
-        if (!all_white(text_of(r), bound, x->starts.at[i])) break;
+    for (; i < x->ids.len && all_white(text_of(r), bound, x->starts.at[i]); i++)
         if (ends_text(r, x->ids.ids[i])) return token_end(x, i);
-    }
     *open = true;
     while (bound > from && is_white(text_of(r)[bound - 1])) bound--;
     return bound;

@@ -109,16 +109,17 @@ static void test_rows(void **state) {
         char *file = path_join(dir, "rows.jsonl"), *line = json_dumps(json_object_get(r, "row"), 0);
         const char *files[] = {file};
         tokenizer_t *t = open_tokenizer(dir);
-        chat_template_t chat;
+        chat_template_t *chat;
         dataset_t ds;
-        assert_ok(chat_template_resolve(t, CHAT_AUTO, &chat, &err), err);
+        chat_spec_t own = {.choice = tokenizer_templates_from(t) ? "auto" : "zephyr"};
+        assert_ok(chat_template_open(t, &own, &chat, &err), err);
         assert_ok(file_write(file, line, strlen(line), &err), err);
         dataset_spec_t spec = {.files = files,
                                .n_files = 1,
                                .format = DATA_AUTO,
                                .max_length = 64,
                                .tok = t,
-                               .chat = &chat,
+                               .chat = chat,
                                .vocab = tokenizer_vocab(t)};
         assert_ok(dataset_load(&spec, &ds, &err), err);
         ids_t got = {.ids = ds.ids, .len = ds.n_tokens};
@@ -128,7 +129,7 @@ static void test_rows(void **state) {
             fail();
         }
         dataset_free(&ds);
-        chat_template_free(&chat);
+        chat_template_close(chat);
         tokenizer_close(t);
         free(file);
         free(line);
