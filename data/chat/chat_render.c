@@ -92,7 +92,9 @@ static bool is_empty(const json_t *list) { return json_array_size(list) == 0; }
 /* What a row has and the template has no place for would be gone without a word. */
 static int check_places(const jinja_t *jinja, const conversation_t *c, err_t *err) {
     if (!is_empty(c->tools) && !jinja_reads(jinja, "tools"))
-        return err_set(err, ERR_USAGE, "tools: the chat template has no place for a list of tools");
+        return err_set(
+            err, ERR_USAGE,
+            "tools: the chat template has no place for a list of tools; expected another template, or rows without");
     if (!is_empty(c->documents) && !jinja_reads(jinja, "documents"))
         return err_set(err, ERR_USAGE, "documents: the chat template has no place for them");
     return chat_check_kwargs(c->kwargs, err);
@@ -114,6 +116,10 @@ int chat_render(const chat_template_t *t, const conversation_t *c, const json_t 
     json_object_foreach(values, name, v) vars[n_vars++] = (jinja_var_t){.name = name, .value = v};
     jinja_input_t in = {.vars = vars, .n_vars = n_vars, .date = t->date};
     int rc = jinja_render(jinja, &in, out, err);
+    if (rc && !t->date && strstr(err->msg, "strftime_now")) {
+        err_t refused = *err;
+        err_set(err, rc, "%.800s; it asks for today's date: expected data.chat_template_date", refused.msg);
+    }
     free(vars);
     json_decref(values);
     return rc;

@@ -223,20 +223,29 @@ static int find_begin(tracer_t *r, answer_t *a, size_t *begin) {
 
 /* ---- 3: where it ends ---- */
 
-/* The end of what the template writes of an answer. */
-static size_t find_bound(tracer_t *r, const answer_t *a) {
+/* Renders N; whether T begins with it. */
+static bool begins_with_part(tracer_t *r, size_t k) {
+    err_t ignored = {0};
+    const jinja_output_t *part = &r->trace->part;
+    return chat_render(r->t, r->c, r->messages, k + 1, false, &r->trace->part, &ignored) == 0 &&
+           part->text.len <= text_len(r) && memcmp(part->text.p, text_of(r), part->text.len) == 0;
+}
+
+/* How far what the template writes of an answer reaches: *bound. Where N is needed for that, own text behind it (the name
+ * of a call that is repeated with its result) is none of the answer. */
+static void find_bound(tracer_t *r, answer_t *a, size_t *bound) {
     trace_t *x = r->trace;
     const written_t *w = &r->written[a->k];
-    size_t bound = a->any ? w->in_iteration ? written_iteration_end(&x->whole, a->last)
-                                            : written_next(r->messages, &x->whole, a->k, a->last)
-                          : a->limit;
     bool known = a->any ? w->in_iteration : w->iteration < w->iteration_end;
-    if (known && written_foreign(r->messages, &x->whole, a->k, a->last, bound) < 0) return bound;
-    err_t ignored = {0};
-    if (chat_render(r->t, r->c, r->messages, a->k + 1, false, &x->part, &ignored) || x->part.text.len > text_len(r) ||
-        x->part.text.len < a->last || memcmp(x->part.text.p, text_of(r), x->part.text.len) != 0)
-        return bound;
-    return x->part.text.len < bound || !known ? x->part.text.len : bound;
+    size_t from = a->any ? a->first : w->iteration, whose;
+    if (a->any)
+        *bound = known ? written_iteration_end(&x->whole, a->last)
+                       : written_next(r->messages, &x->whole, a->k, a->last);
+    else *bound = known ? w->iteration_end : text_len(r);
+    if (known && written_foreign(r->messages, &x->whole, a->k, from, *bound) < 0) return;
+    if (!begins_with_part(r, a->k) || x->part.text.len < from || (known && x->part.text.len > *bound)) return;
+    *bound = x->part.text.len;
+    if (a->any) written_before(r->messages, &x->whole, a->k + 1, *bound, (long)a->k, &a->last, &whose);
 }
 
 /* Behind the last special token in [from, bound), if only white space follows there; 0: there is none. */
@@ -272,15 +281,13 @@ static size_t find_end(const tracer_t *r, size_t from, size_t bound, bool *open)
 static int trace_answer(tracer_t *r, size_t k) {
     const written_t *w = &r->written[k];
     answer_t a = {.k = k, .any = w->any, .first = w->first, .last = w->last, .limit = w->first};
-    size_t begin = 0;
+    size_t begin = 0, bound, behind;
     bool open;
-    if (!a.any) a.limit = w->iteration < w->iteration_end ? w->iteration_end : text_len(r);
-    if (!a.any) a.last = w->iteration;
-    if (!a.any) a.limit = a.last = find_bound(r, &a);
+    find_bound(r, &a, &bound);
+    if (!a.any) a.limit = bound;
     if (find_begin(r, &a, &begin)) return r->err->code;
-    size_t behind = a.any && a.last > begin ? a.last : begin;
-    size_t bound = a.any ? find_bound(r, &a) : a.limit > begin ? a.limit : begin;
-    size_t end = find_end(r, behind, bound, &open);
+    behind = a.any && a.last > begin ? a.last : begin;
+    size_t end = find_end(r, behind, bound > behind ? bound : behind, &open);
     r->notes.open_ends |= open;
     r->notes.empty_turns |= !a.any;
     if (end <= begin || (open && !a.any))
@@ -341,8 +348,9 @@ static int render_whole(tracer_t *r, const bool *wanted) {
     err_t first = {0};
     for (form_t form = FORM_AS_IS; form < FORM_COUNT; form++) {
         int rc = render_form(r, wanted, form);
-        if (rc == 0) return 0;
         if (rc > 0 && form == FORM_AS_IS) first = *r->err;
+        *r->err = (err_t){0};
+        if (rc == 0) return 0;
     }
     *r->err = first;
     return first.code;
