@@ -86,6 +86,36 @@ static void test_notes(void **state) {
     free(b.p);
 }
 
+#define DEEPSEEK \
+    "{% for m in messages %}{% if m['role'] == 'user' %}{{ '<|im_start|>' + m['content'] }}{% endif %}" \
+    "{% if m['role'] == 'assistant' and m['content'] is none %}{{ '<|im_end|>' + " \
+    "m['tool_calls'][0]['function']['name'] + " \
+    "' ' + m['tool_calls'][0]['function']['arguments'] + '<|endoftext|>' }}{% elif m['role'] == 'assistant' %}" \
+    "{{ '<|im_end|>' + m['content'] + '<|endoftext|>' }}{% endif %}{% endfor %}" \
+    "{% if add_generation_prompt %}{{ '<|im_end|>' }}{% endif %}"
+
+/* In the manner of DeepSeek's: a call is what has a content of None, and its arguments are text. */
+static void test_none_beside_calls(void **state) {
+    (void)state;
+    err_t err = {0};
+    dataset_t ds;
+    chat_template_t *chat;
+    const char *jinja = write_file("deepseek.jinja", DEEPSEEK, sizeof DEEPSEEK - 1);
+    assert_ok(chat_template_open(bpe, &(chat_spec_t){.choice = jinja}, &chat, &err), err);
+    dataset_spec_t spec = spec_of(NULL, 0, bpe, chat);
+    assert_ok(
+        load_rows("a.jsonl",
+                  "{\"messages\": [{\"role\": \"user\", \"content\": \"Q\"}, {\"role\": \"assistant\", \"content\": "
+                  "null, \"tool_calls\": [{\"name\": \"f\", \"arguments\": {\"x\": 1}}]}, {\"role\": \"user\", "
+                  "\"content\": \"R\"}, {\"role\": \"assistant\", \"content\": \"A\"}]}",
+                  &spec, &ds, &err),
+        err);
+    assert_sample(&ds, 0, bpe,
+                  "<|im_start|>Q<|im_end|>[[f {\"x\": 1}<|endoftext|>]]<|im_start|>R<|im_end|>[[A<|endoftext|>]]");
+    dataset_free(&ds);
+    chat_template_close(chat);
+}
+
 /* A directory with SentencePiece's model and these settings. */
 static tokenizer_t *open_spm(const char *settings) {
     tokenizer_t *tok;
@@ -208,8 +238,9 @@ static void test_alpaca_without_template(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_what_is_trained), cmocka_unit_test(test_notes),
-        cmocka_unit_test(test_unused_columns),  cmocka_unit_test(test_special_tokens_of_spm),
-        cmocka_unit_test(test_reference_rows),  cmocka_unit_test(test_alpaca_without_template)};
+        cmocka_unit_test(test_what_is_trained),        cmocka_unit_test(test_notes),
+        cmocka_unit_test(test_none_beside_calls),      cmocka_unit_test(test_unused_columns),
+        cmocka_unit_test(test_special_tokens_of_spm),  cmocka_unit_test(test_reference_rows),
+        cmocka_unit_test(test_alpaca_without_template)};
     return cmocka_run_group_tests(tests, dataset_setup, dataset_teardown);
 }
