@@ -96,7 +96,8 @@ int conversation_from_prompt(const json_t *row, bool train_prompt, conversation_
     const char *unknown = NULL;
     if (add_list(c, row, "prompt", &unknown, err)) return err->code;
     size_t n = json_array_size(c->messages);
-    for (size_t i = 0; i < n && !train_prompt; i++) c->marks[i] = TRAIN_NO;
+    for (size_t i = 0; i < n && !train_prompt; i++)
+        if (c->marks[i] == TRAIN_BY_RULE) c->marks[i] = TRAIN_NO;
     if (add_list(c, row, "completion", &unknown, err) || read_extras(row, c, err)) return err->code;
     note_unknown(notes, unknown);
     return 0;

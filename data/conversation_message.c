@@ -194,9 +194,9 @@ static bool among(const char *key, const char *const *keys) {
 static const char *const read_keys[] = {
     "role",  "from",   "content",      "value",           "tool_calls", "function_call",
     "train", "weight", "train_detail", "training_detail", NULL};
-static const char *const template_keys[] = {"name",      "tool_call_id", "id",       "prefix",
-                                            "recipient", "channel",      "end_turn", "tool_plan",
-                                            "citations", "documents",    "tools",    NULL};
+static const char *const template_keys[] = {"name",      "tool_call_id", "id",        "prefix",         "recipient",
+                                            "channel",   "end_turn",     "tool_plan", "tool_responses", "citations",
+                                            "documents", "tools",        NULL};
 static const char *const media_keys[] = {"images", "image", "videos", "video", "audios", "audio", NULL};
 
 static void add_others(const json_t *m, json_t *out, const char **unknown) {

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* In front of the replacement: U+FFFF, which is no character and stands in no text. */
-#define MARK "\xef\xbf\xbf"
+/* In front of the replacement: U+FFFF is no character, and these bytes stand in no text. */
+#define MARK "\xef\xbf\xbfodd\xef\xbf\xbf"
 #define MARK_LEN (sizeof MARK - 1)
 
 /* The bytes of a string with its quotes; n: it does not end. */

@@ -58,18 +58,31 @@ static bool put_arguments_into_text(json_t *message) {
     return changed;
 }
 
+static bool put_none_beside_calls(json_t *message) {
+    if (!json_object_get(message, "tool_calls") || json_object_get(message, "content")) return false;
+    json_object_set_new(message, "content", json_null());
+    return true;
+}
+
+static const struct {
+    form_t bit;
+    bool (*put)(json_t *message);
+} forms[] = {{FORM_STRING_ARGUMENTS, put_arguments_into_text},
+             {FORM_PARTS, put_content_into_part},
+             {FORM_NONE, put_none_beside_calls}};
+
 json_t *chat_messages(const json_t *messages, form_t form) {
     json_t *list = json_array(), *m;
     size_t i;
-    bool parts = false, texts = false;
+    unsigned changed = 0;
     json_array_foreach(messages, i, m) {
         json_t *copy = json_copy(m);
         alias_reasoning(copy);
-        if (form & FORM_PARTS) parts |= put_content_into_part(copy);
-        if (form & FORM_STRING_ARGUMENTS) texts |= put_arguments_into_text(copy);
+        for (size_t k = 0; k < sizeof forms / sizeof *forms; k++)
+            if (form & forms[k].bit && forms[k].put(copy)) changed |= forms[k].bit;
         json_array_append_new(list, copy);
     }
-    if ((!(form & FORM_PARTS) || parts) && (!(form & FORM_STRING_ARGUMENTS) || texts)) return list;
+    if (changed == (unsigned)form) return list;
     json_decref(list);
     return NULL;
 }

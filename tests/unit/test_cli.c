@@ -343,6 +343,10 @@ static void rows_for_programs(void **state) {
     assert_refused("--rows and --row: expected one of them");
     RUN("inspect", path, "--train-on=first");
     assert_refused("--train-on: first; expected completion, last or all");
+    RUN("inspect", path, "--chat-template-date=2023-02-29");
+    assert_refused("--chat-template-date: 2023-02-29; expected a date YYYY-MM-DD");
+    RUN("inspect", path, "--chat-template-kwargs=[]");
+    assert_refused("--chat-template-kwargs: expected an object");
     /* Text needs a tokenizer; what it becomes says all that is trained. */
     static const char text[] =
         "{\"prompt\": \"1+1=\", \"completion\": \" \\u00e9\\\"\"}\n{\"prompt\": \"\", \"completion\": \"a b\"}\n";
@@ -356,6 +360,27 @@ static void rows_for_programs(void **state) {
     assert_answered(
         "row 1 (trained between [[ and ]]):\n1+1=[[ \xc3\xa9\"]]\nrow 2 (trained between [[ and ]]):\na[[ b]]\n");
     free(path);
+}
+
+/* A template that reads variables of its own, and the date. */
+static void variables_of_a_template(void **state) {
+    (void)state;
+    err_t err = {0};
+    const char *dir = test_tmpdir();
+    char *path = path_join(dir, "d.jsonl"), *jinja = path_join(dir, "t.jinja");
+    static const char row[] = "{\"messages\": [{\"role\": \"user\", \"content\": \"Q\"}, {\"role\": \"assistant\", "
+                              "\"content\": \"A\"}]}\n";
+    static const char text[] =
+        "{{ strftime_now('%d %B %Y') }} {{ mood }}{% for m in messages %}<|im_start|>{{ m.content "
+        "}}<|im_end|>{% endfor %}";
+    assert_ok(file_write(path, row, strlen(row), &err) || file_write(jinja, text, strlen(text), &err), err);
+    RUN("inspect", path, "--model", test_path("golden/tokenizer/tokenizer.json"), "--chat-template", jinja,
+        "--chat-template-date=2024-07-26", "--chat-template-kwargs={\"mood\": \"good\"}", "--jsonl");
+    assert_answered("\"text\": \"26 July 2024 good<|im_start|>Q<|im_end|><|im_start|>A<|im_end|>\"");
+    RUN("inspect", path, "--model", test_path("golden/tokenizer/tokenizer.json"), "--chat-template", "chatml");
+    assert_answered("template    chatml\n");
+    free(path);
+    free(jinja);
 }
 
 /* An answer that is lost is a failure, not a success. */
@@ -387,6 +412,7 @@ int main(void) {
         cmocka_unit_test(inspecting),
         cmocka_unit_test(inspecting_data),
         cmocka_unit_test(rows_for_programs),
+        cmocka_unit_test(variables_of_a_template),
         cmocka_unit_test(full_disk),
     };
     return cmocka_run_group_tests(tests, NULL, teardown);

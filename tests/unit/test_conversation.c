@@ -183,6 +183,8 @@ static void marks(void **state) {
          "[" A ", " A ", " A "]", "011", NULL},
         {PROMPT, "{'prompt': [" A ", " U "], 'completion': [" A ", " U ", " A "]}",
          "[" A ", " U ", " A ", " U ", " A "]", "00...", NULL},
+        {PROMPT, "{'prompt': [{'role': 'assistant', 'content': 'A', 'weight': 1}], 'completion': [" A "]}",
+         "[" A ", " A "]", "1.", NULL},
         {PROMPT_ALL, "{'prompt': [" U "], 'completion': [" A "], 'tools': [" TOOL "]}", "[" U ", " A "]", "..",
          "[" TOOL "]"},
     };

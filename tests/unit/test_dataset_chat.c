@@ -1,6 +1,7 @@
 /* Datasets of conversations: which answers are trained, columns that nobody uses, and the rows of a reference run. */
 #include "dataset_rig.h"
 
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,6 +59,61 @@ static void test_unused_columns(void **state) {
                     "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n[[A<|im_end|>]]\n");
     }
     check_first("a.jsonl", "{\"text\": \"a b\", \"label\": 1, \"chosen\": \"c\"}", DATA_TEXT, "a[[ b<|endoftext|>]]");
+}
+
+/* What is said once is counted over all rows, whoever converts them. */
+static void test_notes(void **state) {
+    (void)state;
+    strbuf_t b = {0};
+    dataset_t ds;
+    err_t err = {0};
+    int before = omp_get_max_threads();
+    for (int i = 0; i < 5000; i++)
+        strbuf_addf(&b,
+                    "{\"messages\": [{\"role\": \"user\", \"content\": \"Q%d\"%s}, {\"role\": \"assistant\", "
+                    "\"content\": \"%s\"}]}\n",
+                    i, i % 5 == 3 ? ", \"mood\": 1, \"more\": 2" : "", i % 10 == 7 ? "" : "A");
+    omp_set_num_threads(5);
+    dataset_spec_t spec = spec_of(NULL, 0, bpe, chatml);
+    assert_ok(load_rows("a.jsonl", b.p, &spec, &ds, &err), err);
+    omp_set_num_threads(before);
+    assert_int_equal(ds.notes.unknown_keys, 1000);
+    assert_string_equal(ds.notes.unknown_key, "mood");
+    assert_int_equal(ds.notes.empty_turns, 500);
+    assert_true(ds.notes.no_reasoning == 0 && ds.notes.open_ends == 0 && ds.notes.spelled_tokens == 0);
+    for (size_t i = 0; i < ds.n_samples; i++) assert_int_equal(ds.samples[i].row, i + 1);
+    dataset_free(&ds);
+    free(b.p);
+}
+
+#define DEEPSEEK \
+    "{% for m in messages %}{% if m['role'] == 'user' %}{{ '<|im_start|>' + m['content'] }}{% endif %}" \
+    "{% if m['role'] == 'assistant' and m['content'] is none %}{{ '<|im_end|>' + " \
+    "m['tool_calls'][0]['function']['name'] + " \
+    "' ' + m['tool_calls'][0]['function']['arguments'] + '<|endoftext|>' }}{% elif m['role'] == 'assistant' %}" \
+    "{{ '<|im_end|>' + m['content'] + '<|endoftext|>' }}{% endif %}{% endfor %}" \
+    "{% if add_generation_prompt %}{{ '<|im_end|>' }}{% endif %}"
+
+/* In the manner of DeepSeek's: a call is what has a content of None, and its arguments are text. */
+static void test_none_beside_calls(void **state) {
+    (void)state;
+    err_t err = {0};
+    dataset_t ds;
+    chat_template_t *chat;
+    const char *jinja = write_file("deepseek.jinja", DEEPSEEK, sizeof DEEPSEEK - 1);
+    assert_ok(chat_template_open(bpe, &(chat_spec_t){.choice = jinja}, &chat, &err), err);
+    dataset_spec_t spec = spec_of(NULL, 0, bpe, chat);
+    assert_ok(
+        load_rows("a.jsonl",
+                  "{\"messages\": [{\"role\": \"user\", \"content\": \"Q\"}, {\"role\": \"assistant\", \"content\": "
+                  "null, \"tool_calls\": [{\"name\": \"f\", \"arguments\": {\"x\": 1}}]}, {\"role\": \"user\", "
+                  "\"content\": \"R\"}, {\"role\": \"assistant\", \"content\": \"A\"}]}",
+                  &spec, &ds, &err),
+        err);
+    assert_sample(&ds, 0, bpe,
+                  "<|im_start|>Q<|im_end|>[[f {\"x\": 1}<|endoftext|>]]<|im_start|>R<|im_end|>[[A<|endoftext|>]]");
+    dataset_free(&ds);
+    chat_template_close(chat);
 }
 
 /* A directory with SentencePiece's model and these settings. */
@@ -181,9 +237,10 @@ static void test_alpaca_without_template(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_what_is_trained), cmocka_unit_test(test_unused_columns),
-                                       cmocka_unit_test(test_special_tokens_of_spm),
-                                       cmocka_unit_test(test_reference_rows),
-                                       cmocka_unit_test(test_alpaca_without_template)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_is_trained),        cmocka_unit_test(test_notes),
+        cmocka_unit_test(test_none_beside_calls),      cmocka_unit_test(test_unused_columns),
+        cmocka_unit_test(test_special_tokens_of_spm),  cmocka_unit_test(test_reference_rows),
+        cmocka_unit_test(test_alpaca_without_template)};
     return cmocka_run_group_tests(tests, dataset_setup, dataset_teardown);
 }

@@ -27,7 +27,7 @@ static void assert_replaced(const char *text, const char *want) {
     free(b.p);
 }
 
-#define ODD "\"\xef\xbf\xbf"
+#define ODD "\"\xef\xbf\xbfodd\xef\xbf\xbf"
 
 static void replacing(void **state) {
     (void)state;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "data/rows.h"
@@ -13,6 +14,7 @@
 #include "model/source.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/inspect_data.h"
+#include "trainer/config/config_schema.h"
 #include "trainer/run/checkpoint.h"
 #include "trainer/run/progress.h"
 
@@ -29,6 +31,7 @@ static const char help[] =
     "then the\n"
     "                 exit status is 2\n"
     "--chat-template  as data.chat_template (auto); --train-on: as data.train_on (completion)\n"
+    "--chat-template-kwargs '{...}', --chat-template-date: as the keys of data of these names, the first as JSON\n"
     "--max-length     tokens of a row at most (1024; with --jsonl: rows are whole unless it is given)\n";
 
 /* ---- model ---- */
@@ -237,8 +240,19 @@ static int read_train_on(const char *name, train_on_t *train_on, err_t *err) {
 }
 
 typedef struct {
-    const char *length, *rows, *row, *train_on;
+    const char *length, *rows, *row, *train_on, *kwargs;
 } texts_t;
+
+static int read_template(const texts_t *t, chat_spec_t *spec, json_t **kwargs, err_t *err) {
+    if (spec->date && !config_is_date(spec->date))
+        return err_set(err, ERR_USAGE, "--chat-template-date: %s; expected a date YYYY-MM-DD", spec->date);
+    if (!t->kwargs) return 0;
+    if (json_text(t->kwargs, strlen(t->kwargs), "--chat-template-kwargs", kwargs, err)) return err->code;
+    if (!json_is_object(*kwargs))
+        return err_set(err, ERR_USAGE, "--chat-template-kwargs: expected an object {\"name\": value, ...}");
+    spec->kwargs = *kwargs;
+    return 0;
+}
 
 static int read_numbers(const texts_t *t, inspect_data_t *in, err_t *err) {
     uint64_t length = 0, rows = 0, row = 0;
@@ -253,14 +267,17 @@ static int read_numbers(const texts_t *t, inspect_data_t *in, err_t *err) {
 }
 
 int command_inspect(int argc, char **argv) {
-    inspect_data_t in = {.template = "auto"};
+    inspect_data_t in = {.template = {.choice = "auto"}};
     texts_t t = {.train_on = "completion"};
+    json_t *kwargs = NULL;
     bool want_help = false;
     const option_t options[] = {{"model", &in.model, NULL},
                                 {"max-length", &t.length, NULL},
                                 {"rows", &t.rows, NULL},
                                 {"row", &t.row, NULL},
-                                {"chat-template", &in.template, NULL},
+                                {"chat-template", &in.template.choice, NULL},
+                                {"chat-template-kwargs", &t.kwargs, NULL},
+                                {"chat-template-date", &in.template.date, NULL},
                                 {"train-on", &t.train_on, NULL},
                                 {"jsonl", NULL, &in.jsonl},
                                 {"help", NULL, &want_help}};
@@ -274,7 +291,9 @@ int command_inspect(int argc, char **argv) {
     if (rc == 0 && n == 0) rc = err_set(&err, ERR_USAGE, "inspect: expected PATH (see --help)");
     if (rc == 0) rc = read_numbers(&t, &in, &err);
     if (rc == 0) rc = read_train_on(t.train_on, &in.train_on, &err);
+    if (rc == 0) rc = read_template(&t, &in.template, &kwargs, &err);
     if (rc == 0) rc = inspect(&in, &err);
+    json_decref(kwargs);
     if (rc) log_error("%s", err.msg);
     return rc;
 }

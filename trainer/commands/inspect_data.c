@@ -29,17 +29,17 @@ static int open_template(const inspect_data_t *in, tools_t *t, err_t *err) {
     const char *const *words = config_template_words();
     size_t n = 0;
     bool word = false;
-    for (; words[n]; n++) word |= strcmp(words[n], in->template) == 0;
-    if (strcmp(in->template, "none") == 0) return 0;
-    if (!word && !path_exists(in->template)) {
-        const char *near = closest_name(in->template, words, n);
+    for (; words[n]; n++) word |= strcmp(words[n], in->template.choice) == 0;
+    if (strcmp(in->template.choice, "none") == 0) return 0;
+    if (!word && !path_exists(in->template.choice)) {
+        const char *near = closest_name(in->template.choice, words, n);
         char *list = name_list(words, n);
-        err_set(err, ERR_USAGE, "--chat-template: %s; expected %s, or a .jinja file%s%s%s", in->template, list,
+        err_set(err, ERR_USAGE, "--chat-template: %s; expected %s, or a .jinja file%s%s%s", in->template.choice, list,
                 near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
         free(list);
         return err->code;
     }
-    return chat_template_open(t->tok, &(chat_spec_t){.choice = in->template}, &t->chat, err);
+    return chat_template_open(t->tok, &in->template, &t->chat, err);
 }
 
 static int open_tools(const inspect_data_t *in, tools_t *t, err_t *err) {

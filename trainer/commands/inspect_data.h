@@ -6,7 +6,7 @@
 
 typedef struct {
     const char *path, *model; /* model NULL: rows are described only */
-    const char *template;     /* as data.chat_template */
+    chat_spec_t template;     /* as in data.chat_template, chat_template_kwargs, chat_template_date */
     train_on_t train_on;
     size_t max_length;  /* 0: not given */
     size_t first, rows; /* which rows are shown: `rows` from `first` (from 1) on; rows 0: not said */

@@ -50,6 +50,8 @@ extern const size_t config_n_sections;
 const config_key_t *config_key_find(const char *section, const char *name);
 /* The words of a KEY_TEMPLATE, NULL-terminated. */
 const char *const *config_template_words(void);
+/* Whether a text is a day, YYYY-MM-DD. */
+bool config_is_date(const char *text);
 /* What a value of this key may be: "a whole number from 1 to 1024". The caller frees. */
 char *config_key_expected(const config_key_t *key);
 

@@ -215,7 +215,7 @@ static int set_template(const config_key_t *k, const yaml_item_t *item, const ch
     return 0;
 }
 
-static bool is_date(const char *s) {
+bool config_is_date(const char *s) {
     static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
     int year, month, day;
     if (strlen(s) != 10 || strspn(s, "0123456789-") != 10 || s[4] != '-' || s[7] != '-') return false;
@@ -226,7 +226,7 @@ static bool is_date(const char *s) {
 
 static int set_date(const config_key_t *k, const yaml_item_t *item, void *slot, err_t *err) {
     bool none = is_null(item);
-    if (!none && !is_date(item->text)) return fail_item(k, item, NULL, err);
+    if (!none && !config_is_date(item->text)) return fail_item(k, item, NULL, err);
     set_string(slot, none ? NULL : xstrdup(item->text));
     return 0;
 }
