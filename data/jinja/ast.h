@@ -102,7 +102,8 @@ struct expr {
         struct {
             expr_t *of;
             args_t args;
-            union {
+            const char *name; /* of the filter or test */
+            union {           /* NULL: there is none of that name, and it stands where that may be (scopes.c) */
                 filter_fn filter;
                 test_fn test;
             };

@@ -59,6 +59,7 @@ value_t eval_call(run_t *run, const expr_t *e, const value_t *caller) {
 }
 
 static value_t eval_filter(run_t *run, const expr_t *e) {
+    if (!e->call.filter) jinja_fail(&run->r, "there is no filter '%s'", e->call.name);
     value_t of = eval(run, e->call.of);
     call_args_t args = eval_args(run, &e->call.args, NULL);
     run->r.place = e->place;
@@ -66,6 +67,7 @@ static value_t eval_filter(run_t *run, const expr_t *e) {
 }
 
 static value_t eval_test(run_t *run, const expr_t *e) {
+    if (!e->call.test) jinja_fail(&run->r, "there is no test '%s'", e->call.name);
     value_t of = eval(run, e->call.of);
     call_args_t args = eval_args(run, &e->call.args, NULL);
     run->r.place = e->place;

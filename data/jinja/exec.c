@@ -91,6 +91,13 @@ static void write_value(run_t *run, jinja_place_t place, value_t v) {
     write_string(run, v.type == V_STRING ? v.s : value_str(&run->r, v).s);
 }
 
+/* What a call block or a filter block makes must be a text: Jinja joins it to the rest as it is. */
+static void write_text(run_t *run, jinja_place_t place, value_t v) {
+    run->r.place = place;
+    if (v.type != V_STRING) jinja_fail(&run->r, "the block makes a %s; expected a str", value_type_name(v));
+    write_string(run, v.s);
+}
+
 /* ---- statements ----------------------------------------------------------------------------------------- */
 
 static flow_t exec_if(run_t *run, const stmt_t *s) {
@@ -120,7 +127,7 @@ static flow_t exec_captured(run_t *run, const stmt_t *s) {
     if (s->kind == S_SET_BLOCK) {
         assign(run, &s->set.target, outer, v);
     } else {
-        write_value(run, s->place, v);
+        write_text(run, s->place, v);
     }
     return flow;
 }
@@ -141,7 +148,7 @@ static void exec_macro(run_t *run, const stmt_t *s) {
 
 static void exec_call(run_t *run, const stmt_t *s) {
     value_t caller = new_macro(run, s->macro.macro);
-    write_value(run, s->place, eval_call(run, s->macro.call, &caller));
+    write_text(run, s->place, eval_call(run, s->macro.call, &caller));
 }
 
 static flow_t exec_stmt(run_t *run, const stmt_t *s) {

@@ -370,22 +370,28 @@ static expr_t *parse_postfix(parser_t *p, expr_t *e) {
     }
 }
 
-static const token_t *filter_name(parser_t *p, const char *what) {
-    const token_t *name = p->tok;
-    expect_name(p, what);
-    if (at_op(p, '.')) parse_failed(p, "a filter or test of one name");
+/* The name of a filter or test, which may have dots in it (none has that there is). */
+static const char *filter_name(parser_t *p, const char *what) {
+    const char *name = expect_name(p, what);
+    while (skip_op(p, '.')) {
+        const char *part = expect_name(p, what);
+        builder_t b = {0};
+        build_bytes(&p->r, &b, name, strlen(name), 0);
+        build_bytes(&p->r, &b, ".", 1, 0);
+        build_bytes(&p->r, &b, part, strlen(part), 0);
+        name = build_end(&p->r, &b).s->p;
+    }
     return name;
 }
 
 expr_t *parse_filters(parser_t *p, expr_t *of, bool named) {
     while (named || skip_op(p, '|')) {
-        const token_t *name = filter_name(p, "the name of a filter");
-        filter_fn fn = jinja_filter(name->value.s->p);
-        p->r.place = name->place;
-        if (!fn) jinja_fail(&p->r, "there is no filter '%s'", name->value.s->p);
+        jinja_place_t place = p->tok->place;
+        const char *name = filter_name(p, "the name of a filter");
         args_t args = at_op(p, '(') ? parse_arguments(p) : (args_t){0};
-        of = call_expr(p, E_FILTER, name->place, of, args);
-        of->call.filter = fn;
+        of = call_expr(p, E_FILTER, place, of, args);
+        of->call.name = name;
+        of->call.filter = jinja_filter(of->call.name);
         named = false;
     }
     return of;
@@ -411,13 +417,12 @@ static args_t parse_test_arguments(parser_t *p) {
 static expr_t *parse_test(parser_t *p, expr_t *of) {
     p->tok++;
     bool negated = skip_word(p, "not");
-    const token_t *name = filter_name(p, "the name of a test");
-    test_fn fn = jinja_test(name->value.s->p);
-    p->r.place = name->place;
-    if (!fn) jinja_fail(&p->r, "there is no test '%s'", name->value.s->p);
-    expr_t *e = call_expr(p, E_TEST, name->place, of, parse_test_arguments(p));
-    e->call.test = fn;
-    return negated ? unary(p, E_NOT, name->place, e) : e;
+    jinja_place_t place = p->tok->place;
+    const char *name = filter_name(p, "the name of a test");
+    expr_t *e = call_expr(p, E_TEST, place, of, parse_test_arguments(p));
+    e->call.name = name;
+    e->call.test = jinja_test(e->call.name);
+    return negated ? unary(p, E_NOT, place, e) : e;
 }
 
 static expr_t *parse_filters_and_tests(parser_t *p, expr_t *e) {

@@ -42,6 +42,12 @@ static bool at_constant(const parser_t *p) {
            at_word(p, "none") || at_word(p, "None");
 }
 
+/* A name that can be assigned to. */
+static const char *expect_variable(parser_t *p, const char *expected) {
+    if (at_constant(p)) parse_failed(p, expected);
+    return expect_name(p, expected);
+}
+
 static target_t parse_one_target(parser_t *p, const target_rules_t *rules) {
     target_t target = {.kind = TARGET_NAME, .place = p->tok->place};
     if (skip_op(p, '(')) {
@@ -52,8 +58,7 @@ static target_t parse_one_target(parser_t *p, const target_rules_t *rules) {
         expect_op(p, ')');
         return target;
     }
-    if (at_constant(p)) parse_failed(p, "a name to assign to");
-    const char *text = expect_name(p, "a name to assign to");
+    const char *text = expect_variable(p, "a name to assign to");
     if (rules->attributes && at_op(p, '.')) {
         p->tok++;
         target.kind = TARGET_ATTRIBUTE;
@@ -213,7 +218,7 @@ static void parse_parameters(parser_t *p, macro_t *m) {
         if (names.n) expect_op(p, ',');
         p->r.place = p->tok->place;
         name_t *name = jinja_alloc(&p->r, sizeof *name);
-        *name = use_name(p, expect_name(p, "the name of a parameter"), NAME_GIVEN);
+        *name = use_name(p, expect_variable(p, "the name of a parameter"), NAME_GIVEN);
         for (size_t i = 0; i < names.n; i++) {
             if (((name_t *)names.v[i])->id == name->id) jinja_fail(&p->r, "two parameters '%s'", name->text);
         }
@@ -263,7 +268,7 @@ static stmt_t *parse_macro(parser_t *p, jinja_place_t place) {
     stmt_t *s = new_stmt(p, S_MACRO, place);
     macro_t *m = s->macro.macro = jinja_alloc(&p->r, sizeof *m);
     p->r.place = p->tok->place;
-    m->name = expect_name(p, "the name of the macro");
+    m->name = expect_variable(p, "the name of the macro");
     s->macro.name = use_name(p, m->name, NAME_SET);
     parse_parameters(p, m);
     parse_macro_body(p, m, place, "endmacro");

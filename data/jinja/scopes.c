@@ -30,7 +30,7 @@ struct scope {
     frame_t *frame;
     symbol_t *symbols;
     uint32_t level;
-    uint32_t branches; /* of {% if %} that are around */
+    uint32_t branches; /* of {% if %} and of `a if b` that are around, in this frame */
     bool binding;      /* the second walk */
 };
 
@@ -106,6 +106,15 @@ static void walk_target(scope_t *s, target_t *target, void (*use)(scope_t *, nam
 
 /* ---- expressions ---------------------------------------------------------------------------------------- */
 
+/* An unknown filter or test is an error, but for one in a branch, which may be for another engine: there it is one if the
+ * branch is taken. As Jinja has it. */
+static void check_known(const scope_t *s, const expr_t *e) {
+    bool known = e->kind == E_FILTER ? e->call.filter != NULL : e->call.test != NULL;
+    if (known || s->branches) return;
+    s->f->r->place = e->place;
+    jinja_fail(s->f->r, "there is no %s '%s'", e->kind == E_FILTER ? "filter" : "test", e->call.name);
+}
+
 static void walk_args(scope_t *s, args_t *args) {
     for (size_t i = 0; i < args->n + args->n_named; i++) walk_expr(s, args->v[i]);
     walk_expr(s, args->list);
@@ -128,14 +137,17 @@ static void walk_expr(scope_t *s, expr_t *e) {
     case E_CALL:
     case E_FILTER:
     case E_TEST:
+        if (e->kind != E_CALL) check_known(s, e);
         walk_expr(s, e->call.of);
         walk_args(s, &e->call.args);
         break;
-    default:
+    default: /* E_IF, and what has no branches */
+        s->branches += e->kind == E_IF;
         walk_expr(s, e->of.a);
         walk_expr(s, e->of.b);
         walk_expr(s, e->of.c);
         walk_expr(s, e->of.d);
+        s->branches -= e->kind == E_IF;
     }
 }
 
