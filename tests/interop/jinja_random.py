@@ -14,6 +14,7 @@ import re
 import signal
 import subprocess
 import sys
+import warnings
 
 from transformers.utils.chat_template_utils import _cached_compile_jinja_template
 
@@ -239,13 +240,14 @@ class Maker:
         return "{{ " + e + " }}"
 
 
-REFUSED = re.compile("64 bits|not supported|as text|neither smaller|too long|too large|too wide|nested too|cannot be raised to a fractional|sandbox has at most")
+ENVIRONMENT = _cached_compile_jinja_template("").environment
+REFUSED = re.compile("64 bits|not supported|as text|neither smaller|too long|too large|too wide|nested too|cannot be raised to a fractional|sandbox has at most|cannot be sliced")
 
 
 def python_render(template, timeout):
     signal.setitimer(signal.ITIMER_REAL, timeout)
     try:
-        text = _cached_compile_jinja_template(template).render(**VARS)
+        text = ENVIRONMENT.from_string(template).render(**VARS)
         text.encode()
         return {"text": text}
     except TimeoutError:
@@ -267,6 +269,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--show", type=int, default=20)
     args = parser.parse_args()
+    warnings.simplefilter("ignore")
     signal.signal(signal.SIGALRM, on_alarm)
     maker = Maker(random.Random(args.seed))
     driver = subprocess.Popen([args.driver], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
