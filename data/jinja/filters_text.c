@@ -32,8 +32,7 @@ value_t filter_forceescape(render_t *r, value_t v, const call_args_t *args) {
 static value_t to_case(render_t *r, value_t v, const call_args_t *args, case_t to, const char *name) {
     args_check(r, args, 0, 0, NULL, name);
     v = value_soft(r, v);
-    value_t changed = text_case(r, v.s, to);
-    return to == CASE_JINJA_TITLE ? changed : like(changed, v);
+    return like(text_case(r, v.s, to), v);
 }
 
 value_t filter_upper(render_t *r, value_t v, const call_args_t *args) {
@@ -43,7 +42,8 @@ value_t filter_lower(render_t *r, value_t v, const call_args_t *args) {
     return to_case(r, v, args, CASE_LOWER, "lower");
 }
 value_t filter_title(render_t *r, value_t v, const call_args_t *args) {
-    return to_case(r, v, args, CASE_JINJA_TITLE, "title");
+    args_check(r, args, 0, 0, NULL, "title");
+    return text_jinja_title(r, value_str(r, v).s);
 }
 value_t filter_capitalize(render_t *r, value_t v, const call_args_t *args) {
     return to_case(r, v, args, CASE_CAPITALIZE, "capitalize");

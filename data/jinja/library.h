@@ -61,8 +61,9 @@ value_t value_soft(render_t *r, value_t v);
 
 /* ---- characters, as Python knows them -------------------------------------------------------------------- */
 
-typedef enum { CASE_UPPER, CASE_LOWER, CASE_TITLE, CASE_CAPITALIZE, CASE_SWAP, CASE_FOLD, CASE_JINJA_TITLE } case_t;
+typedef enum { CASE_UPPER, CASE_LOWER, CASE_TITLE, CASE_CAPITALIZE, CASE_SWAP, CASE_FOLD } case_t;
 value_t text_case(render_t *r, const string_t *s, case_t to);
+value_t text_jinja_title(render_t *r, const string_t *s); /* as Jinja's filter does, unlike str.title() */
 /* The code point at byte i, and how many bytes it takes. */
 int32_t text_char(const char *p, size_t len, size_t i, size_t *n);
 bool char_space(int32_t c);

@@ -29,7 +29,8 @@ static format_spec_t parse_spec(render_t *r, const string_t *s) {
     format_spec_t spec = {.fill = " ", .fill_len = 1, .precision = -1};
     size_t at = 0, n = 1;
     if (s->len > 0) text_char(s->p, s->len, 0, &n);
-    if (n < s->len && is_align(s->p[n])) {
+    bool filled = n < s->len && is_align(s->p[n]);
+    if (filled) {
         spec.fill = s->p;
         spec.fill_len = n;
         spec.align = s->p[n];
@@ -43,10 +44,8 @@ static format_spec_t parse_spec(render_t *r, const string_t *s) {
         at++;
     }
     if (at < s->len && s->p[at] == '0') {
-        if (!spec.align) {
-            spec.align = '0'; /* settled by the type */
-            spec.fill = "0";
-        }
+        if (!filled) spec.fill = "0";
+        if (!spec.align) spec.align = '0'; /* settled by the type */
         at++;
     }
     spec.width = read_digits(r, s, &at);

@@ -256,13 +256,14 @@ static int64_t slice_bound(render_t *r, value_t bound, int64_t n, bool backwards
 
 static slice_t slice_of(render_t *r, size_t length, value_t start, value_t stop, value_t step) {
     int64_t n = (int64_t)length, by = step.type == V_NONE ? 1 : value_integer(r, step, "the step of a slice");
+    int64_t given = by;
     if (by == 0) jinja_fail(r, "the step of a slice is 0");
     int64_t from = slice_bound(r, start, n, by < 0, by < 0 ? n - 1 : 0);
     int64_t to = slice_bound(r, stop, n, by < 0, by < 0 ? -1 : n);
     if (by < -n - 1) by = -n - 1; /* one element either way */
     if (by > n + 1) by = n + 1;
     int64_t count = by > 0 ? (to - from + by - 1) / by : (from - to - by - 1) / -by;
-    return (slice_t){from, to, by, count > 0 ? (size_t)count : 0};
+    return (slice_t){from, to, given, count > 0 ? (size_t)count : 0};
 }
 
 static value_t sliced_text(render_t *r, value_t v, slice_t slice) {
@@ -294,7 +295,9 @@ value_t value_sliced(render_t *r, value_t obj, value_t start, value_t stop, valu
     if (obj.type == V_VIEW) {
         part.list->kind = LIST_RANGE;
         part.list->start = obj.list->start + slice.start * obj.list->step;
-        part.list->step = obj.list->step * slice.step;
+        if (__builtin_mul_overflow(obj.list->step, slice.step, &part.list->step)) {
+            jinja_fail(r, "the step of a range has more than 64 bits");
+        }
         part.list->stop = obj.list->start + slice.stop * obj.list->step;
     }
     return part;
