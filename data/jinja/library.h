@@ -20,6 +20,12 @@ value_t list_part(render_t *r, value_type_t type, const list_t *list, size_t fro
 /* The elements of a dict view, in order. */
 value_t dict_view(render_t *r, const dict_t *d, list_kind_t kind);
 value_t range_view(render_t *r, int64_t start, int64_t stop, int64_t step);
+/* A generator whose elements are made when the first of them is asked for: what is wrong with one that nobody asks for is
+ * no error. The value and arguments are kept. */
+typedef list_t *(*make_elements_fn)(render_t *r, value_t v, const call_args_t *args);
+value_t value_generator(render_t *r, make_elements_fn make, value_t v, const call_args_t *args);
+value_t generator_of(render_t *r, const list_t *elements); /* made already */
+void generator_fill(render_t *r, list_t *generator);
 bool value_has_length(value_t v, size_t *n); /* len(): characters of a string */
 /* float(s) and int(s, base); false where Python raises ValueError. */
 bool float_of_text(render_t *r, const string_t *s, double *f);
@@ -55,8 +61,9 @@ value_t value_soft(render_t *r, value_t v);
 
 /* ---- characters, as Python knows them -------------------------------------------------------------------- */
 
-typedef enum { CASE_UPPER, CASE_LOWER, CASE_TITLE, CASE_CAPITALIZE, CASE_SWAP, CASE_FOLD, CASE_JINJA_TITLE } case_t;
+typedef enum { CASE_UPPER, CASE_LOWER, CASE_TITLE, CASE_CAPITALIZE, CASE_SWAP, CASE_FOLD } case_t;
 value_t text_case(render_t *r, const string_t *s, case_t to);
+value_t text_jinja_title(render_t *r, const string_t *s); /* as Jinja's filter does, unlike str.title() */
 /* The code point at byte i, and how many bytes it takes. */
 int32_t text_char(const char *p, size_t len, size_t i, size_t *n);
 bool char_space(int32_t c);

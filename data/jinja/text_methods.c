@@ -16,11 +16,10 @@ static void no_arguments(render_t *r, const function_t *fn, const call_args_t *a
 
 /* A text argument that becomes part of the result: escaped if that is markup. */
 static const string_t *written(render_t *r, const function_t *fn, value_t v) {
+    if (fn->self.markup) return text_escape(r, v).s;
     if (v.type == V_UNDEFINED) undefined_fail(r, v);
-    if (v.type != V_STRING && !fn->self.markup) {
-        jinja_fail(r, "%s: an argument is a %s; expected a str", fn->name, value_type_name(v));
-    }
-    return fn->self.markup ? text_escape(r, v).s : v.s;
+    if (v.type != V_STRING) { jinja_fail(r, "%s: an argument is a %s; expected a str", fn->name, value_type_name(v)); }
+    return v.s;
 }
 
 static const string_t *given_text(render_t *r, const function_t *fn, value_t v) {

@@ -31,6 +31,41 @@ value_t dict_view(render_t *r, const dict_t *d, list_kind_t kind) {
     return view;
 }
 
+/* ---- generators ----------------------------------------------------------------------------------------- */
+
+struct deferred {
+    make_elements_fn make;
+    value_t v;
+    call_args_t args;
+};
+
+value_t value_generator(render_t *r, make_elements_fn make, value_t v, const call_args_t *args) {
+    list_t *list = jinja_alloc(r, sizeof *list);
+    list->deferred = jinja_alloc(r, sizeof *list->deferred);
+    *list->deferred = (struct deferred){make, v, *args};
+    return (value_t){.type = V_GENERATOR, .list = list};
+}
+
+value_t generator_of(render_t *r, const list_t *elements) {
+    list_t *list = jinja_alloc(r, sizeof *list);
+    *list = (list_t){.v = elements->v, .n = elements->n};
+    return (value_t){.type = V_GENERATOR, .list = list};
+}
+
+void generator_fill(render_t *r, list_t *generator) {
+    const struct deferred *deferred = generator->deferred;
+    if (!deferred) return;
+    generator->deferred = NULL;
+    value_enter(r);
+    const list_t *elements = deferred->make(r, deferred->v, &deferred->args);
+    value_leave(r);
+    generator->v = elements->v;
+    generator->n = elements->n;
+}
+
+/* ---- what can be gone through --------------------------------------------------------------------------- */
+
+/* Those of markup are no markup. */
 static list_t *characters(render_t *r, value_t v) {
     const string_t *s = v.s;
     value_t list = value_list(r, V_LIST, string_chars(s));
@@ -39,7 +74,6 @@ static list_t *characters(render_t *r, value_t v) {
         size_t n;
         text_char(s->p, s->len, from, &n);
         list.list->v[i] = string_slice(r, s, from, from + n);
-        list.list->v[i].markup = v.markup;
         from += n;
     }
     return list.list;
@@ -52,6 +86,7 @@ list_t *value_elements(render_t *r, value_t v) {
     case V_TUPLE:
     case V_VIEW: list = v.list; break;
     case V_GENERATOR:
+        generator_fill(r, v.list);
         list = list_part(r, V_LIST, v.list, v.list->at, v.list->n).list;
         v.list->at = v.list->n;
         break;
@@ -150,16 +185,17 @@ static value_t missing(render_t *r, value_t obj, const char *name) {
 }
 
 value_t value_attribute(render_t *r, value_t obj, const char *name) {
-    if (obj.type == V_UNDEFINED) undefined_fail(r, obj);
     value_t value;
+    if (obj.type == V_UNDEFINED && is_python_attribute(obj, name)) return refused_attribute(r, obj, name);
+    if (obj.type == V_UNDEFINED) undefined_fail(r, obj);
     if (find_attribute(r, obj, name, &value)) return value;
     if (obj.type == V_DICT && dict_get_text(obj.dict, name, &value)) return value;
     return missing(r, obj, name);
 }
 
 value_t value_python_attribute(render_t *r, value_t obj, const char *name) {
-    if (obj.type == V_UNDEFINED) undefined_fail(r, obj);
     value_t value;
+    if (obj.type == V_UNDEFINED && !is_python_attribute(obj, name)) undefined_fail(r, obj);
     return find_attribute(r, obj, name, &value) ? value : missing(r, obj, name);
 }
 
@@ -220,13 +256,14 @@ static int64_t slice_bound(render_t *r, value_t bound, int64_t n, bool backwards
 
 static slice_t slice_of(render_t *r, size_t length, value_t start, value_t stop, value_t step) {
     int64_t n = (int64_t)length, by = step.type == V_NONE ? 1 : value_integer(r, step, "the step of a slice");
+    int64_t given = by;
     if (by == 0) jinja_fail(r, "the step of a slice is 0");
     int64_t from = slice_bound(r, start, n, by < 0, by < 0 ? n - 1 : 0);
     int64_t to = slice_bound(r, stop, n, by < 0, by < 0 ? -1 : n);
     if (by < -n - 1) by = -n - 1; /* one element either way */
     if (by > n + 1) by = n + 1;
     int64_t count = by > 0 ? (to - from + by - 1) / by : (from - to - by - 1) / -by;
-    return (slice_t){from, to, by, count > 0 ? (size_t)count : 0};
+    return (slice_t){from, to, given, count > 0 ? (size_t)count : 0};
 }
 
 static value_t sliced_text(render_t *r, value_t v, slice_t slice) {
@@ -258,7 +295,9 @@ value_t value_sliced(render_t *r, value_t obj, value_t start, value_t stop, valu
     if (obj.type == V_VIEW) {
         part.list->kind = LIST_RANGE;
         part.list->start = obj.list->start + slice.start * obj.list->step;
-        part.list->step = obj.list->step * slice.step;
+        if (__builtin_mul_overflow(obj.list->step, slice.step, &part.list->step)) {
+            jinja_fail(r, "the step of a range has more than 64 bits");
+        }
         part.list->stop = obj.list->start + slice.stop * obj.list->step;
     }
     return part;

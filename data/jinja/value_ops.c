@@ -233,6 +233,7 @@ static bool text_contains(render_t *r, value_t container, value_t item) {
 
 /* A generator is used up as far as the search goes. */
 static bool generator_contains(render_t *r, list_t *list, value_t item) {
+    generator_fill(r, list);
     while (list->at < list->n) {
         if (value_equal(r, list->v[list->at++], item)) return true;
     }
