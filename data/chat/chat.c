@@ -6,6 +6,7 @@
 
 #include "data/chat/template.h"
 #include "data/chat/trace.h"
+#include "data/chat/written.h"
 #include "data/dataset.h"
 
 /* The label of each token by the span in which it begins. */
@@ -35,13 +36,32 @@ int chat_encode(const chat_template_t *t, const conversation_t *c, train_on_t tr
     return rc;
 }
 
+/* In the form of the messages of which all is written, as a conversation that is trained. */
+static int render_prompt(const chat_template_t *t, const conversation_t *c, form_t form, jinja_output_t *out,
+                         err_t *err) {
+    json_t *messages = chat_messages(c->messages, form);
+    if (!messages) return -1;
+    size_t n = json_array_size(messages);
+    int rc = chat_render(t, c, messages, n, true, out, err);
+    if (rc == 0) {
+        written_t *written = written_find(messages, n, out);
+        rc = written_check(messages, n, written, err);
+        free(written);
+    }
+    json_decref(messages);
+    return rc;
+}
+
 int chat_prompt(const chat_template_t *t, const conversation_t *c, ids_t *ids, err_t *err) {
     jinja_output_t out = {0};
-    json_t *messages = chat_messages(c->messages, FORM_AS_IS);
-    int rc = chat_render(t, c, messages, json_array_size(messages), true, &out, err);
-    if (rc == 0) rc = tokenizer_encode(t->tok, out.text.p, out.text.len, true, ids, err);
+    int rc = render_prompt(t, c, FORM_AS_IS, &out, err);
+    for (form_t form = 1; rc != 0 && form < FORM_COUNT; form++) {
+        err_t ignored = {0};
+        rc = render_prompt(t, c, form, &out, &ignored);
+    }
+    if (rc == 0) *err = (err_t){0};
+    rc = err->code ? err->code : tokenizer_encode(t->tok, out.text.p, out.text.len, true, ids, err);
     jinja_output_free(&out);
-    json_decref(messages);
     return rc;
 }
 

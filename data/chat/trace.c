@@ -305,52 +305,36 @@ static int trace_answer(tracer_t *r, size_t k) {
 
 /* ---- the whole text ---- */
 
-/* Whether all that the row says is in T. */
-static int check_written(tracer_t *r, const bool *wanted) {
+static void note_reasoning(tracer_t *r, const bool *wanted) {
     for (size_t k = 0; k < r->n; k++) {
-        const json_t *m = json_array_get(r->messages, k);
-        const written_t *w = &r->written[k];
-        const char *what = NULL;
-        if (!w->content && written_says_something(json_object_get(m, "content"))) what = "none of its content";
-        else if (!w->calls && json_array_size(json_object_get(m, "tool_calls"))) what = "none of its tool_calls";
-        if (what) return err_set(r->err, ERR_USAGE, "messages[%zu]: the chat template writes %s", k, what);
-        if (w->unwritten_call)
-            return err_set(r->err, ERR_USAGE, "messages[%zu]: the chat template does not write the call of \"%.100s\"",
-                           k, w->unwritten_call);
-        if (wanted[k] && !w->reasoning && written_says_something(json_object_get(m, "reasoning_content")))
-            r->notes.no_reasoning = 1;
+        const json_t *reasoning = json_object_get(json_array_get(r->messages, k), "reasoning_content");
+        if (wanted[k] && !r->written[k].reasoning && written_says_something(reasoning)) r->notes.no_reasoning = 1;
     }
-    return 0;
 }
 
-static int render_form(tracer_t *r, const bool *wanted, form_t form) {
-    json_t *messages = chat_messages(r->c->messages, form);
-    if (!messages) return -1;
-    trace_t *x = r->trace;
+/* Gives back `messages`, in the form that was tried. */
+static void drop_form(tracer_t *r) {
+    json_decref((json_t *)r->messages);
     free(r->written);
+    r->messages = NULL;
     r->written = NULL;
-    r->messages = messages;
-    r->notes = (row_notes_t){0};
-    int rc = chat_render(r->t, r->c, messages, r->n, false, &x->whole, r->err);
-    if (rc == 0) {
-        r->written = written_find(messages, r->n, &x->whole);
-        rc = check_written(r, wanted);
-    }
-    if (rc) {
-        json_decref(messages);
-        r->messages = NULL;
-    }
-    return rc;
 }
 
 /* The first form of the messages of which all is written; the error is that of the messages as they are. */
-static int render_whole(tracer_t *r, const bool *wanted) {
+static int render_whole(tracer_t *r) {
     err_t first = {0};
     for (form_t form = FORM_AS_IS; form < FORM_COUNT; form++) {
-        int rc = render_form(r, wanted, form);
-        if (rc > 0 && form == FORM_AS_IS) first = *r->err;
+        jinja_output_t *out = &r->trace->whole;
         *r->err = (err_t){0};
+        if (!(r->messages = chat_messages(r->c->messages, form))) continue;
+        int rc = chat_render(r->t, r->c, r->messages, r->n, false, out, r->err);
+        if (rc == 0) {
+            r->written = written_find(r->messages, r->n, out);
+            rc = written_check(r->messages, r->n, r->written, r->err);
+        }
         if (rc == 0) return 0;
+        if (form == FORM_AS_IS) first = *r->err;
+        drop_form(r);
     }
     *r->err = first;
     return first.code;
@@ -374,10 +358,9 @@ static int trace_answers(tracer_t *r, const bool *wanted) {
 }
 
 /* All but the messages that are marked: of an answer its span, of another message its text. */
-static int trace_rest(tracer_t *r, const bool *wanted) {
+static int trace_rest(tracer_t *r) {
     trace_t *x = r->trace;
     size_t at = 0;
-    (void)wanted;
     span_t *rest = NULL;
     size_t n = 0, cap = 0;
     for (size_t k = 0; k < r->n; k++) {
@@ -410,7 +393,8 @@ static int trace_text(tracer_t *r, train_on_t train_on, const bool *wanted) {
     if (tokenizer_encode_starts(r->t->tok, text_of(r), text_len(r), true, false, &x->ids, &x->starts, r->err))
         return r->err->code;
     note_spelled(r);
-    if (train_on == TRAIN_ON_ALL) return trace_rest(r, wanted);
+    note_reasoning(r, wanted);
+    if (train_on == TRAIN_ON_ALL) return trace_rest(r);
     if (!jinja_marks_generation(r->t->with_tools && r->c->tools ? r->t->with_tools : r->t->jinja))
         return trace_answers(r, wanted);
     trace_blocks(r, wanted);
@@ -444,12 +428,11 @@ int chat_trace(const chat_template_t *t, const conversation_t *c, train_on_t tra
     trace->n_spans = trace->ids.len = trace->starts.len = 0;
     int rc = find_wanted(c, train_on, wanted, &any, err);
     if (rc == 0 && any) {
-        rc = render_whole(&r, wanted);
+        rc = render_whole(&r);
         if (rc == 0) rc = trace_text(&r, train_on, wanted);
         if (rc == 0) row_notes_add(notes, &r.notes);
     }
-    json_decref((json_t *)r.messages);
-    free(r.written);
+    drop_form(&r);
     free(wanted);
     return rc;
 }

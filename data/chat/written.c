@@ -105,6 +105,21 @@ written_t *written_find(const json_t *messages, size_t n, const jinja_output_t *
     return written;
 }
 
+int written_check(const json_t *messages, size_t n, const written_t *written, err_t *err) {
+    for (size_t k = 0; k < n; k++) {
+        const json_t *m = json_array_get(messages, k);
+        const written_t *w = &written[k];
+        const char *what = NULL;
+        if (!w->content && written_says_something(json_object_get(m, "content"))) what = "none of its content";
+        else if (!w->calls && json_array_size(json_object_get(m, "tool_calls"))) what = "none of its tool_calls";
+        if (what) return err_set(err, ERR_USAGE, "messages[%zu]: the chat template writes %s", k, what);
+        if (w->unwritten_call)
+            return err_set(err, ERR_USAGE, "messages[%zu]: the chat template does not write the call of \"%.100s\"", k,
+                           w->unwritten_call);
+    }
+    return 0;
+}
+
 /* ---- places ---- */
 
 bool written_before(const json_t *messages, const jinja_output_t *out, size_t item, size_t limit, long only,

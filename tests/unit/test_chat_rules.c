@@ -79,6 +79,36 @@ static void test_forms(void **state) {
           TRAIN_ON_COMPLETION, "[A[[[add {\"a\": 1.0, \"b\": [true, null]}<|im_end|>]]");
 }
 
+/* A prompt too. */
+static void test_prompt_form(void **state) {
+    (void)state;
+    err_t err = {0};
+    ids_t ids = {0};
+    tokenizer_t *tok = rig_model(
+        false, NULL,
+        "{% for m in messages %}{% for p in m.content %}{% if p.type == 'text' %}{{ p.text }}{% "
+        "endif %}{% endfor %}{% endfor %}{% if add_generation_prompt %}<|im_start|>{% endif %}");
+    chat_template_t *t = rig_template(tok, "auto");
+    train_mark_t marks[1] = {TRAIN_BY_RULE};
+    conversation_t c = {.messages = json_pack("[{s:s, s:s}]", "role", "user", "content", "A"), .marks = marks};
+    assert_ok(chat_prompt(t, &c, &ids, &err), err);
+    assert_int_equal(ids.len, 2);
+    assert_int_equal(ids.ids[0], tokenizer_find(tok, "A"));
+    assert_int_equal(ids.ids[1], tokenizer_find(tok, "<|im_start|>"));
+    json_decref(c.messages);
+    chat_template_close(t);
+    tokenizer_close(tok);
+    tok = rig_model(false, NULL, "{{ messages | length }}");
+    t = rig_template(tok, "auto");
+    c.messages = json_pack("[{s:s, s:s}]", "role", "user", "content", "A");
+    assert_error(chat_prompt(t, &c, &ids, &err), err, ERR_USAGE,
+                 "messages[0]: the chat template writes none of its content");
+    json_decref(c.messages);
+    chat_template_close(t);
+    tokenizer_close(tok);
+    free(ids.ids);
+}
+
 /* What a template leaves out, or mixes, is not trained in silence. */
 static void test_refused(void **state) {
     (void)state;
@@ -234,9 +264,9 @@ static void test_values(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_train_on), cmocka_unit_test(test_blocks), cmocka_unit_test(test_forms),
-        cmocka_unit_test(test_refused),  cmocka_unit_test(test_notes),  cmocka_unit_test(test_repeated),
-        cmocka_unit_test(test_tool_use), cmocka_unit_test(test_values),
+        cmocka_unit_test(test_train_on),    cmocka_unit_test(test_blocks),   cmocka_unit_test(test_forms),
+        cmocka_unit_test(test_prompt_form), cmocka_unit_test(test_refused),  cmocka_unit_test(test_notes),
+        cmocka_unit_test(test_repeated),    cmocka_unit_test(test_tool_use), cmocka_unit_test(test_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
