@@ -1,6 +1,7 @@
 #include "data/dataset.h"
 
 #include <stdlib.h>
+#include <xxhash.h>
 
 #include "base/mem.h"
 #include "data/dataset_formats.h"
@@ -13,15 +14,40 @@ void dataset_free(dataset_t *ds) {
     *ds = (dataset_t){0};
 }
 
-int dataset_detect(const char *file, data_format_t *f, err_t *err) {
+static void hash_labels(const dataset_t *ds, XXH3_state_t *state) {
+    int32_t labels[4096];
+    for (size_t t = 0; t < ds->n_tokens;) {
+        size_t n = 0;
+        while (t < ds->n_tokens && n < sizeof labels / sizeof *labels) labels[n++] = dataset_label(ds, t++);
+        XXH3_64bits_update(state, labels, n * sizeof *labels);
+    }
+}
+
+uint64_t dataset_hash(const dataset_t *ds) {
+    XXH3_state_t *state = XXH3_createState();
+    CHECK(state != NULL);
+    XXH3_64bits_reset(state);
+    XXH3_64bits_update(state, ds->ids, ds->n_tokens * sizeof *ds->ids);
+    hash_labels(ds, state);
+    for (size_t i = 0; i < ds->n_samples; i++) {
+        uint64_t len = ds->samples[i].len;
+        XXH3_64bits_update(state, &len, sizeof len);
+    }
+    uint64_t hash = XXH3_64bits_digest(state);
+    XXH3_freeState(state);
+    return hash;
+}
+
+int dataset_detect(const char *file, data_format_t *f, bool *uses_template, err_t *err) {
     rows_t rows;
     file_row_t row = {0};
     bool more;
     if (rows_open(file, &rows, err)) return err->code;
     int rc = rows_next(&rows, &row, &more, err);
     if (rc == 0 && !more) rc = err_set(err, ERR_USAGE, "%s: the file has no rows", file);
-    if (rc == 0 && row_detect(&row, f, err)) rc = err_prefix(err, "%s:%zu", file, row.line);
-    json_decref(row.json);
+    if (rc == 0 && *f == DATA_AUTO && row_detect(&row, f, err)) rc = err_prefix(err, "%s:%zu", file, row.line);
+    if (rc == 0) *uses_template = row_uses_template(*f, &row);
+    row_free(&row);
     rows_close(&rows);
     return rc;
 }

@@ -15,17 +15,16 @@ typedef enum {
     DATA_AUTO
 } data_format_t;
 const char *data_format_name(data_format_t f);
-/* Whether rows are rendered through a chat template, if there is one. */
-bool data_format_uses_template(data_format_t f);
 bool data_format_from_name(const char *name, data_format_t *f);
 
 #define LABEL_NONE (-100)
 
-/* One row: a slice of the dataset's token arrays. */
+/* One row, or a piece of a `text` row: a slice of the dataset's token arrays. */
 typedef struct {
     size_t start, len;
     size_t labels;       /* trained tokens: labels other than -100, the row's first position never counted */
-    uint32_t file, line; /* where it comes from: of the files in their order, and the line on which the row begins */
+    uint32_t row;        /* which row of the files, counted from 1 through all of them */
+    uint32_t file, line; /* where it begins: of the files in their order, and the line */
 } sample_t;
 
 /* The tokens of all rows one after another, and their labels, which dataset_label() gives. */
@@ -43,36 +42,44 @@ typedef struct {
     size_t unlabelled_rows;                  /* no trained token (after truncation; a `text` row's last piece of one
                                               * token is such a row too): left out, counted */
     size_t label_tokens;
-    size_t longest;       /* tokens of the longest sample */
+    size_t longest; /* tokens of the longest sample */
+    row_notes_t notes;
     uint64_t fingerprint; /* XXH3 of ids, labels and row lengths */
 } dataset_t;
 
 typedef struct {
-    const char *const *files; /* .jsonl, .json (array), .txt */
+    const char *const *files; /* .jsonl, .json (array), .txt; also compressed: rows.h */
     size_t n_files;
     data_format_t format;
     size_t max_length;
-    bool train_all;
+    train_on_t train_on;
     const tokenizer_t *tok;      /* may be NULL for `tokens` */
-    const chat_template_t *chat; /* may be NULL unless rows are conversations */
+    const chat_template_t *chat; /* NULL: none, which rows that are conversations cannot do without */
     size_t vocab;                /* of the model: an id outside it is an error; 0: not known, not checked */
 } dataset_spec_t;
 
 /* Rows become tokens so:
- *   messages, sharegpt   the conversation in the chat template; "tools" and "system" of the row are respected
- *   alpaca               a user's turn (instruction, a blank line, input) and the answer, in the chat template;
- *                        with the template `alpaca` or `none`: the Alpaca prompt's own text
- *   prompt-completion    BOS if the tokenizer adds it, prompt, completion, EOS; trained from the completion on
+ *   messages, sharegpt   the conversation in the chat template; "tools", "system" and more of the row are respected
+ *   alpaca               earlier turns (history), a user's turn (instruction, a blank line, input) and the answer, in the
+ *                        chat template; with the template `alpaca` or none: the Alpaca prompt's own text
+ *   prompt-completion    BOS if the tokenizer adds it, prompt, completion, EOS; trained from the completion on. Of lists
+ *                        of messages: the conversation in the chat template, in which the completion is trained
  *   text                 BOS likewise, text, EOS, all trained, split into samples of max_length
- *   tokens               as given
- * Special tokens are recognised in the texts of `text` and `prompt-completion` (BPE), not in conversations. A text
- * that starts with BOS or ends with EOS spelled out gets no second one. A .txt file is one `text` row.
+ *   tokens               as given, less what masks take out
+ * Special tokens are recognised in texts. A text that starts with BOS or ends with EOS spelled out gets no second one. A
+ * .txt file is one `text` row.
  *
  * ERR_USAGE with file, line and what was expected. A dataset without a trained token is an error. */
 int dataset_load(const dataset_spec_t *spec, dataset_t *ds, err_t *err);
 void dataset_free(dataset_t *ds);
-/* Looks at the first row only: which format a file has (DATA_AUTO resolved). */
-int dataset_detect(const char *file, data_format_t *f, err_t *err);
+/* Looks at the first row only: which format a file has (where *f is DATA_AUTO), and whether a chat template is used. */
+int dataset_detect(const char *file, data_format_t *f, bool *uses_template, err_t *err);
+
+/* Moves rows, all samples of each, from a dataset into one of their own: a share of them (below 1) or so many, drawn by
+ * seed, in the order they had. ERR_USAGE if nothing would be left to train. */
+int dataset_split(dataset_t *ds, double share_or_rows, uint64_t seed, dataset_t *part, err_t *err);
+/* XXH3 of ids, labels and row lengths. */
+uint64_t dataset_hash(const dataset_t *ds);
 
 /* The label of token t; that of a row's first token is LABEL_NONE. */
 static inline int32_t dataset_label(const dataset_t *ds, size_t t) {

@@ -1,9 +1,22 @@
 #include "data/dataset_formats.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-#include "data/chat/chat_text.h"
+#include "data/conversation_formats.h"
+#include "data/conversation_parts.h"
 #include "data/dataset_chat.h"
+#include "data/dataset_tokens.h"
+
+void row_writer_free(row_writer_t *w) {
+    free(w->text.p);
+    free(w->ids.ids);
+    free(w->labels.ids);
+    free(w->starts.at);
+    *w = (row_writer_t){0};
+}
+
+/* ---- text ---- */
 
 /* Whether the text has a special token spelled out at its start or end; then it is taken off. */
 static bool take_off(const tokenizer_t *tok, int32_t id, bool at_end, const char **s, size_t *n) {
@@ -15,6 +28,26 @@ static bool take_off(const tokenizer_t *tok, int32_t id, bool at_end, const char
     return true;
 }
 
+static void add_token(row_writer_t *w, int32_t id, bool trained) {
+    size_t n = 0;
+    ids_add(&w->ids, id);
+    ids_add(&w->labels, trained ? id : LABEL_NONE);
+    const char *piece = tokenizer_piece(w->spec->tok, id, true, &n);
+    if (w->wants_text) strbuf_add(&w->text, piece, n);
+}
+
+/* Labels for the ids from `first` on, whose places are w->starts: those that have bytes from `from` on are trained, also
+ * if they have some before. */
+static void label_from(row_writer_t *w, size_t first, size_t from, size_t len) {
+    size_t end = len, n = w->ids.len - first;
+    for (size_t i = 0; i < n; i++) ids_add(&w->labels, LABEL_NONE);
+    for (size_t i = n; i-- > 0;) {
+        /* Several ids may be of one character, and end with it. */
+        if (i + 1 < n && w->starts.at[i + 1] > w->starts.at[i]) end = w->starts.at[i + 1];
+        if (end > from) w->labels.ids[first + i] = w->ids.ids[first + i];
+    }
+}
+
 /* [BOS] prompt completion EOS; all of it or what follows the prompt is trained. */
 static int write_text(row_writer_t *w, const char *prompt, size_t np, const char *text, size_t n, bool train_all,
                       err_t *err) {
@@ -22,43 +55,29 @@ static int write_text(row_writer_t *w, const char *prompt, size_t np, const char
     int32_t bos = tokenizer_bos(tok), eos = tokenizer_eos(tok);
     bool spelled = np > 0 ? take_off(tok, bos, false, &prompt, &np) : take_off(tok, bos, false, &text, &n);
     take_off(tok, eos, true, &text, &n);
-    if ((spelled || tokenizer_add_bos(tok)) && bos >= 0) {
-        ids_add(&w->ids, bos);
-        ids_add(&w->labels, LABEL_NONE);
-    }
-    text_out_t out = {.tok = tok,
-                      .ids = &w->ids,
-                      .labels = &w->labels,
-                      .train_all = train_all,
-                      .straddle = STRADDLE_TRAINED,
-                      .specials = true,
-                      .inside = spelled};
-    text_plain(&out, prompt, np, false);
-    text_plain(&out, text, n, true);
-    int rc = eos >= 0 ? text_token(&out, eos, true, err) : text_flush(&out, err);
-    text_free(&out);
+    if ((spelled || tokenizer_add_bos(tok)) && bos >= 0) add_token(w, bos, false);
+    strbuf_t joined = {0};
+    strbuf_add(&joined, prompt, np);
+    strbuf_add(&joined, text, n);
+    size_t first = w->ids.len;
+    w->starts.len = 0;
+    int rc = tokenizer_encode_starts(tok, joined.p ? joined.p : "", joined.len, true, spelled, &w->ids, &w->starts,
+                                     err);
+    if (rc == 0) label_from(w, first, train_all ? 0 : np, joined.len);
+    if (w->wants_text && joined.p) strbuf_add(&w->text, joined.p, joined.len);
+    if (rc == 0 && eos >= 0) add_token(w, eos, true);
+    free(joined.p);
     return rc;
-}
-
-static int convert_messages(row_writer_t *w, const file_row_t *row, err_t *err) {
-    return convert_conversation(w, row->json, "messages", err);
-}
-
-static int convert_sharegpt(row_writer_t *w, const file_row_t *row, err_t *err) {
-    return convert_conversation(w, row->json, "conversations", err);
-}
-
-static int convert_instruction(row_writer_t *w, const file_row_t *row, err_t *err) {
-    return convert_alpaca(w, row->json, err);
 }
 
 static int convert_prompt(row_writer_t *w, const file_row_t *row, err_t *err) {
     const char *prompt, *completion;
     size_t np, n;
+    if (prompt_is_conversation(row->json)) return convert_prompt_messages(w, row, err);
     if (row_text(row->json, "prompt", false, &prompt, &np, err) ||
         row_text(row->json, "completion", false, &completion, &n, err))
         return err->code;
-    return write_text(w, prompt, np, completion, n, w->spec->train_all, err);
+    return write_text(w, prompt, np, completion, n, w->spec->train_on == TRAIN_ON_ALL, err);
 }
 
 static int convert_text(row_writer_t *w, const file_row_t *row, err_t *err) {
@@ -68,43 +87,7 @@ static int convert_text(row_writer_t *w, const file_row_t *row, err_t *err) {
     return n == 0 ? 0 : write_text(w, "", 0, s, n, true, err);
 }
 
-static int tokens_array(const json_t *row, const char *key, const json_t **array, err_t *err) {
-    *array = json_object_get(row, key);
-    if (!*array) return err_set(err, ERR_USAGE, "%s is missing; expected a list of token ids", key);
-    return json_is_array(*array) ? 0 : err_set(err, ERR_USAGE, "%s: expected a list of token ids", key);
-}
-
-static int token_at(const row_writer_t *w, const json_t *array, const char *key, size_t i, bool label, int32_t *id,
-                    err_t *err) {
-    const json_t *v = json_array_get(array, i);
-    json_int_t x = json_integer_value(v), limit = w->spec->vocab ? (json_int_t)w->spec->vocab : INT32_MAX;
-    if (!json_is_integer(v)) return err_set(err, ERR_USAGE, "%s[%zu]: expected a token id", key, i);
-    if ((x < 0 || x >= limit) && !(label && x == LABEL_NONE))
-        return err_set(err, ERR_USAGE, "%s[%zu]: %lld is no token id; expected 0 to %lld%s", key, i, (long long)x,
-                       (long long)limit - 1, label ? ", or -100 where nothing is trained" : "");
-    *id = (int32_t)x;
-    return 0;
-}
-
-static int convert_tokens(row_writer_t *w, const file_row_t *row, err_t *err) {
-    const json_t *ids, *labels = json_object_get(row->json, "labels");
-    if (tokens_array(row->json, "input_ids", &ids, err)) return err->code;
-    bool own = labels && !json_is_null(labels);
-    if (!own) labels = ids;
-    else if (tokens_array(row->json, "labels", &labels, err)) return err->code;
-    size_t n = json_array_size(ids);
-    if (json_array_size(labels) != n)
-        return err_set(err, ERR_USAGE, "labels: has %zu values, input_ids %zu; expected one label a token",
-                       json_array_size(labels), n);
-    for (size_t i = 0; i < n; i++) {
-        int32_t id = 0, label = 0;
-        if (token_at(w, ids, "input_ids", i, false, &id, err)) return err->code;
-        if (token_at(w, labels, "labels", i, own, &label, err)) return err->code;
-        ids_add(&w->ids, id);
-        ids_add(&w->labels, label);
-    }
-    return 0;
-}
+/* ---- formats ---- */
 
 /* What a format does with a chat template. */
 typedef enum { TEMPLATE_UNUSED, TEMPLATE_USED, TEMPLATE_NEEDED } template_use_t;
@@ -119,7 +102,7 @@ static const struct {
 } formats[] = {
     [DATA_MESSAGES] = {"messages", {"messages"}, true, TEMPLATE_NEEDED, convert_messages},
     [DATA_SHAREGPT] = {"sharegpt", {"conversations"}, true, TEMPLATE_NEEDED, convert_sharegpt},
-    [DATA_ALPACA] = {"alpaca", {"instruction", "output"}, true, TEMPLATE_USED, convert_instruction},
+    [DATA_ALPACA] = {"alpaca", {"instruction", "output"}, true, TEMPLATE_USED, convert_alpaca},
     [DATA_PROMPT_COMPLETION] = {"prompt-completion", {"prompt", "completion"}, true, TEMPLATE_UNUSED, convert_prompt},
     [DATA_TEXT] = {"text", {"text"}, true, TEMPLATE_UNUSED, convert_text},
     [DATA_TOKENS] = {"tokens", {"input_ids"}, false, TEMPLATE_UNUSED, convert_tokens},
@@ -139,9 +122,41 @@ bool data_format_from_name(const char *name, data_format_t *f) {
 
 bool format_needs_tokenizer(data_format_t f) { return formats[f].text; }
 
-bool data_format_uses_template(data_format_t f) { return formats[f].chat != TEMPLATE_UNUSED; }
+bool row_uses_template(data_format_t f, const file_row_t *row) {
+    return formats[f].chat != TEMPLATE_UNUSED || (f == DATA_PROMPT_COMPLETION && prompt_is_conversation(row->json));
+}
 
-bool format_needs_template(data_format_t f) { return formats[f].chat == TEMPLATE_NEEDED; }
+int row_writer_prepare(const dataset_spec_t *spec, data_format_t f, const file_row_t *first, chat_template_t **alpaca,
+                       err_t *err) {
+    if (formats[f].text && !spec->tok)
+        return err_set(err, ERR_USAGE,
+                       "rows of the format %s need a tokenizer; expected one with the model, or rows of "
+                       "the format tokens",
+                       formats[f].name);
+    if (spec->chat || !row_uses_template(f, first)) return 0;
+    if (f == DATA_ALPACA)
+        return *alpaca ? 0 : chat_template_open(spec->tok, &(chat_spec_t){.choice = "alpaca"}, alpaca, err);
+    return err_set(err, ERR_USAGE,
+                   "rows of the format %s need a chat template; expected data.chat_template other "
+                   "than none",
+                   formats[f].name);
+}
+
+/* Two answers of which one is better, or one that is good or bad: data of another kind of training, in which learning
+ * every answer is the opposite of what is wanted. */
+static int refuse_preferences(const json_t *row, err_t *err) {
+    static const char *const keys[] = {"chosen", "rejected", "label", "kto_tag"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const json_t *v = row_member(row, keys[i]);
+        bool verdict = json_is_boolean(v) || (json_is_integer(v) && (size_t)json_integer_value(v) <= 1);
+        if (i < 2 ? v != NULL : verdict)
+            return err_set(err, ERR_USAGE,
+                           "%s: this is preference data (chosen, rejected, label), which is not trained on; expected "
+                           "rows with one answer that is to be learnt",
+                           keys[i]);
+    }
+    return 0;
+}
 
 /* The first of the format's keys that the row does not have; NULL: it has all. */
 static const char *missing_key(const json_t *row, data_format_t f) {
@@ -157,13 +172,14 @@ int row_detect(const file_row_t *row, data_format_t *f, err_t *err) {
         *f = (data_format_t)i;
         return 0;
     }
+    if (refuse_preferences(row->json, err)) return err->code;
     return err_set(err, ERR_USAGE,
                    "the row's keys are of no known format; expected messages, conversations, instruction "
                    "and output, prompt and completion, text, or input_ids");
 }
 
 int row_convert(row_writer_t *w, data_format_t format, const file_row_t *row, err_t *err) {
-    w->ids.len = w->labels.len = 0;
+    w->ids.len = w->labels.len = w->text.len = 0;
     if (!row->json && format != DATA_TEXT)
         return err_set(err, ERR_USAGE, "a .txt file has rows of the format text, not %s", formats[format].name);
     if (row->json && !json_is_object(row->json)) return err_set(err, ERR_USAGE, "expected an object {...} as a row");
@@ -173,5 +189,7 @@ int row_convert(row_writer_t *w, data_format_t format, const file_row_t *row, er
                        "%s is missing; expected a row of the format %s, like the file's first or as "
                        "data.format says",
                        missing, formats[format].name);
-    return formats[format].convert(w, row, err);
+    /* In a text or ids a label is a column like others. */
+    bool answers = row->json && format != DATA_TEXT && format != DATA_TOKENS;
+    return answers && refuse_preferences(row->json, err) ? err->code : formats[format].convert(w, row, err);
 }

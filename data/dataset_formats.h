@@ -1,4 +1,4 @@
-/* From a row of a file to ids and labels: one function per format. Internal to the dataset. */
+/* From a row of a file to ids and labels: one function per format. Part of the dataset, and of who shows single rows. */
 #ifndef DATA_DATASET_FORMATS_H
 #define DATA_DATASET_FORMATS_H
 
@@ -12,9 +12,12 @@ int row_convert(row_writer_t *w, data_format_t format, const file_row_t *row, er
 /* What a row's keys say; ERR_USAGE with the known formats otherwise. */
 int row_detect(const file_row_t *row, data_format_t *f, err_t *err);
 
-/* Whether rows of the format are text, for which there must be a tokenizer, and whether they can do without a chat
- * template: alpaca rows use one (data_format_uses_template()) but do not need it. */
+/* Whether rows of the format are text, for which there must be a tokenizer, and whether a row is put into a chat
+ * template, if there is one (alpaca rows can do without). */
 bool format_needs_tokenizer(data_format_t f);
-bool format_needs_template(data_format_t f);
+bool row_uses_template(data_format_t f, const file_row_t *row);
+/* What a writer needs and does not have is an error; for alpaca rows without a template *alpaca is opened, unless it is. */
+int row_writer_prepare(const dataset_spec_t *spec, data_format_t f, const file_row_t *first, chat_template_t **alpaca,
+                       err_t *err);
 
 #endif

@@ -5,7 +5,6 @@
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "base/mem.h"
 #include "data/dataset_formats.h"
@@ -26,7 +25,7 @@ typedef struct {
 typedef struct {
     const dataset_spec_t *spec;
     dataset_t *ds;
-    chat_template_t alpaca; /* as in row_writer_t */
+    chat_template_t *alpaca; /* as in row_writer_t */
     chunk_t *chunks;
     size_t n_chunks;
     size_t cap_tokens, cap_samples;
@@ -62,7 +61,8 @@ static void add_sample(chunk_t *c, const int32_t *ids, const int32_t *labels, si
     memcpy(made->labels + made->n_tokens, labels, n * sizeof *labels);
     made->labels[made->n_tokens] = LABEL_NONE;
     VEC_GROW(made->samples, made->n_samples, c->cap_samples);
-    made->samples[made->n_samples++] = (sample_t){made->n_tokens, n, trained, c->file, c->line};
+    made->samples[made->n_samples++] = (sample_t){made->n_tokens, n,      trained, (uint32_t)made->rows_read,
+                                                  c->file,        c->line};
     made->n_tokens += n;
 }
 
@@ -111,11 +111,11 @@ static void convert_row(chunk_t *c, const char *path, data_format_t format, file
 static void convert_chunk(chunk_t *c, const char *path, data_format_t format) {
     for (size_t i = 0; i < c->n_rows; i++) {
         if (!c->err.code) convert_row(c, path, format, &c->rows[i]);
-        json_decref(c->rows[i].json);
+        row_free(&c->rows[i]);
         if (c->w.ids.cap <= USUAL_ROW) continue;
-        free(c->w.ids.ids);
-        free(c->w.labels.ids);
-        c->w.ids = c->w.labels = (ids_t){0};
+        row_writer_t fresh = {.spec = c->w.spec, .alpaca = c->w.alpaca, .notes = c->w.notes};
+        row_writer_free(&c->w);
+        c->w = fresh;
     }
     c->n_rows = 0;
 }
@@ -134,8 +134,7 @@ static void empty_chunk(chunk_t *c) {
 
 static void free_chunk(chunk_t *c) {
     dataset_free(&c->made);
-    free(c->w.ids.ids);
-    free(c->w.labels.ids);
+    row_writer_free(&c->w);
     free(c->rows);
 }
 
@@ -180,6 +179,7 @@ static void append_labels(dataset_t *ds, const dataset_t *made) {
 
 static void append(loader_t *l, const dataset_t *made) {
     dataset_t *ds = l->ds;
+    size_t rows_before = ds->rows_read;
     ds->rows_read += made->rows_read;
     ds->truncated_rows += made->truncated_rows;
     ds->truncated_tokens += made->truncated_tokens;
@@ -192,6 +192,7 @@ static void append(loader_t *l, const dataset_t *made) {
     for (size_t i = 0; i < made->n_samples; i++) {
         sample_t s = made->samples[i];
         s.start += ds->n_tokens;
+        s.row += rows_before;
         VEC_GROW(ds->samples, ds->n_samples, l->cap_samples);
         ds->samples[ds->n_samples++] = s;
         ds->label_tokens += s.labels;
@@ -213,6 +214,8 @@ static int convert(loader_t *l, const char *path, data_format_t format, err_t *e
             return err->code;
         }
         append(l, &c->made);
+        row_notes_add(&l->ds->notes, &c->w.notes);
+        c->w.notes = (row_notes_t){0};
         empty_chunk(c);
     }
     return 0;
@@ -228,29 +231,12 @@ static int read_rows(loader_t *l, rows_t *rows, bool *more, err_t *err) {
     file_row_t row;
     *more = true;
     for (size_t i = 0; i < l->n_chunks; i++) {
-        for (size_t begin = rows->at; rows->at - begin < CHUNK_BYTES;) {
+        for (size_t begin = rows_position(rows); rows_position(rows) - begin < CHUNK_BYTES;) {
             if (rows_next_unparsed(rows, &row, more, err)) return err->code;
             if (!*more) return 0;
             add_to_chunk(&l->chunks[i], &row);
         }
     }
-    return 0;
-}
-
-/* What a format needs and the caller does not have. */
-static int check_needs(loader_t *l, data_format_t f, err_t *err) {
-    const dataset_spec_t *s = l->spec;
-    if (format_needs_tokenizer(f) && !s->tok)
-        return err_set(err, ERR_USAGE,
-                       "rows of the format %s need a tokenizer; expected one with the model, or rows of "
-                       "the format tokens",
-                       data_format_name(f));
-    if (format_needs_template(f) && (!s->chat || s->chat->format == CHAT_NONE))
-        return err_set(err, ERR_USAGE,
-                       "rows of the format %s need a chat template; expected data.chat_template other "
-                       "than none",
-                       data_format_name(f));
-    if (f == DATA_ALPACA && !l->alpaca.variant) return chat_template_resolve(s->tok, CHAT_ALPACA, &l->alpaca, err);
     return 0;
 }
 
@@ -261,10 +247,11 @@ static int read_first(loader_t *l, rows_t *rows, bool first_file, data_format_t 
     if (rows_next(rows, &row, &more, err)) return err->code;
     if (!more) return err_set(err, ERR_USAGE, "%s: the file has no rows", rows->path);
     int rc = *format == DATA_AUTO ? row_detect(&row, format, err) : 0;
-    if (rc == 0) rc = check_needs(l, *format, err);
+    if (rc == 0) rc = row_writer_prepare(l->spec, *format, &row, &l->alpaca, err);
     if (rc) {
-        json_decref(row.json);
-        return err_prefix(err, "%s:%zu", rows->path, row.line);
+        err_prefix(err, "%s:%zu", rows->path, row.line);
+        row_free(&row);
+        return rc;
     }
     if (first_file) l->ds->format = *format;
     add_to_chunk(&l->chunks[0], &row);
@@ -308,30 +295,6 @@ static int load_files(loader_t *l, err_t *err) {
                    s->files[0], ds->rows_read, ds->truncated_rows, s->max_length);
 }
 
-static void hash_labels(const dataset_t *ds, XXH3_state_t *state) {
-    int32_t labels[4096];
-    for (size_t t = 0; t < ds->n_tokens;) {
-        size_t n = 0;
-        while (t < ds->n_tokens && n < sizeof labels / sizeof *labels) labels[n++] = dataset_label(ds, t++);
-        XXH3_64bits_update(state, labels, n * sizeof *labels);
-    }
-}
-
-static uint64_t fingerprint(const dataset_t *ds) {
-    XXH3_state_t *state = XXH3_createState();
-    CHECK(state != NULL);
-    XXH3_64bits_reset(state);
-    XXH3_64bits_update(state, ds->ids, ds->n_tokens * sizeof *ds->ids);
-    hash_labels(ds, state);
-    for (size_t i = 0; i < ds->n_samples; i++) {
-        uint64_t len = ds->samples[i].len;
-        XXH3_64bits_update(state, &len, sizeof len);
-    }
-    uint64_t hash = XXH3_64bits_digest(state);
-    XXH3_freeState(state);
-    return hash;
-}
-
 int dataset_load(const dataset_spec_t *spec, dataset_t *ds, err_t *err) {
     CHECK(spec->n_files > 0 && spec->max_length > 0);
     *ds = (dataset_t){.format = spec->format};
@@ -341,7 +304,7 @@ int dataset_load(const dataset_spec_t *spec, dataset_t *ds, err_t *err) {
     int rc = load_files(&l, err);
     for (size_t i = 0; i < l.n_chunks; i++) free_chunk(&l.chunks[i]);
     free(l.chunks);
-    chat_template_free(&l.alpaca);
+    chat_template_close(l.alpaca);
     if (rc) {
         dataset_free(ds);
         return rc;
@@ -349,6 +312,6 @@ int dataset_load(const dataset_spec_t *spec, dataset_t *ds, err_t *err) {
     ds->ids = xrealloc(ds->ids, ds->n_tokens * sizeof *ds->ids);
     if (ds->labels) ds->labels = xrealloc(ds->labels, ds->n_tokens * sizeof *ds->labels);
     else ds->trained = xrealloc(ds->trained, ds->n_tokens / 8 + 1);
-    ds->fingerprint = fingerprint(ds);
+    ds->fingerprint = dataset_hash(ds);
     return 0;
 }

@@ -7,6 +7,7 @@ set -euo pipefail
 packages=(
     build-essential cmake pkg-config
     libyaml-dev libjansson-dev libsentencepiece-dev libpcre2-dev libutf8proc-dev libxxhash-dev
+    zlib1g-dev libzstd-dev
     libcmocka-dev clang-format   # tests, and the check of the style
     python3 python3-pip unzip    # fetching the quick start's model, checking the demo data
 )

@@ -145,7 +145,7 @@ export build work arch nvcc toolkit cublas_header program tiny PATH
 
 # ---- libraries ----
 
-modules=(yaml-0.1 jansson libpcre2-8 libutf8proc sentencepiece libxxhash cmocka)
+modules=(yaml-0.1 jansson libpcre2-8 libutf8proc sentencepiece libxxhash zlib libzstd cmocka)
 missing_libraries() {
     command -v pkg-config >/dev/null || { echo pkg-config; return; }
     local m

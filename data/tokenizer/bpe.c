@@ -209,6 +209,38 @@ void bpe_encode(const bpe_t *b, bpe_scratch_t *s, const char *word, size_t len, 
     if (slot) wordcache_put(slot, word, len, out->ids + from, out->len - from);
 }
 
+/* The length of the character or byte at `i` if it has no token of its own, else 0. */
+static size_t without_token(const bpe_t *b, const char *word, size_t len, size_t i) {
+    size_t n = 1;
+    if (i >= len || b->symbols == BPE_FALLBACK) return 0;
+    int32_t id = b->symbols == BPE_BYTES ? b->byte_id[(uint8_t)word[i]] : character_at(b, word + i, len - i, &n);
+    return id < 0 ? n : 0;
+}
+
+/* How many bytes of the word a token is: a piece of SentencePiece has its text in there, others their bytes. */
+static size_t covered(const bpe_t *b, int32_t id) {
+    size_t n;
+    const char *bytes = vocab_bytes(b->vocab, id, &n);
+    if (b->symbols == BPE_BYTES) return n;
+    if (b->symbols == BPE_FALLBACK && n == 1 && b->byte_id[(uint8_t)bytes[0]] == id) return 1;
+    vocab_text(b->vocab, id, &n);
+    return n;
+}
+
+void bpe_starts(const bpe_t *b, const char *word, size_t len, const int32_t *ids, size_t n, places_t *starts) {
+    size_t at = 0, k;
+    for (size_t i = 0; i < n; i++) {
+        while (b->unk < 0 && (k = without_token(b, word, len, at))) at += k;
+        places_add(starts, at < len ? at : len - 1);
+        bool unknown = ids[i] == b->unk && (k = without_token(b, word, len, at));
+        if (!unknown) at += covered(b, ids[i]);
+        while (unknown) {
+            at += k;
+            unknown = b->fuse_unk && (k = without_token(b, word, len, at));
+        }
+    }
+}
+
 void bpe_free(bpe_t *b) {
     free(b->merges);
     pairmap_free(&b->by_pair);

@@ -55,6 +55,8 @@ int bpe_add_merge_ids(bpe_t *b, bpe_merge_t merge, const char *where, err_t *err
 int bpe_add_merge_text(bpe_t *b, const char *text, size_t len, const char *where, err_t *err);
 /* Appends the ids of one word (fewer than 2^31 bytes). */
 void bpe_encode(const bpe_t *b, bpe_scratch_t *s, const char *word, size_t len, ids_t *out);
+/* The bytes of the word at which its ids begin, appended: what bpe_encode() made of it. */
+void bpe_starts(const bpe_t *b, const char *word, size_t len, const int32_t *ids, size_t n, places_t *starts);
 void bpe_free(bpe_t *b);
 void bpe_scratch_free(bpe_scratch_t *s);
 /* Gives back what only a very long word needs. */

@@ -1,4 +1,4 @@
-/* A growing list of token ids. */
+/* Growing lists of token ids, and of places in a text. */
 #ifndef DATA_TOKENIZER_IDS_H
 #define DATA_TOKENIZER_IDS_H
 
@@ -14,6 +14,15 @@ typedef struct {
 static inline void ids_add(ids_t *v, int32_t id) {
     VEC_GROW(v->ids, v->len, v->cap);
     v->ids[v->len++] = id;
+}
+
+typedef struct {
+    size_t *at;
+    size_t len, cap;
+} places_t; /* zero-initialise; free .at */
+static inline void places_add(places_t *v, size_t at) {
+    VEC_GROW(v->at, v->len, v->cap);
+    v->at[v->len++] = at;
 }
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "data/tokenizer/pattern.h"
+#include "data/tokenizer/utf8.h"
 
 enum { MAX_STEPS = 16 };
 
@@ -106,7 +107,19 @@ bool normalizer_prepends(const normalizer_t *norm) {
     return false;
 }
 
-/* ---- applying: each step reads the text as it is and writes the next one to `out`; false: it changes nothing ---- */
+/* ---- applying: each step reads the text as it is and writes the next one ---- */
+
+typedef struct {
+    strbuf_t text;
+    places_t from; /* the byte of the step's input that each was made from; kept if `tracked` */
+    bool tracked, changed;
+} step_out_t;
+
+/* Bytes made from those at `at`: each from its own, or all from that one. */
+static void put(step_out_t *out, const char *s, size_t n, size_t at, bool each) {
+    strbuf_add(&out->text, s, n);
+    for (size_t i = 0; out->tracked && i < n; i++) places_add(&out->from, each ? at + i : at);
+}
 
 /* No text is changed by NFC whose characters are all below U+0300, the first with a lead byte of 0xcc. */
 static bool maybe_not_nfc(const char *text, size_t len) {
@@ -116,68 +129,103 @@ static bool maybe_not_nfc(const char *text, size_t len) {
     return false;
 }
 
-static int apply_nfc(const char *text, size_t len, strbuf_t *out, bool *changed, err_t *err) {
-    if (!(*changed = maybe_not_nfc(text, len))) return 0;
+static size_t decomposed(uint32_t c) {
+    utf8proc_int32_t parts[32];
+    int last_class = 0;
+    utf8proc_ssize_t n = utf8proc_decompose_char((utf8proc_int32_t)c, parts, sizeof parts / sizeof *parts,
+                                                 UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, &last_class);
+    return n > 0 ? (size_t)n : 1;
+}
+
+/* Both texts are the same characters once decomposed (but for the order of marks on one letter), which is how the places
+ * in one are found in the other. */
+static void track_nfc(const char *text, size_t len, const char *nfc, size_t n, places_t *from) {
+    size_t at = 0, at_end = 0, read = 0, written = 0; /* [at, at_end) gave the decomposed characters up to `read` */
+    uint32_t c;
+    for (size_t i = 0, k; i < n && (k = utf8_next(nfc + i, n - i, &c)); i += k) {
+        while (read <= written && at_end < len) {
+            uint32_t source;
+            at = at_end;
+            at_end += utf8_next(text + at, len - at, &source);
+            read += decomposed(source);
+        }
+        written += decomposed(c);
+        for (size_t b = 0; b < k; b++) places_add(from, at);
+    }
+}
+
+static int apply_nfc(const char *text, size_t len, step_out_t *out, err_t *err) {
+    if (!(out->changed = maybe_not_nfc(text, len))) return 0;
     utf8proc_uint8_t *nfc = NULL;
     utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)len, &nfc,
                                       UTF8PROC_STABLE | UTF8PROC_COMPOSE);
     if (n < 0) return err_set(err, ERR_FAILED, "Unicode normalisation failed: %s", utf8proc_errmsg(n));
-    strbuf_add(out, (const char *)nfc, (size_t)n);
+    strbuf_add(&out->text, (const char *)nfc, (size_t)n);
+    if (out->tracked) track_nfc(text, len, (const char *)nfc, (size_t)n, &out->from);
     free(nfc);
     return 0;
 }
 
-static int apply_replace(const step_t *s, const char *text, size_t len, strbuf_t *out, bool *changed, err_t *err) {
+static int apply_replace(const step_t *s, const char *text, size_t len, step_out_t *out, err_t *err) {
     pattern_match_t *m = pattern_match_new();
     size_t at = 0, start, end;
     bool found = true;
     int rc = 0;
-    *changed = false;
     while (rc == 0 && at < len) {
         rc = pattern_find(s->pattern, m, text, len, at, &found, &start, &end, err);
         if (rc || !found) break;
-        strbuf_add(out, text + at, start - at);
-        strbuf_add(out, s->text, s->len);
+        put(out, text + at, start - at, at, true);
+        put(out, s->text, s->len, start, false);
         at = end;
-        *changed = true;
+        out->changed = true;
     }
-    if (*changed) strbuf_add(out, text + at, len - at);
+    if (out->changed) put(out, text + at, len - at, at, true);
     pattern_match_free(m);
     return rc;
 }
 
-static int apply(const step_t *s, const char *text, size_t len, strbuf_t *out, bool *changed, err_t *err) {
+static int apply(const step_t *s, const char *text, size_t len, step_out_t *out, err_t *err) {
     switch (s->kind) {
-    case STEP_NFC: return apply_nfc(text, len, out, changed, err);
-    case STEP_REPLACE: return apply_replace(s, text, len, out, changed, err);
+    case STEP_NFC: return apply_nfc(text, len, out, err);
+    case STEP_REPLACE: return apply_replace(s, text, len, out, err);
     case STEP_PREPEND: break;
     }
-    *changed = len > 0;
-    if (*changed) {
-        strbuf_add(out, s->text, s->len);
-        strbuf_add(out, text, len);
+    out->changed = len > 0;
+    if (out->changed) {
+        put(out, s->text, s->len, 0, false);
+        put(out, text, len, 0, true);
     }
     return 0;
 }
 
-int normalizer_apply(const normalizer_t *norm, const char *text, size_t len, strbuf_t *buf, const char **out,
-                     size_t *out_len, err_t *err) {
-    strbuf_t next = {0};
+/* Places of a step's input into places of the text before all steps. */
+static void compose(places_t *from, places_t *step, bool first) {
+    for (size_t i = 0; !first && i < step->len; i++) step->at[i] = from->at[step->at[i]];
+    places_t swap = *from;
+    *from = *step;
+    *step = swap;
+}
+
+int normalizer_apply(const normalizer_t *norm, const char *text, size_t len, strbuf_t *buf, places_t *from,
+                     const char **out, size_t *out_len, err_t *err) {
+    step_out_t next = {.tracked = from != NULL};
     int rc = 0;
     *out = text;
     *out_len = len;
     for (size_t i = 0; i < norm->n && rc == 0; i++) {
-        bool changed = false;
-        next.len = 0;
-        strbuf_adds(&next, "");
-        rc = apply(&norm->steps[i], *out, *out_len, &next, &changed, err);
-        if (rc || !changed) continue;
+        next.changed = false;
+        next.text.len = next.from.len = 0;
+        strbuf_adds(&next.text, "");
+        rc = apply(&norm->steps[i], *out, *out_len, &next, err);
+        if (rc || !next.changed) continue;
+        if (from) compose(from, &next.from, *out == text);
         strbuf_t swap = *buf;
-        *buf = next;
-        next = swap;
+        *buf = next.text;
+        next.text = swap;
         *out = buf->p;
         *out_len = buf->len;
     }
-    free(next.p);
+    free(next.text.p);
+    free(next.from.at);
     return rc;
 }

@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "data/tokenizer/ids.h"
 #include "data/tokenizer/vocab.h"
 
 typedef enum {
@@ -180,39 +181,55 @@ prefix_t pretokenizer_prefix(const pretokenizer_t *pre) {
 typedef struct {
     const pretokenizer_t *pre;
     pattern_match_t **match; /* by stage */
+    bool tracked;
     pretokenizer_word_fn word;
     void *ctx;
     err_t *err;
 } splitter_t;
 
-static int split_piece(splitter_t *s, size_t depth, const char *p, size_t len, bool first);
+/* A part of the text; with `first`, its beginning. */
+typedef struct {
+    const char *p;
+    size_t len;
+    origin_t origin;
+    bool first;
+} piece_t;
 
-/* The piece with its spaces marked, in a new string. */
-static strbuf_t mark_spaces(const stage_t *stage, const char *p, size_t len, bool first) {
+static piece_t piece_part(piece_t x, size_t from, size_t to) {
+    return (piece_t){x.p + from, to - from, origin_skip(x.origin, from), x.first && from == 0};
+}
+
+static int split_piece(splitter_t *s, size_t depth, piece_t x);
+
+/* The piece with its spaces marked, in a new string; its bytes' origins in `from`, if they are tracked. */
+static strbuf_t mark_spaces(const stage_t *stage, piece_t x, places_t *from) {
     const size_t n = strlen(SPACE_MARK);
     strbuf_t b = {0};
-    bool marked = p[0] == ' ' || (len >= n && memcmp(p, SPACE_MARK, n) == 0);
-    if (!marked && (stage->prefix == PREFIX_ALWAYS || (stage->prefix == PREFIX_FIRST && first)))
+    bool marked = x.p[0] == ' ' || (x.len >= n && memcmp(x.p, SPACE_MARK, n) == 0);
+    if (!marked && (stage->prefix == PREFIX_ALWAYS || (stage->prefix == PREFIX_FIRST && x.first))) {
         strbuf_adds(&b, SPACE_MARK);
-    while (len > 0) {
-        const char *space = memchr(p, ' ', len);
-        size_t k = space ? (size_t)(space - p) : len;
-        strbuf_add(&b, p, k);
+        for (size_t i = 0; from && i < n; i++) places_add(from, origin_of(x.origin, 0));
+    }
+    for (size_t at = 0; at < x.len; at++) {
+        const char *space = memchr(x.p + at, ' ', x.len - at);
+        size_t end = space ? (size_t)(space - x.p) : x.len;
+        strbuf_add(&b, x.p + at, end - at);
+        for (size_t i = at; from && i < end; i++) places_add(from, origin_of(x.origin, i));
         if (space) strbuf_adds(&b, SPACE_MARK);
-        p += k + (space != NULL);
-        len -= k + (space != NULL);
+        for (size_t i = 0; from && space && i < n; i++) places_add(from, origin_of(x.origin, end));
+        at = end;
     }
     return b;
 }
 
 /* Cuts a piece at the stage's matches; each part goes to the next stage. */
-static int cut(splitter_t *s, size_t depth, const char *p, size_t len, bool first) {
+static int cut(splitter_t *s, size_t depth, piece_t x) {
     const stage_t *stage = &s->pre->stages[depth];
     size_t from = 0; /* what was not handed on yet begins here */
-    for (size_t at = 0; at < len;) {
+    for (size_t at = 0; at < x.len;) {
         bool found;
         size_t start, end;
-        if (pattern_find(stage->pattern, s->match[depth], p, len, at, &found, &start, &end, s->err))
+        if (pattern_find(stage->pattern, s->match[depth], x.p, x.len, at, &found, &start, &end, s->err))
             return s->err->code;
         if (!found) break;
         size_t cuts[2] = {start, end};
@@ -220,40 +237,40 @@ static int cut(splitter_t *s, size_t depth, const char *p, size_t len, bool firs
         if (stage->behavior == MATCH_BEGINS_PIECE) cuts[1] = start;
         for (int i = 0; i < 2; i++) {
             bool dropped = i == 0 && stage->behavior == MATCH_ONLY;
-            if (!dropped && split_piece(s, depth + 1, p + from, cuts[i] - from, first && from == 0))
-                return s->err->code;
+            if (!dropped && split_piece(s, depth + 1, piece_part(x, from, cuts[i]))) return s->err->code;
             from = cuts[i];
         }
         at = end;
     }
     if (stage->behavior == MATCH_ONLY) return 0;
-    return split_piece(s, depth + 1, p + from, len - from, first && from == 0);
+    return split_piece(s, depth + 1, piece_part(x, from, x.len));
 }
 
-static int split_piece(splitter_t *s, size_t depth, const char *p, size_t len, bool first) {
-    if (len == 0) return 0;
+static int split_piece(splitter_t *s, size_t depth, piece_t x) {
+    if (x.len == 0) return 0;
     if (depth == s->pre->n) {
-        s->word(s->ctx, p, len);
+        s->word(s->ctx, x.p, x.len, x.origin);
         return 0;
     }
     const stage_t *stage = &s->pre->stages[depth];
     strbuf_t marked = {0};
+    places_t from = {0};
     if (stage->metaspace) {
-        marked = mark_spaces(stage, p, len, first);
-        p = marked.p;
-        len = marked.len;
+        marked = mark_spaces(stage, x, s->tracked ? &from : NULL);
+        x = (piece_t){marked.p, marked.len, {.at = from.at}, x.first};
     }
-    int rc = stage->pattern ? cut(s, depth, p, len, first) : split_piece(s, depth + 1, p, len, first);
+    int rc = stage->pattern ? cut(s, depth, x) : split_piece(s, depth + 1, x);
     free(marked.p);
+    free(from.at);
     return rc;
 }
 
 int pretokenizer_split(const pretokenizer_t *pre, pretokenizer_scratch_t *scratch, const char *text, size_t len,
-                       bool first, pretokenizer_word_fn word, void *ctx, err_t *err) {
-    splitter_t s = {.pre = pre, .match = scratch->match, .word = word, .ctx = ctx, .err = err};
+                       origin_t origin, bool tracked, bool first, pretokenizer_word_fn word, void *ctx, err_t *err) {
+    splitter_t s = {.pre = pre, .match = scratch->match, .tracked = tracked, .word = word, .ctx = ctx, .err = err};
     for (size_t i = 0; i < pre->n; i++)
         if (!s.match[i]) s.match[i] = pattern_match_new();
-    return split_piece(&s, 0, text, len, first);
+    return split_piece(&s, 0, (piece_t){text, len, origin, first});
 }
 
 void pretokenizer_scratch_free(pretokenizer_scratch_t *scratch) {

@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include "base/error.h"
+#include "data/tokenizer/origin.h"
 #include "data/tokenizer/pattern.h"
 
 typedef struct pretokenizer pretokenizer_t;
@@ -49,14 +50,15 @@ typedef enum { PREFIX_NEVER, PREFIX_FIRST, PREFIX_ALWAYS } prefix_t;
 prefix_t pretokenizer_prefix(const pretokenizer_t *pre);
 
 /* Calls `word` for each word of the text (valid UTF-8), in order. `first`: the text is the beginning of what is
- * encoded, not what follows an added token. */
-typedef void (*pretokenizer_word_fn)(void *ctx, const char *word, size_t len);
+ * encoded, not what follows an added token. The words' origin is that of the text; if it is not `tracked`, what is
+ * changed in words has none. */
+typedef void (*pretokenizer_word_fn)(void *ctx, const char *word, size_t len, origin_t origin);
 /* Working memory of one thread. Zero-initialise. */
 typedef struct {
     pattern_match_t *match[PRETOKENIZER_STAGES]; /* one per stage: the stages are walked depth first */
 } pretokenizer_scratch_t;
 int pretokenizer_split(const pretokenizer_t *pre, pretokenizer_scratch_t *scratch, const char *text, size_t len,
-                       bool first, pretokenizer_word_fn word, void *ctx, err_t *err);
+                       origin_t origin, bool tracked, bool first, pretokenizer_word_fn word, void *ctx, err_t *err);
 void pretokenizer_scratch_free(pretokenizer_scratch_t *scratch);
 
 #endif

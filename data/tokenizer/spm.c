@@ -163,7 +163,8 @@ int spm_vocab(spm_model_t *m, vocab_t *v, const char *where, err_t *err) {
     return 0;
 }
 
-static void first_id(void *ctx, int32_t id) {
+static void first_id(void *ctx, int32_t id, size_t start) {
+    (void)start;
     int32_t *first = ctx;
     if (*first < 0) *first = id;
 }

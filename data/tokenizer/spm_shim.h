@@ -32,9 +32,11 @@ size_t spm_model_size(const spm_model_t *m);
 const char *spm_model_piece(spm_model_t *m, int32_t id, size_t *len, float *score, spm_type_t *type);
 int32_t spm_model_bos(const spm_model_t *m); /* -1: none */
 int32_t spm_model_eos(const spm_model_t *m);
-/* Calls `add` for each id of the text; false, with the reason, on failure. Safe from several threads. */
-bool spm_model_encode(const spm_model_t *m, const char *text, size_t len, void (*add)(void *ctx, int32_t id), void *ctx,
-                      char *why, size_t why_size);
+/* Calls `add` for each id of the text, with the byte of the text where it begins; false, with the reason, on failure. Safe
+ * from several threads. */
+typedef void spm_add_fn(void *ctx, int32_t id, size_t start);
+bool spm_model_encode(const spm_model_t *m, const char *text, size_t len, spm_add_fn *add, void *ctx, char *why,
+                      size_t why_size);
 
 #ifdef __cplusplus
 }

@@ -37,6 +37,7 @@ static void scratch_pool_free(scratch_pool_t *pool) {
         next = s->next;
         bpe_scratch_free(&s->bpe);
         pretokenizer_scratch_free(&s->pre);
+        free(s->starts.at);
         free(s);
     }
     pthread_mutex_destroy(&pool->lock);
@@ -55,7 +56,7 @@ int tokenizer_add_added(tokenizer_t *t, added_token_t token, err_t *err) {
     size_t len;
     const char *text = vocab_text(&t->vocab, token.id, &len);
     strbuf_t buf = {0};
-    int rc = token.normalized && t->norm ? normalizer_apply(t->norm, text, len, &buf, &text, &len, err) : 0;
+    int rc = token.normalized && t->norm ? normalizer_apply(t->norm, text, len, &buf, NULL, &text, &len, err) : 0;
     if (rc == 0) added_add(&t->added, token, text, len);
     free(buf.p);
     return rc;
@@ -74,7 +75,9 @@ void tokenizer_close(tokenizer_t *t) {
     added_free(&t->added);
     vocab_free(&t->vocab);
     scratch_pool_free(t->scratch);
-    free(t->chat_template);
+    json_decref(t->templates);
+    json_decref(t->named);
+    free(t->ends.ids);
     free(t);
 }
 
@@ -84,76 +87,128 @@ typedef struct {
     const tokenizer_t *tok;
     bool specials;
     tokenizer_scratch_t *scratch;
+    const char *whole;
     ids_t *out;
+    places_t *starts; /* NULL: not wanted */
     err_t *err;
 } encoder_t;
 
-/* `first`: the text is the beginning of all that is encoded. */
-typedef int encode_fn(encoder_t *e, const char *text, size_t len, bool first);
+/* A part of the text, or what normalising made of it. */
+typedef struct {
+    const char *p;
+    size_t len;
+    origin_t origin; /* in the whole text; known if starts are wanted */
+    bool first;      /* the beginning of all that is encoded */
+} segment_t;
+
+typedef int encode_fn(encoder_t *e, segment_t s);
+
+/* The beginning of the character that byte `at` of the whole text belongs to. */
+static void add_start(encoder_t *e, size_t at) {
+    while (at > 0 && ((uint8_t)e->whole[at] & 0xc0) == 0x80) at--;
+    places_add(e->starts, at);
+}
+
+static segment_t segment_part(segment_t s, size_t from, size_t to) {
+    return (segment_t){s.p + from, to - from, origin_skip(s.origin, from), s.first && from == 0};
+}
 
 /* Added tokens become their ids, what lies between them goes to `rest`. */
-static int encode_added(encoder_t *e, bool normalized, const char *text, size_t len, bool first, encode_fn *rest) {
+static int encode_added(encoder_t *e, bool normalized, segment_t s, encode_fn *rest) {
     size_t at = 0, start, end;
     const added_token_t *token;
-    while (added_find(&e->tok->added, normalized, !e->specials, text, len, at, &token, &start, &end)) {
-        if (start > at && rest(e, text + at, start - at, first && at == 0)) return e->err->code;
+    while (added_find(&e->tok->added, normalized, !e->specials, s.p, s.len, at, &token, &start, &end)) {
+        if (start > at && rest(e, segment_part(s, at, start))) return e->err->code;
         ids_add(e->out, token->id);
+        if (e->starts) add_start(e, origin_of(s.origin, start));
         at = end;
     }
-    return at < len ? rest(e, text + at, len - at, first && at == 0) : 0;
+    return at < s.len ? rest(e, segment_part(s, at, s.len)) : 0;
 }
 
-static void encode_word(void *ctx, const char *word, size_t len) {
+static void encode_word(void *ctx, const char *word, size_t len, origin_t origin) {
     encoder_t *e = ctx;
+    size_t from = e->out->len;
     bpe_encode(&e->tok->bpe, &e->scratch->bpe, word, len, e->out);
+    if (!e->starts) return;
+    places_t *in_word = &e->scratch->starts;
+    in_word->len = 0;
+    bpe_starts(&e->tok->bpe, word, len, e->out->ids + from, e->out->len - from, in_word);
+    for (size_t i = 0; i < in_word->len; i++) add_start(e, origin_of(origin, in_word->at[i]));
 }
 
-static int encode_words(encoder_t *e, const char *text, size_t len, bool first) {
-    return pretokenizer_split(e->tok->pre, &e->scratch->pre, text, len, first, encode_word, e, e->err);
+static int encode_words(encoder_t *e, segment_t s) {
+    return pretokenizer_split(e->tok->pre, &e->scratch->pre, s.p, s.len, s.origin, e->starts != NULL, s.first,
+                              encode_word, e, e->err);
 }
 
-static int encode_bpe(encoder_t *e, const char *text, size_t len, bool first) {
+static int encode_bpe(encoder_t *e, segment_t s) {
     strbuf_t buf = {0};
-    int rc = normalizer_apply(e->tok->norm, text, len, &buf, &text, &len, e->err);
-    if (rc == 0) rc = encode_added(e, true, text, len, first, encode_words);
+    places_t from = {0};
+    segment_t normal = s;
+    int rc = normalizer_apply(e->tok->norm, s.p, s.len, &buf, e->starts ? &from : NULL, &normal.p, &normal.len, e->err);
+    if (normal.p != s.p && e->starts) {
+        for (size_t i = 0; i < from.len; i++) from.at[i] = origin_of(s.origin, from.at[i]);
+        normal.origin = (origin_t){.at = from.at};
+    }
+    if (rc == 0) rc = encode_added(e, true, normal, encode_words);
     free(buf.p);
+    free(from.at);
     return rc;
 }
 
-static void add_spm_id(void *ctx, int32_t id) { ids_add(ctx, id); }
+typedef struct {
+    encoder_t *e;
+    origin_t origin;
+    size_t last; /* byte of the segment */
+} spm_sink_t;
+
+static void add_spm_id(void *ctx, int32_t id, size_t start) {
+    spm_sink_t *sink = ctx;
+    ids_add(sink->e->out, id);
+    if (sink->e->starts) add_start(sink->e, origin_of(sink->origin, start < sink->last ? start : sink->last));
+}
 
 static bool begins_with_space(const char *text, size_t len) {
     const size_t n = strlen(SPACE_MARK);
     return text[0] == ' ' || (len >= n && memcmp(text, SPACE_MARK, n) == 0);
 }
 
-static int encode_spm(encoder_t *e, const char *text, size_t len, bool first) {
+static int encode_spm(encoder_t *e, segment_t s) {
     const tokenizer_t *t = e->tok;
-    bool spaced = t->prefix == PREFIX_ALWAYS || (t->prefix == PREFIX_FIRST && first);
-    if (t->one_space && begins_with_space(text, len)) spaced = false;
+    bool spaced = t->prefix == PREFIX_ALWAYS || (t->prefix == PREFIX_FIRST && s.first);
+    if (t->one_space && begins_with_space(s.p, s.len)) spaced = false;
     char why[256];
-    if (spm_model_encode(spaced || !t->unspaced ? t->spm : t->unspaced, text, len, add_spm_id, e->out, why, sizeof why))
+    spm_sink_t sink = {e, s.origin, s.len - 1};
+    if (spm_model_encode(spaced || !t->unspaced ? t->spm : t->unspaced, s.p, s.len, add_spm_id, &sink, why, sizeof why))
         return 0;
     return err_set(e->err, ERR_FAILED, "SentencePiece: %s", why);
 }
 
-static int encode(const tokenizer_t *t, const char *text, size_t len, bool specials, bool first, ids_t *out,
-                  err_t *err) {
+int tokenizer_encode_starts(const tokenizer_t *t, const char *text, size_t len, bool specials, bool inside, ids_t *out,
+                            places_t *starts, err_t *err) {
     size_t valid = utf8_valid(text, len);
     if (valid < len) return err_set(err, ERR_USAGE, "the text is not valid UTF-8 at byte offset %zu", valid);
     if (len > INT32_MAX / 4) return err_set(err, ERR_USAGE, "a text of %zu bytes; expected at most 512 MiB", len);
-    encoder_t e = {.tok = t, .specials = specials, .scratch = scratch_take(t->scratch), .out = out, .err = err};
-    int rc = encode_added(&e, false, text, len, first, t->spm ? encode_spm : encode_bpe);
+    encoder_t e = {.tok = t,
+                   .specials = specials,
+                   .scratch = scratch_take(t->scratch),
+                   .whole = text,
+                   .out = out,
+                   .starts = starts,
+                   .err = err};
+    segment_t all = {.p = text, .len = len, .first = !inside};
+    int rc = encode_added(&e, false, all, t->spm ? encode_spm : encode_bpe);
     scratch_give_back(t->scratch, e.scratch);
     return rc;
 }
 
 int tokenizer_encode(const tokenizer_t *t, const char *text, size_t len, bool specials, ids_t *out, err_t *err) {
-    return encode(t, text, len, specials, true, out, err);
+    return tokenizer_encode_starts(t, text, len, specials, false, out, NULL, err);
 }
 
 int tokenizer_encode_next(const tokenizer_t *t, const char *text, size_t len, bool specials, ids_t *out, err_t *err) {
-    return encode(t, text, len, specials, false, out, err);
+    return tokenizer_encode_starts(t, text, len, specials, true, out, NULL, err);
 }
 
 /* ---- decoding ---- */
@@ -198,5 +253,3 @@ int32_t tokenizer_find(const tokenizer_t *t, const char *token) { return vocab_f
 bool tokenizer_is_special(const tokenizer_t *t, int32_t id) {
     return vocab_has(&t->vocab, id) && t->vocab.tokens[id].special;
 }
-
-const char *tokenizer_chat_template(const tokenizer_t *t) { return t->chat_template; }

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <jansson.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -28,6 +29,12 @@ int tokenizer_encode(const tokenizer_t *tok, const char *text, size_t len, bool 
  * beginning of a text has one. */
 int tokenizer_encode_next(const tokenizer_t *tok, const char *text, size_t len, bool specials, ids_t *out, err_t *err);
 
+/* Either of them (`inside`: the second), with the byte of `text` where each id begins, appended to `starts`. Ids that
+ * share a character (the bytes of one that has no token) all begin where it does; an added token that takes the white
+ * space before it begins with that; a space that only the tokenizer puts before a word begins where the word does. */
+int tokenizer_encode_starts(const tokenizer_t *tok, const char *text, size_t len, bool specials, bool inside,
+                            ids_t *out, places_t *starts, err_t *err);
+
 /* The bytes of one id as they appear in a running text (may be a part of a UTF-8 character). Special tokens
  * give an empty string unless `specials`. Returns a pointer valid while the tokenizer lives; *len its length.
  * SentencePiece: the word-start mark is a space. */
@@ -45,9 +52,16 @@ int32_t tokenizer_eos(const tokenizer_t *tok);
 int32_t tokenizer_find(const tokenizer_t *tok, const char *token); /* id of an exact token, -1: none */
 bool tokenizer_is_special(const tokenizer_t *tok, int32_t id);
 
-/* The model's own chat template (Jinja text): chat_template.jinja, or the key of tokenizer_config.json, or
- * tokenizer.chat_template of a GGUF; NULL: none. Used to detect which template to render. */
-const char *tokenizer_chat_template(const tokenizer_t *tok);
+/* The model's own chat templates (Jinja): chat_template.jinja, which is the one named "default", and
+ * additional_chat_templates/NAME.jinja; or the key of tokenizer_config.json; or tokenizer.chat_template and
+ * tokenizer.chat_template.NAME of a GGUF. NULL: none of that name. */
+const char *tokenizer_chat_template(const tokenizer_t *tok, const char *name, size_t *len);
+/* Which of these they were, for people; NULL: there are none. */
+const char *tokenizer_templates_from(const tokenizer_t *tok);
+/* Special tokens by the names under which templates know them ("bos_token"), an object of texts. */
+const json_t *tokenizer_named_tokens(const tokenizer_t *tok);
+/* The ids that end a text by the model's files: EOS first, then those of generation_config.json and config.json. */
+const int32_t *tokenizer_ends(const tokenizer_t *tok, size_t *n);
 
 /* Writes tokenizer.json and tokenizer_config.json (with the chat template) to a directory, for exports from a
  * GGUF: the result loads in transformers and gives the same ids. SentencePiece: tokenizer.model as well, of the

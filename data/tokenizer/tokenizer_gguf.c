@@ -4,7 +4,6 @@
 
 #include "base/json.h"
 #include "data/tokenizer/tokenizer_parts.h"
-#include "data/tokenizer/utf8.h"
 #include "model/formats/gguf.h"
 
 #define KEY(name) "tokenizer.ggml." name
@@ -216,13 +215,44 @@ static void load_context_length(tokenizer_t *t, const gguf_t *g) {
     free(key);
 }
 
+/* Ends of a turn and of a message that is a call, besides EOS. */
+static void load_ends(tokenizer_t *t, const source_t *s) {
+    static const char *const keys[] = {KEY("eos_token_id"), KEY("eot_token_id"), KEY("eom_token_id")};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        uint64_t id;
+        if (!gguf_get_uint(s->g, keys[i], &id) || id >= s->n) continue;
+        json_t *v = json_integer((json_int_t)id);
+        tokenizer_add_ends(t, v);
+        json_decref(v);
+    }
+}
+
+/* tokenizer.chat_template is the default one, tokenizer.chat_templates has the names of others. */
+static int load_templates(tokenizer_t *t, const source_t *s, err_t *err) {
+    static const char key[] = "tokenizer.chat_template", from[] = "tokenizer.chat_template of the GGUF";
+    gguf_str_t text, name;
+    if (gguf_get_str(s->g, key, &text) && tokenizer_add_template(t, "default", text.p, text.len, key, from, err))
+        return err_prefix(err, "%s", s->path);
+    long n = gguf_array_len(s->g, "tokenizer.chat_templates");
+    int rc = 0;
+    for (long i = 0; i < n && rc == 0; i++) {
+        if (!gguf_array_str(s->g, "tokenizer.chat_templates", (size_t)i, &name)) continue;
+        char *only = xstrndup(name.p, name.len), *named = xasprintf("%s.%s", key, only);
+        if (gguf_get_str(s->g, named, &text) && tokenizer_add_template(t, only, text.p, text.len, named, from, err))
+            rc = err_prefix(err, "%s", s->path);
+        free(named);
+        free(only);
+    }
+    return rc;
+}
+
 static const struct {
     const char *model;
     int (*load)(tokenizer_t *, source_t *, err_t *);
 } kinds[] = {{"gpt2", load_bpe}, {"llama", load_spm}};
 
 static int load(tokenizer_t *t, source_t *s, err_t *err) {
-    gguf_str_t model, tmpl;
+    gguf_str_t model;
     if (!gguf_get_str(s->g, KEY("model"), &model))
         return err_set(err, ERR_USAGE, "%s: " KEY("model") " is missing: the file has no tokenizer", s->path);
     size_t k = 0, n = sizeof kinds / sizeof *kinds;
@@ -231,13 +261,10 @@ static int load(tokenizer_t *t, source_t *s, err_t *err) {
         return err_set(err, ERR_USAGE, "%s: " KEY("model") " is \"%.*s\"; expected gpt2 or llama", s->path,
                        model.len > 100 ? 100 : (int)model.len, model.p);
     if (get_tokens(s, err) || kinds[k].load(t, s, err) || load_roles(t, s, err)) return err->code;
-    if (gguf_get_str(s->g, "tokenizer.chat_template", &tmpl)) {
-        if (utf8_valid(tmpl.p, tmpl.len) != tmpl.len)
-            return err_set(err, ERR_USAGE, "%s: tokenizer.chat_template: not valid UTF-8", s->path);
-        t->chat_template = xstrndup(tmpl.p, tmpl.len);
-    }
+    tokenizer_name_tokens(t, NULL, NULL, true);
+    load_ends(t, s);
     load_context_length(t, s->g);
-    return 0;
+    return load_templates(t, s, err);
 }
 
 int tokenizer_load_gguf(tokenizer_t *t, const char *path, err_t *err) {

@@ -25,6 +25,7 @@ typedef struct {
 typedef struct tokenizer_scratch {
     bpe_scratch_t bpe;
     pretokenizer_scratch_t pre;
+    places_t starts; /* of one word */
     struct tokenizer_scratch *next;
 } tokenizer_scratch_t;
 
@@ -53,7 +54,10 @@ struct tokenizer {
 
     int32_t role[ROLE_TOKEN_COUNT]; /* ids, -1: none */
     bool add_bos;
-    char *chat_template;   /* NULL: none */
+    json_t *templates; /* chat templates, name -> text; NULL: none */
+    const char *templates_from;
+    json_t *named;         /* special tokens, name -> text */
+    ids_t ends;            /* ids that end a text, EOS first */
     size_t context_length; /* 0: unknown */
 };
 
@@ -69,7 +73,16 @@ int tokenizer_load_json(tokenizer_t *t, const char *path, class_rule_t rule, boo
 int tokenizer_load_gguf(tokenizer_t *t, const char *path, err_t *err);
 /* The rule for the files of a directory. */
 int tokenizer_class_rule(const char *dir, class_rule_t *rule, err_t *err);
-/* Roles, add_bos and the chat template from the files beside a tokenizer.json or tokenizer.model. */
+/* Roles, add_bos and what follows from the files beside a tokenizer.json or tokenizer.model. */
 int tokenizer_load_settings(tokenizer_t *t, const char *dir, err_t *err);
+
+/* `where` is for messages; `from` a constant, for people. */
+int tokenizer_add_template(tokenizer_t *t, const char *name, const char *text, size_t len, const char *where,
+                           const char *from, err_t *err);
+int tokenizer_load_templates(tokenizer_t *t, const char *dir, const json_t *config, err_t *err);
+/* From tokenizer_config.json and special_tokens_map.json, each may be NULL. `own_roles`: BOS, EOS and PAD as they are so
+ * far count where the files name none. */
+void tokenizer_name_tokens(tokenizer_t *t, const json_t *config, const json_t *map, bool own_roles);
+void tokenizer_add_ends(tokenizer_t *t, const json_t *v);
 
 #endif

@@ -100,6 +100,20 @@ static json_t *tokenizer_json(const tokenizer_t *t) {
                      "model", model_json(t));
 }
 
+/* One text, or where there are others besides the default a list. */
+static json_t *templates_json(const tokenizer_t *t) {
+    json_t *list = json_array(), *text;
+    const char *name;
+    if (json_object_size(t->templates) == 1 && (text = json_object_get(t->templates, "default"))) {
+        json_decref(list);
+        return json_incref(text);
+    }
+    json_object_foreach(t->templates, name, text) {
+        json_array_append_new(list, json_pack("{s:s, s:O}", "name", name, "template", text));
+    }
+    return list;
+}
+
 static json_t *config_json(const tokenizer_t *t) {
     static const char *const names[ROLE_TOKEN_COUNT] = {"bos_token", "eos_token", "pad_token"};
     json_t *o = json_object();
@@ -111,7 +125,7 @@ static json_t *config_json(const tokenizer_t *t) {
     if (t->pieces.n) json_object_set_new(o, "add_bos_token", json_boolean(t->add_bos));
     json_object_set_new(o, "clean_up_tokenization_spaces", json_false()); /* decoding gives the text back */
     if (t->context_length) json_object_set_new(o, "model_max_length", json_integer((json_int_t)t->context_length));
-    if (t->chat_template) json_object_set_new(o, "chat_template", json_string(t->chat_template));
+    if (t->templates) json_object_set_new(o, "chat_template", templates_json(t));
     return o;
 }
 

@@ -1,5 +1,5 @@
 /* The files beside a tokenizer: tokenizer_config.json, special_tokens_map.json, generation_config.json,
- * added_tokens.json, chat_template.jinja. All are optional. */
+ * added_tokens.json, config.json. All are optional. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,7 +7,6 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "data/tokenizer/tokenizer_parts.h"
-#include "data/tokenizer/utf8.h"
 
 /* An object, or NULL when there is no such file. All numbers become doubles: transformers writes a
  * model_max_length of 10^30, as an integer, into most of these files. */
@@ -63,7 +62,7 @@ static int role_by_id(tokenizer_t *t, int role, const json_t *v, const char *whe
 }
 
 typedef struct {
-    json_t *config, *map, *generation;
+    json_t *config, *map, *generation, *model;
 } files_t;
 
 static int load_role(tokenizer_t *t, int role, const files_t *f, err_t *err) {
@@ -115,50 +114,7 @@ static int load_extras(tokenizer_t *t, const char *dir, json_t *config, err_t *e
     return rc;
 }
 
-/* ---- chat template ---- */
-
-/* Text, or a list of {name, template} of which "default" counts. */
-static const json_t *template_of(const json_t *config) {
-    const json_t *v = json_object_get(config, "chat_template"), *item;
-    size_t i;
-    json_array_foreach(v, i, item) {
-        const json_t *name = json_object_get(item, "name");
-        if (json_is_string(name) && !strcmp(json_string_value(name), "default"))
-            return json_object_get(item, "template");
-    }
-    return v;
-}
-
-static int load_chat_template(tokenizer_t *t, const char *dir, const json_t *config, err_t *err) {
-    char *path = path_join(dir, "chat_template.jinja");
-    const json_t *v = template_of(config);
-    size_t len;
-    int rc = 0;
-    if (path_exists(path)) {
-        rc = file_read(path, &t->chat_template, &len, err);
-        if (rc == 0 && utf8_valid(t->chat_template, len) != len)
-            rc = err_set(err, ERR_USAGE, "%s: not valid UTF-8", path);
-    } else if (json_is_string(v)) {
-        t->chat_template = xstrdup(json_string_value(v));
-    }
-    free(path);
-    return rc;
-}
-
-/* ---- all ---- */
-
-static int load_all(tokenizer_t *t, const char *dir, const files_t *f, err_t *err) {
-    if (t->spm && load_extras(t, dir, f->config, err)) return err->code;
-    for (int i = 0; i < ROLE_TOKEN_COUNT; i++) {
-        if (load_role(t, i, f, err)) return err_prefix(err, "%s", dir);
-    }
-    if (json_opt_bool(f->config, "add_bos_token", "tokenizer_config.json", &t->add_bos, err))
-        return err_prefix(err, "%s", dir);
-    const json_t *length = json_object_get(f->config, "model_max_length");
-    double n = json_is_number(length) ? json_number_value(length) : 0;
-    if (n >= 1 && n < INT32_MAX) t->context_length = (size_t)n;
-    return load_chat_template(t, dir, f->config, err);
-}
+/* ---- class ---- */
 
 /* A llama's LlamaTokenizer, or LlamaTokenizerFast, is built anew by transformers 5; for other models these names mean
  * a plain reading of the files. Its "legacy" is false unless the file says otherwise, of others it is true. */
@@ -179,6 +135,28 @@ static int rule_of(const json_t *config, const json_t *model, class_rule_t *rule
     return 0;
 }
 
+/* ---- all ---- */
+
+static int load_all(tokenizer_t *t, const char *dir, const files_t *f, err_t *err) {
+    class_rule_t rule;
+    if (t->spm && load_extras(t, dir, f->config, err)) return err->code;
+    if (rule_of(f->config, f->model, &rule, err)) return err_prefix(err, "%s", dir);
+    tokenizer_name_tokens(t, f->config, f->map, t->spm || rule.llama_class);
+    for (int i = 0; i < ROLE_TOKEN_COUNT; i++) {
+        if (load_role(t, i, f, err)) return err_prefix(err, "%s", dir);
+    }
+    if (json_opt_bool(f->config, "add_bos_token", "tokenizer_config.json", &t->add_bos, err))
+        return err_prefix(err, "%s", dir);
+    const json_t *length = json_object_get(f->config, "model_max_length");
+    double n = json_is_number(length) ? json_number_value(length) : 0;
+    if (n >= 1 && n < INT32_MAX) t->context_length = (size_t)n;
+    if (t->role[ROLE_TOKEN_EOS] >= 0) ids_add(&t->ends, t->role[ROLE_TOKEN_EOS]);
+    tokenizer_add_ends(t, json_object_get(f->generation, "eos_token_id"));
+    tokenizer_add_ends(t, json_object_get(f->model, "eos_token_id"));
+    tokenizer_add_ends(t, json_object_get(json_object_get(f->model, "text_config"), "eos_token_id"));
+    return tokenizer_load_templates(t, dir, f->config, err);
+}
+
 int tokenizer_class_rule(const char *dir, class_rule_t *rule, err_t *err) {
     json_t *config, *model = NULL;
     int rc = read_object(dir, "tokenizer_config.json", &config, err);
@@ -194,9 +172,11 @@ int tokenizer_load_settings(tokenizer_t *t, const char *dir, err_t *err) {
     int rc = read_object(dir, "tokenizer_config.json", &f.config, err);
     if (rc == 0) rc = read_object(dir, "special_tokens_map.json", &f.map, err);
     if (rc == 0) rc = read_object(dir, "generation_config.json", &f.generation, err);
+    if (rc == 0) rc = read_object(dir, "config.json", &f.model, err);
     if (rc == 0) rc = load_all(t, dir, &f, err);
     json_decref(f.config);
     json_decref(f.map);
     json_decref(f.generation);
+    json_decref(f.model);
     return rc;
 }

@@ -121,6 +121,62 @@ echo '{"messages":[{"role":"user","content":"x"},{"role":"assistant","content":"
 config "$model" 'train: chat.jsonl, format: messages' ''
 refuses "conversations without a tokenizer" 'tokenizer' config.yaml
 
+
+# Rows, as they are inspected with a tokenizer; the broken one is the second.
+tokenizer=$TESTS/golden/tokenizer/tokenizer.json
+refuses_row() { # NAME PATTERN LINE [LINE before]
+    printf '%s\n' "${4:-{\"messages\":[{\"role\":\"user\",\"content\":\"x\"\},{\"role\":\"assistant\",\"content\":\"y\"\}]\}}" "$3" >rows.jsonl
+    expect 2 timeout 60 "$QLORA_TRAIN" inspect rows.jsonl --model "$tokenizer" --chat-template chatml
+    [ "$(complaints | wc -l)" -eq 1 ] || { cat err.txt; fail "$1: expected one line of error"; }
+    grep -Eiq -- "rows\.jsonl:2: $2" err.txt || { cat err.txt; fail "$1: the error does not match /$2/"; }
+    echo "ok: $1: $(cat err.txt)"
+}
+answer() { # KEYS of an assistant's message
+    printf '{"messages":[{"role":"user","content":"x"},{"role":"assistant",%s}]}' "$1"
+}
+refuses_row "unknown role" 'messages\[0\]: .*role "usr".*expected' '{"messages":[{"role":"usr","content":"x"}]}'
+refuses_row "weight between 0 and 1" 'messages\[1\]: weight: .*expected 0, 1' "$(answer '"content":"y","weight":0.5')"
+refuses_row "image" 'messages\[0\]: content: part 1 is image_url' \
+    '{"messages":[{"role":"user","content":[{"type":"image_url","image_url":"u"}]}]}'
+refuses_row "images of a row" 'images: only text' '{"messages":[],"images":["a.png"]}'
+refuses_row "arguments that are no JSON" 'messages\[1\]: tool_calls\[0\]: arguments: not valid JSON' \
+    "$(answer '"tool_calls":[{"name":"f","arguments":"x=1"}]')"
+refuses_row "number beyond 64 bits in a message" 'messages\[1\]: 123456789012345678901: expected' \
+    "$(answer '"content":"y","tool_calls":[{"name":"f","arguments":{"n":123456789012345678901}}]')"
+refuses_row "preference data" 'chosen: this is preference data' '{"messages":[],"chosen":"a","rejected":"b"}'
+refuses_row "verdict on an answer" 'label: this is preference data' '{"prompt":"a","completion":"b","label":true}' \
+    '{"prompt":"a","completion":"b"}'
+refuses_row "positions of tokens" 'position_ids: not supported' '{"input_ids":[3,4],"position_ids":[0,1]}' \
+    '{"input_ids":[3,4,5]}'
+refuses_row "hole in the attention" 'attention_mask: has zeros between' '{"input_ids":[3,4,5],"attention_mask":[1,0,1]}' \
+    '{"input_ids":[3,4,5]}'
+
+# Kinds of files.
+head -c 10 good.jsonl >rows.parquet
+config "$model" 'train: rows.parquet' ''
+refuses "parquet" 'rows\.parquet: \.parquet is not read; expected JSONL.*pandas\.read_parquet' config.yaml
+gzip -c good.jsonl | head -c 100 >cut.jsonl.gz
+config "$model" 'train: cut.jsonl.gz' ''
+refuses "gzip that is cut off" 'cut\.jsonl\.gz: .*cut off' config.yaml
+cp good.jsonl plain.jsonl.zst
+config "$model" 'train: plain.jsonl.zst' ''
+refuses "file that is not compressed" 'plain\.jsonl\.zst: not valid Zstandard data' config.yaml
+gzip -c good.jsonl >good.jsonl.gz
+config "$model" 'train: good.jsonl.gz' ''
+expect 0 "$QLORA_TRAIN" plan config.yaml
+
+# Templates.
+config "$model" "$data, chat_template: chatmll" ''
+refuses "misspelt template" 'data\.chat_template: got "chatmll"; expected auto, .*did you mean chatml\?' config.yaml
+config "$model" "$data, chat_template: my/own.jinja" ''
+refuses "template not there" 'data\.chat_template: .*my/own\.jinja: No such file' config.yaml
+config "$model" "$data, chat_template_date: 2024-02-30" ''
+refuses "no date" 'data\.chat_template_date: got "2024-02-30"; expected null or a date' config.yaml
+config "$model" "$data, eval_split: 1.5" ''
+refuses "neither share nor number" 'data\.eval_split: got 1\.5; expected' config.yaml
+config "$model" "$data, eval: good.jsonl, eval_split: 2" ''
+refuses "eval and eval_split" 'data\.eval_split: data\.eval is given too' config.yaml
+
 # Device.
 config "$model" "$data" '' 'device: {memory_limit: 100KiB}'
 refuses "memory limit that cannot hold the model" 'memory|KiB|MiB' config.yaml

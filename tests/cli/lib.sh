@@ -58,6 +58,27 @@ token_rows() {
         }'
 }
 
+# A tokenizer of single bytes for the tiny model: byte b is id b + 3. Bytes as byte-level BPE writes them: the printable
+# ones as they are, the others from U+0100 on, in order.
+byte_tokenizer() { # MODEL_DIR
+    awk 'function entry(byte, code) { return sprintf(", \"\\u%04x\": %d", code, byte + 3) }
+        BEGIN {
+            print "{\"version\": \"1.0\", \"truncation\": null, \"padding\": null, \"normalizer\": null, \"post_processor\": null,"
+            print "\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": true, \"use_regex\": true},"
+            print "\"decoder\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true, \"trim_offsets\": true, \"use_regex\": true},"
+            printf "\"added_tokens\": ["
+            split("<pad> <bos> <eos>", special, " ")
+            for (i = 1; i <= 3; i++)
+                printf "%s{\"id\": %d, \"content\": \"%s\", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, " \
+                       "\"normalized\": false, \"special\": true}", (i > 1 ? ", " : ""), i - 1, special[i]
+            printf "],\n\"model\": {\"type\": \"BPE\", \"dropout\": null, \"unk_token\": null, \"merges\": [], "
+            printf "\"vocab\": {\"<pad>\": 0, \"<bos>\": 1, \"<eos>\": 2"
+            for (b = 0; b < 256; b++)
+                printf "%s", entry(b, (b > 32 && b < 127) || (b > 160 && b != 173) ? b : 256 + others++)
+            print "}}}"
+        }' >"$1/tokenizer.json"
+}
+
 # write_config OUTPUT_DIR STEPS SAVE_STEPS >FILE: a run of the tiny model that has everything which could be lost on
 # the way: dropout, shuffling, packing, accumulation, a schedule, evaluation.
 write_config() {

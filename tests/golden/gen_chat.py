@@ -1,333 +1,264 @@
-"""Makes tests/golden/chat/: conversations rendered by the published Jinja templates of each family, with the ids that
-the families' own code gives, and Alpaca rows with the ids and labels of a reference training run.
+#!/usr/bin/env python3
+"""Makes tests/golden/chat/: conversations in chat templates as transformers renders and encodes them, with what of them
+is trained; and Alpaca rows with the ids and labels of a reference training run.
 
     gen_chat.py [ALPACA.json EXPECTED.safetensors]
 
-Needs transformers (its Jinja environment), tokenizers, sentencepiece, protobuf; for the two arguments safetensors. The templates
-below are those of the models named beside them. `ids`: byte-level BPE tokenizes the rendered text; SentencePiece is
-called as Meta's and Mistral's own code calls it."""
+Needs transformers, tokenizers, sentencepiece, protobuf; for the two arguments safetensors.
+
+The templates are written for these tests, one feature each and then in the manner of some families. {% generation %}
+stands around what is to be trained, by hand; the program gets them without, and has to find it. It is written only amid
+lines, so that the text is the same.
+
+cases.json
+  name, template, marked (null: not to be tried with its marks), files (of the model's directory, beside the tokenizer),
+  tokens (special tokens of tokenizer.json renamed; null: llama2-tokenizer.model)
+  cases: messages, tools, kwargs; text, ids, labels; prompt: the ids before the last answer"""
 import json
 import os
+import re
+import shutil
 import sys
+import tempfile
 
-import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
-from tokenizers import Tokenizer
-from transformers.utils.chat_template_utils import render_jinja_template
+from transformers import AutoTokenizer
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 OUT = os.path.join(HERE, "chat")
 BPE = os.path.join(HERE, "tokenizer", "tokenizer.json")
 SPM = os.path.join(HERE, "tokenizer", "llama2-tokenizer.model")
 V3 = os.path.join(OUT, "mistral-v3.model")
-NL = "\\n"  # an escape inside a Jinja literal
+U, A, S, T = "user", "assistant", "system", "tool"
+NL = "{{ '\\n' }}"
+G, E = "{% generation %}", "{% endgeneration %}"
 
-# SmolLM2-135M-Instruct (newlines inside the literals, as in its GGUF)
-SMOLLM2 = """{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system
-You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>
-' }}{% endif %}{{'<|im_start|>' + message['role'] + '
-' + message['content'] + '<|im_end|>' + '
-'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant
-' }}{% endif %}"""
+# ---- one feature each ----
 
-# Qwen2.5-7B-Instruct
-TOOLS = r"""{{- "# Tools\n\nYou may call one or more functions to assist with the user query.\n\nYou are provided with function signatures within <tools></tools> XML tags:\n<tools>" }}
-    {%- for tool in tools %}
-        {{- "\n" }}
-        {{- tool | tojson }}
-    {%- endfor %}
-    {{- "\n</tools>\n\nFor each function call, return a json object with function name and arguments within <tool_call></tool_call> XML tags:\n<tool_call>\n{\"name\": <function-name>, \"arguments\": <args-json-object>}\n</tool_call><|im_end|>\n" }}"""
-QWEN25 = r"""{%- if tools %}
-    {{- '<|im_start|>system\n' }}
-    {%- if messages[0]['role'] == 'system' %}
-        {{- messages[0]['content'] }}
-    {%- else %}
-        {{- 'You are Qwen, created by Alibaba Cloud. You are a helpful assistant.' }}
-    {%- endif %}
-    {{- "\n\n" }}""" + TOOLS + r"""
-{%- else %}
-    {%- if messages[0]['role'] == 'system' %}
-        {{- '<|im_start|>system\n' + messages[0]['content'] + '<|im_end|>\n' }}
-    {%- else %}
-        {{- '<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n' }}
-    {%- endif %}
-{%- endif %}
-{%- for message in messages %}
-    {%- if (message.role == "user") or (message.role == "system" and not loop.first) or (message.role == "assistant" and not message.tool_calls) %}
-        {{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>' + '\n' }}
-    {%- elif message.role == "assistant" %}
-        {{- '<|im_start|>' + message.role }}
-        {%- if message.content %}
-            {{- '\n' + message.content }}
-        {%- endif %}
-        {%- for tool_call in message.tool_calls %}
-            {%- if tool_call.function is defined %}
-                {%- set tool_call = tool_call.function %}
-            {%- endif %}
-            {{- '\n<tool_call>\n{"name": "' }}
-            {{- tool_call.name }}
-            {{- '", "arguments": ' }}
-            {{- tool_call.arguments | tojson }}
-            {{- '}\n</tool_call>' }}
-        {%- endfor %}
-        {{- '<|im_end|>\n' }}
-    {%- elif message.role == "tool" %}
-        {%- if (loop.index0 == 0) or (messages[loop.index0 - 1].role != "tool") %}
-            {{- '<|im_start|>user' }}
-        {%- endif %}
-        {{- '\n<tool_response>\n' }}
-        {{- message.content }}
-        {{- '\n</tool_response>' }}
-        {%- if loop.last or (messages[loop.index0 + 1].role != "tool") %}
-            {{- '<|im_end|>\n' }}
-        {%- endif %}
-    {%- endif %}
-{%- endfor %}
-{%- if add_generation_prompt %}
-    {{- '<|im_start|>assistant\n' }}
-{%- endif %}
-"""
+HEAD = "<|im_start|>{{ m.role }}" + NL
+PROMPT = "{% if add_generation_prompt %}<|im_start|>assistant" + NL + "{% endif %}"
 
-# Qwen3-8B
-QWEN3 = r"""{%- if tools %}
-    {{- '<|im_start|>system\n' }}
-    {%- if messages[0].role == 'system' %}
-        {{- messages[0].content + '\n\n' }}
-    {%- endif %}
-    """ + TOOLS + r"""
-{%- else %}
-    {%- if messages[0].role == 'system' %}
-        {{- '<|im_start|>system\n' + messages[0].content + '<|im_end|>\n' }}
-    {%- endif %}
-{%- endif %}
-{%- set ns = namespace(multi_step_tool=true, last_query_index=messages|length - 1) %}
-{%- for message in messages[::-1] %}
-    {%- set index = (messages|length - 1) - loop.index0 %}
-    {%- if ns.multi_step_tool and message.role == "user" and message.content is string and not(message.content.startswith('<tool_response>') and message.content.endswith('</tool_response>')) %}
-        {%- set ns.multi_step_tool = false %}
-        {%- set ns.last_query_index = index %}
-    {%- endif %}
-{%- endfor %}
-{%- for message in messages %}
-    {%- if message.content is string %}
-        {%- set content = message.content %}
-    {%- else %}
-        {%- set content = '' %}
-    {%- endif %}
-    {%- if (message.role == "user") or (message.role == "system" and not loop.first) %}
-        {{- '<|im_start|>' + message.role + '\n' + content + '<|im_end|>' + '\n' }}
-    {%- elif message.role == "assistant" %}
-        {%- set reasoning_content = '' %}
-        {%- if message.reasoning_content is string %}
-            {%- set reasoning_content = message.reasoning_content %}
-        {%- else %}
-            {%- if '</think>' in content %}
-                {%- set reasoning_content = content.split('</think>')[0].rstrip('\n').split('<think>')[-1].lstrip('\n') %}
-                {%- set content = content.split('</think>')[-1].lstrip('\n') %}
-            {%- endif %}
-        {%- endif %}
-        {%- if loop.index0 > ns.last_query_index %}
-            {%- if loop.last or (not loop.last and reasoning_content) %}
-                {{- '<|im_start|>' + message.role + '\n<think>\n' + reasoning_content.strip('\n') + '\n</think>\n\n' + content.lstrip('\n') }}
-            {%- else %}
-                {{- '<|im_start|>' + message.role + '\n' + content }}
-            {%- endif %}
-        {%- else %}
-            {{- '<|im_start|>' + message.role + '\n' + content }}
-        {%- endif %}
-        {%- if message.tool_calls %}
-            {%- for tool_call in message.tool_calls %}
-                {%- if (loop.first and content) or (not loop.first) %}
-                    {{- '\n' }}
-                {%- endif %}
-                {%- if tool_call.function %}
-                    {%- set tool_call = tool_call.function %}
-                {%- endif %}
-                {{- '<tool_call>\n{"name": "' }}
-                {{- tool_call.name }}
-                {{- '", "arguments": ' }}
-                {%- if tool_call.arguments is string %}
-                    {{- tool_call.arguments }}
-                {%- else %}
-                    {{- tool_call.arguments | tojson }}
-                {%- endif %}
-                {{- '}\n</tool_call>' }}
-            {%- endfor %}
-        {%- endif %}
-        {{- '<|im_end|>\n' }}
-    {%- elif message.role == "tool" %}
-        {%- if loop.first or (messages[loop.index0 - 1].role != "tool") %}
-            {{- '<|im_start|>user' }}
-        {%- endif %}
-        {{- '\n<tool_response>\n' }}
-        {{- content }}
-        {{- '\n</tool_response>' }}
-        {%- if loop.last or (messages[loop.index0 + 1].role != "tool") %}
-            {{- '<|im_end|>\n' }}
-        {%- endif %}
-    {%- endif %}
-{%- endfor %}
-{%- if add_generation_prompt %}
-    {{- '<|im_start|>assistant\n' }}
-    {%- if enable_thinking is defined and enable_thinking is false %}
-        {{- '<think>\n\n</think>\n\n' }}
-    {%- endif %}
-{%- endif %}"""
 
-# Llama-2-7b-chat-hf
-LLAMA2 = (r"{% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}{% set system_message = messages[0]"
-          r"['content'] %}{% else %}{% set loop_messages = messages %}{% set system_message = false %}{% endif %}"
-          r"{% for message in loop_messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
-          r"{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
-          r"{% if loop.index0 == 0 and system_message != false %}{% set content = '<<SYS>>\n' + system_message + "
-          r"'\n<</SYS>>\n\n' + message['content'] %}{% else %}{% set content = message['content'] %}{% endif %}"
-          r"{% if message['role'] == 'user' %}{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}"
-          r"{% elif message['role'] == 'assistant' %}{{ ' '  + content.strip() + ' ' + eos_token }}{% endif %}{% endfor %}")
+def turns(body, loop="m in messages", before="", prompt=PROMPT):
+    return before + "{% for " + loop + " %}" + body + "{% endfor %}" + prompt
 
-# Meta-Llama-3-8B-Instruct
-LLAMA3 = (r"{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = '<|start_header_id|>' + "
-          r"message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}"
-          r"{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}{% if add_generation_prompt %}"
-          r"{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}")
 
-# Llama-3.1-8B-Instruct, without its branches for tools
-LLAMA31 = r"""{{- bos_token }}
-{%- if not date_string is defined %}
-    {%- set date_string = "26 Jul 2024" %}
-{%- endif %}
-{%- if messages[0]['role'] == 'system' %}
-    {%- set system_message = messages[0]['content']|trim %}
-    {%- set messages = messages[1:] %}
-{%- else %}
-    {%- set system_message = "" %}
-{%- endif %}
-{{- "<|start_header_id|>system<|end_header_id|>\n\n" }}
-{{- "Cutting Knowledge Date: December 2023\n" }}
-{{- "Today Date: " + date_string + "\n\n" }}
-{{- system_message }}
-{{- "<|eot_id|>" }}
-{%- for message in messages %}
-    {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' }}
-{%- endfor %}
-{%- if add_generation_prompt %}
-    {{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}
-{%- endif %}
-"""
+def answer(text="{{ m.content }}<|im_end|>", tail=NL, head=HEAD):
+    """One message, of which an answer's text is trained, behind its head."""
+    return ("{% if m.role == 'assistant' %}" + head + G + text + E + tail + "{% else %}" + HEAD + "{{ m.content }}<|im_end|>" + NL
+            + "{% endif %}")
 
-# Mistral-7B-Instruct-v0.2
-MISTRAL1 = r"""{%- if messages[0]["role"] == "system" %}
-    {%- set system_message = messages[0]["content"] %}
-    {%- set loop_messages = messages[1:] %}
-{%- else %}
-    {%- set loop_messages = messages %}
-{%- endif %}
-{{- bos_token }}
-{%- for message in loop_messages %}
-    {%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}
-        {{- raise_exception('After the optional system message, conversation roles must alternate user/assistant/user/assistant/...') }}
-    {%- endif %}
-    {%- if message["role"] == "user" %}
-        {%- if loop.first and system_message is defined %}
-            {{- " [INST] " + system_message + "\n\n" + message["content"] + " [/INST]" }}
-        {%- else %}
-            {{- " [INST] " + message["content"] + " [/INST]" }}
-        {%- endif %}
-    {%- elif message["role"] == "assistant" %}
-        {{- " " + message["content"] + eos_token}}
-    {%- endif %}
-{%- endfor %}
-"""
 
-# Mistral-7B-Instruct-v0.3 and Mistral-Nemo-Instruct-2407, without their branches for tools
-MISTRAL3 = r"""{%- if messages[0]["role"] == "system" %}
-    {%- set system_message = messages[0]["content"] %}
-    {%- set loop_messages = messages[1:] %}
-{%- else %}
-    {%- set loop_messages = messages %}
-{%- endif %}
-{{- bos_token }}
-{%- for message in loop_messages %}
-    {%- if message["role"] == "user" %}
-        {%- if loop.index0 >= loop_messages | length - 2 and system_message is defined %}
-            {{- "[INST] " + system_message + "\n\n" + message["content"] + "[/INST]" }}
-        {%- else %}
-            {{- "[INST] " + message["content"] + "[/INST]" }}
-        {%- endif %}
-    {%- elif message["role"] == "assistant" %}
-        {{- " " + message["content"]|trim + eos_token}}
-    {%- endif %}
-{%- endfor %}
-"""
-NEMO = MISTRAL3.replace('"[INST] "', '"[INST]"').replace('" " + message["content"]|trim', 'message["content"]')
+FEATURES = {
+    "plain": turns(answer()),
+    "trimmed": turns(answer("{{ m.content | trim }}<|im_end|>")),
+    "whole line": turns("{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>' + '\\n' }}"),
+    "by index": turns("{% set m = messages[i] %}" + answer(), "i in range(messages | length)"),
+    "end in a variable": turns(answer("{{ m.content }}{{ end }}"), before="{% set end = eos_token %}"),
+    "macro": "{% macro turn(m, end='<|im_end|>') %}" + HEAD + "{{ m.content }}{{ end }}" + NL + "{% endmacro %}"
+             + turns("{{ turn(m) }}"),
+    # The turn's end is not EOS, and more than white space is never behind it.
+    "end of its own": turns(answer().replace("<|im_end|>", "<repo_name>")),
+    # EOS directly behind the template's own end: the first of them ends the answer.
+    "two ends": turns(answer(tail=NL + "<|endoftext|>")),
+    "open": turns("{% if m.role == 'assistant' %}Answer: " + G + "{{ m.content }}" + E + NL + "{% else %}Question: {{ m.content }}"
+                  + NL + "{% endif %}", prompt="{% if add_generation_prompt %}Answer: {% endif %}"),
+    # White space of the prompt that a token of the answer shares: that token is the prompt's.
+    "space in the prompt": turns("{% if m.role == 'assistant' %}Answer:" + G + " {{ m.content }}<|im_end|>" + E + NL
+                                 + "{% else %}Question: {{ m.content }}" + NL + "{% endif %}",
+                                 prompt="{% if add_generation_prompt %}Answer:{% endif %}"),
+    # The prompt opens a block of reasoning, which an earlier answer has empty: they part between two line feeds.
+    "thinking prompt": turns(answer(NL + "<issue_start>" + NL + "{{ m.content }}<|im_end|>", head=HEAD + "<gh_stars>" + NL),
+                             prompt="{% if add_generation_prompt %}<|im_start|>assistant" + NL + "<gh_stars>" + NL + "{% endif %}"),
+    # The prompt is for another kind of answer: what the two have in common is not trained.
+    "prompt of another kind": turns(answer(head=HEAD + "<gh_stars>"),
+                                    prompt="{% if add_generation_prompt %}<|im_start|>assistant" + NL + "<gh_stars><issue_start>{% endif %}"),
+    # A header that the prompt does not have to its end is the answer's from the last token on.
+    "header parts": turns("{% if m.role == 'assistant' %}<|im_start|>" + G + "assistant_one" + NL + "{{ m.content }}<|im_end|>" + E + NL
+                          + "{% else %}" + HEAD + "{{ m.content }}<|im_end|>" + NL + "{% endif %}"),
+    # Nothing is added before an answer: it begins where the turn before ends.
+    "no prompt": turns("{% if m.role == 'assistant' %}" + G + "{{ m.content }}<|im_end|>" + E + "{% else %}[{{ m.content }}]{% endif %}", prompt=""),
+    # The system text is at the last question, so that earlier text is elsewhere when an answer is to be given.
+    "system last": "{% if messages[0].role == 'system' %}{% set s = messages[0].content + ': ' %}{% set ms = messages[1:] %}{% else %}"
+                   "{% set s = '' %}{% set ms = messages %}{% endif %}{% set ns = namespace(last=0) %}{% for m in ms %}"
+                   "{% if m.role == 'user' %}{% set ns.last = loop.index0 %}{% endif %}{% endfor %}"
+                   + turns("{% if m.role == 'user' %}[{{ s if loop.index0 == ns.last else '' }}{{ m.content }}]{% else %}" + G
+                           + "{{ m.content }}<|im_end|>" + E + "{% endif %}", "m in ms", prompt=""),
+    # Refuses to render what comes before a first answer.
+    "needs a first message": turns(answer(), before="{% if messages[0].role == 'tool' %}{% endif %}"),
+    "built list": "{% set ns = namespace(all=[]) %}{% for m in messages %}{% set ns.all = ns.all + [{'role': m.role, 'content': m.content}] %}"
+                  "{% endfor %}" + turns(answer(), "m in ns.all"),
+}
 
-# TinyLlama-1.1B-Chat, zephyr-7b-beta
-ZEPHYR = r"""{% for message in messages %}
-{% if message['role'] == 'user' %}
-{{ '<|user|>\n' + message['content'] + eos_token }}
-{% elif message['role'] == 'system' %}
-{{ '<|system|>\n' + message['content'] + eos_token }}
-{% elif message['role'] == 'assistant' %}
-{{ '<|assistant|>\n'  + message['content'] + eos_token }}
-{% endif %}
-{% if loop.last and add_generation_prompt %}
-{{ '<|assistant|>' }}
-{% endif %}
-{% endfor %}"""
+# ---- in the manner of families ----
 
-# Names that the test vocabulary's own special tokens take on, in the order that it has them.
-CHATML = {"<|endoftext|>": "<|endoftext|>"}
-QWEN = {"<repo_name>": "<tool_call>", "<reponame>": "</tool_call>", "<file_sep>": "<tool_response>",
-        "<filename>": "</tool_response>", "<gh_stars>": "<think>", "<issue_start>": "</think>"}
-L3 = {"<|endoftext|>": "<|begin_of_text|>", "<repo_name>": "<|start_header_id|>", "<reponame>": "<|end_header_id|>",
-      "<file_sep>": "<|eot_id|>", "<filename>": "<|end_of_text|>"}
-M3 = {"<|endoftext|>": "<s>", "<repo_name>": "</s>", "<reponame>": "[INST]", "<file_sep>": "[/INST]"}
+TOOLS_TEXT = ("{% if tools %}<|im_start|>system" + NL + "{% if messages[0].role == 'system' %}{{ messages[0].content }}{{ '\\n\\n' }}{% endif %}"
+              "Tools:{% for t in tools %}" + NL + "{{ t | tojson }}{% endfor %}<|im_end|>" + NL +
+              "{% elif messages[0].role == 'system' %}<|im_start|>system" + NL + "{{ messages[0].content }}<|im_end|>" + NL + "{% endif %}")
+CALLS = ("{% for c in m.tool_calls or [] %}{% if m.content or not loop.first %}" + NL + "{% endif %}<file_sep>" + NL +
+         "{\"name\": \"{{ c.function.name }}\", \"arguments\": {{ c.function.arguments | tojson }}}" + NL + "<filename>{% endfor %}")
+# Qwen 3: reasoning of the answers to the last question alone, tools in tags, results in the user's turn.
+QWEN = (TOOLS_TEXT + "{% set ns = namespace(last=0) %}{% for m in messages %}{% if m.role == 'user' %}{% set ns.last = loop.index0 %}"
+        "{% endif %}{% endfor %}{% for m in messages %}{% if m.role == 'tool' %}{% if loop.previtem.role != 'tool' %}<|im_start|>user{% endif %}"
+        + NL + "<jupyter_start>{{ m.content }}<jupyter_text>{% if loop.last or loop.nextitem.role != 'tool' %}<|im_end|>" + NL + "{% endif %}"
+        "{% elif m.role == 'assistant' %}<|im_start|>assistant" + NL + G + "{% if loop.index0 > ns.last %}<gh_stars>" + NL +
+        "{{ m.reasoning_content or '' }}" + NL + "<issue_start>{{ '\\n\\n' }}{% endif %}{{ m.content }}" + CALLS + "<|im_end|>" + E + NL +
+        "{% elif m.role == 'user' or not loop.first %}" + HEAD + "{{ m.content }}<|im_end|>" + NL + "{% endif %}{% endfor %}" + PROMPT)
+# Llama 3.1: dates in the system turn, trimmed texts, one call as JSON.
+LLAMA3 = ("{{ bos_token }}{% set date = date_string or '26 Jul 2024' %}{% if messages[0].role == 'system' %}{% set s = messages[0].content | trim %}"
+          "{% set ms = messages[1:] %}{% else %}{% set s = '' %}{% set ms = messages %}{% endif %}<repo_name>system<reponame>{{ '\\n\\n' }}"
+          "Today: {{ date }}{{ '\\n\\n' }}{% if tools is not none %}{% for t in tools %}{{ t | tojson(indent=4) }}{{ '\\n\\n' }}{% endfor %}"
+          "{% endif %}{{ s }}<file_sep>{% for m in ms %}{% if m.tool_calls %}{% if m.tool_calls | length > 1 %}"
+          "{{ raise_exception('one call at once') }}{% endif %}<repo_name>assistant<reponame>{{ '\\n\\n' }}" + G +
+          "{\"name\": \"{{ m.tool_calls[0].function.name }}\", \"parameters\": {{ m.tool_calls[0].function.arguments | tojson }}}<filename>" + E +
+          "{% elif m.role == 'tool' %}<repo_name>ipython<reponame>{{ '\\n\\n' }}{{ m.content | tojson if m.content is mapping else m.content }}<file_sep>"
+          "{% else %}<repo_name>{{ m.role }}<reponame>{{ '\\n\\n' }}{% if m.role == 'assistant' %}" + G + "{{ m.content | trim }}<file_sep>" + E +
+          "{% else %}{{ m.content | trim }}<file_sep>{% endif %}{% endif %}{% endfor %}{% if add_generation_prompt %}<repo_name>assistant<reponame>"
+          "{{ '\\n\\n' }}{% endif %}")
+MISTRAL = ("{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}{% if tools and loop.index0 == messages | length - 1 - (messages[-1].role != 'user') %}"
+           "<gh_stars>{{ tools | tojson }}<issue_start>{% endif %}<reponame>{{ m.content }}<file_sep>{% elif m.tool_calls %}" + G +
+           "<filename>[{% for c in m.tool_calls %}{{ {'name': c.function.name, 'arguments': c.function.arguments} | tojson }}"
+           "{{ '' if loop.last else ', ' }}{% endfor %}]{{ eos_token }}" + E + "{% elif m.role == 'tool' %}<issue_comment>{{ {'content': m.content} | tojson }}"
+           "<issue_closed>{% else %}" + G + "{{ m.content }}{{ eos_token }}" + E + "{% endif %}{% endfor %}")
+GEMMA = ("{{ bos_token }}{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}{% for m in messages %}"
+         "{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}"
+         "{% set role = 'model' if m.role == 'assistant' else m.role %}<repo_name>{{ role }}" + NL + "{% if m.role == 'assistant' %}" + G +
+         "{{ m.content | trim }}<reponame>" + E + "{% else %}{{ m.content | trim }}<reponame>{% endif %}" + NL + "{% endfor %}{% if add_generation_prompt %}<repo_name>model" + NL + "{% endif %}")
+PHI = ("{% for m in messages %}<|{{ m.role }}|>" + NL + "{% if m.role == 'assistant' %}" + G + "{{ m.content }}<repo_name>" + E +
+       "{% else %}{{ m.content }}<repo_name>{% endif %}" + NL + "{% endfor %}{% if add_generation_prompt %}<|assistant|>" + NL + "{% else %}{{ eos_token }}{% endif %}")
+# GLM: the next turn's first token ends the answer.
+GLM = ("<repo_name>{% for m in messages %}{% if m.role == 'assistant' %}<filename>" + G + NL + "{{ m.content }}" + E +
+       "{% else %}{% if loop.previtem is defined and loop.previtem.role == 'assistant' %}" + G + "<file_sep>" + E + "{% else %}<file_sep>{% endif %}" + NL +
+       "{{ m.content }}{% endif %}{% endfor %}{% if add_generation_prompt %}<filename>{% endif %}")
+ZEPHYR = ("{% for m in messages %}<|{{ m.role }}|>" + NL + "{% if m.role == 'assistant' %}" + G + "{{ m.content }}{{ eos_token }}" + E +
+          "{% else %}{{ m.content }}{{ eos_token }}{% endif %}" + NL + "{% endfor %}{% if add_generation_prompt %}<|assistant|>" + NL + "{% endif %}")
+TULU = ZEPHYR.replace("{% else %}{{ m.content }}{{ eos_token }}{% endif %}" + NL, "{% else %}{{ m.content }}{% endif %}" + NL)
+LLAMA2 = ("{% if messages[0].role == 'system' %}{% set ms = messages[1:] %}{% set s = messages[0].content %}{% else %}{% set ms = messages %}"
+          "{% set s = 'Speak like a sailor.' %}{% endif %}{% for m in ms %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+          "{{ raise_exception('roles must alternate') }}{% endif %}{% if m.role == 'user' %}{{ bos_token }}[INST] {% if loop.first %}<<SYS>>" + NL +
+          "{{ s }}" + NL + "<</SYS>>{{ '\\n\\n' }}{% endif %}{{ m.content | trim }} [/INST]{% else %}" + G + " {{ m.content | trim }} {{ eos_token }}" + E + "{% endif %}{% endfor %}")
 
-FAMILIES = [  # name, template, renamed tokens (None: SentencePiece), BOS, EOS, end of an assistant's turn
-    ("smollm2", SMOLLM2, CHATML, "<|im_start|>", "<|im_end|>", "<|im_end|>"),
-    ("qwen2.5", QWEN25, QWEN, None, "<|im_end|>", "<|im_end|>"),
-    ("qwen3", QWEN3, QWEN, None, "<|im_end|>", "<|im_end|>"),
-    ("llama3", LLAMA3, L3, "<|begin_of_text|>", "<|eot_id|>", "<|eot_id|>"),
-    ("llama3.1", LLAMA31, L3, "<|begin_of_text|>", "<|eot_id|>", "<|eot_id|>"),
-    ("mistral-nemo", NEMO, M3, "<s>", "</s>", "</s>"),
-    ("llama2", LLAMA2, None, "<s>", "</s>", " </s>"),
-    ("mistral-v0.2", MISTRAL1, None, "<s>", "</s>", "</s>"),
-    ("mistral-v0.3", MISTRAL3, None, "<s>", "</s>", "</s>"),
-    ("zephyr", ZEPHYR, None, "<s>", "</s>", "</s>"),
-]
 
-U, A = "user", "assistant"
-
+# ---- conversations ----
 
 def m(role, content, **more):
     return {"role": role, "content": content, **more}
 
 
-CONVERSATIONS = [
-    [m(U, "What is the capital of France?"), m(A, "Paris.")],
-    [m("system", "Answer in one word."), m(U, "2 + 2 = ?"), m(A, "Four"), m(U, "And 12345 + 1?"), m(A, "12346")],
-    [m(U, "  Größe und 大きさ 🙂\n\n- a\n- b  "), m(A, "First line\n\nsecond\tline  \n"), m(U, "Bitte weiter …"),
-     m(A, "```c\nint main(void) { return 0; }\n```")],
-    [m("system", " Be brief.\n"), m(U, "Hi"), m(A, " Hello")],
-]
-CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 1, "b": [2.5, "x"]}}}
-TOOL_LIST = [{"type": "function", "function": {"name": "add", "description": "Adds numbers",
-                                               "parameters": {"type": "object", "properties": {"a": {"type": "number"}}}}}]
-TOOL_CONVERSATIONS = [
-    [m("system", "Use the tools."), m(U, "1 + 2?"), m(A, "", tool_calls=[CALL, CALL]), m("tool", "3"), m("tool", "{\"r\": 4}"),
-     m(A, "It is 3."), m(U, "Thanks"), m(A, "Welcome")],
-    [m(U, "1 + 2?"), m(A, "Let me see.", tool_calls=[CALL]), m("tool", "3"), m(A, "It is 3.")],
-]
-THINK_CONVERSATIONS = [
-    [m(U, "1 + 2?"), m(A, "<think>\nEasy.\n</think>\n\n3"), m(U, "And 4?"), m(A, "<think>\nAlso\neasy.\n</think>\n\n7")],
-]
+def call(name, **arguments):
+    return {"type": "function", "function": {"name": name, "arguments": arguments}}
 
 
-def renamed_bpe(names):
-    text = open(BPE, encoding="utf-8").read()
-    for old, new in names.items():
-        text = text.replace(json.dumps(old), json.dumps(new))
-    return Tokenizer.from_str(text)
+PLAIN = [m(U, "What is the capital of France?"), m(A, "Paris.")]
+TWO = [m(U, "Hi there"), m(A, "Hello."), m(U, "And 12345 + 1?"), m(A, "12346")]
+EDGES = [m(U, "  Größe und 大きさ 🙂 \n"), m(A, "\n First line\n\nsecond\tline  \n"), m(U, "…"), m(A, "```c\nint x;\n```")]
+SYSTEM = [m(S, " Be brief. "), m(U, "Hi"), m(A, "Hello"), m(U, "Bye"), m(A, "See you")]
+EMPTY = [m(U, "Say nothing."), m(A, ""), m(U, "Now?"), m(A, "Yes.")]
+FIRST = [m(A, "Can I help?"), m(U, "No."), m(A, "Good.")]
+THINK = [m(U, "1 + 2?"), m(A, "3", reasoning_content="Easy."), m(U, "And 4?"), m(A, "7", reasoning_content="Also\neasy.")]
+TOOLS = [{"type": "function", "function": {"name": "add", "description": "Adds <numbers> & \"more\"", "parameters": {
+    "type": "object", "properties": {"a": {"type": "number"}}}}}]
+CALL = [m(U, "1 + 2?"), m(A, "", tool_calls=[call("add", a=1, b=[2.5, "é", None, True])]), m(T, "3"), m(A, "It is 3.")]
+CALLS_TWO = [m(S, "Use the tools."), m(U, "1 + 2?"), m(A, "Let me see.", tool_calls=[call("add", a=1), call("add", a=2)]), m(T, "3"),
+             m(T, "{\"r\": 4}"), m(A, "It is 3."), m(U, "Thanks"), m(A, "Welcome")]
 
+# ---- models ----
+
+BYTES = {"bos_token": "<|endoftext|>", "eos_token": "<|im_end|>"}
+
+
+def config(bos, eos, **more):
+    return {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": bos, "eos_token": eos, **more}
+
+
+CHATML = [PLAIN, TWO, EDGES, SYSTEM, EMPTY]
+LLAMA = {"tokenizer_class": "LlamaTokenizer", "legacy": False, "add_bos_token": True, "bos_token": "<s>", "eos_token": "</s>",
+         "unk_token": "<unk>"}
+LLAMA_FILES = {"tokenizer_config.json": LLAMA, "config.json": {"model_type": "llama"}}
+LEGACY_FILES = {**LLAMA_FILES, "tokenizer_config.json": {**LLAMA, "legacy": True}}
+NOT_EMPTY = [PLAIN, TWO, EDGES]
+# Of two spaces and a word transformers 5 makes other pieces than SentencePiece itself.
+PIECES = [PLAIN, TWO, json.loads(json.dumps(EDGES).replace("  ", " ")), SYSTEM, EMPTY]
+
+
+def families():
+    plain = {"tokenizer_config.json": config("<|endoftext|>", "<|im_end|>")}
+    for name, template in FEATURES.items():
+        rows = {"open": NOT_EMPTY, "needs a first message": [PLAIN, FIRST], "no prompt": [PLAIN, TWO, EDGES, EMPTY],
+                "system last": [PLAIN, TWO, SYSTEM]}.get(name, CHATML)
+        yield name, template, plain, {}, [(r, None, {}) for r in rows], name not in ("whole line", "macro")
+    yield ("qwen 3", QWEN, plain, {}, [(r, None, {}) for r in CHATML + [THINK]] + [(CALL, TOOLS, {}), (CALLS_TWO, TOOLS, {})], True)
+    yield ("llama 3.1", LLAMA3, {"tokenizer_config.json": config("<|endoftext|>", "<file_sep>"), "generation_config.json": {"eos_token_id": [5, 6]}},
+           {}, [(r, None, {}) for r in CHATML] + [(CALL, TOOLS, {}), (PLAIN, None, {"date_string": "1 Jan 2025"})], True)
+    yield ("mistral", MISTRAL, {"tokenizer_config.json": config("<|endoftext|>", "<repo_name>")}, {},
+           [(r, None, {}) for r in NOT_EMPTY] + [(CALL, TOOLS, {})], True)
+    yield ("gemma", GEMMA, {"tokenizer_config.json": config("<|endoftext|>", "<gh_stars>"), "generation_config.json": {"eos_token_id": [8, 4]}},
+           {}, [(r, None, {}) for r in NOT_EMPTY + [EMPTY]], True)
+    yield ("phi", PHI, {"tokenizer_config.json": config("<|endoftext|>", "<|endoftext|>")}, {}, [(r, None, {}) for r in CHATML], True)
+    yield ("glm", GLM, {"tokenizer_config.json": config("<|endoftext|>", "<|endoftext|>"), "generation_config.json": {"eos_token_id": [0, 5]}},
+           {}, [(r, None, {}) for r in NOT_EMPTY], False)
+    yield ("zephyr", ZEPHYR, LLAMA_FILES, None, [(r, None, {}) for r in PIECES], True)
+    yield ("tulu", TULU, LLAMA_FILES, None, [(r, None, {}) for r in PIECES], True)
+    yield ("zephyr, legacy", ZEPHYR, LEGACY_FILES, None, [(r, None, {}) for r in PIECES], True)
+    yield ("llama 2", LLAMA2, LLAMA_FILES, None, [(r, None, {}) for r in PIECES[:4]], True)
+
+
+def unmarked(template):
+    return template.replace(G, "").replace(E, "")
+
+
+def open_model(files, tokens):
+    with tempfile.TemporaryDirectory() as d:
+        if tokens is None:
+            shutil.copy(SPM, os.path.join(d, "tokenizer.model"))
+        else:
+            text = open(BPE, encoding="utf-8").read()
+            open(os.path.join(d, "tokenizer.json"), "w", encoding="utf-8").write(text)
+        for name, value in files.items():
+            with open(os.path.join(d, name), "w", encoding="utf-8") as f:
+                json.dump(value, f)
+        return AutoTokenizer.from_pretrained(d)
+
+
+def spans_of(template, tok, messages, tools, kwargs):
+    """The characters inside the marks: marks that are text are taken out again."""
+    left, right = "\ue000", "\ue001"
+    marked = tok.apply_chat_template(messages, tools=tools, tokenize=False, chat_template=template.replace(G, left).replace(E, right), **kwargs)
+    spans, at = [], 0
+    for part in re.split(f"({left}|{right})", marked):
+        if part == left:
+            spans.append([at, None])
+        elif part == right:
+            spans[-1][1] = at
+        else:
+            at += len(part)
+    return spans
+
+
+# Where marks cannot stand amid an expression: the same template with an answer's text written apart.
+HAND = {"whole line": FEATURES["plain"], "macro": FEATURES["plain"]}
+
+
+def case(name, template, tok, messages, tools, kwargs):
+    bare = unmarked(template)
+    text = tok.apply_chat_template(messages, tools=tools, tokenize=False, chat_template=bare, **kwargs)
+    encoding = tok(text, add_special_tokens=False, return_offsets_mapping=True)
+    spans = spans_of(HAND.get(name, template), tok, messages, tools, kwargs)
+    labels = [i if any(a <= o[0] < b for a, b in spans) else -100 for i, o in zip(encoding.input_ids, encoding.offset_mapping)]
+    before = messages[:-1] or messages
+    prompt = tok.apply_chat_template(before, tools=tools, tokenize=False, chat_template=bare, add_generation_prompt=True, **kwargs)
+    return {"messages": messages, "tools": tools, "kwargs": kwargs, "text": text, "ids": encoding.input_ids, "labels": labels,
+            "prompt": tok(prompt, add_special_tokens=False).input_ids}
+
+
+def cases():
+    for name, template, files, tokens, rows, try_marks in families():
+        tok = open_model(files, tokens)
+        yield {"name": name, "template": unmarked(template), "marked": template if try_marks else None, "files": files,
+               "tokens": tokens, "cases": [case(name, template, tok, *row) for row in rows]}
+
+
+# ---- other files ----
 
 def make_v3():
     """A cut of the Llama 2 vocabulary with Mistral's markers as control tokens."""
@@ -340,64 +271,6 @@ def make_v3():
     for name in ("[INST]", "[/INST]"):
         p.pieces.add(piece=name, score=0, type=sentencepiece_model_pb2.ModelProto.SentencePiece.CONTROL)
     open(V3, "wb").write(p.SerializeToString())
-
-
-def spm_ids(name, text):
-    """As the families' own code does: text between control tokens is encoded by itself, without the space that
-    SentencePiece puts there anyway."""
-    sp = sentencepiece.SentencePieceProcessor(model_file=V3 if name == "mistral-v0.3" else SPM)
-    controls = ["<s>", "</s>"] + (["[INST]", "[/INST]"] if name == "mistral-v0.3" else [])
-    ids, rest = [], text
-    while rest:
-        at, control = min(((rest.find(c), c) for c in controls if c in rest), default=(len(rest), None))
-        segment = rest[:at]
-        ids += sp.encode(segment[1:] if segment.startswith(" ") else segment)
-        if control:
-            ids.append(sp.piece_to_id(control))
-        rest = rest[at + len(control or ""):]
-    return ids
-
-
-def trained(name, messages, end):
-    """What is trained of each answer: its text as the template writes it, and the end of the turn."""
-    out = []
-    for i, x in enumerate(messages):
-        if x["role"] != A:
-            continue
-        s = x["content"]
-        if name in ("llama2", "llama3", "llama3.1"):
-            s = s.strip()
-        if name == "mistral-v0.3":
-            s = s.strip()
-        if name in ("llama2", "mistral-v0.2", "mistral-v0.3"):
-            s = " " + s
-        if name == "qwen3" and "</think>" in s and i < max(j for j, y in enumerate(messages) if y["role"] == U):
-            s = s.split("</think>")[-1].lstrip("\n")
-        calls = ["<tool_call>\n" + json.dumps(c["function"]) + "\n</tool_call>" for c in x.get("tool_calls", [])]
-        out.append("\n".join(([s] if s or not calls else []) + calls) + end)
-    return out
-
-
-def cases():
-    for name, jinja, names, bos, eos, end in FAMILIES:
-        qwen = name.startswith("qwen")
-        todo = [(c, None) for c in CONVERSATIONS] + ([(c, TOOL_LIST) for c in TOOL_CONVERSATIONS] if qwen else [])
-        todo += [(c, None) for c in THINK_CONVERSATIONS] if name == "qwen3" else []
-        config = {"chat_template": jinja, "bos_token": bos, "eos_token": eos}
-        yield {"family": name, "config": config, "tokens": names, "spm": names is None, "cases": [
-            case(name, jinja, names, bos, eos, end, c, tools) for c, tools in todo]}
-
-
-def case(name, jinja, names, bos, eos, end, messages, tools):
-    def render(turns, **more):
-        return render_jinja_template(conversations=[turns], chat_template=jinja, tools=tools, bos_token=bos or "",
-                                     eos_token=eos, **more)[0][0]
-
-    full = render(messages)
-    prompt = render(messages[:-1], add_generation_prompt=True, enable_thinking=False)
-    ids = spm_ids(name, full) if names is None else renamed_bpe(names).encode(full, add_special_tokens=False).ids
-    return {"messages": messages, "tools": tools, "text": full, "prompt": prompt, "ids": ids,
-            "trained": trained(name, messages, end)}
 
 
 def training_rows(alpaca, expected):

@@ -63,6 +63,7 @@ const char config_everything[] =
     "  dtype: f32\n"
     "  init: \"adapter\"\n"
     "data: {train: [train.jsonl, ./more.jsonl], eval: eval.jsonl, format: prompt-completion, chat_template: zephyr,\n"
+    "       chat_template_kwargs: {enable_thinking: false, depth: [1, x]}, chat_template_date: 2024-02-29,\n"
     "       max_length: 512, train_on: all, packing: false, shuffle: false, group_by_length: true}\n"
     "training: {output_dir: out/, num_train_epochs: 2.5, max_steps: 7, per_device_train_batch_size: 2,\n"
     "  gradient_accumulation_steps: 3, learning_rate: 1e-4, lr_scheduler_type: constant_with_warmup,\n"

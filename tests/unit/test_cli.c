@@ -285,7 +285,7 @@ static void inspecting(void **state) {
                     "targets     down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj\n"
                     "tensors     28, 17408 values\n");
     RUN("inspect", test_path("support/testing.c"));
-    assert_refused("testing.c: a file of an unknown kind; expected .gguf, .jsonl, .json or .txt");
+    assert_refused("testing.c: a file of an unknown kind; expected .gguf, .jsonl, .json (an array) or .txt");
     RUN("inspect", test_path("golden"));
     assert_refused("golden: no model, adapter or checkpoint");
 }
@@ -312,6 +312,75 @@ static void inspecting_data(void **state) {
     RUN("inspect", path, "--max-length", "many");
     assert_refused("command line: --max-length: got \"many\"; expected a whole number from 2 to 1048576");
     free(path);
+}
+
+/* Rows as programs read them: one object a row, and nothing beside them. */
+static void rows_for_programs(void **state) {
+    (void)state;
+    err_t err = {0};
+    char *path = path_join(test_tmpdir(), "d.jsonl");
+    static const char tokens[] =
+        "{\"input_ids\": [5, 6, 7, 0], \"attention_mask\": [1, 1, 1, 0]}\n"
+        "{\"input_ids\": [5, \"x\"]}\n"
+        "{\"input_ids\": [5\n"
+        "{\"input_ids\": [8, 9], \"labels\": [-100, -100], \"id\": 123456789012345678901234567890}\n";
+    assert_ok(file_write(path, tokens, strlen(tokens), &err), err);
+    RUN("inspect", path, "--jsonl", "--row", "1");
+    assert_answered("");
+    assert_string_equal(ran.out, "{\"row\": 1, \"input_ids\": [5, 6, 7], \"labels\": [-100, 6, 7]}\n");
+    RUN("inspect", path, "--jsonl", "--row=1", "--max-length=2");
+    assert_string_equal(ran.out, "{\"row\": 1, \"input_ids\": [5, 6], \"labels\": [-100, 6]}\n");
+    RUN("inspect", path, "--jsonl");
+    assert_int_equal(ran.status, 2);
+    char *want = xasprintf("{\"row\": 1, \"input_ids\": [5, 6, 7], \"labels\": [-100, 6, 7]}\n"
+                           "{\"row\": 2, \"error\": \"%s:2: input_ids[1]: expected a token id\"}\n"
+                           "{\"row\": 3, \"error\": \"%s:3: not valid JSON: ']' expected near end of file\"}\n"
+                           "{\"row\": 4, \"input_ids\": [8, 9], \"labels\": [-100, -100]}\n",
+                           path, path);
+    assert_string_equal(ran.out, want);
+    free(want);
+    RUN("inspect", path, "--rows=2", "--row=1");
+    assert_refused("--rows and --row: expected one of them");
+    RUN("inspect", path, "--train-on=first");
+    assert_refused("--train-on: first; expected completion, last or all");
+    RUN("inspect", path, "--chat-template-date=2023-02-29");
+    assert_refused("--chat-template-date: 2023-02-29; expected a date YYYY-MM-DD");
+    RUN("inspect", path, "--chat-template-kwargs=[]");
+    assert_refused("--chat-template-kwargs: expected an object");
+    /* Text needs a tokenizer; what it becomes says all that is trained. */
+    static const char text[] =
+        "{\"prompt\": \"1+1=\", \"completion\": \" \\u00e9\\\"\"}\n{\"prompt\": \"\", \"completion\": \"a b\"}\n";
+    assert_ok(file_write(path, text, strlen(text), &err), err);
+    RUN("inspect", path, "--jsonl");
+    assert_refused("--jsonl: rows of the format prompt-completion need --model");
+    RUN("inspect", path, "--model", test_path("golden/tokenizer/tokenizer.json"), "--jsonl", "--rows", "1");
+    assert_answered("{\"row\": 1, \"text\": \"1+1= \xc3\xa9\\\"\", \"input_ids\": [33, 27, 33, 45, ");
+    assert_answered("\"labels\": [-100, -100, -100, -100, ");
+    RUN("inspect", path, "--model", test_path("golden/tokenizer/tokenizer.json"), "--rows", "2");
+    assert_answered(
+        "row 1 (trained between [[ and ]]):\n1+1=[[ \xc3\xa9\"]]\nrow 2 (trained between [[ and ]]):\na[[ b]]\n");
+    free(path);
+}
+
+/* A template that reads variables of its own, and the date. */
+static void variables_of_a_template(void **state) {
+    (void)state;
+    err_t err = {0};
+    const char *dir = test_tmpdir();
+    char *path = path_join(dir, "d.jsonl"), *jinja = path_join(dir, "t.jinja");
+    static const char row[] = "{\"messages\": [{\"role\": \"user\", \"content\": \"Q\"}, {\"role\": \"assistant\", "
+                              "\"content\": \"A\"}]}\n";
+    static const char text[] =
+        "{{ strftime_now('%d %B %Y') }} {{ mood }}{% for m in messages %}<|im_start|>{{ m.content "
+        "}}<|im_end|>{% endfor %}";
+    assert_ok(file_write(path, row, strlen(row), &err) || file_write(jinja, text, strlen(text), &err), err);
+    RUN("inspect", path, "--model", test_path("golden/tokenizer/tokenizer.json"), "--chat-template", jinja,
+        "--chat-template-date=2024-07-26", "--chat-template-kwargs={\"mood\": \"good\"}", "--jsonl");
+    assert_answered("\"text\": \"26 July 2024 good<|im_start|>Q<|im_end|><|im_start|>A<|im_end|>\"");
+    RUN("inspect", path, "--model", test_path("golden/tokenizer/tokenizer.json"), "--chat-template", "chatml");
+    assert_answered("template    chatml\n");
+    free(path);
+    free(jinja);
 }
 
 /* An answer that is lost is a failure, not a success. */
@@ -342,6 +411,8 @@ int main(void) {
         cmocka_unit_test(damaged_adapters),
         cmocka_unit_test(inspecting),
         cmocka_unit_test(inspecting_data),
+        cmocka_unit_test(rows_for_programs),
+        cmocka_unit_test(variables_of_a_template),
         cmocka_unit_test(full_disk),
     };
     return cmocka_run_group_tests(tests, NULL, teardown);

@@ -26,9 +26,10 @@ static void defaults(void **state) {
     assert_int_equal(c.data.n_train, 1);
     assert_null(c.data.eval);
     assert_int_equal(c.data.format, DATA_AUTO);
-    assert_int_equal(c.data.chat_template, CHAT_AUTO);
+    assert_string_equal(c.data.chat_template, "auto");
+    assert_true(!c.data.chat_template_kwargs && !c.data.chat_template_date && c.data.eval_split == 0);
     assert_int_equal(c.data.max_length, 1024);
-    assert_true(!c.data.train_all && c.data.packing && c.data.shuffle && !c.data.group_by_length);
+    assert_true(c.data.train_on == TRAIN_ON_COMPLETION && c.data.packing && c.data.shuffle && !c.data.group_by_length);
     assert_true(c.training.num_train_epochs == 1 && c.training.max_steps == -1);
     assert_true(c.training.batch_size == 4 && c.training.accumulation == 4);
     assert_true(c.training.learning_rate == 2e-4 && c.training.scheduler == SCHED_CONSTANT);
@@ -69,8 +70,10 @@ static void every_key(void **state) {
     assert_path(c.data.train[1], "more.jsonl");
     assert_path(c.data.eval, "eval.jsonl");
     assert_int_equal(c.data.format, DATA_PROMPT_COMPLETION);
-    assert_int_equal(c.data.chat_template, CHAT_ZEPHYR);
-    assert_true(c.data.max_length == 512 && c.data.train_all && c.data.group_by_length);
+    assert_string_equal(c.data.chat_template, "zephyr");
+    assert_true(json_is_false(json_object_get(c.data.chat_template_kwargs, "enable_thinking")));
+    assert_string_equal(c.data.chat_template_date, "2024-02-29");
+    assert_true(c.data.max_length == 512 && c.data.train_on == TRAIN_ON_ALL && c.data.group_by_length);
     assert_true(!c.data.packing && !c.data.shuffle);
     assert_path(c.training.output_dir, "out");
     assert_true(c.training.num_train_epochs == 2.5 && c.training.max_steps == 7);
@@ -253,13 +256,35 @@ static void commands_need_their_part(void **state) {
 /* The identity of a run: what changes its numbers changes it, what does not does not. */
 static void run_id(void **state) {
     (void)state;
-    static char *const same[] = {
-        "training.save_steps=7", "training.logging_steps=3",    "device.threads=2",   "training.output_dir=elsewhere",
-        "data.eval=eval.jsonl",  "device.backend=cpu",          "lora.r=16",          "lora.rank_pattern={}",
-        "training.max_steps=-1", "training.save_total_limit=9", "model.path=adapter", "data.train=more.jsonl"};
-    static char *const other[] = {
-        "training.seed=1",      "lora.r=8",       "training.learning_rate=1e-4", "data.packing=false",
-        "training.max_steps=5", "lora.dtype=f32", "quantization.quant_type=fp4", "lora.rank_pattern={a: 1}"};
+    static char *const same[] = {"training.save_steps=7",
+                                 "training.logging_steps=3",
+                                 "device.threads=2",
+                                 "training.output_dir=elsewhere",
+                                 "data.eval=eval.jsonl",
+                                 "device.backend=cpu",
+                                 "lora.r=16",
+                                 "lora.rank_pattern={}",
+                                 "training.max_steps=-1",
+                                 "training.save_total_limit=9",
+                                 "model.path=adapter",
+                                 "data.train=more.jsonl",
+                                 "data.chat_template=auto",
+                                 "data.chat_template_kwargs={}",
+                                 "data.eval_split=0.0"};
+    static char *const other[] = {"training.seed=1",
+                                  "lora.r=8",
+                                  "training.learning_rate=1e-4",
+                                  "data.packing=false",
+                                  "training.max_steps=5",
+                                  "lora.dtype=f32",
+                                  "quantization.quant_type=fp4",
+                                  "lora.rank_pattern={a: 1}",
+                                  "data.train_on=last",
+                                  "data.chat_template=chatml",
+                                  "data.chat_template=./train.jsonl",
+                                  "data.chat_template_kwargs={enable_thinking: false}",
+                                  "data.chat_template_date=2024-07-26",
+                                  "data.eval_split=0.1"};
     config_t c;
     err_t err = {0};
     assert_ok(load_text(MINIMAL, &c, &err), err);
@@ -282,6 +307,65 @@ static void run_id(void **state) {
         config_free(&c);
     }
     assert_true(ids[0] == ids[1] && ids[0] != id);
+}
+
+/* A template of one's own: its text counts, which the data's tokens show, and not where it lies. */
+static void a_file_as_template(void **state) {
+    (void)state;
+    config_t c, again;
+    err_t err = {0};
+    uint64_t ids[2];
+    static char *const files[][1] = {{"data.chat_template=./train.jsonl"},
+                                     {"data.chat_template=adapter/../more.jsonl"}};
+    for (int i = 0; i < 2; i++) {
+        assert_ok(load_bytes(MINIMAL, strlen(MINIMAL), files[i], 1, CONFIG_TRAIN, &c, &err), err);
+        ids[i] = config_run_id(&c);
+        char *yaml = config_to_yaml(&c);
+        assert_ok(load_text(yaml, &again, &err), err);
+        assert_string_equal(c.data.chat_template, again.data.chat_template);
+        if (i == 0) assert_path(c.data.chat_template, "train.jsonl");
+        free(yaml);
+        config_free(&c);
+        config_free(&again);
+    }
+    assert_true(ids[0] == ids[1]);
+    /* Whoever needs none need not have it. */
+    static char *const gone[] = {"data.chat_template=gone.jinja"};
+    assert_ok(load_bytes(MINIMAL, strlen(MINIMAL), gone, 1, CONFIG_GENERATE, &c, &err), err);
+    config_free(&c);
+}
+
+/* Rows held out of the training data: an evaluation without a file of its own. */
+static void rows_held_out(void **state) {
+    (void)state;
+    config_t c;
+    err_t err = {0};
+    static char *const overrides[] = {"data.eval_split=0.05", "training.eval_steps=3"};
+    assert_ok(load_bytes(MINIMAL, strlen(MINIMAL), overrides, 2, CONFIG_TRAIN, &c, &err), err);
+    assert_true(c.data.eval_split == 0.05 && c.training.eval_steps == 3);
+    config_free(&c);
+    static const char evaluation[] = "model: {path: model}\ndata: {train: train.jsonl, eval_split: 200}\n";
+    assert_ok(load_bytes(evaluation, strlen(evaluation), NULL, 0, CONFIG_EVAL, &c, &err), err);
+    assert_true(c.data.eval_split == 200);
+    config_free(&c);
+    static const char gone[] = "model: {path: model}\ndata: {train: gone.jsonl, eval_split: 200}\n";
+    assert_error(load_bytes(gone, strlen(gone), NULL, 0, CONFIG_EVAL, &c, &err), err, ERR_USAGE, "data.train: ");
+    static const char nothing[] = "model: {path: model}\ndata: {eval_split: 200}\n";
+    err = (err_t){0};
+    assert_message(load_bytes(nothing, strlen(nothing), NULL, 0, CONFIG_EVAL, &c, &err), err,
+                   "c.yaml:2:1: data.train: missing; expected a file or a list of files");
+}
+
+/* As editors on Windows write files. */
+static void byte_order_mark(void **state) {
+    (void)state;
+    config_t c;
+    err_t err = {0};
+    assert_ok(load_text("\xef\xbb\xbf" MINIMAL, &c, &err), err);
+    assert_path(c.model.path, "model");
+    config_free(&c);
+    assert_message(load_text("\xef\xbb\xbflora: {r: 0}\n", &c, &err), err,
+                   "c.yaml:1:11: lora.r: got \"0\"; expected a whole number from 1 to 1024");
 }
 
 /* docs/config.md has a row for every key, with its default. */
@@ -317,6 +401,9 @@ int main(void) {
         cmocka_unit_test(overrides_win),
         cmocka_unit_test(relative_paths),
         cmocka_unit_test(run_id),
+        cmocka_unit_test(a_file_as_template),
+        cmocka_unit_test(rows_held_out),
+        cmocka_unit_test(byte_order_mark),
         cmocka_unit_test(commands_need_their_part),
         cmocka_unit_test(the_reference_is_complete),
     };

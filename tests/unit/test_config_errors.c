@@ -17,6 +17,8 @@
     "r, lora_alpha, lora_dropout, target_modules, exclude_modules, layers_to_transform, rank_pattern, alpha_pattern, " \
     "loraplus_lr_ratio, use_rslora, dtype, init"
 
+#define TEMPLATES "auto, chatml, llama2, llama3, mistral, zephyr, alpaca, none, or the path of a .jinja file"
+
 static const struct {
     const char *yaml, *message;
 } bad[] = {
@@ -102,6 +104,22 @@ static const struct {
     {"training: {output_dir: o, optim: paged_adam_32bit}\n",
      "c.yaml:1:34: training.optim: got \"paged_adam_32bit\"; expected paged_adamw_32bit, adamw_32bit, "
      "paged_adamw_8bit or adamw_8bit; did you mean paged_adamw_32bit?"},
+    {"data: {train: train.jsonl, chat_template: chatmll}\n",
+     "c.yaml:1:43: data.chat_template: got \"chatmll\"; expected " TEMPLATES "; did you mean chatml?"},
+    {"data: {train: train.jsonl, chat_template: null}\n",
+     "c.yaml:1:43: data.chat_template: no value; expected " TEMPLATES},
+    {"data: {train: train.jsonl, chat_template_kwargs: enable_thinking}\n",
+     "c.yaml:1:50: data.chat_template_kwargs: got \"enable_thinking\"; expected a mapping"},
+    {"data: {train: train.jsonl, chat_template_date: 2023-02-29}\n",
+     "c.yaml:1:48: data.chat_template_date: got \"2023-02-29\"; expected null or a date YYYY-MM-DD"},
+    {"data: {train: train.jsonl, chat_template_date: 2024-2-9}\n",
+     "c.yaml:1:48: data.chat_template_date: got \"2024-2-9\"; expected null or a date YYYY-MM-DD"},
+    {"data: {train: train.jsonl, chat_template_date: 2024-13-01}\n",
+     "c.yaml:1:48: data.chat_template_date: got \"2024-13-01\"; expected null or a date YYYY-MM-DD"},
+    {"data: {train: train.jsonl, train_on: first}\n",
+     "c.yaml:1:38: data.train_on: got \"first\"; expected completion, last or all"},
+    {"data: {train: train.jsonl, eval_split: -0.1}\n",
+     "c.yaml:1:40: data.eval_split: got \"-0.1\"; expected a number from 0 to 1000000000"},
     /* sizes */
     {"device: {memory_limit: 4GB}\n" REST,
      "c.yaml:1:24: device.memory_limit: got \"4GB\"; expected auto or a size of at "
@@ -200,6 +218,10 @@ static const struct {
      "c.yaml:1:1: training.output_dir: missing; expected a directory for the run"},
     {"training: {output_dir: out, eval_steps: 5}\nmodel: {path: model}\ndata: {train: train.jsonl}\n",
      "c.yaml:1:41: training.eval_steps: evaluation without data; expected a file in data.eval, or 0"},
+    {"data: {train: train.jsonl, eval_split: 2.5}\nmodel: {path: model}\ntraining: {output_dir: out}\n",
+     "c.yaml:1:40: data.eval_split: got 2.5; expected a share below 1, or a whole number of rows"},
+    {"data: {train: train.jsonl, eval_split: 2, eval: e}\nmodel: {path: model}\ntraining: {output_dir: out}\n",
+     "c.yaml:1:40: data.eval_split: data.eval is given too; expected one of them"},
 };
 
 static void bad_configs(void **state) {
@@ -229,6 +251,10 @@ static void paths_must_exist(void **state) {
         {MINIMAL "lora: {init: train.jsonl}\n", "c.yaml:4:14: lora.init: ", "/train.jsonl: not a directory"},
         {"model: {path: model}\ndata: {train: train.jsonl, eval: e}\ntraining: {output_dir: out}\n",
          "c.yaml:2:34: data.eval: ", "/e: No such file"},
+        {"model: {path: model}\ndata: {train: train.jsonl, chat_template: c.jinja}\ntraining: {output_dir: out}\n",
+         "c.yaml:2:43: data.chat_template: ", "/c.jinja: No such file"},
+        {"model: {path: model}\ndata: {train: train.jsonl, chat_template: ./model}\ntraining: {output_dir: out}\n",
+         "c.yaml:2:43: data.chat_template: ", "/model: a directory; expected a file"},
         {"model: {path: model}\ndata: {train: train.jsonl}\ntraining: {output_dir: train.jsonl}\n",
          "c.yaml:3:24: training.output_dir: ", "/train.jsonl: not a directory"},
         {"model: {path: model}\ndata: {train: train.jsonl}\ntraining: {output_dir: o, resume_from_checkpoint: x}\n",

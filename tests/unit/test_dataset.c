@@ -1,5 +1,5 @@
 /* Datasets: every format, what is counted, what is refused; and the rows of a reference training run. */
-#include "testing.h"
+#include "dataset_rig.h"
 
 #include <omp.h>
 #include <stdlib.h>
@@ -10,86 +10,6 @@
 #include "base/mem.h"
 #include "data/dataset.h"
 
-static tokenizer_t *bpe, *spm;
-static chat_template_t chatml, llama2;
-
-/* SmolLM2's vocabulary, whose base model ends texts with <|endoftext|>. */
-static int open_bpe(err_t *err) {
-    static const char config[] = "{\"eos_token\": \"<|endoftext|>\"}";
-    const char *dir = test_tmpdir();
-    char *json = path_join(dir, "tokenizer.json"), *settings = path_join(dir, "tokenizer_config.json");
-    int rc = file_copy(test_path("golden/tokenizer/tokenizer.json"), json, err);
-    if (rc == 0) rc = file_write(settings, config, sizeof config - 1, err);
-    if (rc == 0) rc = tokenizer_open(dir, &bpe, err);
-    free(json);
-    free(settings);
-    return rc;
-}
-
-static int setup(void **state) {
-    (void)state;
-    err_t err = {0};
-    return open_bpe(&err) || tokenizer_open(test_path("golden/tokenizer/llama2-tokenizer.model"), &spm, &err) ||
-           chat_template_resolve(bpe, CHAT_CHATML, &chatml, &err) ||
-           chat_template_resolve(spm, CHAT_LLAMA2, &llama2, &err);
-}
-
-static int teardown(void **state) {
-    (void)state;
-    chat_template_free(&chatml);
-    chat_template_free(&llama2);
-    tokenizer_close(bpe);
-    tokenizer_close(spm);
-    return 0;
-}
-
-/* A file in a directory of its own, whose path lives until the program ends. */
-static const char *write_file(const char *name, const void *data, size_t n) {
-    static char *paths[256];
-    static size_t count;
-    err_t err = {0};
-    assert_true(count < sizeof paths / sizeof *paths);
-    char *path = paths[count++] = path_join(test_tmpdir(), name);
-    assert_ok(file_write(path, data, n, &err), err);
-    return path;
-}
-
-static dataset_spec_t spec_of(const char *const *files, size_t n, const tokenizer_t *tok, const chat_template_t *chat) {
-    return (dataset_spec_t){.files = files,
-                            .n_files = n,
-                            .format = DATA_AUTO,
-                            .max_length = 64,
-                            .tok = tok,
-                            .chat = chat,
-                            .vocab = tok ? tokenizer_vocab(tok) : 100};
-}
-
-static int load_text(const char *name, const char *text, const dataset_spec_t *like, dataset_t *ds, err_t *err) {
-    const char *files[] = {write_file(name, text, strlen(text))};
-    dataset_spec_t spec = *like;
-    spec.files = files;
-    spec.n_files = 1;
-    return dataset_load(&spec, ds, err);
-}
-
-static void assert_sample(const dataset_t *ds, size_t i, const tokenizer_t *tok, const char *want) {
-    assert_true(i < ds->n_samples);
-    char *text = dataset_sample_text(ds, i, tok, "[[", "]]");
-    assert_string_equal(text, want);
-    free(text);
-}
-
-/* Loads one file by a ChatML model of the byte-level vocabulary and compares its first sample. */
-static void check_first(const char *name, const char *text, data_format_t format, const char *want) {
-    dataset_spec_t spec = spec_of(NULL, 0, bpe, &chatml);
-    dataset_t ds;
-    err_t err = {0};
-    assert_ok(load_text(name, text, &spec, &ds, &err), err);
-    assert_int_equal(ds.format, format);
-    assert_sample(&ds, 0, bpe, want);
-    dataset_free(&ds);
-}
-
 static void test_formats(void **state) {
     (void)state;
     check_first("a.jsonl",
@@ -99,11 +19,13 @@ static void test_formats(void **state) {
     check_first(
         "a.json",
         "[{\"conversations\": [{\"from\": \"system\", \"value\": \"S\"}, {\"from\": \"human\", \"value\": \"Hi\"}, "
-        "{\"from\": \"function_call\", \"value\": \"{}\"}, {\"from\": \"observation\", \"value\": \"7\"}, "
+        "{\"from\": \"function_call\", \"value\": \"{\\\"name\\\": \\\"f\\\", \\\"arguments\\\": {\\\"x\\\": 1}}\"}, "
+        "{\"from\": \"observation\", \"value\": \"7\"}, "
         "{\"from\": \"gpt\", \"value\": \"Yo\"}]}]",
         DATA_SHAREGPT,
         "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
-        "[[{}<|im_end|>]]\n<|im_start|>tool\n7<|im_end|>\n<|im_start|>assistant\n[[Yo<|im_end|>]]\n");
+        "[[<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 1}}\n</tool_call><|im_end|>]]\n<|im_start|>user\n"
+        "<tool_response>\n7\n</tool_response><|im_end|>\n<|im_start|>assistant\n[[Yo<|im_end|>]]\n");
     check_first("a.jsonl", "{\"instruction\": \"Add\", \"input\": \"1 2\", \"output\": \"3\"}", DATA_ALPACA,
                 "<|im_start|>user\nAdd\n\n1 2<|im_end|>\n<|im_start|>assistant\n[[3<|im_end|>]]\n");
     check_first("a.jsonl", "{\"prompt\": \"1+1=\", \"completion\": \" 2\"}", DATA_PROMPT_COMPLETION,
@@ -119,7 +41,30 @@ static void test_formats(void **state) {
                 "\"arguments\": \"{}\"}}]}]}",
                 DATA_MESSAGES,
                 "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
-                "[[{\"name\": \"f\", \"arguments\": {}}<|im_end|>]]\n");
+                "[[<tool_call>\n{\"name\": \"f\", \"arguments\": {}}\n</tool_call><|im_end|>]]\n");
+    /* TRL's conversational prompt and completion. */
+    check_first(
+        "a.jsonl",
+        "{\"prompt\": [{\"role\": \"user\", \"content\": \"Q\"}, {\"role\": \"assistant\", \"content\": \"R\"}, "
+        "{\"role\": \"user\", \"content\": \"S\"}], \"completion\": [{\"role\": \"assistant\", \"content\": "
+        "\"A\"}]}",
+        DATA_PROMPT_COMPLETION,
+        "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\nR<|im_end|>\n<|im_start|>user\nS<|im_end|>\n"
+        "<|im_start|>assistant\n[[A<|im_end|>]]\n");
+    /* Earlier turns of an Alpaca row. */
+    check_first(
+        "a.jsonl",
+        "{\"instruction\": \"Q\", \"input\": \"\", \"output\": \"A\", \"system\": \"S\", \"history\": [[\"q\", "
+        "\"a\"]]}",
+        DATA_ALPACA,
+        "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n[[a<|im_end|>]]\n"
+        "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n[[A<|im_end|>]]\n");
+    check_first(
+        "a.jsonl",
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"Q\"}, {\"role\": \"assistant\", \"reasoning\": "
+        "\"because\", \"content\": \"A\"}]}",
+        DATA_MESSAGES,
+        "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n[[<think>\nbecause\n</think>\n\nA<|im_end|>]]\n");
 }
 
 static void test_named_and_detected_formats(void **state) {
@@ -129,14 +74,23 @@ static void test_named_and_detected_formats(void **state) {
         assert_true(data_format_from_name(data_format_name((data_format_t)f), &back));
         assert_int_equal(back, f);
     }
-    data_format_t f;
+    data_format_t f = DATA_AUTO;
     assert_false(data_format_from_name("parquet", &f));
     err_t err = {0};
+    bool uses_template;
     const char *both = write_file("a.jsonl", "{\"text\": \"a\", \"messages\": []}", 29);
-    assert_ok(dataset_detect(both, &f, &err), err);
-    assert_int_equal(f, DATA_MESSAGES);
+    assert_ok(dataset_detect(both, &f, &uses_template, &err), err);
+    assert_true(f == DATA_MESSAGES && uses_template);
+    static const char list[] = "{\"prompt\": [], \"completion\": []}",
+                      text[] = "{\"prompt\": \"\", \"completion\": \"\"}";
+    for (int k = 0; k < 2; k++) {
+        f = DATA_AUTO;
+        const char *file = write_file("p.jsonl", k ? text : list, strlen(k ? text : list));
+        assert_ok(dataset_detect(file, &f, &uses_template, &err), err);
+        assert_true(f == DATA_PROMPT_COMPLETION && uses_template == (k == 0));
+    }
     /* Named, the other key of the row counts. */
-    dataset_spec_t spec = spec_of(&both, 1, bpe, &chatml);
+    dataset_spec_t spec = spec_of(&both, 1, bpe, chatml);
     dataset_t ds;
     spec.format = DATA_TEXT;
     assert_ok(dataset_load(&spec, &ds, &err), err);
@@ -151,7 +105,7 @@ static void test_tokens(void **state) {
     dataset_t ds;
     err_t err = {0};
     assert_ok(
-        load_text("t.jsonl",
+        load_rows("t.jsonl",
                   "{\"input_ids\": [1, 2, 3], \"labels\": [-100, 9, -100]}\n\n{\"input_ids\": [4, 5, 6, 7, 8, 9]}\n"
                   "{\"input_ids\": [4, 5], \"labels\": [4, -100]}\n{\"input_ids\": []}\n",
                   &spec, &ds, &err),
@@ -173,11 +127,11 @@ static void test_tokens(void **state) {
 
 static void test_text_is_split_others_are_cut(void **state) {
     (void)state;
-    dataset_spec_t spec = spec_of(NULL, 0, bpe, &chatml);
+    dataset_spec_t spec = spec_of(NULL, 0, bpe, chatml);
     dataset_t ds;
     err_t err = {0};
     spec.max_length = 4;
-    assert_ok(load_text("t.jsonl", "{\"text\": \"a b c d e f g h\"}", &spec, &ds, &err), err);
+    assert_ok(load_rows("t.jsonl", "{\"text\": \"a b c d e f g h\"}", &spec, &ds, &err), err);
     assert_int_equal(ds.rows_read, 1);
     assert_int_equal(ds.n_samples, 2); /* 8 words and EOS: 4 + 4 + 1, and the one token predicts nothing */
     assert_int_equal(ds.unlabelled_rows, 1);
@@ -185,14 +139,14 @@ static void test_text_is_split_others_are_cut(void **state) {
     assert_sample(&ds, 0, bpe, "a[[ b c d]]");
     assert_sample(&ds, 1, bpe, " e[[ f g h]]");
     dataset_free(&ds);
-    assert_ok(load_text("t.jsonl", "{\"prompt\": \"a b\", \"completion\": \" c d e f\"}", &spec, &ds, &err), err);
+    assert_ok(load_rows("t.jsonl", "{\"prompt\": \"a b\", \"completion\": \" c d e f\"}", &spec, &ds, &err), err);
     assert_int_equal(ds.n_samples, 1);
     assert_int_equal(ds.truncated_rows, 1);
     assert_int_equal(ds.truncated_tokens, 3);
     assert_sample(&ds, 0, bpe, "a b[[ c d]]");
     dataset_free(&ds);
     /* The answer lies behind the cut. */
-    assert_error(load_text("t.jsonl", "{\"prompt\": \"a b c d e\", \"completion\": \" f\"}", &spec, &ds, &err), err,
+    assert_error(load_rows("t.jsonl", "{\"prompt\": \"a b c d e\", \"completion\": \" f\"}", &spec, &ds, &err), err,
                  ERR_USAGE, "no trained token in any of 1 rows (1 cut at 4 tokens)");
 }
 
@@ -213,14 +167,14 @@ static void test_many_threads(void **state) {
     (void)state;
     enum { ROWS = 20000 };
     int before = omp_get_max_threads();
-    dataset_spec_t spec = spec_of(NULL, 0, bpe, &chatml);
+    dataset_spec_t spec = spec_of(NULL, 0, bpe, chatml);
     strbuf_t good = many_rows(ROWS, 0);
     dataset_t one, many;
     err_t err = {0};
     omp_set_num_threads(1);
-    assert_ok(load_text("a.jsonl", good.p, &spec, &one, &err), err);
+    assert_ok(load_rows("a.jsonl", good.p, &spec, &one, &err), err);
     omp_set_num_threads(5);
-    assert_ok(load_text("a.jsonl", good.p, &spec, &many, &err), err);
+    assert_ok(load_rows("a.jsonl", good.p, &spec, &many, &err), err);
     assert_int_equal(many.rows_read, ROWS);
     assert_int_equal(many.n_samples, ROWS);
     assert_int_equal(many.fingerprint, one.fingerprint);
@@ -235,7 +189,7 @@ static void test_many_threads(void **state) {
     /* Of two rows at fault the first is named. */
     strbuf_t bad = many_rows(ROWS, 9000);
     strbuf_adds(&bad, "{");
-    assert_error(load_text("a.jsonl", bad.p, &spec, &many, &err), err, ERR_USAGE,
+    assert_error(load_rows("a.jsonl", bad.p, &spec, &many, &err), err, ERR_USAGE,
                  "a.jsonl:9000: prompt: expected a string");
     free(bad.p);
     omp_set_num_threads(before);
@@ -249,12 +203,12 @@ static void test_labels_of_their_own(void **state) {
     dataset_t ds;
     err_t err = {0};
     for (int i = 0; i < 9000; i++) strbuf_adds(&b, "{\"input_ids\": [1, 2, 3], \"labels\": [1, -100, 3]}\n");
-    assert_ok(load_text("t.jsonl", b.p, &spec, &ds, &err), err);
+    assert_ok(load_rows("t.jsonl", b.p, &spec, &ds, &err), err);
     assert_null(ds.labels);
     for (size_t t = 0; t < ds.n_tokens; t++) assert_int_equal(dataset_label(&ds, t), t % 3 == 2 ? 3 : LABEL_NONE);
     dataset_free(&ds);
     strbuf_adds(&b, "{\"input_ids\": [4, 5], \"labels\": [4, 6]}\n");
-    assert_ok(load_text("t.jsonl", b.p, &spec, &ds, &err), err);
+    assert_ok(load_rows("t.jsonl", b.p, &spec, &ds, &err), err);
     assert_int_equal(ds.n_tokens, 27002);
     for (size_t t = 0; t < 27000; t++) assert_int_equal(dataset_label(&ds, t), t % 3 == 2 ? 3 : LABEL_NONE);
     assert_int_equal(dataset_label(&ds, 27001), 6);
@@ -264,11 +218,11 @@ static void test_labels_of_their_own(void **state) {
 
 static void test_train_all(void **state) {
     (void)state;
-    dataset_spec_t spec = spec_of(NULL, 0, bpe, &chatml);
+    dataset_spec_t spec = spec_of(NULL, 0, bpe, chatml);
     dataset_t ds;
     err_t err = {0};
-    spec.train_all = true;
-    assert_ok(load_text("t.jsonl", "{\"prompt\": \"a b\", \"completion\": \" c\"}", &spec, &ds, &err), err);
+    spec.train_on = TRAIN_ON_ALL;
+    assert_ok(load_rows("t.jsonl", "{\"prompt\": \"a b\", \"completion\": \" c\"}", &spec, &ds, &err), err);
     assert_sample(&ds, 0, bpe, "a[[ b c<|endoftext|>]]");
     dataset_free(&ds);
 }
@@ -280,11 +234,11 @@ static void test_bos_and_eos(void **state) {
                                         "{\"text\": \"<s>Hello there</s>\"}",
                                         "{\"prompt\": \"<s>Hello\", \"completion\": \" there</s>\"}",
                                         "{\"prompt\": \"\", \"completion\": \"Hello there\"}"};
-    dataset_spec_t spec = spec_of(NULL, 0, spm, &llama2);
+    dataset_spec_t spec = spec_of(NULL, 0, spm, llama2);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         dataset_t ds;
         err_t err = {0};
-        assert_ok(load_text("t.jsonl", texts[i], &spec, &ds, &err), err);
+        assert_ok(load_rows("t.jsonl", texts[i], &spec, &ds, &err), err);
         static const int32_t want[] = {1, 15043, 727, 2}; /* <s> ▁Hello ▁there </s> */
         assert_int_equal(ds.n_tokens, 4);
         assert_memory_equal(ds.ids, want, sizeof want);
@@ -302,7 +256,7 @@ static void test_counts_and_fingerprint(void **state) {
     static const char none[] = "{\"messages\": []}\n{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}\n";
     const char *files[] = {write_file("a.jsonl", one, sizeof one - 1), write_file("b.jsonl", none, sizeof none - 1),
                            write_file("c.jsonl", "{\"text\": \"other format\"}", 24)};
-    dataset_spec_t spec = spec_of(files, 3, bpe, &chatml);
+    dataset_spec_t spec = spec_of(files, 3, bpe, chatml);
     dataset_t ds, again, less;
     err_t err = {0};
     assert_ok(dataset_load(&spec, &ds, &err), err);
@@ -312,7 +266,7 @@ static void test_counts_and_fingerprint(void **state) {
     assert_int_equal(ds.format, DATA_MESSAGES);
     assert_ok(dataset_load(&spec, &again, &err), err);
     assert_int_equal(ds.fingerprint, again.fingerprint);
-    spec.train_all = true;
+    spec.train_on = TRAIN_ON_ALL;
     assert_ok(dataset_load(&spec, &less, &err), err);
     assert_int_not_equal(ds.fingerprint, less.fingerprint);
     dataset_free(&ds);
@@ -340,38 +294,6 @@ static void test_where_samples_come_from(void **state) {
     dataset_free(&ds);
 }
 
-/* The rows and labels of the reference run on SmolLM2, cut at 512. */
-static void test_reference_rows(void **state) {
-    (void)state;
-    json_t *rows;
-    err_t err = {0};
-    const char *file = test_path("golden/chat/alpaca.json");
-    assert_ok(json_file(file, &rows, &err), err);
-    chat_template_t chat = chatml;
-    chat.default_system = (char[]){"You are a helpful AI assistant named SmolLM, trained by Hugging Face"};
-    dataset_spec_t spec = spec_of(&file, 1, bpe, &chat);
-    spec.max_length = 512;
-    dataset_t ds;
-    assert_ok(dataset_load(&spec, &ds, &err), err);
-    assert_int_equal(ds.n_samples, 120);
-    size_t i;
-    json_t *row;
-    json_array_foreach(rows, i, row) {
-        const sample_t *s = &ds.samples[i];
-        const json_t *ids = json_object_get(row, "ids");
-        size_t n = json_array_size(ids), first = (size_t)json_integer_value(json_object_get(row, "first_trained"));
-        /* The reference stops at the last trained token; a newline follows where the row was not cut. */
-        assert_int_equal(s->len, n < 512 ? n + 1 : n);
-        for (size_t k = 0; k < n; k++) {
-            assert_int_equal(ds.ids[s->start + k], json_integer_value(json_array_get(ids, k)));
-            assert_int_equal(dataset_label(&ds, s->start + k), k >= first ? ds.ids[s->start + k] : LABEL_NONE);
-        }
-        if (n < 512) assert_int_equal(dataset_label(&ds, s->start + n), LABEL_NONE);
-    }
-    dataset_free(&ds);
-    json_decref(rows);
-}
-
 typedef struct {
     const char *name, *text, *error;
 } bad_t;
@@ -392,7 +314,8 @@ static void test_bad_input(void **state) {
         {"a.json", "[]", "the file has no rows"},
         {"a.jsonl", "\n \n", "the file has no rows"},
         {"a.jsonl", "", "empty"},
-        {"a.csv", "a,b\n", "expected .jsonl, .json (an array) or .txt"},
+        {"a.csv", "a,b\n", "a.csv: .csv is not read; expected JSONL: "},
+        {"a.doc", "a", "a.doc: unknown kind of data file; expected .jsonl, .json (an array) or .txt"},
         {"a.txt", "a\xff", "a.txt:1: the text is not valid UTF-8"},
         {"a.jsonl", "{\"question\": \"a\"}\n", "a.jsonl:1: the row's keys are of no known format; expected messages"},
         {"a.jsonl", "3\n", "a.jsonl:1: expected an object"},
@@ -403,22 +326,36 @@ static void test_bad_input(void **state) {
         {"a.jsonl", "{\"instruction\": \"a\", \"output\": 1}\n", "a.jsonl:1: output: expected a string"},
         {"a.jsonl", "{\"instruction\": \"a\", \"output\": \"b\"}\n{\"instruction\": \"a\"}",
          "a.jsonl:2: output is missing"},
-        {"a.jsonl", "{\"prompt\": [], \"completion\": \"b\"}\n", "a.jsonl:1: prompt: expected a string"},
+        {"a.jsonl", "{\"prompt\": 1, \"completion\": \"b\"}\n", "a.jsonl:1: prompt: expected a string"},
+        {"a.jsonl", "{\"prompt\": [], \"completion\": \"b\"}\n", "a.jsonl:1: completion: expected a list of messages"},
         {"a.jsonl", "{\"messages\": {}}\n", "a.jsonl:1: messages: expected a list of messages"},
         {"a.jsonl", "{\"messages\": [1]}\n", "a.jsonl:1: messages[0]: expected an object"},
-        {"a.jsonl", "{\"messages\": [{\"content\": \"a\"}]}\n", "a.jsonl:1: messages[0]: message: role is missing"},
+        {"a.jsonl", "{\"messages\": [{\"content\": \"a\"}]}\n", "a.jsonl:1: messages[0]: role is missing"},
         {"a.jsonl", "{\"messages\": [{\"role\": \"user\"}]}\n",
          "a.jsonl:1: messages[0]: content is missing; expected a string"},
         {"a.jsonl", "{\"messages\": [{\"role\": \"bot\", \"content\": \"a\"}]}\n",
          "a.jsonl:1: messages[0]: unknown role \"bot\"; expected"},
         {"a.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": [{\"image\": 1}]}]}",
-         "messages[0]: content: part 1 is not text"},
+         "messages[0]: content: part 1 is of no type, not text"},
         {"a.jsonl", "{\"messages\": [{\"role\": \"assistant\", \"tool_calls\": [{}]}]}",
          "tool_calls[0]: function.name is missing"},
         {"a.jsonl", "{\"conversations\": [{\"from\": \"human\", \"value\": 1}]}\n",
          "a.jsonl:1: conversations[0]: value: expected a string"},
         {"a.jsonl", "{\"conversations\": [{\"from\": \"gpt\", \"value\": \"a\"}], \"tools\": \"[\"}\n",
-         "a.jsonl:1: tools:1:"},
+         "a.jsonl:1: tools: not valid JSON: "},
+        {"a.jsonl",
+         "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}], \"tools\": [{\"name\": \"f\", \"x\": NaN}]}",
+         "a.jsonl:1: tools: NaN: expected a finite number"},
+        {"a.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"\\udc00\"}]}",
+         "a.jsonl:1: messages[0]: \"\\udc00\": half of a surrogate pair"},
+        {"a.jsonl", "{\"text\": 1e999}\n", "a.jsonl:1: text: 1e999: expected a finite number of at most 64 bits"},
+        /* Preference data. */
+        {"a.jsonl", "{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}\n",
+         "a.jsonl:1: chosen: this is preference data"},
+        {"a.jsonl", "{\"prompt\": \"a\", \"completion\": \"b\", \"label\": false}\n",
+         "a.jsonl:1: label: this is preference data"},
+        {"a.jsonl", "{\"messages\": [], \"rejected\": {\"role\": \"assistant\"}}\n",
+         "a.jsonl:1: rejected: this is preference data"},
         {"a.jsonl", "{\"messages\": []}\n{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}",
          "no trained token in any of 2 rows"},
         {"a.jsonl", "{\"input_ids\": [1, -1]}\n", "a.jsonl:1: input_ids[1]: -1 is no token id; expected 0 to 49151"},
@@ -428,13 +365,13 @@ static void test_bad_input(void **state) {
         {"a.jsonl", "{\"input_ids\": \"1\"}\n", "a.jsonl:1: input_ids: expected a list"},
         {"a.jsonl", "{\"input_ids\": [1, 2], \"labels\": [1]}\n", "a.jsonl:1: labels: has 1 values, input_ids 2"},
         {"a.jsonl", "{\"input_ids\": [1, 2], \"labels\": [1, -7]}\n", "a.jsonl:1: labels[1]: -7 is no token id"},
-        {"a.jsonl", "{\"input_ids\": [1, 99999999999999999999]}\n", "a.jsonl:1: not valid JSON"},
+        {"a.jsonl", "{\"input_ids\": [1, 99999999999999999999]}\n", "a.jsonl:1: input_ids[1]: expected a token id"},
     };
-    dataset_spec_t spec = spec_of(NULL, 0, bpe, &chatml);
+    dataset_spec_t spec = spec_of(NULL, 0, bpe, chatml);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         dataset_t ds;
         err_t err = {0};
-        assert_error(load_text(bad[i].name, bad[i].text, &spec, &ds, &err), err, ERR_USAGE, bad[i].error);
+        assert_error(load_rows(bad[i].name, bad[i].text, &spec, &ds, &err), err, ERR_USAGE, bad[i].error);
     }
 }
 
@@ -443,39 +380,27 @@ static void test_what_is_missing(void **state) {
     dataset_t ds;
     err_t err = {0};
     dataset_spec_t spec = spec_of(NULL, 0, NULL, NULL);
-    assert_error(load_text("a.jsonl", "{\"text\": \"a b\"}", &spec, &ds, &err), err, ERR_USAGE,
+    assert_error(load_rows("a.jsonl", "{\"text\": \"a b\"}", &spec, &ds, &err), err, ERR_USAGE,
                  "a.jsonl:1: rows of the format text need a tokenizer");
     spec = spec_of(NULL, 0, bpe, NULL);
-    assert_error(load_text("a.jsonl", "{\"messages\": []}", &spec, &ds, &err), err, ERR_USAGE, "need a chat template");
+    assert_error(load_rows("a.jsonl", "{\"messages\": []}", &spec, &ds, &err), err, ERR_USAGE, "need a chat template");
     /* A tokenizer with more tokens than the model: only a row with one of them is at fault. */
     spec.vocab = 20000;
-    assert_ok(load_text("a.jsonl", "{\"text\": \"Hello world\"}", &spec, &ds, &err), err);
+    assert_ok(load_rows("a.jsonl", "{\"text\": \"Hello world\"}", &spec, &ds, &err), err);
     dataset_free(&ds);
-    assert_error(load_text("a.jsonl", "{\"text\": \"Hello\"}\n{\"text\": \"Hello rubbish\"}", &spec, &ds, &err), err,
+    assert_error(load_rows("a.jsonl", "{\"text\": \"Hello\"}\n{\"text\": \"Hello rubbish\"}", &spec, &ds, &err), err,
                  ERR_USAGE, "a.jsonl:2: token 1 is \" rubbish\", id 39458, but the model's vocabulary has 20000");
-    spec = spec_of(NULL, 0, spm, &llama2);
-    assert_error(load_text("a.jsonl",
+    spec = spec_of(NULL, 0, spm, llama2);
+    assert_error(load_rows("a.jsonl",
                            "{\"conversations\": [{\"from\": \"human\", \"value\": \"a\"}, {\"from\": "
-                           "\"function_call\", \"value\": \"b\"}, "
+                           "\"function_call\", \"value\": \"{\\\"name\\\": \\\"f\\\"}\"}, "
                            "{\"from\": \"observation\", \"value\": \"c\"}]}",
                            &spec, &ds, &err),
-                 err, ERR_USAGE,
-                 "a.jsonl:1: turn 2: the Llama 2 template has no tool call turns; expected a template with them");
+                 err, ERR_USAGE, "a.jsonl:1: ");
     const char *missing[] = {"/nonexistent/a.jsonl"};
     spec.files = missing;
     spec.n_files = 1;
     assert_error(dataset_load(&spec, &ds, &err), err, ERR_USAGE, "/nonexistent/a.jsonl");
-}
-
-/* Alpaca rows without a chat template are the Alpaca prompt. */
-static void test_alpaca_without_template(void **state) {
-    (void)state;
-    dataset_spec_t spec = spec_of(NULL, 0, bpe, NULL);
-    dataset_t ds;
-    err_t err = {0};
-    assert_ok(load_text("a.jsonl", "{\"instruction\": \"Add\", \"output\": \"3\"}", &spec, &ds, &err), err);
-    assert_sample(&ds, 0, bpe, ALPACA_PREAMBLE "\n\n### Instruction:\nAdd\n\n### Response:\n[[3<|endoftext|>]]");
-    dataset_free(&ds);
 }
 
 int main(void) {
@@ -490,10 +415,8 @@ int main(void) {
         cmocka_unit_test(test_bos_and_eos),
         cmocka_unit_test(test_counts_and_fingerprint),
         cmocka_unit_test(test_where_samples_come_from),
-        cmocka_unit_test(test_reference_rows),
         cmocka_unit_test(test_bad_input),
         cmocka_unit_test(test_what_is_missing),
-        cmocka_unit_test(test_alpaca_without_template),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, dataset_setup, dataset_teardown);
 }

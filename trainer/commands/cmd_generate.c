@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "data/conversation_parts.h"
 #include "trainer/commands/command.h"
 #include "trainer/run/run.h"
 
@@ -45,17 +46,17 @@ static int parse_number(const char *name, const char *text, double max, double *
 
 static int encode_prompt(run_t *run, const request_t *q, ids_t *ids, err_t *err) {
     size_t len = strlen(q->prompt);
-    if (run->chat.format == CHAT_NONE) {
+    if (!run->chat) {
         if (tokenizer_add_bos(run->tok)) ids_add(ids, tokenizer_bos(run->tok));
         return tokenizer_encode(run->tok, q->prompt, len, true, ids, err);
     }
-    chat_turn_t turns[2];
-    size_t n = 0;
-    if (q->system) turns[n++] = (chat_turn_t){.role = ROLE_SYSTEM, .text = q->system, .len = strlen(q->system)};
-    turns[n++] = (chat_turn_t){.role = ROLE_USER, .text = q->prompt, .len = len};
-    ids_t labels = {0};
-    int rc = chat_render(run->tok, &run->chat, turns, n, false, true, ids, &labels, err);
-    free(labels.ids);
+    conversation_t c = {.messages = json_array()};
+    train_mark_t marks[2] = {TRAIN_BY_RULE, TRAIN_BY_RULE};
+    c.marks = marks;
+    if (q->system) json_array_append_new(c.messages, message_make("system", q->system, strlen(q->system)));
+    json_array_append_new(c.messages, message_make("user", q->prompt, len));
+    int rc = chat_prompt(run->chat, &c, ids, err);
+    json_decref(c.messages);
     return rc;
 }
 
@@ -72,7 +73,7 @@ static int check_ids(const run_t *run, const ids_t *prompt, err_t *err) {
 }
 
 static size_t stop_ids(const run_t *run, int32_t stops[MAX_STOPS]) {
-    size_t n = run->chat.format == CHAT_NONE ? 0 : chat_stop_ids(run->tok, &run->chat, stops);
+    size_t n = run->chat ? chat_stop_ids(run->chat, stops, MAX_STOPS) : 0;
     const model_config_t *c = &run->model.config;
     for (size_t i = 0; i < c->n_eos && n < MAX_STOPS; i++) stops[n++] = (int32_t)c->eos[i];
     if (n < MAX_STOPS && tokenizer_eos(run->tok) >= 0) stops[n++] = tokenizer_eos(run->tok);

@@ -6,28 +6,33 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "data/dataset.h"
-#include "data/dataset_formats.h"
+#include "data/rows.h"
 #include "model/adapter.h"
 #include "model/source.h"
 #include "trainer/commands/command.h"
+#include "trainer/commands/inspect_data.h"
+#include "trainer/config/config_schema.h"
 #include "trainer/run/checkpoint.h"
 #include "trainer/run/progress.h"
 
 static const char help[] =
-    "usage: qlora-train inspect PATH [--model MODEL] [--max-length N]\n"
+    "usage: qlora-train inspect PATH\n"
+    "       qlora-train inspect DATA --model MODEL [--rows N | --row K] [--jsonl] [options]\n"
     "\n"
-    "PATH          a model (Hugging Face directory, GGUF), an adapter, a checkpoint, or a data file\n"
-    "--model       for a data file: the model whose tokenizer and chat template render its first row; what is\n"
-    "              trained is printed between [[ and ]]\n"
-    "--max-length  for a data file: tokens of a row at most (1024)\n";
-
-typedef struct {
-    const char *path, *model;
-    size_t max_length;
-} inspect_t;
+    "PATH             a model (Hugging Face directory, GGUF), an adapter, a checkpoint, or a data file\n"
+    "--model          for a data file: the model whose tokenizer and chat template render its rows; what is\n"
+    "                 trained is printed between [[ and ]]\n"
+    "--rows N         the first N rows; --row K: row K alone, counted from 1 (otherwise the first that is trained)\n"
+    "--jsonl          for programs: one object a row (of all, or those above) and nothing else on standard output:\n"
+    "                 {\"row\", \"text\", \"input_ids\", \"labels\"}, or {\"row\", \"error\"} where a run would end; "
+    "then the\n"
+    "                 exit status is 2\n"
+    "--chat-template  as data.chat_template (auto); --train-on: as data.train_on (completion)\n"
+    "--chat-template-kwargs '{...}', --chat-template-date: as the keys of data of these names, the first as JSON\n"
+    "--max-length     tokens of a row at most (1024; with --jsonl: rows are whole unless it is given)\n";
 
 /* ---- model ---- */
 
@@ -71,7 +76,7 @@ static size_t nf4_bytes(const model_config_t *c) {
 /* A model without a tokenizer, or with a template that is not known, is still a model: said, not refused. */
 static void print_tokenizer(const char *path) {
     tokenizer_t *tok;
-    chat_template_t chat;
+    chat_template_t *chat;
     err_t err = {0};
     if (tokenizer_open(path, &tok, &err)) {
         log_info("tokenizer   none (%s)", err.msg);
@@ -80,10 +85,9 @@ static void print_tokenizer(const char *path) {
     log_info("tokenizer   %s, %zu tokens, BOS %d%s, EOS %d", tokenizer_is_spm(tok) ? "SentencePiece" : "byte-level BPE",
              tokenizer_vocab(tok), (int)tokenizer_bos(tok), tokenizer_add_bos(tok) ? " (put first)" : "",
              (int)tokenizer_eos(tok));
-    if (chat_template_resolve(tok, CHAT_AUTO, &chat, &err) == 0) {
-        log_info("template    %s%s", chat_format_name(chat.format),
-                 chat.default_system ? ", with a system message of its own" : "");
-        chat_template_free(&chat);
+    if (chat_template_open(tok, &(chat_spec_t){.choice = "auto"}, &chat, &err) == 0) {
+        log_info("template    %s", chat_template_origin(chat));
+        chat_template_close(chat);
     } else {
         log_info("template    none (%s)", err.msg);
     }
@@ -107,7 +111,7 @@ static void print_layers(const model_config_t *c) {
     free(b.p);
 }
 
-static int inspect_model(const inspect_t *in, err_t *err) {
+static int inspect_model(const inspect_data_t *in, err_t *err) {
     model_source_t *src;
     char size[16];
     if (model_source_open(in->path, &src, err)) return err->code;
@@ -181,12 +185,12 @@ static int print_adapter(const char *dir, err_t *err) {
     return rc;
 }
 
-static int inspect_adapter(const inspect_t *in, err_t *err) {
+static int inspect_adapter(const inspect_data_t *in, err_t *err) {
     log_info("%s: LoRA adapter (PEFT)", in->path);
     return print_adapter(in->path, err);
 }
 
-static int inspect_checkpoint(const inspect_t *in, err_t *err) {
+static int inspect_checkpoint(const inspect_data_t *in, err_t *err) {
     train_state_t s;
     char elapsed[16];
     if (checkpoint_read_state(in->path, &s, err)) return err->code;
@@ -198,114 +202,6 @@ static int inspect_checkpoint(const inspect_t *in, err_t *err) {
     return print_adapter(in->path, err);
 }
 
-/* ---- data ---- */
-
-static void print_keys(const json_t *row) {
-    strbuf_t b = {0};
-    const char *key;
-    json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)row, key, value) strbuf_addf(&b, "%s%s", b.len ? ", " : "", key);
-    log_info("first row   keys %s", b.p ? b.p : "none");
-    free(b.p);
-}
-
-/* The roles of a conversation in the order of its turns. */
-static void print_roles(const json_t *row) {
-    const json_t *turns = json_object_get(row, "messages"), *turn;
-    if (!turns) turns = json_object_get(row, "conversations");
-    strbuf_t b = {0};
-    size_t i;
-    json_array_foreach(turns, i, turn) {
-        const char *role = json_string_value(json_object_get(turn, "role"));
-        if (!role) role = json_string_value(json_object_get(turn, "from"));
-        strbuf_addf(&b, "%s%s", b.len ? ", " : "", role ? role : "?");
-    }
-    if (b.p) log_info("turns       %s", b.p);
-    free(b.p);
-}
-
-/* Reads every row, so that a broken one is found; describes the first. */
-static int inspect_rows(const inspect_t *in, data_format_t format, err_t *err) {
-    rows_t rows;
-    size_t n = 0;
-    bool more = true;
-    if (rows_open(in->path, &rows, err)) return err->code;
-    int rc = 0;
-    while (rc == 0 && more) {
-        file_row_t row = {0};
-        rc = rows_next(&rows, &row, &more, err);
-        if (row.json) json_decref(row.json);
-        n += rc == 0 && more;
-    }
-    rows_close(&rows);
-    if (rc) return rc;
-    log_info("%s: data, %s, %zu row%s", in->path, data_format_name(format), n, n == 1 ? "" : "s");
-    return 0;
-}
-
-static int describe_first_row(const inspect_t *in, err_t *err) {
-    rows_t rows;
-    file_row_t row = {0};
-    bool more;
-    if (rows_open(in->path, &rows, err)) return err->code;
-    int rc = rows_next(&rows, &row, &more, err);
-    if (rc == 0 && more && row.json) {
-        print_keys(row.json);
-        print_roles(row.json);
-    }
-    if (row.json) json_decref(row.json);
-    rows_close(&rows);
-    return rc;
-}
-
-static void print_dataset(const dataset_t *ds, const tokenizer_t *tok) {
-    log_info("samples     %zu from %zu rows, %zu tokens, %zu trained, longest %zu", ds->n_samples, ds->rows_read,
-             ds->n_tokens, ds->label_tokens, ds->longest);
-    if (ds->truncated_rows) log_info("cut         %zu rows, %zu tokens lost", ds->truncated_rows, ds->truncated_tokens);
-    if (ds->unlabelled_rows) log_info("left out    %zu rows without a trained token", ds->unlabelled_rows);
-    char *text = dataset_sample_text(ds, 0, tok, "[[", "]]");
-    log_info("first sample (trained between [[ and ]]):\n%s", text);
-    free(text);
-}
-
-static int render(const inspect_t *in, data_format_t format, err_t *err) {
-    tokenizer_t *tok = NULL;
-    chat_template_t chat;
-    dataset_t ds;
-    bool has_chat = false;
-    int rc = 0;
-    if (format_needs_tokenizer(format)) rc = tokenizer_open(in->model, &tok, err);
-    if (rc == 0 && data_format_uses_template(format)) {
-        rc = chat_template_resolve(tok, CHAT_AUTO, &chat, err);
-        has_chat = rc == 0;
-    }
-    if (rc == 0) {
-        dataset_spec_t spec = {.files = &in->path,
-                               .n_files = 1,
-                               .format = format,
-                               .max_length = in->max_length,
-                               .tok = tok,
-                               .chat = has_chat ? &chat : NULL};
-        rc = dataset_load(&spec, &ds, err);
-    }
-    if (rc == 0) {
-        print_dataset(&ds, tok);
-        dataset_free(&ds);
-    }
-    if (has_chat) chat_template_free(&chat);
-    tokenizer_close(tok);
-    return rc;
-}
-
-static int inspect_data(const inspect_t *in, err_t *err) {
-    data_format_t format;
-    if (dataset_detect(in->path, &format, err) || inspect_rows(in, format, err)) return err->code;
-    if (in->model || !format_needs_tokenizer(format)) return render(in, format, err);
-    if (describe_first_row(in, err)) return err->code;
-    log_info("(--model MODEL shows the row as it is trained)");
-    return 0;
-}
-
 /* ---- the command ---- */
 
 static bool has_file(const char *dir, const char *name) {
@@ -315,7 +211,7 @@ static bool has_file(const char *dir, const char *name) {
     return there;
 }
 
-static int inspect(const inspect_t *in, err_t *err) {
+static int inspect(const inspect_data_t *in, err_t *err) {
     const char *path = in->path;
     if (!path_exists(path)) return err_set(err, ERR_USAGE, "%s: no such file or directory", path);
     if (path_is_dir(path)) {
@@ -327,30 +223,77 @@ static int inspect(const inspect_t *in, err_t *err) {
                        "or trainer_state.json in it",
                        path);
     }
-    static const char *const data[] = {".jsonl", ".json", ".txt"};
-    for (size_t i = 0; i < sizeof data / sizeof *data; i++)
-        if (path_has_suffix(path, data[i])) return inspect_data(in, err);
     if (path_has_suffix(path, ".gguf")) return inspect_model(in, err);
-    return err_set(err, ERR_USAGE, "%s: a file of an unknown kind; expected .gguf, .jsonl, .json or .txt", path);
+    if (rows_is_data(path) || rows_is_other(path)) return inspect_data(in, err);
+    return err_set(err, ERR_USAGE, "%s: a file of an unknown kind; expected .gguf, " ROWS_SUFFIXES, path);
+}
+
+static int read_train_on(const char *name, train_on_t *train_on, err_t *err) {
+    static const char *const names[] = {
+        [TRAIN_ON_COMPLETION] = "completion", [TRAIN_ON_LAST] = "last", [TRAIN_ON_ALL] = "all"};
+    for (int i = 0; i <= TRAIN_ON_ALL; i++) {
+        if (strcmp(name, names[i]) != 0) continue;
+        *train_on = (train_on_t)i;
+        return 0;
+    }
+    return err_set(err, ERR_USAGE, "--train-on: %s; expected completion, last or all", name);
+}
+
+typedef struct {
+    const char *length, *rows, *row, *train_on, *kwargs;
+} texts_t;
+
+static int read_template(const texts_t *t, chat_spec_t *spec, json_t **kwargs, err_t *err) {
+    if (spec->date && !config_is_date(spec->date))
+        return err_set(err, ERR_USAGE, "--chat-template-date: %s; expected a date YYYY-MM-DD", spec->date);
+    if (!t->kwargs) return 0;
+    if (json_text(t->kwargs, strlen(t->kwargs), "--chat-template-kwargs", kwargs, err)) return err->code;
+    if (!json_is_object(*kwargs))
+        return err_set(err, ERR_USAGE, "--chat-template-kwargs: expected an object {\"name\": value, ...}");
+    spec->kwargs = *kwargs;
+    return 0;
+}
+
+static int read_numbers(const texts_t *t, inspect_data_t *in, err_t *err) {
+    uint64_t length = 0, rows = 0, row = 0;
+    if (t->length && option_whole("max-length", t->length, 2, 1048576, &length, err)) return err->code;
+    if (t->rows && option_whole("rows", t->rows, 1, 1000000000, &rows, err)) return err->code;
+    if (t->row && option_whole("row", t->row, 1, 1000000000000, &row, err)) return err->code;
+    if (rows && row) return err_set(err, ERR_USAGE, "--rows and --row: expected one of them");
+    in->max_length = (size_t)length;
+    in->first = row ? (size_t)row : 1;
+    in->rows = row ? 1 : (size_t)rows;
+    return 0;
 }
 
 int command_inspect(int argc, char **argv) {
-    inspect_t in = {0};
-    const char *length = "1024";
-    uint64_t max_length = 0;
+    inspect_data_t in = {.template = {.choice = "auto"}};
+    texts_t t = {.train_on = "completion"};
+    json_t *kwargs = NULL;
     bool want_help = false;
-    const option_t options[] = {{"model", &in.model, NULL}, {"max-length", &length, NULL}, {"help", NULL, &want_help}};
+    const option_t options[] = {{"model", &in.model, NULL},
+                                {"max-length", &t.length, NULL},
+                                {"rows", &t.rows, NULL},
+                                {"row", &t.row, NULL},
+                                {"chat-template", &in.template.choice, NULL},
+                                {"chat-template-kwargs", &t.kwargs, NULL},
+                                {"chat-template-date", &in.template.date, NULL},
+                                {"train-on", &t.train_on, NULL},
+                                {"jsonl", NULL, &in.jsonl},
+                                {"help", NULL, &want_help}};
     size_t n;
     err_t err = {0};
-    int rc = options_parse(argc, argv, options, 3, &in.path, 1, &n, &err);
+    int rc = options_parse(argc, argv, options, sizeof options / sizeof *options, &in.path, 1, &n, &err);
     if (rc == 0 && want_help) {
         fputs(help, stdout);
         return 0;
     }
     if (rc == 0 && n == 0) rc = err_set(&err, ERR_USAGE, "inspect: expected PATH (see --help)");
-    if (rc == 0) rc = option_whole("max-length", length, 2, 1048576, &max_length, &err);
-    in.max_length = (size_t)max_length;
+    if (rc == 0) rc = read_numbers(&t, &in, &err);
+    if (rc == 0) rc = read_train_on(t.train_on, &in.train_on, &err);
+    if (rc == 0) rc = read_template(&t, &in.template, &kwargs, &err);
     if (rc == 0) rc = inspect(&in, &err);
+    json_decref(kwargs);
     if (rc) log_error("%s", err.msg);
     return rc;
 }

@@ -2,6 +2,7 @@
 #include "trainer/config/config.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -229,24 +230,48 @@ static int need_dir(const loader_t *l, const char *section, const char *name, co
     return key_error(l, section, name, "%.600s: not a directory; expected a directory", path);
 }
 
+static int check_split(const loader_t *l) {
+    double split = l->c->data.eval_split;
+    if (split > 1 && split != floor(split))
+        return key_error(l, "data", "eval_split", "got %g; expected a share below 1, or a whole number of rows", split);
+    if (split > 0 && l->c->data.eval)
+        return key_error(l, "data", "eval_split", "data.eval is given too; expected one of them");
+    return 0;
+}
+
 /* What the command cannot do without. */
 static int check_needed(const loader_t *l, config_use_t use) {
     const config_t *c = l->c;
     const char *train = c->data.n_train ? c->data.train[0] : NULL;
     if (need(l, "model", "path", c->model.path, "a model directory or a GGUF file")) return l->err->code;
-    if (use == CONFIG_EVAL) return need(l, "data", "eval", c->data.eval, "a file");
+    if (check_split(l)) return l->err->code;
+    bool split = c->data.eval_split > 0;
+    if (use == CONFIG_EVAL && !split) return need(l, "data", "eval", c->data.eval, "a file");
     if (use == CONFIG_GENERATE) return 0;
     if (need(l, "data", "train", train, "a file or a list of files")) return l->err->code;
+    if (use == CONFIG_EVAL) return 0;
     if (need(l, "training", "output_dir", c->training.output_dir, "a directory for the run")) return l->err->code;
-    if (c->training.eval_steps && !c->data.eval)
+    if (c->training.eval_steps && !c->data.eval && !split)
         return key_error(l, "training", "eval_steps", "evaluation without data; expected a file in data.eval, or 0");
     return 0;
 }
 
-static int check_training_paths(const loader_t *l) {
+static int check_train_files(const loader_t *l) {
     const config_t *c = l->c;
     for (size_t i = 0; i < c->data.n_train; i++)
         if (need_file(l, "data", "train", c->data.train[i])) return l->err->code;
+    return 0;
+}
+
+/* Of what makes conversations a text. Who generates finds the file itself; an export needs none. */
+static int check_template(const loader_t *l) {
+    const char *template = l->c->data.chat_template;
+    return template[0] == '/' ? need_file(l, "data", "chat_template", template) : 0;
+}
+
+static int check_training_paths(const loader_t *l) {
+    const config_t *c = l->c;
+    if (check_train_files(l)) return l->err->code;
     if (path_exists(c->training.output_dir) && need_dir(l, "training", "output_dir", c->training.output_dir))
         return l->err->code;
     if (c->training.resume[0] != '/') return 0; /* auto, none */
@@ -269,7 +294,9 @@ static int check_paths(const loader_t *l, config_use_t use) {
     if (need_existing(l, "model", "path", c->model.path)) return l->err->code;
     if (need_dir(l, "lora", "init", c->lora.init)) return l->err->code;
     if (use <= CONFIG_PLAN && check_training_paths(l)) return l->err->code;
-    return use == CONFIG_GENERATE ? 0 : need_file(l, "data", "eval", c->data.eval);
+    if (use == CONFIG_GENERATE) return 0;
+    if (use == CONFIG_EVAL && c->data.eval_split > 0 && check_train_files(l)) return l->err->code;
+    return check_template(l) ? l->err->code : need_file(l, "data", "eval", c->data.eval);
 }
 
 /* Expressions that are none, ranks out of range and the like, of whatever model. */
@@ -378,7 +405,9 @@ char *config_run_text(const config_t *c) {
         const config_key_t *k = &config_keys[i];
         if (!k->defines_run) continue;
         char *text = config_value_text(k, c);
-        strbuf_addf(&b, "%s.%s=%s\n", k->section, k->name, text ? text : "");
+        /* What a file of a template says shows in the data's tokens, which are compared too; where it lies may change. */
+        bool file = k->kind == KEY_TEMPLATE && c->data.chat_template[0] == '/';
+        strbuf_addf(&b, "%s.%s=%s\n", k->section, k->name, file ? "a file" : text ? text : "");
         free(text);
     }
     return b.p;

@@ -46,9 +46,12 @@ typedef struct {
         size_t n_train;
         char *eval; /* NULL: none */
         data_format_t format;
-        chat_format_t chat_template;
+        char *chat_template;          /* "auto", "none", one of chat_template_names(), or the path of a file */
+        json_t *chat_template_kwargs; /* NULL: {} */
+        char *chat_template_date;     /* YYYY-MM-DD; NULL: none */
         size_t max_length;
-        bool train_all; /* train_on: all */
+        train_on_t train_on;
+        double eval_split; /* 0: none; a share of the rows, or from 1 on a number of them */
         bool packing, shuffle, group_by_length;
     } data;
     struct {

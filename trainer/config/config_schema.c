@@ -14,10 +14,6 @@ static const char *const data_formats[] = {[DATA_MESSAGES] = "messages", [DATA_S
                                            [DATA_ALPACA] = "alpaca",     [DATA_PROMPT_COMPLETION] = "prompt-completion",
                                            [DATA_TEXT] = "text",         [DATA_TOKENS] = "tokens",
                                            [DATA_AUTO] = "auto",         NULL};
-static const char *const chat_templates[] = {
-    [CHAT_CHATML] = "chatml",   [CHAT_LLAMA2] = "llama2", [CHAT_LLAMA3] = "llama3",
-    [CHAT_MISTRAL] = "mistral", [CHAT_ZEPHYR] = "zephyr", [CHAT_ALPACA] = "alpaca",
-    [CHAT_NONE] = "none",       [CHAT_AUTO] = "auto",     NULL};
 static const char *const schedules[] = {[SCHED_CONSTANT] = "constant",
                                         [SCHED_LINEAR] = "linear",
                                         [SCHED_COSINE] = "cosine",
@@ -28,6 +24,8 @@ static const char *const optimizers[] = {[OPTIM_PAGED_ADAMW_32BIT] = "paged_adam
                                          [OPTIM_PAGED_ADAMW_8BIT] = "paged_adamw_8bit",
                                          [OPTIM_ADAMW_8BIT] = "adamw_8bit",
                                          NULL};
+static const char *const train_on[] = {
+    [TRAIN_ON_COMPLETION] = "completion", [TRAIN_ON_LAST] = "last", [TRAIN_ON_ALL] = "all", NULL};
 static const char *const tristates[] = {[TRI_AUTO] = "auto", [TRI_TRUE] = "true", [TRI_FALSE] = "false", NULL};
 static const char *const backends[] = {"auto", "cpu", "cuda", NULL};
 static const char *const resumes[] = {"auto", "none", NULL};
@@ -39,7 +37,6 @@ static const char *const word_all[] = {"all", NULL};
 static const char *const no_words[] = {NULL};
 /* Of two words the second means true. */
 static const char *const lora_dtypes[] = {"bf16", "f32", NULL};
-static const char *const train_on[] = {"completion", "all", NULL};
 static const char *const page_weights[] = {"never", "auto", NULL};
 static const char *const cache_weights[] = {"off", "auto", NULL};
 
@@ -75,9 +72,12 @@ const config_key_t config_keys[] = {
     {"data", "train", KEY_FILES, AT(data.train), .defines_run = false},
     {"data", "eval", KEY_NONE_PATH, AT(data.eval), "null", .words = word_null},
     {"data", "format", KEY_CHOICE, AT(data.format), "auto", .words = data_formats, .defines_run = true},
-    {"data", "chat_template", KEY_CHOICE, AT(data.chat_template), "auto", .words = chat_templates, .defines_run = true},
+    {"data", "chat_template", KEY_TEMPLATE, AT(data.chat_template), "auto", .defines_run = true},
+    {"data", "chat_template_kwargs", KEY_JSON, AT(data.chat_template_kwargs), "{}", .defines_run = true},
+    {"data", "chat_template_date", KEY_DATE, AT(data.chat_template_date), "null", .defines_run = true},
     {"data", "max_length", KEY_WHOLE, AT(data.max_length), "1024", .min = 2, .max = 1048576, .defines_run = true},
-    {"data", "train_on", KEY_FLAG, AT(data.train_all), "completion", .words = train_on, .defines_run = true},
+    {"data", "train_on", KEY_CHOICE, AT(data.train_on), "completion", .words = train_on, .defines_run = true},
+    {"data", "eval_split", KEY_REAL, AT(data.eval_split), "0", .min = 0, .max = MANY, .defines_run = true},
     {"data", "packing", KEY_BOOL, AT(data.packing), "true", .defines_run = true},
     {"data", "shuffle", KEY_BOOL, AT(data.shuffle), "true", .defines_run = true},
     {"data", "group_by_length", KEY_BOOL, AT(data.group_by_length), "false", .defines_run = true},
@@ -137,6 +137,24 @@ const config_key_t *config_key_find(const char *section, const char *name) {
     return NULL;
 }
 
+const char *const *config_template_words(void) {
+    static const char *words[32];
+    const char *const *names = chat_template_names();
+    size_t n = 0;
+    words[n++] = "auto";
+    for (size_t i = 0; names[i]; i++) {
+        CHECK(n + 2 < sizeof words / sizeof *words);
+        words[n++] = names[i];
+    }
+    words[n++] = "none";
+    words[n] = NULL;
+    return words;
+}
+
+static void add_words(strbuf_t *b, const char *const *words) {
+    for (size_t i = 0; words[i]; i++) strbuf_addf(b, "%s%s", i ? ", " : "", words[i]);
+}
+
 static char *list_words(const char *const *words) {
     size_t n = 0;
     while (words[n]) n++;
@@ -163,9 +181,14 @@ char *config_key_expected(const config_key_t *k) {
     case KEY_PATH: strbuf_adds(&b, "a path"); break;
     case KEY_WORD_PATH:
     case KEY_NONE_PATH:
-        for (size_t i = 0; k->words[i]; i++) strbuf_addf(&b, "%s%s", i ? ", " : "", k->words[i]);
+        add_words(&b, k->words);
         strbuf_adds(&b, " or a path");
         break;
+    case KEY_TEMPLATE:
+        add_words(&b, config_template_words());
+        strbuf_adds(&b, ", or the path of a .jinja file");
+        break;
+    case KEY_DATE: strbuf_adds(&b, "null or a date YYYY-MM-DD"); break;
     case KEY_FILES: strbuf_adds(&b, "a file or a list of files"); break;
     case KEY_NAMES:
         strbuf_addf(&b, "%s%sa list of names or a regular expression", k->words[0] ? k->words[0] : "",

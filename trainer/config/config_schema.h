@@ -19,6 +19,8 @@ typedef enum {
     KEY_PATH,       /* a path                                 -> char * (absolute) */
     KEY_WORD_PATH,  /* one of `words` or a path               -> char * (the word as it is, or absolute) */
     KEY_NONE_PATH,  /* words[0], meaning NULL, or a path      -> char * (NULL or absolute) */
+    KEY_TEMPLATE,   /* auto, none, a chat template's name or a path -> char * (the word as it is, or absolute) */
+    KEY_DATE,       /* null or YYYY-MM-DD                     -> char *, NULL for null */
     KEY_FILES,      /* a path or a list of paths              -> char ** (absolute), its length beside it */
     KEY_NAMES,      /* names, or one regular expression; also `words`, of one -> json_t *: array, string; NULL: the
                      * word, or of an empty list */
@@ -48,6 +50,10 @@ extern const size_t config_n_sections;
 
 /* The row of section.name, or NULL. */
 const config_key_t *config_key_find(const char *section, const char *name);
+/* The words of a KEY_TEMPLATE, NULL-terminated. */
+const char *const *config_template_words(void);
+/* Whether a text is a day, YYYY-MM-DD. */
+bool config_is_date(const char *text);
 /* What a value of this key may be: "a whole number from 1 to 1024". The caller frees. */
 char *config_key_expected(const config_key_t *key);
 

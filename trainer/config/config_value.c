@@ -12,7 +12,7 @@
 #include "trainer/config/config_schema.h"
 
 _Static_assert(sizeof(quant_type_t) == sizeof(int) && sizeof(data_format_t) == sizeof(int) &&
-                   sizeof(chat_format_t) == sizeof(int) && sizeof(schedule_t) == sizeof(int) &&
+                   sizeof(train_on_t) == sizeof(int) && sizeof(schedule_t) == sizeof(int) &&
                    sizeof(optim_t) == sizeof(int) && sizeof(tristate_t) == sizeof(int) &&
                    sizeof(compute_t) == sizeof(int),
                "a KEY_CHOICE field is written as an int");
@@ -198,6 +198,38 @@ static int set_path(const config_key_t *k, const yaml_item_t *item, const char *
     return 0;
 }
 
+/* What is neither a name nor looks like a path is more likely a name misspelt. */
+static int set_template(const config_key_t *k, const yaml_item_t *item, const char *base, void *slot, err_t *err) {
+    const char *const *words = config_template_words();
+    int word = find_word(item, words);
+    char *path = NULL;
+    if (word >= 0) path = xstrdup(words[word]);
+    else if (read_path(k, item, base, &path, err)) return err->code;
+    bool like_a_path = strchr(item->text, '/') || path_has_suffix(item->text, ".jinja");
+    if (word < 0 && !like_a_path && !path_exists(path)) {
+        free(path);
+        return fail_item(k, item, closest_name(item->text, words, word_count(words)), err);
+    }
+    set_string(slot, path);
+    return 0;
+}
+
+bool config_is_date(const char *s) {
+    static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    int year, month, day;
+    if (strlen(s) != 10 || strspn(s, "0123456789-") != 10 || s[4] != '-' || s[7] != '-') return false;
+    if (sscanf(s, "%4d-%2d-%2d", &year, &month, &day) != 3 || year < 1 || month < 1 || month > 12) return false;
+    bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    return day >= 1 && day <= days[month - 1] + (month == 2 && leap);
+}
+
+static int set_date(const config_key_t *k, const yaml_item_t *item, void *slot, err_t *err) {
+    bool none = is_null(item);
+    if (!none && !config_is_date(item->text)) return fail_item(k, item, NULL, err);
+    set_string(slot, none ? NULL : xstrdup(item->text));
+    return 0;
+}
+
 /* The number of a KEY_FILES field's files lies right behind the pointer. */
 _Static_assert(offsetof(config_t, data.n_train) == offsetof(config_t, data.train) + sizeof(char **),
                "n_train follows train");
@@ -313,6 +345,8 @@ int config_value_set(const config_key_t *k, const yaml_entry_t *e, const char *b
     case KEY_PATH:
     case KEY_WORD_PATH:
     case KEY_NONE_PATH: return set_path(k, e->items, base, slot, err);
+    case KEY_TEMPLATE: return set_template(k, e->items, base, slot, err);
+    case KEY_DATE: return set_date(k, e->items, slot, err);
     case KEY_FILES: return set_files(k, e, base, slot, err);
     case KEY_NAMES:
     case KEY_INDICES: return set_list(k, e, slot, err);
@@ -323,7 +357,8 @@ int config_value_set(const config_key_t *k, const yaml_entry_t *e, const char *b
 
 void config_value_free(const config_key_t *k, config_t *c) {
     void *slot = field(k, c);
-    bool string = k->kind == KEY_WORD || k->kind == KEY_PATH || k->kind == KEY_WORD_PATH || k->kind == KEY_NONE_PATH;
+    bool string = k->kind == KEY_WORD || k->kind == KEY_PATH || k->kind == KEY_WORD_PATH || k->kind == KEY_NONE_PATH ||
+                  k->kind == KEY_TEMPLATE || k->kind == KEY_DATE;
     if (string) set_string(slot, NULL);
     if (k->kind == KEY_FILES) free_files(*(char ***)slot, *files_count(slot));
     if (k->kind == KEY_JSON || k->kind == KEY_NAMES || k->kind == KEY_INDICES) set_json(slot, NULL);
@@ -381,6 +416,8 @@ char *config_value_text(const config_key_t *k, const config_t *c) {
     case KEY_PATH:
         if (*(char *const *)slot) yaml_add_quoted(&b, *(char *const *)slot);
         break;
+    case KEY_DATE: strbuf_adds(&b, *(char *const *)slot ? *(char *const *)slot : "null"); break;
+    case KEY_TEMPLATE:
     case KEY_WORD:
     case KEY_WORD_PATH:
     case KEY_NONE_PATH: add_string(&b, k, *(char *const *)slot); break;

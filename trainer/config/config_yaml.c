@@ -367,6 +367,10 @@ int yaml_doc_parse(const char *file, const char *text, size_t len, yaml_doc_t *d
     yaml_event_t root;
     bool empty;
     *doc = (yaml_doc_t){0};
+    if (len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) { /* byte order mark */
+        r.text += 3;
+        r.len -= 3;
+    }
     if (check_depth(&r)) return err->code;
     reader_open(&r);
     int rc = read_root(&r, &root, &empty);

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "trainer/run/backend_open.h"
 #include "trainer/run/checkpoint.h"
+#include "trainer/run/run_data.h"
 
 optimizer_kind_t prepare_optimizer_kind(optim_t optim) {
     bool is_8bit = optim == OPTIM_ADAMW_8BIT || optim == OPTIM_PAGED_ADAMW_8BIT;
@@ -62,6 +63,7 @@ int prepare_plan(run_t *run, steps_t *steps, bool begun, err_t *err) {
     int rc = run_plan(run, err);
     /* Printed also when the plan is that nothing fits. */
     run_summary(run);
+    run_show_first_row(run);
     log_info("steps     %zu of %zu x %zu rows (%zu epoch%s begun), micro-batches of up to %zu tokens", steps->total,
              spec.accumulation, spec.batch_size, steps->n_epochs, steps->n_epochs == 1 ? "" : "s", steps->max_tokens);
     plan_print(&run->plan, run->model.config.layers);

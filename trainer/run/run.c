@@ -11,6 +11,7 @@
 #include "base/rng.h"
 #include "model/adapter.h"
 #include "trainer/run/checkpoint.h"
+#include "trainer/run/run_data.h"
 
 /* ---- opening -------------------------------------------------------------------------------------------- */
 
@@ -20,53 +21,13 @@ static dtype_t compute_dtype(const run_t *run) {
     return c == COMPUTE_BF16 ? DT_BF16 : c == COMPUTE_F32 ? DT_F32 : DT_COUNT;
 }
 
-static int find_template(run_t *run, err_t *err) {
-    if (run->has_chat) return 0;
-    if (chat_template_resolve(run->tok, run->config.data.chat_template, &run->chat, err)) return err->code;
-    run->has_chat = true;
-    return 0;
-}
-
-/* Opens the tokenizer, and finds the template, if a file's rows need them. */
-static int prepare_for(run_t *run, const char *file, err_t *err) {
-    data_format_t f = run->config.data.format;
-    if (f == DATA_AUTO && dataset_detect(file, &f, err)) return err->code;
-    if (f == DATA_TOKENS) return 0;
-    if (!run->tok && tokenizer_open(run->config.model.path, &run->tok, err)) return err->code;
-    return data_format_uses_template(f) ? find_template(run, err) : 0;
-}
-
-static int load_dataset(run_t *run, const char *const *files, size_t n, dataset_t *ds, err_t *err) {
-    const config_t *c = &run->config;
-    for (size_t i = 0; i < n; i++)
-        if (prepare_for(run, files[i], err)) return err->code;
-    dataset_spec_t spec = {.files = files,
-                           .n_files = n,
-                           .format = c->data.format,
-                           .max_length = c->data.max_length,
-                           .train_all = c->data.train_all,
-                           .tok = run->tok,
-                           .chat = run->has_chat ? &run->chat : NULL,
-                           .vocab = model_source_config(run->src)->vocab};
-    return dataset_load(&spec, ds, err);
-}
-
-int run_open_data(run_t *run, bool load_train, bool load_eval, err_t *err) {
-    const config_t *c = &run->config;
-    if (load_train && load_dataset(run, (const char *const *)c->data.train, c->data.n_train, &run->train, err))
-        return err->code;
-    if (load_eval && c->data.eval && load_dataset(run, (const char *const[]){c->data.eval}, 1, &run->eval, err))
-        return err->code;
-    return 0;
-}
-
 int run_open(run_t *run, bool load_train, bool load_eval, bool need_chat, err_t *err) {
     const config_t *c = &run->config;
     /* A wrong path is told even where nothing has to be paged yet. */
     if (c->device.spill && spill_check(c->device.spill, err)) return err->code;
     if (model_source_open(c->model.path, &run->src, err)) return err->code;
     if (backend_open(c->device.backend, compute_dtype(run), c->device.threads, &run->be, err)) return err->code;
-    if (need_chat && (tokenizer_open(c->model.path, &run->tok, err) || find_template(run, err))) return err->code;
+    if (need_chat && (tokenizer_open(c->model.path, &run->tok, err) || run_find_template(run, err))) return err->code;
     return run_open_data(run, load_train, load_eval, err);
 }
 
@@ -263,7 +224,7 @@ void run_close(run_t *run) {
     if (run->be) run->be->close(run->be);
     dataset_free(&run->train);
     dataset_free(&run->eval);
-    if (run->has_chat) chat_template_free(&run->chat);
+    chat_template_close(run->chat);
     tokenizer_close(run->tok);
     model_source_close(run->src);
     config_free(&run->config);
@@ -340,14 +301,6 @@ static const char *quant_name(const model_t *m) {
     return name;
 }
 
-static void summarise_data(const char *what, const dataset_t *ds) {
-    log_info("%-9s %zu rows (%s), %zu tokens, %zu trained; longest %zu", what, ds->n_samples,
-             data_format_name(ds->format), ds->n_tokens, ds->label_tokens, ds->longest);
-    if (ds->truncated_rows)
-        log_info("          %zu rows cut at max_length (%zu tokens dropped)", ds->truncated_rows, ds->truncated_tokens);
-    if (ds->unlabelled_rows) log_info("          %zu rows left out: no trained token", ds->unlabelled_rows);
-}
-
 void run_summary(const run_t *run) {
     const model_config_t *c = &run->model.config;
     model_params_t p = model_count_params(c);
@@ -366,7 +319,5 @@ void run_summary(const run_t *run) {
     }
     log_info("device    %s, %d thread%s%s%s", run->be->device, run->be->threads, run->be->threads == 1 ? "" : "s",
              run->be->no_gpu[0] ? "; no GPU: " : "", run->be->no_gpu);
-    if (run->train.n_samples) summarise_data("train", &run->train);
-    if (run->eval.n_samples) summarise_data("eval", &run->eval);
-    if (run->has_chat) log_info("template  %s", chat_format_name(run->chat.format));
+    run_summarise_data(run);
 }

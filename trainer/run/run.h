@@ -17,9 +17,8 @@ typedef struct {
     config_t config;
     compute_t begun_in; /* compute_dtype auto: what the run that goes on computed in; COMPUTE_AUTO: it is a new one */
     model_source_t *src;
-    tokenizer_t *tok; /* NULL: the data is tokens already */
-    bool has_chat;    /* conversations: the template below was found */
-    chat_template_t chat;
+    tokenizer_t *tok;      /* NULL: the data is tokens already */
+    chat_template_t *chat; /* NULL: no row is a conversation, or data.chat_template is none */
     dataset_t train, eval; /* n_samples 0: not loaded */
     backend_t *be;
     model_t model;

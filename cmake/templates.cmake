@@ -1,0 +1,27 @@
+# The chat templates that the program ships, data/chat/templates/*.jinja, as an array of bytes in a C file: TEMPLATES_C,
+# written anew when one of them changes. As a script (-DTEMPLATES=list -DOUTPUT=file -P): writes that file.
+cmake_minimum_required(VERSION 3.20)
+if(CMAKE_SCRIPT_MODE_FILE)
+  set(text "#include \"data/chat/shipped.h\"\n\n")
+  set(table "")
+  separate_arguments(TEMPLATES)
+  foreach(file ${TEMPLATES})
+    get_filename_component(name ${file} NAME_WE)
+    string(REPLACE "-" "_" symbol ${name})
+    file(READ ${file} bytes HEX)
+    string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${bytes}")
+    string(REGEX REPLACE "(................................................................................)" "\\1\n" bytes "${bytes}")
+    string(APPEND text "static const unsigned char ${symbol}[] = {\n${bytes}};\n")
+    string(APPEND table "    {\"${name}\", (const char *)${symbol}, sizeof ${symbol}},\n")
+  endforeach()
+  string(APPEND text "\nconst shipped_template_t shipped_templates[] = {\n${table}};\n"
+    "const size_t n_shipped_templates = sizeof shipped_templates / sizeof *shipped_templates;\n")
+  file(WRITE "${OUTPUT}" "${text}")
+  return()
+endif()
+get_filename_component(TEMPLATES_ROOT ${CMAKE_CURRENT_LIST_DIR} DIRECTORY)
+file(GLOB TEMPLATE_FILES CONFIGURE_DEPENDS ${TEMPLATES_ROOT}/data/chat/templates/*.jinja)
+set(TEMPLATES_C ${CMAKE_BINARY_DIR}/shipped_templates.c)
+string(REPLACE ";" " " TEMPLATE_LIST "${TEMPLATE_FILES}")
+add_custom_command(OUTPUT ${TEMPLATES_C} DEPENDS ${TEMPLATE_FILES} ${CMAKE_CURRENT_LIST_FILE} VERBATIM
+  COMMAND ${CMAKE_COMMAND} "-DTEMPLATES=${TEMPLATE_LIST}" -DOUTPUT=${TEMPLATES_C} -P ${CMAKE_CURRENT_LIST_FILE})

@@ -1,0 +1,10 @@
+/* Directories with the tokenizers of tests/golden/tokenizer/. */
+#ifndef SUPPORT_TOKENIZER_KINDS_H
+#define SUPPORT_TOKENIZER_KINDS_H
+
+#include <jansson.h>
+
+/* Writes `files` (name -> JSON; tokenizer.json: a patch of `base`; null: llama2-tokenizer.model) to a new directory. */
+const char *write_kind(const json_t *base, const json_t *files);
+
+#endif
