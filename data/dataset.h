@@ -23,7 +23,7 @@ bool data_format_from_name(const char *name, data_format_t *f);
 typedef struct {
     size_t start, len;
     size_t labels;       /* trained tokens: labels other than -100, the row's first position never counted */
-    uint32_t row;        /* which row of the files, counted from 1 through all of them */
+    size_t row;          /* which row of the files, counted from 1 through all of them */
     uint32_t file, line; /* where it begins: of the files in their order, and the line */
 } sample_t;
 

@@ -61,8 +61,7 @@ static void add_sample(chunk_t *c, const int32_t *ids, const int32_t *labels, si
     memcpy(made->labels + made->n_tokens, labels, n * sizeof *labels);
     made->labels[made->n_tokens] = LABEL_NONE;
     VEC_GROW(made->samples, made->n_samples, c->cap_samples);
-    made->samples[made->n_samples++] = (sample_t){made->n_tokens, n,      trained, (uint32_t)made->rows_read,
-                                                  c->file,        c->line};
+    made->samples[made->n_samples++] = (sample_t){made->n_tokens, n, trained, made->rows_read, c->file, c->line};
     made->n_tokens += n;
 }
 

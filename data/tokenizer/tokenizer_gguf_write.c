@@ -166,6 +166,17 @@ static void put_roles(const tokenizer_t *t, const long *ends, size_t n_ends, ggu
     gguf_put_bool(w, KEY("add_eos_token"), false);
 }
 
+static void put_templates(const tokenizer_t *t, gguf_writer_t *w) {
+    const char *name;
+    json_t *text;
+    json_object_foreach(t->templates, name, text) {
+        char *key = !strcmp(name, "default") ? xstrdup("tokenizer.chat_template")
+                                             : xasprintf("tokenizer.chat_template.%s", name);
+        gguf_put_str(w, key, json_string_value(text));
+        free(key);
+    }
+}
+
 int tokenizer_put_gguf(const tokenizer_t *t, size_t vocab, const long *ends, size_t n_ends, const char *chat_template,
                        gguf_writer_t *w, const char *where, err_t *err) {
     if (t->vocab.n > vocab)
@@ -177,8 +188,8 @@ int tokenizer_put_gguf(const tokenizer_t *t, size_t vocab, const long *ends, siz
     free(v.type);
     if (rc) return rc;
     put_roles(t, ends, n_ends, w);
-    if (!chat_template) chat_template = t->chat_template;
     if (chat_template) gguf_put_str(w, "tokenizer.chat_template", chat_template);
+    else put_templates(t, w);
     warn_of_strips(t, where);
     return 0;
 }

@@ -17,7 +17,7 @@ static dataset_t make_dataset(uint64_t seed) {
     ds.labels = xmalloc(SAMPLES * LONGEST * sizeof(int32_t));
     for (size_t i = 0; i < SAMPLES; i++) {
         sample_t *s = &ds.samples[i];
-        *s = (sample_t){.start = ds.n_tokens, .len = 2 + rng_fold(seed, i) % (LONGEST - 1), .row = (uint32_t)i + 1};
+        *s = (sample_t){.start = ds.n_tokens, .len = 2 + rng_fold(seed, i) % (LONGEST - 1), .row = i + 1};
         for (size_t k = 0; k < s->len; k++) {
             size_t t = s->start + k;
             bool trained = k + 1 == s->len || (k > 0 && rng_fold(seed + 1, t) % 3 > 0);

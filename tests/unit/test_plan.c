@@ -88,7 +88,7 @@ static batch_t batch_of(size_t T, size_t seg, size_t vocab) {
     for (size_t i = 0; i < n; i++) {
         size_t left = T - i * seg;
         ds.samples[i] = (sample_t){
-            .start = i * seg, .len = left < seg ? left : seg, .labels = left - 1, .row = (uint32_t)i + 1};
+            .start = i * seg, .len = left < seg ? left : seg, .labels = left - 1, .row = i + 1};
     }
     epoch_t e;
     batch_t b = {0};
@@ -325,7 +325,7 @@ enum { ROWS = 10 };
 static dataset_t dataset(void) {
     dataset_t ds = {.samples = xcalloc(ROWS, sizeof(sample_t)), .n_samples = ROWS};
     for (size_t i = 0; i < ROWS; i++) {
-        ds.samples[i] = (sample_t){.start = ds.n_tokens, .len = 3 + i, .labels = 2 + i, .row = (uint32_t)i + 1};
+        ds.samples[i] = (sample_t){.start = ds.n_tokens, .len = 3 + i, .labels = 2 + i, .row = i + 1};
         ds.n_tokens += 3 + i;
         ds.longest = 3 + i;
     }

@@ -19,6 +19,7 @@
 #include "trainer/export/modelfile.h"
 #include "trainer/run/checkpoint.h"
 #include "trainer/run/run.h"
+#include "trainer/run/run_data.h"
 
 static const char help[] =
     "usage: qlora-train export CHECKPOINT_DIR --adapter DIR [section.key=value ...]\n"
@@ -156,7 +157,8 @@ static int write_merged(const run_t *run, const request_t *q, const lora_t *lora
                      .lora = lora,
                      .master = master,
                      .dequantized = q->dequantized ? &base.model : NULL,
-                     .dtype = q->dtype};
+                     .dtype = q->dtype,
+                     .chat_template = run->chat ? chat_template_foreign(run->chat) : NULL};
     int rc = q->dequantized ? load_quantized(run, &base, err) : 0;
     if (rc == 0) rc = backend_open_cpu(DT_F32, run->config.device.threads, false, &merge.cpu, err);
     gguf_model_t file = {&merge, q->gguf_type != NO_TYPE ? q->gguf_type : gguf_model_type(run->src)};
@@ -190,6 +192,14 @@ static int export_gguf(const run_t *run, const request_t *q, const lora_t *lora,
     return modelfile_write(q->gguf, run->src, false, err);
 }
 
+/* A template other than the model's own goes along with what was trained in it. */
+static int find_template(run_t *run, err_t *err) {
+    const char *choice = run->config.data.chat_template;
+    if (!strcmp(choice, "auto") || !strcmp(choice, "none") || run->config.data.format == DATA_TOKENS) return 0;
+    if (!run->tok && tokenizer_open(run->config.model.path, &run->tok, err)) return err->code;
+    return run_find_template(run, err);
+}
+
 /* Before anything is written: whether there can be what is asked for, and room to check it. */
 static int prepare(run_t *run, const request_t *q, const lora_t *lora, merge_loss_t *loss, err_t *err) {
     const char *path = run->config.model.path;
@@ -200,7 +210,8 @@ static int prepare(run_t *run, const request_t *q, const lora_t *lora, merge_los
         return err_set(err, ERR_USAGE,
                        "%s holds 4-bit weights, there are no original ones to merge onto; expected --base dequantized",
                        path);
-    return merge_loss_begin(loss, run, q->checkpoint, err);
+    if (merge_loss_begin(loss, run, q->checkpoint, err)) return err->code;
+    return find_template(run, err);
 }
 
 /* ---- command -------------------------------------------------------------------------------------------- */

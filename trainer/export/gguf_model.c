@@ -152,7 +152,7 @@ static bool keeps(gguf_str_t key) {
            !is_key(key, "general.alignment") && !begins(key, "split.") && !begins(key, "quantize.");
 }
 
-static bool keeps_but_template(gguf_str_t key) { return keeps(key) && !is_key(key, "tokenizer.chat_template"); }
+static bool keeps_but_templates(gguf_str_t key) { return keeps(key) && !begins(key, "tokenizer.chat_template"); }
 
 static void put_file_type(gguf_writer_t *w, uint32_t type) {
     enum { MOSTLY_F16 = 1, MOSTLY_Q8_0 = 7, MOSTLY_BF16 = 32 }; /* llama.cpp's numbers of kinds of files */
@@ -189,7 +189,7 @@ static int put_metadata(gguf_writer_t *w, const gguf_model_t *m, err_t *err) {
     const merge_t *c = m->merge;
     const gguf_t *g = model_source_gguf(c->src);
     if (g) {
-        gguf_put_all(w, g, c->chat_template ? keeps_but_template : keeps);
+        gguf_put_all(w, g, c->chat_template ? keeps_but_templates : keeps);
         if (c->chat_template) gguf_put_str(w, "tokenizer.chat_template", c->chat_template);
         put_file_type(w, m->type);
         return 0;
