@@ -68,7 +68,4 @@ value_t path_get(render_t *r, const path_t *path, value_t element);
 /* Which element comes first, second ...: a stable order of the keys. */
 size_t *value_order(render_t *r, const list_t *keys, bool reverse);
 
-/* A generator of the first n of `elements`. */
-value_t value_generator(render_t *r, list_t *elements, size_t n);
-
 #endif

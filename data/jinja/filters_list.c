@@ -5,12 +5,6 @@
 
 static value_t no_element(const char *why) { return (value_t){.type = V_UNDEFINED, .hint = true, .name = why}; }
 
-value_t value_generator(render_t *r, list_t *elements, size_t n) {
-    list_t *list = jinja_alloc(r, sizeof *list);
-    *list = (list_t){.v = elements->v, .n = n};
-    return (value_t){.type = V_GENERATOR, .list = list};
-}
-
 /* ---- map, select ---------------------------------------------------------------------------------------- */
 
 /* The arguments behind the first `skip`, which are for the filter or test that is named. */
@@ -27,7 +21,7 @@ static const char *named(render_t *r, value_t name, const char *what) {
     return name.s->p;
 }
 
-static value_t map_attribute(render_t *r, value_t v, const call_args_t *args) {
+static list_t *map_attribute(render_t *r, value_t v, const call_args_t *args) {
     static const char *const names[] = {"attribute", "default", NULL};
     args_check(r, args, 0, 0, names, "map");
     path_t path = path_of(r, arg_or(args, 0, "attribute", value_none()));
@@ -36,7 +30,7 @@ static value_t map_attribute(render_t *r, value_t v, const call_args_t *args) {
     const list_t *elements = value_elements(r, v);
     list_t *mapped = value_list(r, V_LIST, elements->n).list;
     for (size_t i = 0; i < elements->n; i++) mapped->v[i] = path_get(r, &path, elements->v[i]);
-    return value_generator(r, mapped, mapped->n);
+    return mapped;
 }
 
 static bool is_named(const call_args_t *args, const char *name) {
@@ -46,30 +40,34 @@ static bool is_named(const call_args_t *args, const char *name) {
     return false;
 }
 
-value_t filter_map(render_t *r, value_t v, const call_args_t *args) {
-    if (!value_truth(r, v)) return value_generator(r, value_list(r, V_LIST, 0).list, 0);
+static list_t *map_elements(render_t *r, value_t v, const call_args_t *args) {
+    if (!value_truth(r, v)) return value_list(r, V_LIST, 0).list;
     if (args->n == 0 && is_named(args, "attribute")) return map_attribute(r, v, args);
     if (args->n == 0) jinja_fail(r, "map: the name of a filter is missing");
     const list_t *elements = value_elements(r, v);
     list_t *mapped = value_list(r, V_LIST, elements->n).list;
-    if (elements->n > 0) {
-        const char *name = named(r, args->v[0], "filter");
-        filter_fn filter = jinja_filter(name);
-        if (!filter) jinja_fail(r, "map: there is no filter '%s'", name);
-        call_args_t rest = rest_of(args, 1);
-        for (size_t i = 0; i < elements->n; i++) mapped->v[i] = filter(r, elements->v[i], &rest);
-    }
-    return value_generator(r, mapped, mapped->n);
+    if (elements->n == 0) return mapped;
+    const char *name = named(r, args->v[0], "filter");
+    filter_fn filter = jinja_filter(name);
+    if (!filter) jinja_fail(r, "map: there is no filter '%s'", name);
+    call_args_t rest = rest_of(args, 1);
+    for (size_t i = 0; i < elements->n; i++) mapped->v[i] = filter(r, elements->v[i], &rest);
+    return mapped;
+}
+
+value_t filter_map(render_t *r, value_t v, const call_args_t *args) {
+    return value_generator(r, map_elements, v, args);
 }
 
 /* The elements (by their attribute, if it is asked for) of which a test, or their truth, is `wanted`. */
-static value_t select_elements(render_t *r, value_t v, const call_args_t *args, bool attribute, bool wanted) {
-    if (!value_truth(r, v)) return value_generator(r, value_list(r, V_LIST, 0).list, 0);
-    size_t skip = attribute ? 1 : 0, n = 0;
+static list_t *chosen(render_t *r, value_t v, const call_args_t *args, bool attribute, bool wanted) {
+    if (!value_truth(r, v)) return value_list(r, V_LIST, 0).list;
+    size_t skip = attribute ? 1 : 0;
     if (args->n < skip) jinja_fail(r, "the name of an attribute is missing");
     path_t path = attribute ? path_of(r, args->v[0]) : (path_t){0};
     const list_t *elements = value_elements(r, v);
     list_t *kept = value_list(r, V_LIST, elements->n).list;
+    kept->n = 0;
     test_fn test = NULL;
     call_args_t rest = {0};
     if (args->n > skip && elements->n > 0) {
@@ -81,32 +79,28 @@ static value_t select_elements(render_t *r, value_t v, const call_args_t *args, 
     for (size_t i = 0; i < elements->n; i++) {
         value_t key = path_get(r, &path, elements->v[i]);
         jinja_steps(r, 1);
-        if ((test ? test(r, key, &rest) : value_truth(r, key)) == wanted) kept->v[n++] = elements->v[i];
+        if ((test ? test(r, key, &rest) : value_truth(r, key)) == wanted) kept->v[kept->n++] = elements->v[i];
     }
-    return value_generator(r, kept, n);
+    return kept;
 }
 
-value_t filter_select(render_t *r, value_t v, const call_args_t *args) {
-    return select_elements(r, v, args, false, true);
-}
-value_t filter_reject(render_t *r, value_t v, const call_args_t *args) {
-    return select_elements(r, v, args, false, false);
-}
-value_t filter_selectattr(render_t *r, value_t v, const call_args_t *args) {
-    return select_elements(r, v, args, true, true);
-}
-value_t filter_rejectattr(render_t *r, value_t v, const call_args_t *args) {
-    return select_elements(r, v, args, true, false);
-}
+#define SELECT(name, attribute, wanted) \
+    static list_t *name##_elements(render_t *r, value_t v, const call_args_t *args) { \
+        return chosen(r, v, args, attribute, wanted); \
+    } \
+    value_t filter_##name(render_t *r, value_t v, const call_args_t *args) { \
+        return value_generator(r, name##_elements, v, args); \
+    }
+SELECT(select, false, true)
+SELECT(reject, false, false)
+SELECT(selectattr, true, true)
+SELECT(rejectattr, true, false)
 
 /* ---- batch, slice --------------------------------------------------------------------------------------- */
 
-value_t filter_batch(render_t *r, value_t v, const call_args_t *args) {
-    static const char *const names[] = {"linecount", "fill_with", NULL};
-    args_check(r, args, 0, 2, names, "batch");
-    int64_t size = value_integer(r, arg_required(r, args, 0, "linecount", "batch"),
-                                 "the argument 'linecount' of batch");
-    value_t fill = arg_or(args, 1, "fill_with", value_none());
+static list_t *batches(render_t *r, value_t v, const call_args_t *args) {
+    value_t count = arg_required(r, args, 0, "linecount", "batch"), fill = arg_or(args, 1, "fill_with", value_none());
+    int64_t size = value_integer(r, count, "the argument 'linecount' of batch");
     const list_t *elements = value_elements(r, v);
     list_t *lines = value_list(r, V_LIST, elements->n + 1).list;
     size_t n = 0, from = 0;
@@ -122,17 +116,23 @@ value_t filter_batch(render_t *r, value_t v, const call_args_t *args) {
         lines->v[n++] = line;
         from += take;
     }
-    return value_generator(r, lines, n);
+    lines->n = n;
+    return lines;
 }
 
-value_t filter_slice(render_t *r, value_t v, const call_args_t *args) {
-    static const char *const names[] = {"slices", "fill_with", NULL};
-    args_check(r, args, 0, 2, names, "slice");
-    int64_t slices = value_integer(r, arg_required(r, args, 0, "slices", "slice"), "the argument 'slices' of slice");
-    value_t fill = arg_or(args, 1, "fill_with", value_none());
+value_t filter_batch(render_t *r, value_t v, const call_args_t *args) {
+    static const char *const names[] = {"linecount", "fill_with", NULL};
+    args_check(r, args, 0, 2, names, "batch");
+    arg_required(r, args, 0, "linecount", "batch");
+    return value_generator(r, batches, v, args);
+}
+
+static list_t *slices(render_t *r, value_t v, const call_args_t *args) {
+    value_t count = arg_required(r, args, 0, "slices", "slice"), fill = arg_or(args, 1, "fill_with", value_none());
     const list_t *elements = value_elements(r, v);
-    if (slices == 0) jinja_fail(r, "slice: 0 slices");
-    size_t n = slices > 0 ? (size_t)slices : 0, from = 0;
+    int64_t wanted = value_integer(r, count, "the argument 'slices' of slice");
+    if (wanted == 0) jinja_fail(r, "slice: 0 slices");
+    size_t n = wanted > 0 ? (size_t)wanted : 0, from = 0;
     list_t *lines = value_list(r, V_LIST, n).list;
     for (size_t i = 0; i < n; i++) {
         bool extra = i < elements->n % n;
@@ -143,7 +143,14 @@ value_t filter_slice(render_t *r, value_t v, const call_args_t *args) {
         if (filled) lines->v[i].list->v[take] = fill;
         from += take;
     }
-    return value_generator(r, lines, n);
+    return lines;
+}
+
+value_t filter_slice(render_t *r, value_t v, const call_args_t *args) {
+    static const char *const names[] = {"slices", "fill_with", NULL};
+    args_check(r, args, 0, 2, names, "slice");
+    arg_required(r, args, 0, "slices", "slice");
+    return value_generator(r, slices, v, args);
 }
 
 /* ---- ends, length, copies ------------------------------------------------------------------------------- */
@@ -151,6 +158,7 @@ value_t filter_slice(render_t *r, value_t v, const call_args_t *args) {
 value_t filter_first(render_t *r, value_t v, const call_args_t *args) {
     args_check(r, args, 0, 0, NULL, "first");
     if (v.type == V_GENERATOR) {
+        generator_fill(r, v.list);
         return v.list->at < v.list->n ? v.list->v[v.list->at++] : no_element("there is no first element of nothing");
     }
     const list_t *elements = value_elements(r, v);
@@ -161,6 +169,7 @@ value_t filter_last(render_t *r, value_t v, const call_args_t *args) {
     args_check(r, args, 0, 0, NULL, "last");
     if (v.type == V_GENERATOR) jinja_fail(r, "a generator has no last element; put `|list` before `|last`");
     const list_t *elements = value_elements(r, v);
+    if (elements->n > 0 && v.markup) return value_markup(elements->v[elements->n - 1]); /* by its index, in Python */
     return elements->n > 0 ? elements->v[elements->n - 1] : no_element("there is no last element of nothing");
 }
 
@@ -168,7 +177,7 @@ value_t filter_length(render_t *r, value_t v, const call_args_t *args) {
     args_check(r, args, 0, 0, NULL, "length");
     size_t n;
     if (v.type == V_GENERATOR) jinja_fail(r, "a generator has no length; put `|list` before `|length`");
-    if (!value_has_length(v, &n)) jinja_fail(r, "a %s has no length", value_type_name(v));
+    if (!value_has_length(r, v, &n)) jinja_fail(r, "a %s has no length", value_type_name(v));
     return value_int((int64_t)n);
 }
 
@@ -178,12 +187,16 @@ value_t filter_list(render_t *r, value_t v, const call_args_t *args) {
     return list_part(r, V_LIST, elements, 0, elements->n);
 }
 
+static list_t *item_pairs(render_t *r, value_t v, const call_args_t *args) {
+    (void)args;
+    if (v.type == V_UNDEFINED) return value_list(r, V_LIST, 0).list;
+    if (v.type != V_DICT) jinja_fail(r, "items: a %s has no items; expected a dict", value_type_name(v));
+    return dict_view(r, v.dict, LIST_ITEMS).list;
+}
+
 value_t filter_items(render_t *r, value_t v, const call_args_t *args) {
     args_check(r, args, 0, 0, NULL, "items");
-    if (v.type == V_UNDEFINED) return value_generator(r, value_list(r, V_LIST, 0).list, 0);
-    if (v.type != V_DICT) jinja_fail(r, "items: a %s has no items; expected a dict", value_type_name(v));
-    list_t *items = dict_view(r, v.dict, LIST_ITEMS).list;
-    return value_generator(r, items, items->n);
+    return value_generator(r, item_pairs, v, args);
 }
 
 value_t filter_reverse(render_t *r, value_t v, const call_args_t *args) {
@@ -192,7 +205,7 @@ value_t filter_reverse(render_t *r, value_t v, const call_args_t *args) {
     const list_t *elements = value_elements(r, v);
     value_t reversed = value_list(r, V_LIST, elements->n);
     for (size_t i = 0; i < elements->n; i++) reversed.list->v[i] = elements->v[elements->n - 1 - i];
-    return v.type == V_GENERATOR ? reversed : value_generator(r, reversed.list, elements->n);
+    return v.type == V_GENERATOR ? reversed : generator_of(r, reversed.list);
 }
 
 /* ---- sum, join ------------------------------------------------------------------------------------------ */

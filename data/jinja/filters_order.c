@@ -169,24 +169,26 @@ static path_t element_path(render_t *r, const call_args_t *args) {
 
 static const char *const element_args[] = {"case_sensitive", "attribute", NULL};
 
-value_t filter_unique(render_t *r, value_t v, const call_args_t *args) {
-    args_check(r, args, 0, 2, element_args, "unique");
+static list_t *unique_elements(render_t *r, value_t v, const call_args_t *args) {
     path_t path = element_path(r, args);
     const list_t *elements = value_elements(r, v);
     list_t *kept = value_list(r, V_LIST, elements->n).list;
     dict_t *seen = value_dict(r, 0).dict;
-    size_t n = 0;
+    kept->n = 0;
     for (size_t i = 0; i < elements->n; i++) {
         value_t key = path_get(r, &path, elements->v[i]), other;
         check_hashable(r, key);
-        if (dict_get(seen, key, &other)) {
-            jinja_steps(r, seen->n / 16);
-            continue;
-        }
+        jinja_steps(r, seen->n / 16);
+        if (dict_get(seen, key, &other)) continue;
         dict_set(r, seen, key, value_none());
-        kept->v[n++] = elements->v[i];
+        kept->v[kept->n++] = elements->v[i];
     }
-    return value_generator(r, kept, n);
+    return kept;
+}
+
+value_t filter_unique(render_t *r, value_t v, const call_args_t *args) {
+    args_check(r, args, 0, 2, element_args, "unique");
+    return value_generator(r, unique_elements, v, args);
 }
 
 static value_t extreme(render_t *r, value_t v, const call_args_t *args, int sign) {

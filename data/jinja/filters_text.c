@@ -32,8 +32,7 @@ value_t filter_forceescape(render_t *r, value_t v, const call_args_t *args) {
 static value_t to_case(render_t *r, value_t v, const call_args_t *args, case_t to, const char *name) {
     args_check(r, args, 0, 0, NULL, name);
     v = value_soft(r, v);
-    value_t changed = text_case(r, v.s, to);
-    return to == CASE_JINJA_TITLE ? changed : like(changed, v);
+    return like(text_case(r, v.s, to), v);
 }
 
 value_t filter_upper(render_t *r, value_t v, const call_args_t *args) {
@@ -43,7 +42,8 @@ value_t filter_lower(render_t *r, value_t v, const call_args_t *args) {
     return to_case(r, v, args, CASE_LOWER, "lower");
 }
 value_t filter_title(render_t *r, value_t v, const call_args_t *args) {
-    return to_case(r, v, args, CASE_JINJA_TITLE, "title");
+    args_check(r, args, 0, 0, NULL, "title");
+    return text_jinja_title(r, value_str(r, v).s);
 }
 value_t filter_capitalize(render_t *r, value_t v, const call_args_t *args) {
     return to_case(r, v, args, CASE_CAPITALIZE, "capitalize");
@@ -129,17 +129,18 @@ value_t filter_indent(render_t *r, value_t v, const call_args_t *args) {
 value_t filter_truncate(render_t *r, value_t v, const call_args_t *args) {
     static const char *const names[] = {"length", "killwords", "end", "leeway", NULL};
     args_check(r, args, 0, 4, names, "truncate");
-    if (v.type == V_UNDEFINED) undefined_fail(r, v);
-    if (v.type != V_STRING) jinja_fail(r, "truncate: a %s; expected a str", value_type_name(v));
+    size_t chars;
+    if (!value_has_length(r, v, &chars)) jinja_fail(r, "truncate: a %s; expected a str", value_type_name(v));
     int64_t length = arg_integer(r, args, 0, "length", 255, "truncate"), leeway = 5;
     value_t end = arg_or(args, 2, "end", value_text(r, "...", 3, 0));
     if (end.type != V_STRING) jinja_fail(r, "truncate: 'end' is a %s; expected a str", value_type_name(end));
     if (arg_or(args, 3, "leeway", value_none()).type != V_NONE)
         leeway = arg_integer(r, args, 3, "leeway", 5, "truncate");
-    int64_t end_length = (int64_t)string_chars(end.s);
+    int64_t end_length = (int64_t)count_chars(r, end.s);
     if (length < end_length || leeway < 0)
         jinja_fail(r, "truncate: 'length' is shorter than 'end', or 'leeway' negative");
-    if (length > INT64_MAX - leeway || (int64_t)string_chars(v.s) <= length + leeway) return v;
+    if (length > INT64_MAX - leeway || (int64_t)chars <= length + leeway) return v;
+    if (v.type != V_STRING) jinja_fail(r, "truncate: a %s; expected a str", value_type_name(v));
     size_t keep = string_byte(v.s, (size_t)(length - end_length));
     if (!arg_truth(r, args, 1, "killwords", false)) {
         string_t space = {.p = " ", .len = 1};

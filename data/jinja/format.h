@@ -8,7 +8,7 @@ typedef struct {
     const char *fill; /* one character */
     size_t fill_len;
     char align; /* '<', '>', '^', '=' (behind the sign); 0: as the type has it */
-    char sign;  /* '+', ' ' or '-' */
+    char sign;  /* '+', ' ' or '-'; 0: none was given, which is '-' */
     bool alternate;
     char grouping;            /* ',' or '_' between thousands; 0: none */
     int64_t width, precision; /* precision -1: none */

@@ -148,7 +148,7 @@ GLOBAL(global_raise_exception) {
     static const char *const names[] = {"message", NULL};
     args_check(r, args, 0, 1, names, fn->name);
     const string_t *message = value_str(r, arg_required(r, args, 0, "message", fn->name)).s;
-    jinja_fail(r, "the template refuses this: %.600s", message->p);
+    jinja_fail(r, "the template refuses: %.600s", message->p);
 }
 
 /* Midnight of the date, no matter where. */

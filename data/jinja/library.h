@@ -11,7 +11,7 @@ bool value_is_integer(value_t v);                                /* int or bool 
 int64_t value_integer(render_t *r, value_t v, const char *what); /* fails unless it is one; `what` is for the message */
 double value_double(value_t number);
 bool value_same(value_t a, value_t b); /* `is` */
-bool value_hashable(value_t v);
+bool value_hashable(render_t *r, value_t v);
 void check_hashable(render_t *r, value_t v);
 void value_enter(render_t *r); /* one level deeper in nested values; fails at the bound */
 static inline void value_leave(render_t *r) { r->depth--; }
@@ -20,13 +20,22 @@ value_t list_part(render_t *r, value_type_t type, const list_t *list, size_t fro
 /* The elements of a dict view, in order. */
 value_t dict_view(render_t *r, const dict_t *d, list_kind_t kind);
 value_t range_view(render_t *r, int64_t start, int64_t stop, int64_t step);
-bool value_has_length(value_t v, size_t *n); /* len(): characters of a string */
+/* A generator whose elements are made when the first of them is asked for: what is wrong with one that nobody asks for is
+ * no error. The value and arguments are kept. */
+typedef list_t *(*make_elements_fn)(render_t *r, value_t v, const call_args_t *args);
+value_t value_generator(render_t *r, make_elements_fn make, value_t v, const call_args_t *args);
+value_t generator_of(render_t *r, const list_t *elements); /* made already */
+void generator_fill(render_t *r, list_t *generator);
+bool value_has_length(render_t *r, value_t v, size_t *n); /* len(): characters of a string */
 /* float(s) and int(s, base); false where Python raises ValueError. */
 bool float_of_text(render_t *r, const string_t *s, double *f);
 bool integer_of_text(render_t *r, const string_t *s, int64_t base, int64_t *i);
 /* Shortest text that is read as the same number, as Python writes it. */
 enum { FLOAT_TEXT = 64 };
 void float_text(double f, char text[FLOAT_TEXT]);
+
+/* string_chars(), counted as work. */
+size_t count_chars(render_t *r, const string_t *s);
 
 /* ---- text ----------------------------------------------------------------------------------------------- */
 
@@ -55,8 +64,9 @@ value_t value_soft(render_t *r, value_t v);
 
 /* ---- characters, as Python knows them -------------------------------------------------------------------- */
 
-typedef enum { CASE_UPPER, CASE_LOWER, CASE_TITLE, CASE_CAPITALIZE, CASE_SWAP, CASE_FOLD, CASE_JINJA_TITLE } case_t;
+typedef enum { CASE_UPPER, CASE_LOWER, CASE_TITLE, CASE_CAPITALIZE, CASE_SWAP, CASE_FOLD } case_t;
 value_t text_case(render_t *r, const string_t *s, case_t to);
+value_t text_jinja_title(render_t *r, const string_t *s); /* as Jinja's filter does, unlike str.title() */
 /* The code point at byte i, and how many bytes it takes. */
 int32_t text_char(const char *p, size_t len, size_t i, size_t *n);
 bool char_space(int32_t c);

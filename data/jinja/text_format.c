@@ -26,10 +26,11 @@ static int64_t read_digits(render_t *r, const string_t *s, size_t *at) {
 }
 
 static format_spec_t parse_spec(render_t *r, const string_t *s) {
-    format_spec_t spec = {.fill = " ", .fill_len = 1, .sign = '-', .precision = -1};
+    format_spec_t spec = {.fill = " ", .fill_len = 1, .precision = -1};
     size_t at = 0, n = 1;
     if (s->len > 0) text_char(s->p, s->len, 0, &n);
-    if (n < s->len && is_align(s->p[n])) {
+    bool filled = n < s->len && is_align(s->p[n]);
+    if (filled) {
         spec.fill = s->p;
         spec.fill_len = n;
         spec.align = s->p[n];
@@ -43,10 +44,8 @@ static format_spec_t parse_spec(render_t *r, const string_t *s) {
         at++;
     }
     if (at < s->len && s->p[at] == '0') {
-        if (!spec.align) {
-            spec.align = '0'; /* settled by the type */
-            spec.fill = "0";
-        }
+        if (!filled) spec.fill = "0";
+        if (!spec.align) spec.align = '0'; /* settled by the type */
         at++;
     }
     spec.width = read_digits(r, s, &at);
@@ -66,7 +65,7 @@ static _Noreturn void fail_spec(render_t *r, value_t v, const string_t *s) {
 }
 
 static void format_as_text(render_t *r, builder_t *b, value_t v, format_spec_t spec, const string_t *s) {
-    bool plain = (spec.type == 0 || spec.type == 's') && spec.sign == '-' && !spec.alternate && !spec.grouping;
+    bool plain = (spec.type == 0 || spec.type == 's') && !spec.sign && !spec.alternate && !spec.grouping;
     if (!plain || spec.align == '=') fail_spec(r, v, s);
     if (spec.align == '0') spec.align = '<';
     format_text(r, b, v.s, &spec, '<');
@@ -80,7 +79,7 @@ static void format_as_number(render_t *r, builder_t *b, value_t v, format_spec_t
     } else if (!whole && spec.type && strchr("eEfFgG%", spec.type)) {
         format_float(r, b, v, &spec);
     } else if (v.type == V_FLOAT && spec.type == 0 && spec.precision < 0 && !spec.alternate && !spec.grouping &&
-               spec.align != '=' && spec.sign == '-') {
+               spec.align != '=' && (spec.sign == 0 || spec.sign == '-')) {
         format_text(r, b, value_str(r, v).s, &spec, '>');
     } else {
         fail_spec(r, v, s);

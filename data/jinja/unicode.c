@@ -214,7 +214,6 @@ static size_t map_case(render_t *r, const stretch_t *at, size_t i, int32_t c, ca
     case CASE_FOLD: return map_fold(c, out);
     case CASE_TITLE: return in_word ? map_lower(r, at, i, c, out) : map_upper(c, true, out);
     case CASE_CAPITALIZE: return i > at->from ? map_lower(r, at, i, c, out) : map_upper(c, true, out);
-    case CASE_JINJA_TITLE: return i > at->from ? map_lower(r, at, i, c, out) : map_upper(c, false, out);
     case CASE_SWAP:
         if (char_upper(c)) return map_lower(r, at, i, c, out);
         if (char_lower(c)) return map_upper(c, false, out);
@@ -239,29 +238,31 @@ static void build_case(render_t *r, builder_t *b, const stretch_t *at, case_t to
     }
 }
 
-/* What stands between words to Jinja's filter `title`. */
+value_t text_case(render_t *r, const string_t *s, case_t to) {
+    builder_t text = {0};
+    jinja_steps(r, s->len / 16);
+    build_case(r, &text, &(stretch_t){s, 0, s->len}, to);
+    return build_end(r, &text);
+}
+
+/* ---- the filter title ----------------------------------------------------------------------------------- */
+
+/* What stands between words to Jinja. */
 static bool separates_words(int32_t c) {
     return c == '-' || c == '(' || c == '{' || c == '[' || c == '<' || char_space(c);
 }
 
-static void build_jinja_title(render_t *r, builder_t *b, const string_t *s) {
-    size_t from = 0, n;
-    while (from < s->len) {
-        bool separator = separates_words(text_char(s->p, s->len, from, &n));
-        stretch_t part = {s, from, from + n};
-        while (part.to < s->len && separates_words(text_char(s->p, s->len, part.to, &n)) == separator) part.to += n;
-        build_case(r, b, &part, CASE_JINJA_TITLE);
-        from = part.to;
-    }
-}
-
-value_t text_case(render_t *r, const string_t *s, case_t to) {
+/* Jinja cuts the first character off a word before it changes the case of either part. */
+value_t text_jinja_title(render_t *r, const string_t *s) {
     builder_t text = {0};
     jinja_steps(r, s->len / 16);
-    if (to == CASE_JINJA_TITLE) {
-        build_jinja_title(r, &text, s);
-    } else {
-        build_case(r, &text, &(stretch_t){s, 0, s->len}, to);
+    for (size_t from = 0, n; from < s->len;) {
+        bool separator = separates_words(text_char(s->p, s->len, from, &n));
+        stretch_t first = {s, from, from + n}, rest = {s, from + n, from + n};
+        while (rest.to < s->len && separates_words(text_char(s->p, s->len, rest.to, &n)) == separator) rest.to += n;
+        build_case(r, &text, &first, CASE_UPPER);
+        build_case(r, &text, &rest, CASE_LOWER);
+        from = rest.to;
     }
     return build_end(r, &text);
 }

@@ -100,6 +100,7 @@ typedef enum { LIST_PLAIN, LIST_RANGE, LIST_KEYS, LIST_VALUES, LIST_ITEMS, LIST_
 struct list {
     value_t *v;
     size_t n;
+    struct deferred *deferred; /* V_GENERATOR: how its elements are made, when the first is asked for; NULL: they are */
     size_t at;                 /* V_GENERATOR: elements taken already */
     list_kind_t kind;          /* of a V_VIEW: which; LIST_GROUP: a tuple of groupby, with .grouper and .list */
     int64_t start, stop, step; /* LIST_RANGE */

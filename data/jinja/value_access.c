@@ -31,15 +31,49 @@ value_t dict_view(render_t *r, const dict_t *d, list_kind_t kind) {
     return view;
 }
 
+/* ---- generators ----------------------------------------------------------------------------------------- */
+
+struct deferred {
+    make_elements_fn make;
+    value_t v;
+    call_args_t args;
+};
+
+value_t value_generator(render_t *r, make_elements_fn make, value_t v, const call_args_t *args) {
+    list_t *list = jinja_alloc(r, sizeof *list);
+    list->deferred = jinja_alloc(r, sizeof *list->deferred);
+    *list->deferred = (struct deferred){make, v, *args};
+    return (value_t){.type = V_GENERATOR, .list = list};
+}
+
+value_t generator_of(render_t *r, const list_t *elements) {
+    list_t *list = jinja_alloc(r, sizeof *list);
+    *list = (list_t){.v = elements->v, .n = elements->n};
+    return (value_t){.type = V_GENERATOR, .list = list};
+}
+
+void generator_fill(render_t *r, list_t *generator) {
+    const struct deferred *deferred = generator->deferred;
+    if (!deferred) return;
+    generator->deferred = NULL;
+    value_enter(r);
+    const list_t *elements = deferred->make(r, deferred->v, &deferred->args);
+    value_leave(r);
+    generator->v = elements->v;
+    generator->n = elements->n;
+}
+
+/* ---- what can be gone through --------------------------------------------------------------------------- */
+
+/* Those of markup are no markup. */
 static list_t *characters(render_t *r, value_t v) {
     const string_t *s = v.s;
-    value_t list = value_list(r, V_LIST, string_chars(s));
+    value_t list = value_list(r, V_LIST, count_chars(r, s));
     size_t from = 0;
     for (size_t i = 0; i < list.list->n; i++) {
         size_t n;
         text_char(s->p, s->len, from, &n);
         list.list->v[i] = string_slice(r, s, from, from + n);
-        list.list->v[i].markup = v.markup;
         from += n;
     }
     return list.list;
@@ -52,6 +86,7 @@ list_t *value_elements(render_t *r, value_t v) {
     case V_TUPLE:
     case V_VIEW: list = v.list; break;
     case V_GENERATOR:
+        generator_fill(r, v.list);
         list = list_part(r, V_LIST, v.list, v.list->at, v.list->n).list;
         v.list->at = v.list->n;
         break;
@@ -64,13 +99,18 @@ list_t *value_elements(render_t *r, value_t v) {
     return list;
 }
 
-bool value_has_length(value_t v, size_t *n) {
+size_t count_chars(render_t *r, const string_t *s) {
+    if (!s->ascii) jinja_steps(r, s->len / 64);
+    return string_chars(s);
+}
+
+bool value_has_length(render_t *r, value_t v, size_t *n) {
     switch (v.type) {
     case V_LIST:
     case V_TUPLE:
     case V_VIEW: *n = v.list->n; return true;
     case V_DICT: *n = v.dict->n; return true;
-    case V_STRING: *n = string_chars(v.s); return true;
+    case V_STRING: *n = count_chars(r, v.s); return true;
     case V_UNDEFINED: *n = 0; return true;
     default: return false;
     }
@@ -150,16 +190,18 @@ static value_t missing(render_t *r, value_t obj, const char *name) {
 }
 
 value_t value_attribute(render_t *r, value_t obj, const char *name) {
-    if (obj.type == V_UNDEFINED) undefined_fail(r, obj);
     value_t value;
+    if (obj.type == V_DICT) jinja_steps(r, obj.dict->n / 16);
+    if (obj.type == V_UNDEFINED && is_python_attribute(obj, name)) return refused_attribute(r, obj, name);
+    if (obj.type == V_UNDEFINED) undefined_fail(r, obj);
     if (find_attribute(r, obj, name, &value)) return value;
     if (obj.type == V_DICT && dict_get_text(obj.dict, name, &value)) return value;
     return missing(r, obj, name);
 }
 
 value_t value_python_attribute(render_t *r, value_t obj, const char *name) {
-    if (obj.type == V_UNDEFINED) undefined_fail(r, obj);
     value_t value;
+    if (obj.type == V_UNDEFINED && !is_python_attribute(obj, name)) undefined_fail(r, obj);
     return find_attribute(r, obj, name, &value) ? value : missing(r, obj, name);
 }
 
@@ -178,7 +220,10 @@ static bool position(int64_t index, size_t n, size_t *at) {
 
 static bool find_item(render_t *r, value_t obj, value_t key, value_t *value) {
     size_t at;
-    if (obj.type == V_DICT) return value_hashable(key) && dict_get(obj.dict, key, value);
+    if (obj.type == V_DICT) {
+        jinja_steps(r, obj.dict->n / 16 + (key.type == V_STRING ? key.s->len / 64 : 0));
+        return value_hashable(r, key) && dict_get(obj.dict, key, value);
+    }
     if (!value_is_integer(key)) return false;
     int64_t index = key.type == V_BOOL ? key.b : key.i;
     if (is_indexed(obj)) {
@@ -186,7 +231,7 @@ static bool find_item(render_t *r, value_t obj, value_t key, value_t *value) {
         *value = obj.list->v[at];
         return true;
     }
-    if (obj.type != V_STRING || !position(index, string_chars(obj.s), &at)) return false;
+    if (obj.type != V_STRING || !position(index, count_chars(r, obj.s), &at)) return false;
     size_t from = string_byte(obj.s, at), n;
     text_char(obj.s->p, obj.s->len, from, &n);
     *value = string_slice(r, obj.s, from, from + n);
@@ -220,13 +265,14 @@ static int64_t slice_bound(render_t *r, value_t bound, int64_t n, bool backwards
 
 static slice_t slice_of(render_t *r, size_t length, value_t start, value_t stop, value_t step) {
     int64_t n = (int64_t)length, by = step.type == V_NONE ? 1 : value_integer(r, step, "the step of a slice");
+    int64_t given = by;
     if (by == 0) jinja_fail(r, "the step of a slice is 0");
     int64_t from = slice_bound(r, start, n, by < 0, by < 0 ? n - 1 : 0);
     int64_t to = slice_bound(r, stop, n, by < 0, by < 0 ? -1 : n);
     if (by < -n - 1) by = -n - 1; /* one element either way */
     if (by > n + 1) by = n + 1;
     int64_t count = by > 0 ? (to - from + by - 1) / by : (from - to - by - 1) / -by;
-    return (slice_t){from, to, by, count > 0 ? (size_t)count : 0};
+    return (slice_t){from, to, given, count > 0 ? (size_t)count : 0};
 }
 
 static value_t sliced_text(render_t *r, value_t v, slice_t slice) {
@@ -250,7 +296,7 @@ static value_t sliced_text(render_t *r, value_t v, slice_t slice) {
 
 value_t value_sliced(render_t *r, value_t obj, value_t start, value_t stop, value_t step) {
     if (obj.type == V_UNDEFINED) undefined_fail(r, obj);
-    if (obj.type == V_STRING) return sliced_text(r, obj, slice_of(r, string_chars(obj.s), start, stop, step));
+    if (obj.type == V_STRING) return sliced_text(r, obj, slice_of(r, count_chars(r, obj.s), start, stop, step));
     if (!is_indexed(obj)) jinja_fail(r, "a %s cannot be sliced", value_type_name(obj));
     slice_t slice = slice_of(r, obj.list->n, start, stop, step);
     value_t part = value_list(r, obj.type, slice.n);
@@ -258,7 +304,9 @@ value_t value_sliced(render_t *r, value_t obj, value_t start, value_t stop, valu
     if (obj.type == V_VIEW) {
         part.list->kind = LIST_RANGE;
         part.list->start = obj.list->start + slice.start * obj.list->step;
-        part.list->step = obj.list->step * slice.step;
+        if (__builtin_mul_overflow(obj.list->step, slice.step, &part.list->step)) {
+            jinja_fail(r, "the step of a range has more than 64 bits");
+        }
         part.list->stop = obj.list->start + slice.stop * obj.list->step;
     }
     return part;
