@@ -12,7 +12,7 @@ lines, so that the text is the same.
 
 cases.json
   name, template, marked (null: not to be tried with its marks), files (of the model's directory, beside the tokenizer),
-  tokens (special tokens of tokenizer.json renamed; null: llama2-tokenizer.model)
+  spm (llama2-tokenizer.model, else tokenizer.json)
   cases: messages, tools, kwargs; text, ids, labels; prompt: the ids before the last answer"""
 import json
 import os
@@ -186,34 +186,33 @@ def families():
     for name, template in FEATURES.items():
         rows = {"open": NOT_EMPTY, "needs a first message": [PLAIN, FIRST], "no prompt": [PLAIN, TWO, EDGES, EMPTY],
                 "system last": [PLAIN, TWO, SYSTEM]}.get(name, CHATML)
-        yield name, template, plain, {}, [(r, None, {}) for r in rows], name not in ("whole line", "macro")
-    yield ("qwen 3", QWEN, plain, {}, [(r, None, {}) for r in CHATML + [THINK]] + [(CALL, TOOLS, {}), (CALLS_TWO, TOOLS, {})], True)
+        yield name, template, plain, False, [(r, None, {}) for r in rows], name not in ("whole line", "macro")
+    yield ("qwen 3", QWEN, plain, False, [(r, None, {}) for r in CHATML + [THINK]] + [(CALL, TOOLS, {}), (CALLS_TWO, TOOLS, {})], True)
     yield ("llama 3.1", LLAMA3, {"tokenizer_config.json": config("<|endoftext|>", "<file_sep>"), "generation_config.json": {"eos_token_id": [5, 6]}},
-           {}, [(r, None, {}) for r in CHATML] + [(CALL, TOOLS, {}), (PLAIN, None, {"date_string": "1 Jan 2025"})], True)
-    yield ("mistral", MISTRAL, {"tokenizer_config.json": config("<|endoftext|>", "<repo_name>")}, {},
+           False, [(r, None, {}) for r in CHATML] + [(CALL, TOOLS, {}), (PLAIN, None, {"date_string": "1 Jan 2025"})], True)
+    yield ("mistral", MISTRAL, {"tokenizer_config.json": config("<|endoftext|>", "<repo_name>")}, False,
            [(r, None, {}) for r in NOT_EMPTY] + [(CALL, TOOLS, {})], True)
     yield ("gemma", GEMMA, {"tokenizer_config.json": config("<|endoftext|>", "<gh_stars>"), "generation_config.json": {"eos_token_id": [8, 4]}},
-           {}, [(r, None, {}) for r in NOT_EMPTY + [EMPTY]], True)
-    yield ("phi", PHI, {"tokenizer_config.json": config("<|endoftext|>", "<|endoftext|>")}, {}, [(r, None, {}) for r in CHATML], True)
+           False, [(r, None, {}) for r in NOT_EMPTY + [EMPTY]], True)
+    yield ("phi", PHI, {"tokenizer_config.json": config("<|endoftext|>", "<|endoftext|>")}, False, [(r, None, {}) for r in CHATML], True)
     yield ("glm", GLM, {"tokenizer_config.json": config("<|endoftext|>", "<|endoftext|>"), "generation_config.json": {"eos_token_id": [0, 5]}},
-           {}, [(r, None, {}) for r in NOT_EMPTY], False)
-    yield ("zephyr", ZEPHYR, LLAMA_FILES, None, [(r, None, {}) for r in PIECES], True)
-    yield ("tulu", TULU, LLAMA_FILES, None, [(r, None, {}) for r in PIECES], True)
-    yield ("zephyr, legacy", ZEPHYR, LEGACY_FILES, None, [(r, None, {}) for r in PIECES], True)
-    yield ("llama 2", LLAMA2, LLAMA_FILES, None, [(r, None, {}) for r in PIECES[:4]], True)
+           False, [(r, None, {}) for r in NOT_EMPTY], False)
+    yield ("zephyr", ZEPHYR, LLAMA_FILES, True, [(r, None, {}) for r in PIECES], True)
+    yield ("tulu", TULU, LLAMA_FILES, True, [(r, None, {}) for r in PIECES], True)
+    yield ("zephyr, legacy", ZEPHYR, LEGACY_FILES, True, [(r, None, {}) for r in PIECES], True)
+    yield ("llama 2", LLAMA2, LLAMA_FILES, True, [(r, None, {}) for r in PIECES[:4]], True)
 
 
 def unmarked(template):
     return template.replace(G, "").replace(E, "")
 
 
-def open_model(files, tokens):
+def open_model(files, spm):
     with tempfile.TemporaryDirectory() as d:
-        if tokens is None:
+        if spm:
             shutil.copy(SPM, os.path.join(d, "tokenizer.model"))
         else:
-            text = open(BPE, encoding="utf-8").read()
-            open(os.path.join(d, "tokenizer.json"), "w", encoding="utf-8").write(text)
+            shutil.copy(BPE, os.path.join(d, "tokenizer.json"))
         for name, value in files.items():
             with open(os.path.join(d, name), "w", encoding="utf-8") as f:
                 json.dump(value, f)
@@ -252,10 +251,10 @@ def case(name, template, tok, messages, tools, kwargs):
 
 
 def cases():
-    for name, template, files, tokens, rows, try_marks in families():
-        tok = open_model(files, tokens)
+    for name, template, files, spm, rows, try_marks in families():
+        tok = open_model(files, spm)
         yield {"name": name, "template": unmarked(template), "marked": template if try_marks else None, "files": files,
-               "tokens": tokens, "cases": [case(name, template, tok, *row) for row in rows]}
+               "spm": spm, "cases": [case(name, template, tok, *row) for row in rows]}
 
 
 # ---- other files ----
