@@ -84,6 +84,8 @@ FEATURES = {
                    "{% if m.role == 'user' %}{% set ns.last = loop.index0 %}{% endif %}{% endfor %}"
                    + turns("{% if m.role == 'user' %}[{{ s if loop.index0 == ns.last else '' }}{{ m.content }}]{% else %}" + G
                            + "{{ m.content }}<|im_end|>" + E + "{% endif %}", "m in ms", prompt=""),
+    # After a tool's result nothing is added, but an answer has the header all the same.
+    "prompt after users": turns(answer(), prompt="{% if add_generation_prompt and messages[-1].role == 'user' %}<|im_start|>assistant" + NL + "{% endif %}"),
     # Refuses to render what comes before a first answer.
     "needs a first message": turns(answer(), before="{% if messages[0].role == 'tool' %}{% endif %}"),
     "built list": "{% set ns = namespace(all=[]) %}{% for m in messages %}{% set ns.all = ns.all + [{'role': m.role, 'content': m.content}] %}"
@@ -155,6 +157,7 @@ EDGES = [m(U, "  Größe und 大きさ 🙂 \n"), m(A, "\n First line\n\nsecond\
 SYSTEM = [m(S, " Be brief. "), m(U, "Hi"), m(A, "Hello"), m(U, "Bye"), m(A, "See you")]
 EMPTY = [m(U, "Say nothing."), m(A, ""), m(U, "Now?"), m(A, "Yes.")]
 FIRST = [m(A, "Can I help?"), m(U, "No."), m(A, "Good.")]
+RESULT = [m(U, "1 + 2?"), m(A, "add(1, 2)"), m(T, "3"), m(A, "It is 3.")]
 THINK = [m(U, "1 + 2?"), m(A, "3", reasoning_content="Easy."), m(U, "And 4?"), m(A, "7", reasoning_content="Also\neasy.")]
 TOOLS = [{"type": "function", "function": {"name": "add", "description": "Adds <numbers> & \"more\"", "parameters": {
     "type": "object", "properties": {"a": {"type": "number"}}}}}]
@@ -184,7 +187,7 @@ PIECES = [PLAIN, TWO, json.loads(json.dumps(EDGES).replace("  ", " ")), SYSTEM, 
 def families():
     plain = {"tokenizer_config.json": config("<|endoftext|>", "<|im_end|>")}
     for name, template in FEATURES.items():
-        rows = {"open": NOT_EMPTY, "needs a first message": [PLAIN, FIRST], "no prompt": [PLAIN, TWO, EDGES, EMPTY],
+        rows = {"open": NOT_EMPTY, "needs a first message": [PLAIN, FIRST], "no prompt": [PLAIN, TWO, EDGES, EMPTY], "prompt after users": [PLAIN, RESULT],
                 "system last": [PLAIN, TWO, SYSTEM]}.get(name, CHATML)
         yield name, template, plain, False, [(r, None, {}) for r in rows], name not in ("whole line", "macro")
     yield ("qwen 3", QWEN, plain, False, [(r, None, {}) for r in CHATML + [THINK]] + [(CALL, TOOLS, {}), (CALLS_TWO, TOOLS, {})], True)
