@@ -194,30 +194,31 @@ static bool compare_prompt(const tracer_t *r, answer_t *a, size_t *begin, bool *
     return true;
 }
 
-static int find_begin(tracer_t *r, answer_t *a, size_t *begin) {
-    trace_t *x = r->trace;
-    err_t refused = {0};
-    size_t whose = 0, added_len;
+/* Behind what the generation prompt adds, here or to a first question; 0: that is not before the answer. */
+static size_t behind_prompt(tracer_t *r, const answer_t *a, bool rendered) {
     const char *added = "";
+    size_t n = rendered ? added_by_prompt(r, r->c, r->messages, a->k, &r->trace->prompt, &added) : 0;
+    size_t behind = behind_added(r, a, added, n);
+    return behind ? behind : behind_first_added(r, a);
+}
+
+static int find_begin(tracer_t *r, answer_t *a, size_t *begin) {
+    err_t refused = {0};
+    size_t whose = 0;
     bool parted = true, found = false;
     a->before = 0;
-    written_before(r->messages, &x->whole, a->k, a->limit, -1, &a->before, &whose);
-    bool answers = a->before > 0 && is_answer(r->messages, whose) && whose + 1 == a->k;
-    bool rendered = chat_render(r->t, r->c, r->messages, a->k, true, &x->prompt, &refused) == 0;
+    written_before(r->messages, &r->trace->whole, a->k, a->limit, -1, &a->before, &whose);
+    bool rendered = chat_render(r->t, r->c, r->messages, a->k, true, &r->trace->prompt, &refused) == 0;
     if (rendered) found = compare_prompt(r, a, begin, &parted);
-    if (found && !parted) return 0;
-    if (found && !(a->any && *begin == a->first))
+    if (found && !parted && a->any && *begin >= a->first) return 0;
+    if (found && parted && !(a->any && *begin == a->first))
         *begin = back_off(r, *begin, a->any && *begin > a->first ? a->first : a->before);
-    size_t behind = 0;
-    if (rendered) {
-        added_len = added_by_prompt(r, r->c, r->messages, a->k, &x->prompt, &added);
-        behind = behind_added(r, a, added, added_len);
-    }
-    if (!behind) behind = behind_first_added(r, a);
+    size_t behind = behind_prompt(r, a, rendered);
     if (!found && !behind)
         return err_set(r->err, ERR_USAGE, "where the answer begins cannot be told from the chat template");
     if (!found || behind > *begin) *begin = behind;
-    if (answers && !behind && all_white(text_of(r), a->before, *begin))
+    bool after_answer = a->before > 0 && is_answer(r->messages, whose) && whose + 1 == a->k;
+    if (after_answer && parted && !behind && all_white(text_of(r), a->before, *begin))
         return err_set(r->err, ERR_USAGE, "the chat template writes it into the answer before it");
     return 0;
 }

@@ -40,6 +40,7 @@ typedef struct {
 } gathered_t;
 
 static void add_named(run_t *run, gathered_t *g, const char *name, value_t v) {
+    jinja_steps(&run->r, g->n_named);
     for (size_t i = 0; i < g->n_named; i++) {
         if (strcmp(g->names[i], name) == 0) jinja_fail(&run->r, "the argument '%s' is given twice", name);
     }
@@ -129,6 +130,7 @@ static void give_named(render_t *r, const macro_t *m, const call_args_t *args, v
     for (size_t i = 0; i < args->n_named; i++) {
         const char *name = args->names[i];
         value_t v = args->v[args->n + i];
+        jinja_steps(r, m->n);
         size_t k = parameter(m, args, name);
         if (k != SIZE_MAX) {
             vars->v[m->params[k].slot] = v;

@@ -177,7 +177,7 @@ value_t filter_length(render_t *r, value_t v, const call_args_t *args) {
     args_check(r, args, 0, 0, NULL, "length");
     size_t n;
     if (v.type == V_GENERATOR) jinja_fail(r, "a generator has no length; put `|list` before `|length`");
-    if (!value_has_length(v, &n)) jinja_fail(r, "a %s has no length", value_type_name(v));
+    if (!value_has_length(r, v, &n)) jinja_fail(r, "a %s has no length", value_type_name(v));
     return value_int((int64_t)n);
 }
 

@@ -130,13 +130,13 @@ value_t filter_truncate(render_t *r, value_t v, const call_args_t *args) {
     static const char *const names[] = {"length", "killwords", "end", "leeway", NULL};
     args_check(r, args, 0, 4, names, "truncate");
     size_t chars;
-    if (!value_has_length(v, &chars)) jinja_fail(r, "truncate: a %s; expected a str", value_type_name(v));
+    if (!value_has_length(r, v, &chars)) jinja_fail(r, "truncate: a %s; expected a str", value_type_name(v));
     int64_t length = arg_integer(r, args, 0, "length", 255, "truncate"), leeway = 5;
     value_t end = arg_or(args, 2, "end", value_text(r, "...", 3, 0));
     if (end.type != V_STRING) jinja_fail(r, "truncate: 'end' is a %s; expected a str", value_type_name(end));
     if (arg_or(args, 3, "leeway", value_none()).type != V_NONE)
         leeway = arg_integer(r, args, 3, "leeway", 5, "truncate");
-    int64_t end_length = (int64_t)string_chars(end.s);
+    int64_t end_length = (int64_t)count_chars(r, end.s);
     if (length < end_length || leeway < 0)
         jinja_fail(r, "truncate: 'length' is shorter than 'end', or 'leeway' negative");
     if (length > INT64_MAX - leeway || (int64_t)chars <= length + leeway) return v;

@@ -14,7 +14,7 @@ static void build_padding(render_t *r, builder_t *b, const format_spec_t *spec, 
 static size_t padding_before(char align, size_t pad) { return align == '<' ? 0 : align == '^' ? pad / 2 : pad; }
 
 void format_text(render_t *r, builder_t *b, const string_t *s, const format_spec_t *spec, char side) {
-    size_t chars = string_chars(s), end = s->len;
+    size_t chars = count_chars(r, s), end = s->len;
     if (spec->precision >= 0 && (uint64_t)spec->precision < chars) {
         chars = (size_t)spec->precision;
         end = string_byte(s, chars);

@@ -11,7 +11,7 @@ bool value_is_integer(value_t v);                                /* int or bool 
 int64_t value_integer(render_t *r, value_t v, const char *what); /* fails unless it is one; `what` is for the message */
 double value_double(value_t number);
 bool value_same(value_t a, value_t b); /* `is` */
-bool value_hashable(value_t v);
+bool value_hashable(render_t *r, value_t v);
 void check_hashable(render_t *r, value_t v);
 void value_enter(render_t *r); /* one level deeper in nested values; fails at the bound */
 static inline void value_leave(render_t *r) { r->depth--; }
@@ -26,13 +26,16 @@ typedef list_t *(*make_elements_fn)(render_t *r, value_t v, const call_args_t *a
 value_t value_generator(render_t *r, make_elements_fn make, value_t v, const call_args_t *args);
 value_t generator_of(render_t *r, const list_t *elements); /* made already */
 void generator_fill(render_t *r, list_t *generator);
-bool value_has_length(value_t v, size_t *n); /* len(): characters of a string */
+bool value_has_length(render_t *r, value_t v, size_t *n); /* len(): characters of a string */
 /* float(s) and int(s, base); false where Python raises ValueError. */
 bool float_of_text(render_t *r, const string_t *s, double *f);
 bool integer_of_text(render_t *r, const string_t *s, int64_t base, int64_t *i);
 /* Shortest text that is read as the same number, as Python writes it. */
 enum { FLOAT_TEXT = 64 };
 void float_text(double f, char text[FLOAT_TEXT]);
+
+/* string_chars(), counted as work. */
+size_t count_chars(render_t *r, const string_t *s);
 
 /* ---- text ----------------------------------------------------------------------------------------------- */
 

@@ -20,6 +20,7 @@ METHOD(dict_get_method) {
     args_check(r, args, 1, 2, NULL, fn->name);
     value_t found;
     check_hashable(r, args->v[0]);
+    jinja_steps(r, fn->self.dict->n / 16);
     if (dict_get(fn->self.dict, args->v[0], &found)) return found;
     return args->n > 1 ? args->v[1] : value_none();
 }

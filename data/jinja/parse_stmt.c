@@ -219,6 +219,7 @@ static void parse_parameters(parser_t *p, macro_t *m) {
         p->r.place = p->tok->place;
         name_t *name = jinja_alloc(&p->r, sizeof *name);
         *name = use_name(p, expect_variable(p, "the name of a parameter"), NAME_GIVEN);
+        jinja_steps(&p->r, names.n);
         for (size_t i = 0; i < names.n; i++) {
             if (((name_t *)names.v[i])->id == name->id) jinja_fail(&p->r, "two parameters '%s'", name->text);
         }

@@ -32,13 +32,13 @@ TYPE_TEST(escaped, v.type == V_STRING && v.markup)
 TEST(iterable) {
     size_t n;
     no_arguments(r, args, "iterable");
-    return v.type == V_GENERATOR || value_has_length(v, &n);
+    return v.type == V_GENERATOR || value_has_length(r, v, &n);
 }
 
 TEST(sequence) {
     size_t n;
     no_arguments(r, args, "sequence");
-    return value_has_length(v, &n) && (v.type != V_VIEW || v.list->kind == LIST_RANGE);
+    return value_has_length(r, v, &n) && (v.type != V_VIEW || v.list->kind == LIST_RANGE);
 }
 
 static bool rest_is(render_t *r, value_t v, value_t by, int64_t rest) {
@@ -63,12 +63,16 @@ TEST(divisibleby) {
 
 TEST(lower) {
     no_arguments(r, args, "lower");
-    return text_is_lower(value_str(r, v).s);
+    const string_t *s = value_str(r, v).s;
+    jinja_steps(r, s->len / 16);
+    return text_is_lower(s);
 }
 
 TEST(upper) {
     no_arguments(r, args, "upper");
-    return text_is_upper(value_str(r, v).s);
+    const string_t *s = value_str(r, v).s;
+    jinja_steps(r, s->len / 16);
+    return text_is_upper(s);
 }
 
 TEST(sameas) {

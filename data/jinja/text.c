@@ -86,7 +86,7 @@ value_t text_repeat(render_t *r, const string_t *s, int64_t times) {
 }
 
 value_t text_pad(render_t *r, const string_t *s, int64_t width, const string_t *fill, char align) {
-    int64_t chars = (int64_t)string_chars(s);
+    int64_t chars = (int64_t)count_chars(r, s);
     if (width <= chars) return (value_t){.type = V_STRING, .s = s};
     int64_t pad = width - chars, before = align == '<' ? 0 : align == '>' ? pad : pad / 2 + (pad & width & 1);
     builder_t text = {0};
@@ -113,6 +113,7 @@ value_t text_escape(render_t *r, value_t v) {
     const string_t *s = value_str(r, v).s;
     builder_t text = {0};
     size_t done = 0;
+    jinja_steps(r, s->len / 64);
     for (size_t i = 0; i < s->len; i++) {
         const char *escape = html_escape(s->p[i]);
         if (!escape) continue;
@@ -175,6 +176,7 @@ static size_t count_lines(const string_t *s) {
 }
 
 list_t *text_lines(render_t *r, const string_t *s, bool keep_ends) {
+    jinja_steps(r, s->len / 32);
     list_t *lines = value_list(r, V_LIST, count_lines(s)).list;
     size_t from = 0;
     for (size_t k = 0; k < lines->n; k++) {

@@ -57,6 +57,7 @@ METHOD(text_rstrip) { return strip_sides(r, fn, args, 2); }
 METHOD(text_removeprefix) {
     args_check(r, args, 1, 1, NULL, fn->name);
     const string_t *s = fn->self.s, *prefix = given_text(r, fn, args->v[0]);
+    jinja_steps(r, prefix->len / 64);
     bool there = prefix->len <= s->len && memcmp(s->p, prefix->p, prefix->len) == 0;
     return like_self(fn, string_slice(r, s, there ? prefix->len : 0, s->len));
 }
@@ -64,6 +65,7 @@ METHOD(text_removeprefix) {
 METHOD(text_removesuffix) {
     args_check(r, args, 1, 1, NULL, fn->name);
     const string_t *s = fn->self.s, *suffix = given_text(r, fn, args->v[0]);
+    jinja_steps(r, suffix->len / 64);
     bool there = suffix->len <= s->len && memcmp(s->p + s->len - suffix->len, suffix->p, suffix->len) == 0;
     return like_self(fn, string_slice(r, s, 0, there ? s->len - suffix->len : s->len));
 }
@@ -91,7 +93,7 @@ static bool starts_behind(const call_args_t *args, size_t chars) {
 /* The bytes in which is searched; false: there are none, not even nothing. */
 static bool search_range(render_t *r, const function_t *fn, const call_args_t *args, size_t *from, size_t *to) {
     const string_t *s = fn->self.s;
-    size_t chars = string_chars(s);
+    size_t chars = count_chars(r, s);
     method_range(r, args, chars, from, to);
     bool any = *from <= *to && !starts_behind(args, chars);
     *from = string_byte(s, *from);
@@ -112,7 +114,7 @@ static value_t search_text(render_t *r, const function_t *fn, const call_args_t 
         return value_int(-1);
     }
     string_t before = {.p = s->p, .len = at, .ascii = s->ascii};
-    return value_int((int64_t)string_chars(&before));
+    return value_int((int64_t)count_chars(r, &before));
 }
 
 METHOD(text_find_method) { return search_text(r, fn, args, text_find, false); }
@@ -128,7 +130,8 @@ METHOD(text_count_method) {
     return value_int(any ? (int64_t)text_count(r, fn->self.s, needle, from, to) : 0);
 }
 
-static bool has_end(const string_t *s, const string_t *part, size_t from, size_t to, bool at_end) {
+static bool has_end(render_t *r, const string_t *s, const string_t *part, size_t from, size_t to, bool at_end) {
+    jinja_steps(r, part->len / 64);
     if (part->len > to - from) return false;
     return memcmp(s->p + (at_end ? to - part->len : from), part->p, part->len) == 0;
 }
@@ -139,12 +142,12 @@ static value_t check_end(render_t *r, const function_t *fn, const call_args_t *a
     bool any = search_range(r, fn, args, &from, &to), found = false;
     if (args->v[0].type != V_TUPLE) {
         const string_t *part = given_text(r, fn, args->v[0]);
-        return value_bool(any && has_end(fn->self.s, part, from, to, at_end));
+        return value_bool(any && has_end(r, fn->self.s, part, from, to, at_end));
     }
     const list_t *parts = args->v[0].list;
     for (size_t i = 0; i < parts->n && !found; i++) {
         const string_t *part = given_text(r, fn, parts->v[i]);
-        found = any && has_end(fn->self.s, part, from, to, at_end);
+        found = any && has_end(r, fn->self.s, part, from, to, at_end);
     }
     return value_bool(found);
 }
@@ -179,7 +182,7 @@ static value_t pad_to(render_t *r, const function_t *fn, const call_args_t *args
     args_check(r, args, 1, 2, NULL, fn->name);
     string_t space = {.p = " ", .len = 1, .ascii = true};
     const string_t *fill = args->n > 1 ? written(r, fn, args->v[1]) : &space;
-    if (string_chars(fill) != 1) jinja_fail(r, "%s: what fills up is not one character", fn->name);
+    if (count_chars(r, fill) != 1) jinja_fail(r, "%s: what fills up is not one character", fn->name);
     return like_self(fn, text_pad(r, fn->self.s, value_integer(r, args->v[0], "a width"), fill, align));
 }
 
@@ -225,6 +228,7 @@ METHOD(text_format_method) { return text_format(r, fn->self, args); }
 #define KIND(name) \
     METHOD(text_method_##name) { \
         no_arguments(r, fn, args); \
+        jinja_steps(r, fn->self.s->len / 16); \
         return value_bool(text_##name(fn->self.s)); \
     }
 KIND(is_alnum)

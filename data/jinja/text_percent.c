@@ -112,7 +112,7 @@ static void write_number(percent_t *p, value_t v, format_spec_t spec) {
 static void write_text(percent_t *p, value_t v, format_spec_t spec) {
     value_t text;
     if (spec.type == 'c') {
-        if (v.type == V_STRING && string_chars(v.s) != 1) fail_form(p, "%c needs one character");
+        if (v.type == V_STRING && count_chars(p->r, v.s) != 1) fail_form(p, "%c needs one character");
         text = v.type == V_STRING ? v : format_character(p->r, v);
         spec.precision = -1;
     } else {

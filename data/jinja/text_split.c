@@ -131,6 +131,7 @@ static value_t partition(render_t *r, const function_t *fn, const call_args_t *a
         parts.list->v[i] = string_slice(r, s, cut[i], cut[i + 1]);
         parts.list->v[i].markup = fn->self.markup;
     }
+    if (at != NOT_FOUND) parts.list->v[1].markup |= args->v[0].markup; /* Python gives the argument itself */
     return parts;
 }
 

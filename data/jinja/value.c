@@ -152,7 +152,8 @@ static void dict_append(render_t *r, dict_t *d, value_t key, value_t value) {
 enum { KEY_DEPTH = 16 };
 
 static void check_key(render_t *r, value_t key, int depth) {
-    if (key.type == V_LIST || key.type == V_DICT) jinja_fail(r, "a %s cannot be a key", value_type_name(key));
+    bool set = key.type == V_VIEW && (key.list->kind == LIST_KEYS || key.list->kind == LIST_ITEMS);
+    if (key.type == V_LIST || key.type == V_DICT || set) jinja_fail(r, "a %s cannot be a key", value_type_name(key));
     if (key.type != V_TUPLE) return;
     if (depth == KEY_DEPTH) jinja_fail(r, "a key is nested too deep");
     for (size_t i = 0; i < key.list->n; i++) check_key(r, key.list->v[i], depth + 1);
@@ -199,7 +200,7 @@ static value_t *dict_find(const dict_t *d, value_t key) {
 
 void dict_set(render_t *r, dict_t *d, value_t key, value_t value) {
     check_key(r, key, 0);
-    jinja_steps(r, d->n / 16);
+    jinja_steps(r, d->n / 16 + (key.type == V_STRING ? key.s->len / 64 : 0));
     value_t *found = dict_find(d, key);
     if (found) {
         *found = value;

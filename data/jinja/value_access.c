@@ -68,7 +68,7 @@ void generator_fill(render_t *r, list_t *generator) {
 /* Those of markup are no markup. */
 static list_t *characters(render_t *r, value_t v) {
     const string_t *s = v.s;
-    value_t list = value_list(r, V_LIST, string_chars(s));
+    value_t list = value_list(r, V_LIST, count_chars(r, s));
     size_t from = 0;
     for (size_t i = 0; i < list.list->n; i++) {
         size_t n;
@@ -99,13 +99,18 @@ list_t *value_elements(render_t *r, value_t v) {
     return list;
 }
 
-bool value_has_length(value_t v, size_t *n) {
+size_t count_chars(render_t *r, const string_t *s) {
+    if (!s->ascii) jinja_steps(r, s->len / 64);
+    return string_chars(s);
+}
+
+bool value_has_length(render_t *r, value_t v, size_t *n) {
     switch (v.type) {
     case V_LIST:
     case V_TUPLE:
     case V_VIEW: *n = v.list->n; return true;
     case V_DICT: *n = v.dict->n; return true;
-    case V_STRING: *n = string_chars(v.s); return true;
+    case V_STRING: *n = count_chars(r, v.s); return true;
     case V_UNDEFINED: *n = 0; return true;
     default: return false;
     }
@@ -186,6 +191,7 @@ static value_t missing(render_t *r, value_t obj, const char *name) {
 
 value_t value_attribute(render_t *r, value_t obj, const char *name) {
     value_t value;
+    if (obj.type == V_DICT) jinja_steps(r, obj.dict->n / 16);
     if (obj.type == V_UNDEFINED && is_python_attribute(obj, name)) return refused_attribute(r, obj, name);
     if (obj.type == V_UNDEFINED) undefined_fail(r, obj);
     if (find_attribute(r, obj, name, &value)) return value;
@@ -214,7 +220,10 @@ static bool position(int64_t index, size_t n, size_t *at) {
 
 static bool find_item(render_t *r, value_t obj, value_t key, value_t *value) {
     size_t at;
-    if (obj.type == V_DICT) return value_hashable(key) && dict_get(obj.dict, key, value);
+    if (obj.type == V_DICT) {
+        jinja_steps(r, obj.dict->n / 16 + (key.type == V_STRING ? key.s->len / 64 : 0));
+        return value_hashable(r, key) && dict_get(obj.dict, key, value);
+    }
     if (!value_is_integer(key)) return false;
     int64_t index = key.type == V_BOOL ? key.b : key.i;
     if (is_indexed(obj)) {
@@ -222,7 +231,7 @@ static bool find_item(render_t *r, value_t obj, value_t key, value_t *value) {
         *value = obj.list->v[at];
         return true;
     }
-    if (obj.type != V_STRING || !position(index, string_chars(obj.s), &at)) return false;
+    if (obj.type != V_STRING || !position(index, count_chars(r, obj.s), &at)) return false;
     size_t from = string_byte(obj.s, at), n;
     text_char(obj.s->p, obj.s->len, from, &n);
     *value = string_slice(r, obj.s, from, from + n);
@@ -287,7 +296,7 @@ static value_t sliced_text(render_t *r, value_t v, slice_t slice) {
 
 value_t value_sliced(render_t *r, value_t obj, value_t start, value_t stop, value_t step) {
     if (obj.type == V_UNDEFINED) undefined_fail(r, obj);
-    if (obj.type == V_STRING) return sliced_text(r, obj, slice_of(r, string_chars(obj.s), start, stop, step));
+    if (obj.type == V_STRING) return sliced_text(r, obj, slice_of(r, count_chars(r, obj.s), start, stop, step));
     if (!is_indexed(obj)) jinja_fail(r, "a %s cannot be sliced", value_type_name(obj));
     slice_t slice = slice_of(r, obj.list->n, start, stop, step);
     value_t part = value_list(r, obj.type, slice.n);

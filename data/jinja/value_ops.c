@@ -90,19 +90,25 @@ bool value_same(value_t a, value_t b) {
     return false;
 }
 
-bool value_hashable(value_t v) {
-    if (v.type == V_LIST || v.type == V_DICT) return false;
-    if (v.type == V_VIEW) return v.list->kind == LIST_RANGE || v.list->kind == LIST_VALUES;
-    if (v.type == V_TUPLE) {
-        for (size_t i = 0; i < v.list->n; i++) {
-            if (!value_hashable(v.list->v[i])) return false;
-        }
+static bool all_hashable(render_t *r, const list_t *list) {
+    for (size_t i = 0; i < list->n; i++) {
+        if (!value_hashable(r, list->v[i])) return false;
     }
     return true;
 }
 
+bool value_hashable(render_t *r, value_t v) {
+    if (v.type == V_LIST || v.type == V_DICT) return false;
+    if (v.type == V_VIEW) return v.list->kind == LIST_RANGE || v.list->kind == LIST_VALUES;
+    if (v.type != V_TUPLE) return true;
+    value_enter(r);
+    bool hashable = all_hashable(r, v.list);
+    value_leave(r);
+    return hashable;
+}
+
 void check_hashable(render_t *r, value_t v) {
-    if (!value_hashable(v)) jinja_fail(r, "a %s cannot be looked up (unhashable)", value_type_name(v));
+    if (!value_hashable(r, v)) jinja_fail(r, "a %s cannot be looked up (unhashable)", value_type_name(v));
 }
 
 /* ---- equality ------------------------------------------------------------------------------------------- */
@@ -180,9 +186,10 @@ static bool same_type_equal(render_t *r, value_t a, value_t b) {
 }
 
 bool value_equal(render_t *r, value_t a, value_t b) {
+    jinja_steps(r, 1);
     if (value_is_number(a) && value_is_number(b)) return !is_nan(a) && !is_nan(b) && compare_numbers(a, b) == 0;
     if (a.type != b.type) return false;
-    jinja_steps(r, a.type == V_STRING ? a.s->len / 64 : 1);
+    if (a.type == V_STRING) jinja_steps(r, a.s->len / 64);
     value_enter(r);
     bool equal = same_type_equal(r, a, b);
     value_leave(r);
@@ -213,6 +220,9 @@ int value_compare(render_t *r, value_t a, value_t b) {
         return compare_numbers(a, b);
     }
     if (a.type == V_STRING && b.type == V_STRING) return compare_strings(r, a.s, b.s);
+    if (a.type == V_VIEW && b.type == V_VIEW && a.list->kind != LIST_RANGE && b.list->kind != LIST_RANGE) {
+        jinja_fail(r, "which of two sets is in the other is not supported");
+    }
     if ((a.type != V_LIST && a.type != V_TUPLE) || a.type != b.type) {
         jinja_fail(r, "a %s and a %s cannot be compared by size", value_type_name(a), value_type_name(b));
     }

@@ -12,7 +12,7 @@ lines, so that the text is the same.
 
 cases.json
   name, template, marked (null: not to be tried with its marks), files (of the model's directory, beside the tokenizer),
-  tokens (special tokens of tokenizer.json renamed; null: llama2-tokenizer.model)
+  spm (llama2-tokenizer.model, else tokenizer.json)
   cases: messages, tools, kwargs; text, ids, labels; prompt: the ids before the last answer"""
 import json
 import os
@@ -84,6 +84,8 @@ FEATURES = {
                    "{% if m.role == 'user' %}{% set ns.last = loop.index0 %}{% endif %}{% endfor %}"
                    + turns("{% if m.role == 'user' %}[{{ s if loop.index0 == ns.last else '' }}{{ m.content }}]{% else %}" + G
                            + "{{ m.content }}<|im_end|>" + E + "{% endif %}", "m in ms", prompt=""),
+    # After a tool's result nothing is added, but an answer has the header all the same.
+    "prompt after users": turns(answer(), prompt="{% if add_generation_prompt and messages[-1].role == 'user' %}<|im_start|>assistant" + NL + "{% endif %}"),
     # Refuses to render what comes before a first answer.
     "needs a first message": turns(answer(), before="{% if messages[0].role == 'tool' %}{% endif %}"),
     "built list": "{% set ns = namespace(all=[]) %}{% for m in messages %}{% set ns.all = ns.all + [{'role': m.role, 'content': m.content}] %}"
@@ -155,6 +157,7 @@ EDGES = [m(U, "  Größe und 大きさ 🙂 \n"), m(A, "\n First line\n\nsecond\
 SYSTEM = [m(S, " Be brief. "), m(U, "Hi"), m(A, "Hello"), m(U, "Bye"), m(A, "See you")]
 EMPTY = [m(U, "Say nothing."), m(A, ""), m(U, "Now?"), m(A, "Yes.")]
 FIRST = [m(A, "Can I help?"), m(U, "No."), m(A, "Good.")]
+RESULT = [m(U, "1 + 2?"), m(A, "add(1, 2)"), m(T, "3"), m(A, "It is 3.")]
 THINK = [m(U, "1 + 2?"), m(A, "3", reasoning_content="Easy."), m(U, "And 4?"), m(A, "7", reasoning_content="Also\neasy.")]
 TOOLS = [{"type": "function", "function": {"name": "add", "description": "Adds <numbers> & \"more\"", "parameters": {
     "type": "object", "properties": {"a": {"type": "number"}}}}}]
@@ -184,36 +187,35 @@ PIECES = [PLAIN, TWO, json.loads(json.dumps(EDGES).replace("  ", " ")), SYSTEM, 
 def families():
     plain = {"tokenizer_config.json": config("<|endoftext|>", "<|im_end|>")}
     for name, template in FEATURES.items():
-        rows = {"open": NOT_EMPTY, "needs a first message": [PLAIN, FIRST], "no prompt": [PLAIN, TWO, EDGES, EMPTY],
+        rows = {"open": NOT_EMPTY, "needs a first message": [PLAIN, FIRST], "no prompt": [PLAIN, TWO, EDGES, EMPTY], "prompt after users": [PLAIN, RESULT],
                 "system last": [PLAIN, TWO, SYSTEM]}.get(name, CHATML)
-        yield name, template, plain, {}, [(r, None, {}) for r in rows], name not in ("whole line", "macro")
-    yield ("qwen 3", QWEN, plain, {}, [(r, None, {}) for r in CHATML + [THINK]] + [(CALL, TOOLS, {}), (CALLS_TWO, TOOLS, {})], True)
+        yield name, template, plain, False, [(r, None, {}) for r in rows], name not in ("whole line", "macro")
+    yield ("qwen 3", QWEN, plain, False, [(r, None, {}) for r in CHATML + [THINK]] + [(CALL, TOOLS, {}), (CALLS_TWO, TOOLS, {})], True)
     yield ("llama 3.1", LLAMA3, {"tokenizer_config.json": config("<|endoftext|>", "<file_sep>"), "generation_config.json": {"eos_token_id": [5, 6]}},
-           {}, [(r, None, {}) for r in CHATML] + [(CALL, TOOLS, {}), (PLAIN, None, {"date_string": "1 Jan 2025"})], True)
-    yield ("mistral", MISTRAL, {"tokenizer_config.json": config("<|endoftext|>", "<repo_name>")}, {},
+           False, [(r, None, {}) for r in CHATML] + [(CALL, TOOLS, {}), (PLAIN, None, {"date_string": "1 Jan 2025"})], True)
+    yield ("mistral", MISTRAL, {"tokenizer_config.json": config("<|endoftext|>", "<repo_name>")}, False,
            [(r, None, {}) for r in NOT_EMPTY] + [(CALL, TOOLS, {})], True)
     yield ("gemma", GEMMA, {"tokenizer_config.json": config("<|endoftext|>", "<gh_stars>"), "generation_config.json": {"eos_token_id": [8, 4]}},
-           {}, [(r, None, {}) for r in NOT_EMPTY + [EMPTY]], True)
-    yield ("phi", PHI, {"tokenizer_config.json": config("<|endoftext|>", "<|endoftext|>")}, {}, [(r, None, {}) for r in CHATML], True)
+           False, [(r, None, {}) for r in NOT_EMPTY + [EMPTY]], True)
+    yield ("phi", PHI, {"tokenizer_config.json": config("<|endoftext|>", "<|endoftext|>")}, False, [(r, None, {}) for r in CHATML], True)
     yield ("glm", GLM, {"tokenizer_config.json": config("<|endoftext|>", "<|endoftext|>"), "generation_config.json": {"eos_token_id": [0, 5]}},
-           {}, [(r, None, {}) for r in NOT_EMPTY], False)
-    yield ("zephyr", ZEPHYR, LLAMA_FILES, None, [(r, None, {}) for r in PIECES], True)
-    yield ("tulu", TULU, LLAMA_FILES, None, [(r, None, {}) for r in PIECES], True)
-    yield ("zephyr, legacy", ZEPHYR, LEGACY_FILES, None, [(r, None, {}) for r in PIECES], True)
-    yield ("llama 2", LLAMA2, LLAMA_FILES, None, [(r, None, {}) for r in PIECES[:4]], True)
+           False, [(r, None, {}) for r in NOT_EMPTY], False)
+    yield ("zephyr", ZEPHYR, LLAMA_FILES, True, [(r, None, {}) for r in PIECES], True)
+    yield ("tulu", TULU, LLAMA_FILES, True, [(r, None, {}) for r in PIECES], True)
+    yield ("zephyr, legacy", ZEPHYR, LEGACY_FILES, True, [(r, None, {}) for r in PIECES], True)
+    yield ("llama 2", LLAMA2, LLAMA_FILES, True, [(r, None, {}) for r in PIECES[:4]], True)
 
 
 def unmarked(template):
     return template.replace(G, "").replace(E, "")
 
 
-def open_model(files, tokens):
+def open_model(files, spm):
     with tempfile.TemporaryDirectory() as d:
-        if tokens is None:
+        if spm:
             shutil.copy(SPM, os.path.join(d, "tokenizer.model"))
         else:
-            text = open(BPE, encoding="utf-8").read()
-            open(os.path.join(d, "tokenizer.json"), "w", encoding="utf-8").write(text)
+            shutil.copy(BPE, os.path.join(d, "tokenizer.json"))
         for name, value in files.items():
             with open(os.path.join(d, name), "w", encoding="utf-8") as f:
                 json.dump(value, f)
@@ -252,10 +254,10 @@ def case(name, template, tok, messages, tools, kwargs):
 
 
 def cases():
-    for name, template, files, tokens, rows, try_marks in families():
-        tok = open_model(files, tokens)
+    for name, template, files, spm, rows, try_marks in families():
+        tok = open_model(files, spm)
         yield {"name": name, "template": unmarked(template), "marked": template if try_marks else None, "files": files,
-               "tokens": tokens, "cases": [case(name, template, tok, *row) for row in rows]}
+               "spm": spm, "cases": [case(name, template, tok, *row) for row in rows]}
 
 
 # ---- other files ----

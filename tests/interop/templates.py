@@ -230,15 +230,22 @@ def compare_labels(program, folder, verbose):
             write_model(d, unmarked(template))
             tok = AutoTokenizer.from_pretrained(d)
             rows = by_program(program, d, list(CONVERSATIONS.values()))
+
+            def mask(form):
+                try:
+                    return tok.apply_chat_template(form, tools=tools, return_dict=True, chat_template=template,
+                                                   return_assistant_tokens_mask=True)
+                except Exception:
+                    return None
+
             for (what, (messages, tools)), row in zip(CONVERSATIONS.items(), rows):
                 if by_transformers(tok, messages, tools)[0] is None:
                     continue
                 if "error" in row:
                     refused[reason(row["error"])] += 1
                     continue
-                marked = tok.apply_chat_template(messages, tools=tools, return_dict=True, chat_template=template,
-                                                 return_assistant_tokens_mask=True)
-                if marked["input_ids"] != row["input_ids"]:
+                marked = next((x for x in map(mask, [messages, *other_forms(messages)]) if x and x["input_ids"] == row["input_ids"]), None)
+                if marked is None:
                     kinds["another text"] += 1
                     continue
                 traced = [x != -100 for x in row["labels"]]

@@ -73,7 +73,7 @@ static void check_family(const json_t *family, const char *which) {
     const char *name = json_string_value(json_object_get(family, "name"));
     size_t i;
     if (!template) return;
-    tokenizer_t *tok = rig_model(json_is_null(json_object_get(family, "tokens")), json_object_get(family, "files"),
+    tokenizer_t *tok = rig_model(json_is_true(json_object_get(family, "spm")), json_object_get(family, "files"),
                                  template);
     chat_template_t *t = rig_template(tok, "auto");
     json_array_foreach(cases, i, c) check_case(t, name, c);

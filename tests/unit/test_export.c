@@ -441,20 +441,27 @@ static void write_shards(const char *dir, const char *model) {
     COPY(model, dir, "config.json", "generation_config.json");
 }
 
+/* A model in parts, and with a second chat template, which goes along. */
 static void test_sharded_base(void **state) {
     (void)state;
-    const char *dir = test_tmpdir(), *work = test_tmpdir();
+    err_t err = {0};
+    const char *dir = test_tmpdir(), *work = test_tmpdir(), *tool_use = "additional_chat_templates/tool_use.jinja";
     char *a = path_join(work, "a"), *b = path_join(work, "b");
+    char *folder = path_join(dir, "additional_chat_templates"), *file = path_join(dir, tool_use);
     write_shards(dir, tied.model);
+    assert_ok(dir_make(folder, &err) || file_write(file, "{{ 1 }}", 7, &err), err);
     trained_t t = trained_on(dir, "f32", NULL);
     assert_true(same_file(t.checkpoint, tied.checkpoint, "adapter_model.safetensors"));
     assert_true(same_file(t.checkpoint, tied.checkpoint, "optimizer.safetensors"));
     EXPECT_RUN(0, "merged onto", "export", t.checkpoint, "--merged", a);
     EXPECT_RUN(0, "merged onto", "export", tied.checkpoint, "--merged", b);
-    NAMES(a, "config.json", "generation_config.json", "model.safetensors");
+    NAMES(a, "additional_chat_templates", "config.json", "generation_config.json", "model.safetensors");
+    assert_true(same_file(a, dir, tool_use));
     assert_true(same_file(a, b, "model.safetensors"));
     assert_true(same_file(a, b, "config.json"));
     trained_free(&t);
+    free(folder);
+    free(file);
     free(a);
     free(b);
 }

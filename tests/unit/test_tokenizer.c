@@ -274,6 +274,10 @@ static void test_gguf_bpe(void **state) {
     gguf_text_str(&w, "tokenizer.ggml.model", "gpt2");
     gguf_text_str(&w, "tokenizer.ggml.pre", "smollm");
     gguf_text_str(&w, "tokenizer.chat_template", "{{ 'é' }}");
+    gguf_text_strings(&w, "tokenizer.chat_templates", 1);
+    gguf_text_add_str(&w, "tool_use", 8);
+    gguf_text_str(&w, "tokenizer.chat_template.tool_use", "T");
+    gguf_text_u32(&w, "tokenizer.ggml.eot_token_id", 5);
     gguf_text_u32(&w, "tokenizer.ggml.bos_token_id", 1);
     gguf_text_u32(&w, "tokenizer.ggml.eos_token_id", 2);
     gguf_text_bool(&w, "tokenizer.ggml.add_bos_token", 0);
@@ -289,6 +293,11 @@ static void test_gguf_bpe(void **state) {
     assert_int_equal(tokenizer_eos(t), 2);
     assert_false(tokenizer_add_bos(t));
     assert_string_equal(own_template(t), "{{ 'é' }}");
+    size_t n;
+    assert_string_equal(tokenizer_chat_template(t, "tool_use", &n), "T");
+    const int32_t *ends = tokenizer_ends(t, &n);
+    assert_int_equal(n, 2);
+    assert_int_equal(ends[1], 5);
     err_t err = {0};
     const char *saved = test_tmpdir();
     assert_ok(tokenizer_save(t, saved, &err), err);
@@ -297,6 +306,7 @@ static void test_gguf_bpe(void **state) {
     check_cases(t, "smollm2", "byte-level BPE, saved from a GGUF");
     assert_int_equal(tokenizer_eos(t), 2);
     assert_string_equal(own_template(t), "{{ 'é' }}");
+    assert_string_equal(tokenizer_chat_template(t, "tool_use", &n), "T");
     tokenizer_close(t);
     free(w.buf.p);
     json_decref(root);

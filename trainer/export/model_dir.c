@@ -1,5 +1,6 @@
 #include "trainer/export/model_dir.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -284,6 +285,24 @@ static const char *const companions[] = {
     "video_preprocessor_config.json",
 };
 
+/* Chat templates besides the default one, NAME.jinja in a folder of their own. */
+static int copy_templates(const char *tmp, const char *from, err_t *err) {
+    char *source = path_join(from, "additional_chat_templates"), *target = path_join(tmp, "additional_chat_templates");
+    DIR *d = opendir(source);
+    int rc = d ? dir_make(target, err) : 0;
+    for (struct dirent *e; d && rc == 0 && (e = readdir(d));) {
+        if (!path_has_suffix(e->d_name, ".jinja")) continue;
+        char *a = path_join(source, e->d_name), *b = path_join(target, e->d_name);
+        rc = file_copy(a, b, err);
+        free(a);
+        free(b);
+    }
+    if (d) closedir(d);
+    free(source);
+    free(target);
+    return rc;
+}
+
 static int copy_companions(const char *tmp, const char *from, err_t *err) {
     for (size_t i = 0; i < sizeof companions / sizeof *companions; i++) {
         char *a = path_join(from, companions[i]), *b = path_join(tmp, companions[i]);
@@ -292,7 +311,7 @@ static int copy_companions(const char *tmp, const char *from, err_t *err) {
         free(b);
         if (rc) return rc;
     }
-    return 0;
+    return copy_templates(tmp, from, err);
 }
 
 /* Templates for particular uses, NAME.jinja in a directory of their own. */
