@@ -1,6 +1,5 @@
 #include "trainer/export/model_dir.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -311,26 +310,7 @@ static int copy_companions(const char *tmp, const char *from, err_t *err) {
         free(b);
         if (rc) return rc;
     }
-    return copy_templates(tmp, from, err);
-}
-
-/* Templates for particular uses, NAME.jinja in a directory of their own. */
-static int copy_more_templates(const char *tmp, const char *from, err_t *err) {
-    static const char name[] = "additional_chat_templates";
-    char *a = path_join(from, name), *b = path_join(tmp, name);
-    DIR *d = opendir(a);
-    int rc = d ? dir_make(b, err) : 0;
-    for (struct dirent *e; rc == 0 && d && (e = readdir(d));) {
-        if (!path_has_suffix(e->d_name, ".jinja")) continue;
-        char *file = path_join(a, e->d_name), *copy = path_join(b, e->d_name);
-        rc = file_copy(file, copy, err);
-        free(file);
-        free(copy);
-    }
-    if (d) closedir(d);
-    free(a);
-    free(b);
-    return rc;
+    return 0;
 }
 
 static int save_gguf_tokenizer(const char *tmp, const model_source_t *src, err_t *err) {
@@ -422,7 +402,6 @@ int model_dir_companions(const char *tmp, const model_source_t *src, dtype_t dty
     if (rc == 0)
         rc = model_source_is_gguf(src) ? save_gguf_tokenizer(tmp, src, err)
                                        : copy_companions(tmp, model_source_dir(src), err);
-    if (rc == 0 && !chat_template && !model_source_is_gguf(src))
-        rc = copy_more_templates(tmp, model_source_dir(src), err);
+    if (rc == 0 && !chat_template && !model_source_is_gguf(src)) rc = copy_templates(tmp, model_source_dir(src), err);
     return rc == 0 && chat_template ? write_template(tmp, chat_template, err) : rc;
 }
