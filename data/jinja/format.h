@@ -16,7 +16,7 @@ typedef struct {
 } format_spec_t;
 
 /* Widths and precisions beyond this are refused. */
-enum { FORMAT_MAX = 1 << 20 };
+enum { FORMAT_MAX = 100000 };
 
 /* The text of a string, cut to the precision and padded; `side` where spec->align is 0. */
 void format_text(render_t *r, builder_t *b, const string_t *s, const format_spec_t *spec, char side);
