@@ -4,7 +4,7 @@
 
 #include "data/jinja/ast.h"
 
-/* C calls of the evaluator within each other, macros included: what the stack of a thread holds many times over. */
+/* Statements and expressions within each other, through macros too: 2 MiB of stack hold them. */
 enum { MAX_NESTING = 1500 };
 
 /* A frame while it is run. */
