@@ -3,8 +3,7 @@
  * down: as Jinja has it, a loop that reads `x` in front of the template's {% set x = ... %} finds it undefined, whatever
  * variables the render has.
  *
- * A frame is walked twice: the first time the slots are made, the second time the names get theirs, and the frames
- * within, which are the frame's own affair no more than a call is, are walked in turn. */
+ * A frame is walked twice: first its slots are made, then its names get theirs, and the frames within it are walked. */
 #include "data/jinja/ast.h"
 
 #include <string.h>
