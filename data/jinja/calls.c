@@ -40,6 +40,7 @@ typedef struct {
 } gathered_t;
 
 static void add_named(run_t *run, gathered_t *g, const char *name, value_t v) {
+    jinja_steps(&run->r, g->n_named);
     for (size_t i = 0; i < g->n_named; i++) {
         if (strcmp(g->names[i], name) == 0) jinja_fail(&run->r, "the argument '%s' is given twice", name);
     }
@@ -129,6 +130,7 @@ static void give_named(render_t *r, const macro_t *m, const call_args_t *args, v
     for (size_t i = 0; i < args->n_named; i++) {
         const char *name = args->names[i];
         value_t v = args->v[args->n + i];
+        jinja_steps(r, m->n);
         size_t k = parameter(m, args, name);
         if (k != SIZE_MAX) {
             vars->v[m->params[k].slot] = v;
@@ -187,6 +189,28 @@ value_t new_macro(run_t *run, const macro_t *m) {
     value_t v = {.type = V_FUNCTION};
     v.fn = fn;
     return v;
+}
+
+bool macro_attribute(run_t *run, value_t v, const char *name, value_t *found) {
+    if (v.type != V_FUNCTION || v.fn->call != call_macro) return false;
+    const macro_t *m = ((const closure_t *)v.fn->data)->m;
+    if (strcmp(name, "name") == 0) {
+        *found = m->name ? value_text(&run->r, m->name, strlen(m->name), 0) : value_none();
+    } else if (strcmp(name, "arguments") == 0) {
+        *found = value_list(&run->r, V_TUPLE, m->n);
+        for (size_t i = 0; i < m->n; i++) {
+            found->list->v[i] = value_text(&run->r, m->params[i].text, strlen(m->params[i].text), 0);
+        }
+    } else if (strcmp(name, "caller") == 0) {
+        *found = value_bool(m->takes_caller);
+    } else if (strcmp(name, "catch_varargs") == 0) {
+        *found = value_bool(m->takes_varargs);
+    } else if (strcmp(name, "catch_kwargs") == 0) {
+        *found = value_bool(m->takes_kwargs);
+    } else {
+        return false;
+    }
+    return true;
 }
 
 void exec_generation(run_t *run, const macro_t *m) {

@@ -30,6 +30,7 @@ static value_t from_context(run_t *run, const name_t *name) {
 }
 
 void enter_frame(run_t *run, const frame_t *frame, vars_t *vars) {
+    jinja_steps(&run->r, frame->n);
     for (size_t i = 0; i < frame->n; i++) {
         const slot_t *slot = &frame->v[i];
         const vars_t *from = vars;

@@ -294,6 +294,7 @@ static expr_t *parse_subscript(parser_t *p, expr_t *of) {
 
 static void add_named(parser_t *p, pointers_t *names, pointers_t *values) {
     char *name = (char *)p->tok->value.s->p;
+    jinja_steps(&p->r, names->n);
     for (size_t i = 0; i < names->n; i++) {
         if (strcmp(names->v[i], name) == 0) jinja_fail(&p->r, "the argument '%s' is given twice", name);
     }

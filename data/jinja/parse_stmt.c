@@ -11,7 +11,7 @@ static stmt_t *new_stmt(parser_t *p, stmt_kind_t kind, jinja_place_t place) {
     return s;
 }
 
-/* The statements of a block, from the end of its first tag to the name in the tag that ends it, which is at hand then. */
+/* The statements of a block, from the end of its first tag to the tag that ends it, whose name is at hand then. */
 static stmt_t *parse_block(parser_t *p, const char *const *ends) {
     skip_op(p, ':');
     if (p->tok->type != T_BLOCK_END) parse_failed(p, "%}");
@@ -219,6 +219,7 @@ static void parse_parameters(parser_t *p, macro_t *m) {
         p->r.place = p->tok->place;
         name_t *name = jinja_alloc(&p->r, sizeof *name);
         *name = use_name(p, expect_variable(p, "the name of a parameter"), NAME_GIVEN);
+        jinja_steps(&p->r, names.n);
         for (size_t i = 0; i < names.n; i++) {
             if (((name_t *)names.v[i])->id == name->id) jinja_fail(&p->r, "two parameters '%s'", name->text);
         }

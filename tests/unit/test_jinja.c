@@ -137,7 +137,7 @@ static void test_errors(void **state) {
         {"{{ self.x }}", "t.jinja:1:4: 'self' is not supported"},
         /* a render's */
         {"\n {{ raise_exception('Roles must alternate') }}",
-         "t.jinja:2:20: the template refuses this: Roles must alternate"},
+         "t.jinja:2:20: the template refuses: Roles must alternate"},
         {"{{ nothing.x }}", "t.jinja:1:12: 'nothing' is undefined"},
         {"{{ nothing() }}", "t.jinja:1:11: 'nothing' is undefined"},
         {"{% for m in messages %}\n{{ m.content + 1 }}{% endfor %}", "t.jinja:2:14: "},
