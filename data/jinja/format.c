@@ -110,6 +110,8 @@ void format_float(render_t *r, builder_t *b, value_t v, const format_spec_t *spe
                  : large  ? "INF"
                           : "inf",
                  spec->type == '%' ? "%" : "");
+    } else if (spec->type == 0) {
+        float_text(magnitude, digits);
     } else {
         char form[8];
         snprintf(form, sizeof form, "%%%s.*%c%s", spec->alternate ? "#" : "", spec->type == '%' ? 'f' : spec->type,
