@@ -234,7 +234,9 @@ static void check_tokenizer(const char *path, const char *chat_template) {
     assert_int_equal(tokenizer_bos(back), tokenizer_bos(t));
     for (size_t id = 0; id < tokenizer_vocab(t); id++)
         assert_int_equal(tokenizer_is_special(back, (int32_t)id), tokenizer_is_special(t, (int32_t)id));
-    const char *got = tokenizer_chat_template(back), *want = chat_template ? chat_template : tokenizer_chat_template(t);
+    size_t len;
+    const char *got = tokenizer_chat_template(back, "default", &len);
+    const char *want = chat_template ? chat_template : tokenizer_chat_template(t, "default", &len);
     assert_true(got && want ? !strcmp(got, want) : got == want);
     tokenizer_close(back);
     w = gguf_writer_new();
