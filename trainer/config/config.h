@@ -60,6 +60,7 @@ typedef struct {
         tristate_t gradient_checkpointing;
         size_t logging_steps, eval_steps, save_steps, save_total_limit;
         char *resume; /* "auto", "none" or a checkpoint directory */
+        size_t preempted_exit_status;
     } training;
     struct {
         char *backend;       /* "auto", "cpu", "cuda" */
