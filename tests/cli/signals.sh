@@ -197,24 +197,27 @@ kill -CONT $pid || fail "the first run is gone"
 ended 0 "$(cat busy.yaml.err)"
 same_run whole busy
 
-# Slurm's script: every process of the job is asked, or the shell alone; a request goes back into the queue.
+# Slurm's script: every process of the job is asked, or the shell alone; the job goes back into the queue, but not when
+# its user has cancelled it.
 mkdir bin
-printf '#!/bin/sh\necho "$@" >>requeued\n' >bin/scontrol
+printf '#!/bin/sh\necho "$@" >>requeued\n[ "$1" != show ] || cat shown\n' >bin/scontrol
 chmod +x bin/scontrol
 write_config job $steps 1000 >job.yaml
 requeues=0 logged=0
-for who in group shell group shell; do
+for who in group shell cancelled group shell; do
+    case $who in cancelled) state=COMPLETING ;; *) state=RUNNING ;; esac
+    echo "JobId=7 JobState=$state Reason=None Restarts=0" >shown
     env PATH="$PWD/bin:$PATH" SLURM_JOB_ID=7 setsid bash "$TESTS/../configs/slurm.sbatch" job.yaml >job.out 2>&1 &
     pid=$!
     wait_for_steps $pid job $((logged + 2)) || { tail -n 3 job.out; fail "the job ended by itself"; }
-    case $who in group) kill -TERM -- -$pid ;; shell) kill -USR1 $pid ;; esac
-    ended 75 "a job whose $who was signalled: $(tail -n 3 job.out)"
-    saved job "a job whose $who was signalled"
-    requeues=$((requeues + 1))
-    [ "$(grep -c '^requeue 7$' requeued)" -eq $requeues ] || fail "a job whose $who was signalled was not requeued"
+    case $who in shell) kill -USR1 $pid ;; *) kill -TERM -- -$pid ;; esac
+    ended 75 "a job ($who): $(tail -n 3 job.out)"
+    saved job "a job ($who)"
+    [ $who = cancelled ] || requeues=$((requeues + 1))
+    [ "$(grep -c '^requeue 7$' requeued)" -eq $requeues ] || fail "a job ($who) was requeued, or was not"
 done
 env PATH="$PWD/bin:$PATH" SLURM_JOB_ID=7 bash "$TESTS/../configs/slurm.sbatch" job.yaml >job.out 2>&1 || fail "the job"
-[ "$(wc -l <requeued)" -eq $requeues ] || fail "a finished job was requeued"
+[ "$(grep -c '^requeue' requeued)" -eq $requeues ] || fail "a finished job was requeued"
 same_run whole job
 
 while [ $((SECONDS - held_since)) -lt 22 ]; do sleep 0.5; done
