@@ -41,6 +41,7 @@ static void defaults(void **state) {
     assert_true(c.training.logging_steps == 1 && c.training.eval_steps == 0 && c.training.save_steps == 100);
     assert_int_equal(c.training.save_total_limit, 3);
     assert_string_equal(c.training.resume, "auto");
+    assert_int_equal(c.training.preempted_exit_status, 75);
     assert_string_equal(c.device.backend, "auto");
     assert_true(c.device.memory_limit == 0 && c.device.page_weights && c.device.threads == 0);
     assert_null(c.device.spill);
@@ -88,6 +89,7 @@ static void every_key(void **state) {
     assert_true(c.training.logging_steps == 10 && c.training.eval_steps == 20 && c.training.save_steps == 30);
     assert_int_equal(c.training.save_total_limit, 0);
     assert_path(c.training.resume, "adapter");
+    assert_int_equal(c.training.preempted_exit_status, 130);
     assert_string_equal(c.device.backend, "cpu");
     assert_true(c.device.memory_limit == 3ull << 29 && !c.device.page_weights && c.device.threads == 3);
     assert_path(c.device.spill, "tmp");
@@ -257,6 +259,7 @@ static void commands_need_their_part(void **state) {
 static void run_id(void **state) {
     (void)state;
     static char *const same[] = {"training.save_steps=7",
+                                 "training.preempted_exit_status=0",
                                  "training.logging_steps=3",
                                  "device.threads=2",
                                  "training.output_dir=elsewhere",

@@ -11,13 +11,16 @@
 #include "trainer/commands/command.h"
 #include "trainer/run/prepare.h"
 #include "trainer/run/progress.h"
+#include "trainer/run/stop.h"
 #include "trainer/run/train.h"
 
 static const char train_help[] =
     "usage: qlora-train CONFIG.yaml [section.key=value ...]\n"
     "\n"
     "Trains what the config describes, or goes on where the run in training.output_dir stopped. SIGINT,\n"
-    "SIGTERM and SIGUSR1 finish the step, write a checkpoint and exit 75: the same command continues.\n"
+    "SIGTERM and SIGUSR1 finish the micro-batch, write a checkpoint of the last whole step and exit 75\n"
+    "(training.preempted_exit_status): the same command continues. They count as one request for two seconds;\n"
+    "a SIGINT or SIGTERM that comes later ends at once.\n"
     "A run ends with 1, although all steps are done, when more than a tenth of them were skipped because loss or\n"
     "gradient were not finite, or when an evaluation was not.\n"
     "docs/config.md explains every key; a value on the command line overrides the file's.\n";
@@ -99,14 +102,10 @@ static int train_in(run_t *run, const steps_t *steps, output_dir_t *out, const r
     if (rc == 0) rc = run_load(run, NULL, err);
     if (rc == 0) log_info("weights   loaded and quantized in %.2f s", clock_seconds() - begin);
     if (rc == 0 && start) rc = resume(run, start, &state, err);
-    /* A checkpoint of another directory is where the run begins, not one that it has. */
-    char *parent = start ? path_dirname(start) : NULL;
-    bool own = parent && !strcmp(parent, out->dir);
-    free(parent);
     free(start);
     if (rc == 0) rc = checkpoint_set_aside(out->dir, state.step, err);
     bool usable = false;
-    if (rc == 0) rc = train_loop(run, steps, &state, own, &usable, err);
+    if (rc == 0) rc = train_loop(run, steps, &state, &usable, err);
     if (usable) {
         err_t unwritten = {0};
         int written = write_adapter(run, rc == 0, rc ? &unwritten : err);
@@ -153,7 +152,6 @@ static void say_finished(const output_dir_t *out) {
 static int train(run_t *run, err_t *err) {
     output_dir_t out = output_dir_at(run->config.training.output_dir);
     run_identity_t id = {0};
-    train_catch_signals();
     int rc = output_dir_lock(&out, err);
     if (rc == 0) rc = prepare_open(run, &out, &id, err);
     if (rc == 0 && out.finished) say_finished(&out);
@@ -170,8 +168,12 @@ int command_train(int argc, char **argv) {
     err_t err = {0};
     bool helped;
     int rc = command_config(argc, argv, "train", train_help, NULL, 0, CONFIG_TRAIN, &run.config, &helped, &err);
-    if (rc == 0 && !helped) rc = train(&run, &err);
+    int stopped = (int)run.config.training.preempted_exit_status;
+    if (rc == 0 && !helped) {
+        stop_catch(stopped);
+        rc = train(&run, &err);
+    }
     if (rc && rc != EXIT_STOPPED) log_error("%s", err.msg);
     run_close(&run);
-    return rc;
+    return rc == EXIT_STOPPED ? stopped : rc;
 }

@@ -13,6 +13,7 @@
 #include "model/backend/backend.h"
 #include "trainer/commands/command.h"
 #include "trainer/run/backend_open.h"
+#include "trainer/run/stop.h"
 
 /* OpenMP's threads wait for each other by spinning, by default for milliseconds: as soon as another process wants
  * one of the cores, an op of 50 microseconds takes 8 milliseconds (docs/speed.md). Asleep at once they have to be
@@ -72,6 +73,18 @@ static const command_t *find_command(const char *name) {
     return NULL;
 }
 
+/* A config by its name, there or not (the error then says that it is not), or by being a file. */
+static bool is_config(const char *arg) {
+    return arg[0] != '-' &&
+           (path_has_suffix(arg, ".yaml") || path_has_suffix(arg, ".yml") || strchr(arg, '/') || path_exists(arg));
+}
+
+static bool is_training(int argc, char **argv) {
+    if (argc < 2) return false;
+    const command_t *command = find_command(argv[1]);
+    return command ? command->run == command_train : is_config(argv[1]);
+}
+
 static int unknown_command(const char *name) {
     const char *names[N_COMMANDS];
     for (size_t i = 0; i < N_COMMANDS; i++) names[i] = commands[i].name;
@@ -83,11 +96,6 @@ static int unknown_command(const char *name) {
 
 static bool is_one_of(const char *arg, const char *a, const char *b, const char *c) {
     return strcmp(arg, a) == 0 || strcmp(arg, b) == 0 || strcmp(arg, c) == 0;
-}
-
-/* A config by its name, there or not (the error then says that it is not), or by being a file. */
-static bool is_config(const char *arg) {
-    return path_has_suffix(arg, ".yaml") || path_has_suffix(arg, ".yml") || strchr(arg, '/') || path_exists(arg);
 }
 
 static int dispatch(int argc, char **argv) {
@@ -103,7 +111,7 @@ static int dispatch(int argc, char **argv) {
     }
     const command_t *command = find_command(argv[1]);
     if (command) return command->run(argc - 2, argv + 2);
-    if (argv[1][0] != '-' && is_config(argv[1])) return command_train(argc - 1, argv + 1);
+    if (is_config(argv[1])) return command_train(argc - 1, argv + 1);
     return unknown_command(argv[1]);
 }
 
@@ -111,7 +119,9 @@ int main(int argc, char **argv) {
     /* A file that grows beyond the limit of its size (ulimit -f) is an error of the write, as a full disk is, and is
      * cleaned up after; it does not end the program. */
     signal(SIGXFSZ, SIG_IGN);
+    stop_hold();
     wait_asleep(argv);
+    if (!is_training(argc, argv)) stop_release(); /* a training catches them when it has read its config */
     int status = dispatch(argc, argv);
     /* An answer that did not reach a full disk or a closed pipe is no success. */
     bool written = fflush(stdout) == 0 && !ferror(stdout);

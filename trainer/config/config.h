@@ -71,6 +71,7 @@ typedef struct {
         double neftune_noise_alpha; /* 0: none */
         size_t logging_steps, eval_steps, save_steps, save_total_limit;
         char *resume; /* "auto", "none" or a checkpoint directory */
+        size_t preempted_exit_status;
     } training;
     struct {
         char *backend;       /* "auto", "cpu", "cuda" */

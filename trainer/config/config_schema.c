@@ -117,6 +117,7 @@ const config_key_t config_keys[] = {
     {"training", "save_steps", KEY_WHOLE, AT(training.save_steps), "100", .min = 0, .max = MANY},
     {"training", "save_total_limit", KEY_WHOLE, AT(training.save_total_limit), "3", .min = 0, .max = MANY},
     {"training", "resume_from_checkpoint", KEY_WORD_PATH, AT(training.resume), "auto", .words = resumes},
+    {"training", "preempted_exit_status", KEY_WHOLE, AT(training.preempted_exit_status), "75", .min = 0, .max = 255},
 
     {"device", "backend", KEY_WORD, AT(device.backend), "auto", .words = backends},
     {"device", "memory_limit", KEY_AUTO_BYTES, AT(device.memory_limit), "auto", .min = 4096, .max = 1125899906842624.0},

@@ -65,11 +65,13 @@ static void try_row(run_t *run, const dataset_t *ds, size_t sample, row_test_t t
                 s->line);
 }
 
-static void try_step(run_t *run, const epoch_t *e, size_t step_in_epoch, row_test_t test, blamed_t *to) {
+static void try_step(run_t *run, const epoch_t *e, size_t step_in_epoch, row_test_t test, bool (*stop)(void),
+                     blamed_t *to) {
     size_t first, end;
     epoch_micro_rows(e, step_in_epoch * e->spec.accumulation, epoch_step_micros(e, step_in_epoch), &first, &end);
     for (size_t r = first; r < end; r++)
-        for (size_t i = 0; i < e->rows[r].n; i++) try_row(run, e->ds, e->order[e->rows[r].first + i], test, to);
+        for (size_t i = 0; i < e->rows[r].n && !stop(); i++)
+            try_row(run, e->ds, e->order[e->rows[r].first + i], test, to);
 }
 
 static void say_rows(const blamed_t *b, const char *where, size_t step, const char *what) {
@@ -147,12 +149,13 @@ static bool say_what_all_have(run_t *run, size_t step, size_t since) {
 
 /* ---- both ------------------------------------------------------------------------------------------------------ */
 
-void finite_explain_step(run_t *run, const epoch_t *e, size_t step_in_epoch, size_t step, size_t since) {
+void finite_explain_step(run_t *run, const epoch_t *e, size_t step_in_epoch, size_t step, size_t since,
+                         bool (*stop)(void)) {
     blamed_t losses = {0}, gradients = {0};
     if (say_what_all_have(run, step, since)) return;
-    try_step(run, e, step_in_epoch, loss_is_finite, &losses);
+    try_step(run, e, step_in_epoch, loss_is_finite, stop, &losses);
     if (losses.bad) say_rows(&losses, "step", step, "loss");
-    else try_step(run, e, step_in_epoch, gradient_is_finite, &gradients);
+    else try_step(run, e, step_in_epoch, gradient_is_finite, stop, &gradients);
     if (gradients.bad) say_rows(&gradients, "step", step, "gradient");
     free(losses.names.p);
     free(gradients.names.p);

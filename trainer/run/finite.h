@@ -7,9 +7,10 @@
 
 /* Warns of the cause why optimizer step `step` (of the epoch its step_in_epoch-th) had no finite loss or gradient: the
  * rows that have none by themselves, a few of them by name; or, where most rows have none, the base or the adapter, which
- * was last changed to good effect in step `since` (0: never). */
-void finite_explain_step(run_t *run, const epoch_t *e, size_t step_in_epoch, size_t step, size_t since);
-/* The same of an evaluation after `step`. Between rows `stop` is asked whether to give up. */
+ * was last changed to good effect in step `since` (0: never). Between rows `stop` is asked whether to give up. */
+void finite_explain_step(run_t *run, const epoch_t *e, size_t step_in_epoch, size_t step, size_t since,
+                         bool (*stop)(void));
+/* The same of an evaluation after `step`. */
 void finite_explain_eval(run_t *run, size_t step, size_t since, bool (*stop)(void));
 /* Whether the adapter is of use: its values are finite, and so is the loss of at least half of some training rows. */
 bool finite_adapter(run_t *run);

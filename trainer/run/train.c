@@ -1,7 +1,6 @@
 #include "trainer/run/train.h"
 
 #include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,36 +12,12 @@
 #include "trainer/run/metrics.h"
 #include "trainer/run/progress.h"
 #include "trainer/run/schedule.h"
+#include "trainer/run/stop.h"
 
 /* After this many steps in a row without a gradient to learn from, going on would only burn time. */
 #define MAX_USELESS_IN_ROW 10
 /* Of so many skipped steps of a run the cause is looked for; those that follow will have the same. */
 #define EXPLAINED_STEPS 3
-
-/* ---- signals -------------------------------------------------------------------------------------------- */
-
-static volatile sig_atomic_t stop_signal;
-
-static void on_signal(int sig) { stop_signal = sig; }
-
-void train_catch_signals(void) {
-    struct sigaction act = {.sa_handler = on_signal};
-    sigemptyset(&act.sa_mask);
-    /* USR1 may be sent again and again by a scheduler; a second INT or TERM is meant. */
-    act.sa_flags = SA_RESTART;
-    sigaction(SIGUSR1, &act, NULL);
-    act.sa_flags = (int)(SA_RESTART | SA_RESETHAND);
-    sigaction(SIGINT, &act, NULL);
-    sigaction(SIGTERM, &act, NULL);
-    /* A terminal that hangs up stops the run like TERM, unless it was started to outlive it (nohup). A reader of the
-     * log that dies (tee, head) is no reason to lose a run. */
-    struct sigaction old;
-    if (sigaction(SIGHUP, NULL, &old) == 0 && old.sa_handler != SIG_IGN) sigaction(SIGHUP, &act, NULL);
-    act.sa_handler = SIG_IGN;
-    sigaction(SIGPIPE, &act, NULL);
-}
-
-static bool stop_wanted(void) { return stop_signal != 0; }
 
 /* ---- one optimizer step --------------------------------------------------------------------------------- */
 
@@ -56,8 +31,11 @@ typedef struct {
     batch_t batch;
     metrics_t *metrics;
     char *config_yaml;
-    size_t saved_step; /* of the newest checkpoint; SIZE_MAX: none */
-    double started;    /* clock_seconds() minus the seconds that the run had before */
+    size_t first_step;   /* done before */
+    size_t saved_step;   /* has nothing that would have to be saved */
+    double save_seconds; /* the longest that a checkpoint took */
+    bool warned;         /* that a stop takes long */
+    double started;      /* clock_seconds() minus the seconds that the run had before */
 } loop_t;
 
 typedef struct {
@@ -84,8 +62,9 @@ static optimizer_hyper_t hyper(const config_t *c, double lr) {
                                .max_grad_norm = c->training.max_grad_norm};
 }
 
-/* All micro-batches of a step: the gradient of the mean loss over the step's trained tokens. */
-static double accumulate(loop_t *l, size_t step_in_epoch, step_result_t *r) {
+/* All micro-batches of a step: the gradient of the mean loss over the step's trained tokens. False: given up in between
+ * for a request to stop. */
+static bool accumulate(loop_t *l, size_t step_in_epoch, step_result_t *r) {
     run_t *run = l->run;
     size_t first = step_in_epoch * l->spec.accumulation, n = epoch_step_micros(&l->epoch, step_in_epoch);
     r->labels = epoch_step_labels(&l->epoch, step_in_epoch);
@@ -94,13 +73,15 @@ static double accumulate(loop_t *l, size_t step_in_epoch, step_result_t *r) {
     run->be->zero(run->be, run->lora.grad, run->lora.count * sizeof(float));
     for (size_t m = first; m < first + n; m++) {
         double part;
+        if (m > first && stop_wanted()) return false;
         batch_fill(&l->epoch, m, &l->batch);
         model_train(&run->model, run_acts(run, PASS_TRAIN, l->batch.T), &l->batch, seed, 1.0f / (float)r->labels,
                     &part);
         sum += part;
         r->tokens += l->batch.T;
     }
-    return sum / (double)r->labels;
+    r->loss = sum / (double)r->labels;
+    return true;
 }
 
 /* Where the activations of a step's first micro-batch end; 0 when the epoch has no such step. */
@@ -119,7 +100,8 @@ static void start_counting(run_t *run) {
     run->pool.peak = run->least_peak;
 }
 
-static void train_step(loop_t *l, step_result_t *r) {
+/* False: given up, and nothing of the run has changed. */
+static bool train_step(loop_t *l, step_result_t *r) {
     run_t *run = l->run;
     const config_t *c = &run->config;
     double begin = clock_seconds();
@@ -128,7 +110,7 @@ static void train_step(loop_t *l, step_result_t *r) {
     start_counting(run);
     enter_epoch(l, epoch);
     size_t step_in_epoch = l->state->step - steps_span(l->steps, epoch).first;
-    r->loss = accumulate(l, step_in_epoch, r);
+    if (!accumulate(l, step_in_epoch, r)) return false;
     r->lr = schedule_lr(c->training.scheduler, c->training.learning_rate,
                         schedule_warmup(c->training.warmup_ratio, c->training.warmup_steps, l->steps->total),
                         l->steps->total, l->state->step);
@@ -150,6 +132,7 @@ static void train_step(loop_t *l, step_result_t *r) {
     /* A gradient of exactly zero is no learning either: activations have overflowed, or the adapter is dead. */
     bool useless = r->skipped || r->grad_norm == 0;
     l->state->useless_in_row = useless ? l->state->useless_in_row + 1 : 0;
+    return true;
 }
 
 /* ---- what happens between steps ------------------------------------------------------------------------- */
@@ -163,7 +146,8 @@ static void say_skipped(loop_t *l, const step_result_t *r) {
              isfinite(r->loss) ? "gradient" : "loss", s->skipped);
     if (s->skipped > EXPLAINED_STEPS) return;
     size_t step = s->step - 1;
-    finite_explain_step(l->run, &l->epoch, step - steps_span(l->steps, l->epoch.epoch).first, s->step, last_useful(s));
+    finite_explain_step(l->run, &l->epoch, step - steps_span(l->steps, l->epoch.epoch).first, s->step, last_useful(s),
+                        stop_wanted);
 }
 
 static int log_step(loop_t *l, const step_result_t *r, err_t *err) {
@@ -191,7 +175,7 @@ static bool evaluation_due(const loop_t *l) {
     return every && step && (step % every == 0 || step == l->steps->total);
 }
 
-/* Given up when a signal asks to stop: the resumed run does it first. */
+/* Given up for a request to stop: the resumed run does it first. */
 static int evaluate(loop_t *l, err_t *err) {
     run_t *run = l->run;
     size_t step = l->state->step, tokens;
@@ -204,11 +188,17 @@ static int evaluate(loop_t *l, err_t *err) {
     return metrics_eval(l->metrics, step, loss, exp(loss), err);
 }
 
-static int save(loop_t *l, err_t *err) {
+/* Schedulers kill what does not stop in time: said once, as soon as it is measured. */
+static void warn_slow_stop(loop_t *l) {
+    char *what = l->warned ? NULL : stop_advice(stop_longest_wait(), l->save_seconds);
+    if (!what) return;
+    log_warn("%s", what);
+    l->warned = true;
+    free(what);
+}
+
+static int write_checkpoint(loop_t *l, err_t *err) {
     const config_t *c = &l->run->config;
-    if (l->saved_step == l->state->step) return 0;
-    progress_note("saving checkpoint-%zu", l->state->step);
-    l->saved_step = l->state->step;
     if (metrics_sync(l->metrics, err)) return err->code;
     /* Where steps come to nothing the checkpoints from before are the good ones: none is removed until one does not. */
     size_t keep = l->state->useless_in_row ? 0 : c->training.save_total_limit;
@@ -216,11 +206,32 @@ static int save(loop_t *l, err_t *err) {
                            c->model.path, keep, err);
 }
 
-static int stop(loop_t *l, int sig, err_t *err) {
+static int save(loop_t *l, err_t *err) {
+    if (l->saved_step == l->state->step) return 0;
+    progress_note("saving checkpoint-%zu", l->state->step);
+    l->saved_step = l->state->step;
+    stop_wanted(); /* the time until here is a wait, that of the checkpoint is measured by itself */
+    double begin = clock_seconds();
+    if (write_checkpoint(l, err)) return err->code;
+    double seconds = clock_seconds() - begin;
+    if (seconds > l->save_seconds) l->save_seconds = seconds;
+    stop_look_away();
+    return 0;
+}
+
+/* A run that has done nothing since it started leaves its directory as it was. */
+static int stop(loop_t *l, err_t *err) {
+    size_t step = l->state->step;
     if (save(l, err)) return err->code;
     progress_end();
-    log_info("stopped by %s after step %zu of %zu; checkpoint-%zu is written, run the same command to continue",
-             strsignal(sig), l->state->step, l->steps->total, l->state->step);
+    if (step == l->first_step)
+        log_info("stopped by %s before step %zu was done, %.3f s after the request: there is nothing to save; run the "
+                 "same command to continue",
+                 stop_name(), step + 1, stop_age());
+    else
+        log_info("stopped by %s after step %zu of %zu; checkpoint-%zu is written, %.3f s after the request; run the "
+                 "same command to continue",
+                 stop_name(), step, l->steps->total, step, stop_age());
     return EXIT_STOPPED;
 }
 
@@ -275,31 +286,33 @@ static int judge(loop_t *l, bool *usable, err_t *err) {
 
 static int run_steps(loop_t *l, bool *usable, err_t *err) {
     size_t save_every = l->run->config.training.save_steps;
+    stop_wait_for_look();
     /* A stop may have come between a checkpoint and the evaluation that was due with it. */
     if (evaluation_due(l) && !metrics_has_eval(l->metrics, l->state->step) && evaluate(l, err)) return err->code;
     while (l->state->step < l->steps->total) {
-        if (stop_signal) return stop(l, stop_signal, err);
         step_result_t r;
-        train_step(l, &r);
+        if (stop_wanted() || !train_step(l, &r)) return stop(l, err);
         if (log_step(l, &r, err)) return err->code;
         size_t step = l->state->step;
         if (l->state->useless_in_row >= MAX_USELESS_IN_ROW) return too_many_useless(l, r.loss, err);
         bool last = step == l->steps->total;
         if ((last || (save_every && step % save_every == 0)) && save(l, err)) return err->code;
         if (evaluation_due(l) && evaluate(l, err)) return err->code;
+        warn_slow_stop(l);
     }
     /* Stopped in the very last evaluation: the run is not done before it is there. */
-    if (evaluation_due(l) && !metrics_has_eval(l->metrics, l->state->step)) return stop(l, stop_signal, err);
+    if (evaluation_due(l) && !metrics_has_eval(l->metrics, l->state->step)) return stop(l, err);
     return judge(l, usable, err);
 }
 
-int train_loop(run_t *run, const steps_t *steps, train_state_t *state, bool resumed, bool *usable, err_t *err) {
+int train_loop(run_t *run, const steps_t *steps, train_state_t *state, bool *usable, err_t *err) {
     *usable = false;
     loop_t l = {.run = run,
                 .steps = steps,
                 .state = state,
                 .spec = steps_batch_spec(&run->config),
-                .saved_step = resumed ? state->step : SIZE_MAX,
+                .first_step = state->step,
+                .saved_step = state->step,
                 .started = clock_seconds() - state->elapsed_seconds};
     char *path = path_join(run->config.training.output_dir, "metrics.jsonl");
     int rc = metrics_open(path, state->step, &l.metrics, err);

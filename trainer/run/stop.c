@@ -1,0 +1,130 @@
+#include "trainer/run/stop.h"
+
+#include <errno.h>
+#include <math.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+
+static const int requests[] = {SIGINT, SIGTERM, SIGUSR1, SIGHUP};
+#define N_REQUESTS (sizeof requests / sizeof *requests)
+
+#define SAME_REQUEST_US 2000000
+/* Slurm's KillWait is 30 s, as is the grace period of Kubernetes. */
+#define GRACE_SECONDS 30
+#define SLOW_SECONDS 20
+
+/* ---- the handler: any thread, any moment -------------------------------------------------------------------- */
+
+/* The first request: microseconds * 256 + signal, in one word, as two threads may take two signals at once. 0: none. */
+static _Atomic int64_t request;
+static atomic_bool waits_for_look;
+static atomic_int status_of_stop;
+
+static int64_t now_us(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+static const char *name_of(int sig) {
+    return sig == SIGINT ? "SIGINT" : sig == SIGTERM ? "SIGTERM" : sig == SIGUSR1 ? "SIGUSR1" : "SIGHUP";
+}
+
+/* Where nobody takes the text (a pipe that is full) the process ends without it. */
+static void say(const char *text) {
+    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    if (poll(&out, 1, 0) != 1 || !(out.revents & POLLOUT)) return;
+    if (write(STDOUT_FILENO, text, strlen(text)) < 0) return;
+}
+
+static _Noreturn void leave(int sig) {
+    say("stopped by ");
+    say(name_of(sig));
+    say(" before a step was taken: there is nothing to save; run the same command again\n");
+    _exit(atomic_load(&status_of_stop));
+}
+
+/* Takes effect when the handler returns. */
+static void end_as_any_program(int sig) {
+    signal(sig, SIG_DFL);
+    raise(sig);
+}
+
+static void on_signal(int sig) {
+    int error = errno;
+    int64_t now = now_us(), first = 0;
+    if (atomic_compare_exchange_strong(&request, &first, now * 256 + sig)) {
+        if (!atomic_load(&waits_for_look)) leave(sig);
+    } else if (now - first / 256 > SAME_REQUEST_US && (sig == SIGINT || sig == SIGTERM)) {
+        end_as_any_program(sig);
+    }
+    errno = error;
+}
+
+/* ---- who takes the signals -------------------------------------------------------------------------------------- */
+
+static void mask(int how) {
+    sigset_t set;
+    sigemptyset(&set);
+    for (size_t i = 0; i < N_REQUESTS; i++) sigaddset(&set, requests[i]);
+    sigprocmask(how, &set, NULL);
+}
+
+void stop_hold(void) { mask(SIG_BLOCK); }
+
+void stop_release(void) { mask(SIG_UNBLOCK); }
+
+void stop_catch(int status) {
+    atomic_store(&status_of_stop, status);
+    struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, old;
+    sigemptyset(&act.sa_mask);
+    for (size_t i = 0; i < N_REQUESTS; i++) sigaddset(&act.sa_mask, requests[i]);
+    /* A terminal that hangs up stops the run like TERM, unless it was started to outlive it (nohup). */
+    for (size_t i = 0; i < N_REQUESTS; i++)
+        if (requests[i] != SIGHUP || (sigaction(SIGHUP, NULL, &old) == 0 && old.sa_handler != SIG_IGN))
+            sigaction(requests[i], &act, NULL);
+    /* A reader of the log that dies (tee, head) is no reason to lose a run. */
+    signal(SIGPIPE, SIG_IGN);
+    stop_release();
+}
+
+void stop_wait_for_look(void) { atomic_store(&waits_for_look, true); }
+
+/* ---- the training ------------------------------------------------------------------------------------------- */
+
+static struct {
+    double last; /* 0: the time since is not counted */
+    double longest;
+} looks;
+
+bool stop_wanted(void) {
+    double now = clock_seconds();
+    if (looks.last > 0 && now - looks.last > looks.longest) looks.longest = now - looks.last;
+    looks.last = now;
+    return atomic_load(&request) != 0;
+}
+
+const char *stop_name(void) { return name_of((int)(atomic_load(&request) % 256)); }
+
+double stop_age(void) { return (double)(now_us() - atomic_load(&request) / 256) * 1e-6; }
+
+double stop_longest_wait(void) { return looks.longest; }
+
+void stop_look_away(void) { looks.last = 0; }
+
+char *stop_advice(double wait, double save) {
+    double all = wait + save;
+    if (all <= SLOW_SECONDS) return NULL;
+    return xasprintf("a request to stop may be met only after %.0f s (%.1f s until it is seen, %.1f s for the "
+                     "checkpoint), and Slurm kills %d s after SIGTERM: let it ask earlier (#SBATCH "
+                     "--signal=B:USR1@%.0f), raise its KillWait (on Kubernetes terminationGracePeriodSeconds), or "
+                     "lower training.per_device_train_batch_size and raise gradient_accumulation_steps",
+                     ceil(all), wait, save, GRACE_SECONDS, ceil(all / 30) * 60);
+}
