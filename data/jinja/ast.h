@@ -1,8 +1,8 @@
 /* A template as it was parsed. Internal to data/jinja/. All of it lives in the template's arena and never changes once
  * jinja_parse() is through, so that any number of renders can read it at a time.
  *
- * Variables are slots of frames, found when the template is parsed (scopes.c): the template, the body of a loop, a macro
- * and so on have a frame each, and a name says how many frames outwards its slot is. */
+ * Variables are slots of frames, found when the template is parsed (scopes.c): the template, the body of a loop, a
+ * macro and so on have a frame each, and a name says how many frames outwards its slot is. */
 #ifndef DATA_JINJA_AST_H
 #define DATA_JINJA_AST_H
 

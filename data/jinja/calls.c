@@ -191,6 +191,28 @@ value_t new_macro(run_t *run, const macro_t *m) {
     return v;
 }
 
+bool macro_attribute(run_t *run, value_t v, const char *name, value_t *found) {
+    if (v.type != V_FUNCTION || v.fn->call != call_macro) return false;
+    const macro_t *m = ((const closure_t *)v.fn->data)->m;
+    if (strcmp(name, "name") == 0) {
+        *found = m->name ? value_text(&run->r, m->name, strlen(m->name), 0) : value_none();
+    } else if (strcmp(name, "arguments") == 0) {
+        *found = value_list(&run->r, V_TUPLE, m->n);
+        for (size_t i = 0; i < m->n; i++) {
+            found->list->v[i] = value_text(&run->r, m->params[i].text, strlen(m->params[i].text), 0);
+        }
+    } else if (strcmp(name, "caller") == 0) {
+        *found = value_bool(m->takes_caller);
+    } else if (strcmp(name, "catch_varargs") == 0) {
+        *found = value_bool(m->takes_varargs);
+    } else if (strcmp(name, "catch_kwargs") == 0) {
+        *found = value_bool(m->takes_kwargs);
+    } else {
+        return false;
+    }
+    return true;
+}
+
 void exec_generation(run_t *run, const macro_t *m) {
     static const call_args_t none;
     vars_t *vars = run->vars;

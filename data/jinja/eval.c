@@ -29,16 +29,21 @@ static value_t eval_dict(run_t *run, const expr_t *e) {
     return dict;
 }
 
+static bool own_attribute(run_t *run, value_t of, const char *name, value_t *found) {
+    return loop_attribute(run, of, name, found) || macro_attribute(run, of, name, found);
+}
+
 static value_t eval_attribute(run_t *run, const expr_t *e) {
     value_t of = eval(run, e->attribute.of), found;
     run->r.place = e->place;
-    return loop_attribute(run, of, e->attribute.name, &found) ? found : value_attribute(&run->r, of, e->attribute.name);
+    if (of.type == V_FUNCTION && own_attribute(run, of, e->attribute.name, &found)) return found;
+    return value_attribute(&run->r, of, e->attribute.name);
 }
 
 static value_t eval_item(run_t *run, const expr_t *e) {
     value_t of = eval(run, e->of.a), key = eval(run, e->of.b), found;
     run->r.place = e->place;
-    if (key.type == V_STRING && loop_attribute(run, of, key.s->p, &found)) return found;
+    if (of.type == V_FUNCTION && key.type == V_STRING && own_attribute(run, of, key.s->p, &found)) return found;
     return value_item(&run->r, of, key);
 }
 

@@ -4,7 +4,7 @@
 
 #include "data/jinja/ast.h"
 
-/* C calls of the evaluator within each other, macros included: what the stack of a thread holds many times over. */
+/* Statements and expressions within each other, through macros too: 2 MiB of stack hold them. */
 enum { MAX_NESTING = 1500 };
 
 /* A frame while it is run. */
@@ -56,6 +56,8 @@ bool loop_attribute(run_t *run, value_t v, const char *name, value_t *found);
 
 /* ---- calls.c -------------------------------------------------------------------------------------------- */
 value_t new_macro(run_t *run, const macro_t *m);
+/* A macro has attributes of its own; false: `v` is none, or has not that one. */
+bool macro_attribute(run_t *run, value_t v, const char *name, value_t *found);
 void exec_generation(run_t *run, const macro_t *m);
 /* The arguments of a call, with `caller` (NULL: none) as one more. */
 call_args_t eval_args(run_t *run, const args_t *args, const value_t *caller);

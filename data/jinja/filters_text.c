@@ -156,7 +156,7 @@ value_t filter_wordcount(render_t *r, value_t v, const call_args_t *args) {
     int64_t words = 0;
     bool in_word = false;
     size_t n;
-    jinja_steps(r, s->len / 16);
+    jinja_steps(r, s->len / 4);
     for (size_t i = 0; i < s->len; i += n) {
         int32_t c = text_char(s->p, s->len, i, &n);
         bool letter = c == '_' || char_alpha(c) || char_numeric(c) || char_digit(c);

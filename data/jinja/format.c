@@ -101,6 +101,7 @@ void format_float(render_t *r, builder_t *b, value_t v, const format_spec_t *spe
     double f = value_double(v), magnitude = fabs(spec->type == '%' ? f * 100 : f);
     int precision = spec->precision < 0 ? 6 : (int)spec->precision;
     size_t cap = (size_t)precision + 400;
+    jinja_steps(r, cap / 16);
     char *digits = jinja_alloc(r, cap);
     bool large = spec->type == 'E' || spec->type == 'F' || spec->type == 'G';
     if (isnan(magnitude) || isinf(magnitude)) {
@@ -109,6 +110,8 @@ void format_float(render_t *r, builder_t *b, value_t v, const format_spec_t *spe
                  : large  ? "INF"
                           : "inf",
                  spec->type == '%' ? "%" : "");
+    } else if (spec->type == 0) {
+        float_text(magnitude, digits);
     } else {
         char form[8];
         snprintf(form, sizeof form, "%%%s.*%c%s", spec->alternate ? "#" : "", spec->type == '%' ? 'f' : spec->type,

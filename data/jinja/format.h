@@ -16,11 +16,11 @@ typedef struct {
 } format_spec_t;
 
 /* Widths and precisions beyond this are refused. */
-enum { FORMAT_MAX = 1 << 20 };
+enum { FORMAT_MAX = 100000 };
 
 /* The text of a string, cut to the precision and padded; `side` where spec->align is 0. */
 void format_text(render_t *r, builder_t *b, const string_t *s, const format_spec_t *spec, char side);
-/* An int (also of a bool) as d, b, o, x, X; a number as e, E, f, F, g, G, %. */
+/* An int (also of a bool) as d, b, o, x, X; a number as e, E, f, F, g, G, %, or with no type as str() has it. */
 void format_integer(render_t *r, builder_t *b, value_t v, const format_spec_t *spec);
 void format_float(render_t *r, builder_t *b, value_t v, const format_spec_t *spec);
 /* What a code point is in UTF-8, as a string: for c. */

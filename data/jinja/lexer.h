@@ -33,8 +33,8 @@ typedef struct {
 /* In r's arena; the last one is T_END. */
 tokens_t jinja_tokens(render_t *r, const char *text, size_t len);
 
-/* What literals.c reads at s[at ...], of n bytes: a string behind its opening quote (to its end, which `end` becomes), a
- * number. r->place is the token's. */
+/* What literals.c reads at s[at ...], of n bytes: a string behind its opening quote, a number; `end` is behind it.
+ * r->place is the token's. */
 value_t literal_string(render_t *r, const char *s, size_t n, size_t at, size_t *end);
 value_t literal_number(render_t *r, const char *s, size_t n, size_t at, size_t *end);
 

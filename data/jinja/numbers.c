@@ -10,6 +10,7 @@
  * NULL: an underscore stands elsewhere, or there is nothing. */
 static char *plain_digits(render_t *r, const string_t *s, bool letters) {
     const string_t *t = text_strip(r, s, NULL, 3).s;
+    jinja_steps(r, t->len / 4);
     char *out = jinja_alloc(r, t->len + 1);
     size_t len = 0, n;
     bool digit_before = false;

@@ -11,7 +11,7 @@ static stmt_t *new_stmt(parser_t *p, stmt_kind_t kind, jinja_place_t place) {
     return s;
 }
 
-/* The statements of a block, from the end of its first tag to the name in the tag that ends it, which is at hand then. */
+/* The statements of a block, from the end of its first tag to the tag that ends it, whose name is at hand then. */
 static stmt_t *parse_block(parser_t *p, const char *const *ends) {
     skip_op(p, ':');
     if (p->tok->type != T_BLOCK_END) parse_failed(p, "%}");

@@ -1,10 +1,9 @@
-/* Which variable a name is. A frame (the template, the body of a loop, of a macro, ...) has a slot for each name that it
- * sets, and for each that it reads and no frame around it has. All of a frame counts, also what stands further down:
- * as Jinja has it, a loop that reads `x` in front of the template's {% set x = ... %} finds it undefined, whatever
+/* Which variable a name is. A frame (the template, the body of a loop, of a macro, ...) has a slot for each name that
+ * it sets, and for each that it reads and no frame around it has. All of a frame counts, also what stands further
+ * down: as Jinja has it, a loop that reads `x` in front of the template's {% set x = ... %} finds it undefined, whatever
  * variables the render has.
  *
- * A frame is walked twice: the first time the slots are made, the second time the names get theirs, and the frames
- * within, which are the frame's own affair no more than a call is, are walked in turn. */
+ * A frame is walked twice: first its slots are made, then its names get theirs, and the frames within it are walked. */
 #include "data/jinja/ast.h"
 
 #include <string.h>
@@ -106,8 +105,8 @@ static void walk_target(scope_t *s, target_t *target, void (*use)(scope_t *, nam
 
 /* ---- expressions ---------------------------------------------------------------------------------------- */
 
-/* An unknown filter or test is an error, but for one in a branch, which may be for another engine: there it is one if the
- * branch is taken. As Jinja has it. */
+/* An unknown filter or test is an error, but for one in a branch, which may be for another engine: there it is one if
+ * the branch is taken. As Jinja has it. */
 static void check_known(const scope_t *s, const expr_t *e) {
     bool known = e->kind == E_FILTER ? e->call.filter != NULL : e->call.test != NULL;
     if (known || s->branches) return;

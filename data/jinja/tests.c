@@ -64,14 +64,14 @@ TEST(divisibleby) {
 TEST(lower) {
     no_arguments(r, args, "lower");
     const string_t *s = value_str(r, v).s;
-    jinja_steps(r, s->len / 16);
+    jinja_steps(r, s->len / 4);
     return text_is_lower(s);
 }
 
 TEST(upper) {
     no_arguments(r, args, "upper");
     const string_t *s = value_str(r, v).s;
-    jinja_steps(r, s->len / 16);
+    jinja_steps(r, s->len / 4);
     return text_is_upper(s);
 }
 

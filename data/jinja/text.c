@@ -176,7 +176,7 @@ static size_t count_lines(const string_t *s) {
 }
 
 list_t *text_lines(render_t *r, const string_t *s, bool keep_ends) {
-    jinja_steps(r, s->len / 32);
+    jinja_steps(r, s->len / 4);
     list_t *lines = value_list(r, V_LIST, count_lines(s)).list;
     size_t from = 0;
     for (size_t k = 0; k < lines->n; k++) {

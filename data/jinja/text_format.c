@@ -78,9 +78,8 @@ static void format_as_number(render_t *r, builder_t *b, value_t v, format_spec_t
         format_integer(r, b, v, &spec);
     } else if (!whole && spec.type && strchr("eEfFgG%", spec.type)) {
         format_float(r, b, v, &spec);
-    } else if (v.type == V_FLOAT && spec.type == 0 && spec.precision < 0 && !spec.alternate && !spec.grouping &&
-               spec.align != '=' && (spec.sign == 0 || spec.sign == '-')) {
-        format_text(r, b, value_str(r, v).s, &spec, '>');
+    } else if (v.type == V_FLOAT && spec.type == 0 && spec.precision < 0 && !spec.alternate) {
+        format_float(r, b, v, &spec);
     } else {
         fail_spec(r, v, s);
     }

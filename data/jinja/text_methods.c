@@ -228,7 +228,7 @@ METHOD(text_format_method) { return text_format(r, fn->self, args); }
 #define KIND(name) \
     METHOD(text_method_##name) { \
         no_arguments(r, fn, args); \
-        jinja_steps(r, fn->self.s->len / 16); \
+        jinja_steps(r, fn->self.s->len / 4); \
         return value_bool(text_##name(fn->self.s)); \
     }
 KIND(is_alnum)

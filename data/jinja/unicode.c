@@ -240,7 +240,7 @@ static void build_case(render_t *r, builder_t *b, const stretch_t *at, case_t to
 
 value_t text_case(render_t *r, const string_t *s, case_t to) {
     builder_t text = {0};
-    jinja_steps(r, s->len / 16);
+    jinja_steps(r, s->len / 4);
     build_case(r, &text, &(stretch_t){s, 0, s->len}, to);
     return build_end(r, &text);
 }
@@ -255,7 +255,7 @@ static bool separates_words(int32_t c) {
 /* Jinja cuts the first character off a word before it changes the case of either part. */
 value_t text_jinja_title(render_t *r, const string_t *s) {
     builder_t text = {0};
-    jinja_steps(r, s->len / 16);
+    jinja_steps(r, s->len / 4);
     for (size_t from = 0, n; from < s->len;) {
         bool separator = separates_words(text_char(s->p, s->len, from, &n));
         stretch_t first = {s, from, from + n}, rest = {s, from + n, from + n};
