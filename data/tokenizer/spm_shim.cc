@@ -66,9 +66,8 @@ int32_t spm_model_eos(const spm_model_t *m) { return m->processor.eos_id(); }
 bool spm_model_encode(const spm_model_t *m, const char *text, size_t len, spm_add_fn *add, void *ctx, char *why,
                       size_t why_size) {
     sentencepiece::ImmutableSentencePieceText pieces;
-    const bool good = guarded(why, why_size, [&] {
-        return m->processor.Encode(absl::string_view(text, len), pieces.mutable_proto());
-    });
+    const bool good = guarded(
+        why, why_size, [&] { return m->processor.Encode(absl::string_view(text, len), pieces.mutable_proto()); });
     if (good) {
         for (size_t i = 0; i < pieces.pieces_size(); i++) {
             const auto piece = pieces.pieces(static_cast<int>(i));

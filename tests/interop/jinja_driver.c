@@ -14,7 +14,8 @@ static json_t *render(const json_t *request) {
     const char *name;
     json_t *value;
     json_object_foreach((json_t *)vars, name, value) {
-        if (in.n_vars < 64) list[in.n_vars++] = (jinja_var_t){.name = name, .value = value, .items = SIZE_MAX};
+        bool traced = strcmp(name, "ld") == 0; /* a list of objects */
+        if (in.n_vars < 64) list[in.n_vars++] = (jinja_var_t){name, value, traced, SIZE_MAX};
     }
     err_t err = {0};
     jinja_t *t = NULL;
@@ -25,6 +26,8 @@ static json_t *render(const json_t *request) {
     } else {
         answer = json_pack("{s:s}", "error", err.msg);
     }
+    size_t end = out.n_runs > 0 ? out.runs[out.n_runs - 1].end : 0;
+    if (err.code == 0) CHECK(end == out.text.len); /* the runs cover the text */
     jinja_output_free(&out);
     jinja_free(t);
     return answer ? answer : json_pack("{s:s}", "error", "(not UTF-8)");
