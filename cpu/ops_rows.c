@@ -1,5 +1,6 @@
 /* Ops on rows and elements: a kernel for each row or chunk, threads over them. */
 #include "cpu/act.h"
+#include "model/backend/element.h"
 #include "cpu/ops.h"
 
 enum {
@@ -32,6 +33,16 @@ static void scale_rows(backend_t *be, mat_t y, mat_t x, float a, size_t T, size_
 #pragma omp parallel for schedule(static) num_threads(be->threads) if (T * C > WORTH_IT)
     for (size_t t = 0; t < T; t++)
         k->scale_row(act_at(y.p, be->act, t * y.ld), act_at(x.p, be->act, t * x.ld), C, a, be->act);
+}
+
+static void add_noise(backend_t *be, void *x, const neftune_t *noise, size_t T, size_t C) {
+#pragma omp parallel for schedule(static) num_threads(be->threads) if (T * C > WORTH_IT)
+    for (size_t t = 0; t < T; t++) {
+        const uint64_t key = noise_row_key(noise, t);
+        const float scale = noise_scale(noise, t, C);
+        for (size_t c = 0; c < C; c++)
+            act_set(x, be->act, t * C + c, noise_added(act_get(x, be->act, t * C + c), key, c, scale));
+    }
 }
 
 static void cast(backend_t *be, void *dst, dtype_t dst_type, const void *src, dtype_t src_type, size_t n) {
@@ -118,13 +129,14 @@ static void glu_bwd(backend_t *be, act_fn_t fn, mat_t gate_up, const void *dy, s
     }
 }
 
-static void ce_loss(backend_t *be, void *logits, float *row_loss, const int32_t *labels, size_t R, size_t V,
+static void ce_loss(backend_t *be, mat_t logits, float *row_loss, const int32_t *labels, size_t R, size_t V,
                     logit_map_t map, bool want_grad, float grad_scale) {
     const cpu_kernels_t *k = cpu_kernels(be);
 #pragma omp parallel for schedule(static) num_threads(be->threads) if (R * V > WORTH_IT)
     for (size_t r = 0; r < R; r++) {
         CHECK(labels[r] >= 0 && (size_t)labels[r] < V);
-        row_loss[r] = k->ce_loss(act_at(logits, be->act, r * V), V, labels[r], map, want_grad, grad_scale, be->act);
+        row_loss[r] = k->ce_loss(act_at(logits.p, be->act, r * logits.ld), V, labels[r], map, want_grad, grad_scale,
+                                 be->act);
     }
 }
 
@@ -132,6 +144,7 @@ void tuned_row_ops(backend_t *be) {
     be->embed = embed;
     be->add = add;
     be->scale_rows = scale_rows;
+    be->add_noise = add_noise;
     be->cast = cast;
     be->gather_rows = gather_rows;
     be->scatter_rows = scatter_rows;

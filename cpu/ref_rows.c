@@ -25,6 +25,15 @@ static void scale_rows(backend_t *be, mat_t y, mat_t x, float a, size_t T, size_
         for (size_t c = 0; c < C; c++) act_set(y.p, be->act, t * y.ld + c, a * act_get(x.p, be->act, t * x.ld + c));
 }
 
+static void add_noise(backend_t *be, void *x, const neftune_t *noise, size_t T, size_t C) {
+    for (size_t t = 0; t < T; t++) {
+        uint64_t key = noise_row_key(noise, t);
+        float scale = noise_scale(noise, t, C);
+        for (size_t c = 0; c < C; c++)
+            act_set(x, be->act, t * C + c, noise_added(act_get(x, be->act, t * C + c), key, c, scale));
+    }
+}
+
 static void cast(backend_t *be, void *dst, dtype_t dst_type, const void *src, dtype_t src_type, size_t n) {
     (void)be;
     for (size_t i = 0; i < n; i++) act_set(dst, dst_type, i, act_get(src, src_type, i));
@@ -124,11 +133,11 @@ static void glu_bwd(backend_t *be, act_fn_t fn, mat_t gate_up, const void *dy, s
     }
 }
 
-static void ce_loss(backend_t *be, void *logits, float *row_loss, const int32_t *labels, size_t R, size_t V,
+static void ce_loss(backend_t *be, mat_t logits, float *row_loss, const int32_t *labels, size_t R, size_t V,
                     logit_map_t map, bool want_grad, float grad_scale) {
     for (size_t r = 0; r < R; r++) {
         CHECK(labels[r] >= 0 && (size_t)labels[r] < V);
-        void *row = act_at(logits, be->act, r * V);
+        void *row = act_at(logits.p, be->act, r * logits.ld);
         double max = -INFINITY, sum = 0;
         for (size_t v = 0; v < V; v++) max = fmax(max, logit_map(act_get(row, be->act, v), map));
         for (size_t v = 0; v < V; v++) sum += exp(logit_map(act_get(row, be->act, v), map) - max);
@@ -147,6 +156,7 @@ void ref_row_ops(backend_t *be) {
     be->embed = embed;
     be->add = add;
     be->scale_rows = scale_rows;
+    be->add_noise = add_noise;
     be->cast = cast;
     be->gather_rows = gather_rows;
     be->scatter_rows = scatter_rows;

@@ -208,9 +208,31 @@ static mat_t rows_from(const backend_t *be, mat_t m, size_t t) { return {at(be, 
 
 static matrix_t in_act(const backend_t *be, mat_t m) { return {m.p, be->act, m.ld}; }
 
+/* What the adapter of a layer that is apart adds to y. */
+static void apart_fwd(backend_t *be, size_t T, mat_t x, const linear_t *l, mat_t y) {
+    const linear_part_t *p = &l->part[0];
+    matrix_t b = {(void *)(uintptr_t)p->b, l->ab_type, p->r};
+    be->gemm(be, false, true, T, p->w->rows, p->r, 1, in_act(be, columns(be, x, p->w->cols)), b, 1, in_act(be, y));
+}
+
+/* The layer without its adapter; false: it is not apart, or has none. */
+static bool without_adapter(const linear_t *l, linear_t *frozen) {
+    if (!l->apart || linear_width(l) == 0) return false;
+    CHECK(l->n == 1);
+    *frozen = *l;
+    frozen->part[0].r = 0;
+    return true;
+}
+
 static void linear_fwd(backend_t *be, size_t T, mat_t x, const linear_t *l, mat_t y) {
     group_t g = {};
+    linear_t frozen;
     if (T == 0) return;
+    if (without_adapter(l, &frozen)) {
+        linear_fwd(be, T, x, &frozen, y);
+        apart_fwd(be, T, x, l, y);
+        return;
+    }
     while (next_group(be, l, &g)) {
         mat_t to = columns(be, y, g.row);
         weight_t w = weight_of(be, l, &g, FROZEN | COLUMNS_B);
@@ -233,7 +255,7 @@ static size_t dropped_rows(const backend_t *be, size_t cols) {
 /* Matrices A one behind another: all of the site, or some. */
 static matrix_t a_matrix(const linear_t *l, const void *a) { return {(void *)a, l->ab_type, linear_cols_of(l)}; }
 
-/* dx = drop(du A) */
+/* dx = drop(du A); drop NULL: du A */
 static void dropped_bwd(backend_t *be, size_t T, mat_t du, const linear_t *l, const dropout_t *drop, mat_t dx) {
     size_t cols = linear_cols_of(l), step = dropped_rows(be, cols);
     for (size_t t = 0; t < T; t += step) {
@@ -241,7 +263,7 @@ static void dropped_bwd(backend_t *be, size_t T, mat_t du, const linear_t *l, co
         mat_t rows = rows_from(be, dx, t);
         be->gemm(be, false, false, n, cols, linear_width(l), kept_scale(drop), in_act(be, rows_from(be, du, t)),
                  a_matrix(l, linear_a(l)), 0, in_act(be, rows));
-        dropout_rows(be, rows, rows, n, cols, t, drop);
+        if (drop) dropout_rows(be, rows, rows, n, cols, t, drop);
     }
 }
 
@@ -250,13 +272,16 @@ static void linear_bwd(backend_t *be, size_t T, mat_t dy, const linear_t *l, con
     group_t g = {};
     float beta = 0;
     if (T == 0) return;
-    if (drop && width) {
+    linear_t frozen;
+    const bool apart = without_adapter(l, &frozen);
+    if ((drop || apart) && width) {
         dropped_bwd(be, T, columns(be, dy, linear_rows_of(l)), l, drop, dx);
         beta = 1;
     }
+    if (apart) l = &frozen;
     while (next_group(be, l, &g)) {
         /* du lies behind the columns of the last layer, A behind its rows. */
-        bool with_a = g.end == l->n && width && !drop;
+        bool with_a = g.end == l->n && linear_width(l) && !drop;
         weight_t w = weight_of(be, l, &g, FROZEN | (with_a ? ROWS_A : 0));
         be->gemm(be, false, false, T, linear_cols_of(l), g.rows + (with_a ? width : 0), 1,
                  in_act(be, columns(be, dy, g.row)), w.m, beta, in_act(be, dx));

@@ -82,12 +82,12 @@ template <bool mapped, int N> static __device__ __forceinline__ void gradient(fl
 }
 
 template <typename A, int N, bool mapped> __global__ void __launch_bounds__(THREADS)
-    ce_loss_kernel(A *logits, float *row_loss, const int32_t *labels, size_t V, logit_map_t map, bool want_grad,
-                   float scale) {
+    ce_loss_kernel(A *logits, size_t ld, float *row_loss, const int32_t *labels, size_t V, logit_map_t map,
+                   bool want_grad, float scale) {
     SHARED(softmax_t, scratch, BLOCK_WARPS);
     device_check(labels[blockIdx.x] >= 0 && (size_t)labels[blockIdx.x] < V);
     size_t label = (size_t)labels[blockIdx.x];
-    A *row = logits + (size_t)blockIdx.x * V;
+    A *row = logits + (size_t)blockIdx.x * ld;
     const row_cut_t<A, N> cut(row, V);
     float v[N], at_label[1];
     vec_load(at_label, row + label);
@@ -124,7 +124,7 @@ template <typename A, int N, bool mapped> __global__ void __launch_bounds__(THRE
     }
 }
 
-static void ce_loss(backend_t *be, void *logits, float *row_loss, const int32_t *labels, size_t R, size_t V,
+static void ce_loss(backend_t *be, mat_t logits, float *row_loss, const int32_t *labels, size_t R, size_t V,
                     logit_map_t map, bool want_grad, float grad_scale) {
     if (R == 0) return;
     CHECK(V > 0 && V <= INT32_MAX);
@@ -133,8 +133,8 @@ static void ce_loss(backend_t *be, void *logits, float *row_loss, const int32_t 
         using A = typename decltype(lanes)::type;
         constexpr int N = decltype(lanes)::N;
         auto kernel = mapped ? ce_loss_kernel<A, N, true> : ce_loss_kernel<A, N, false>;
-        LAUNCH(kernel, grid_for(R, 1), block_of(ceil_div(V, N), THREADS), 0, compute_stream(be), (A *)logits, row_loss,
-               labels, V, map, want_grad, grad_scale);
+        LAUNCH(kernel, grid_for(R, 1), block_of(ceil_div(V, N), THREADS), 0, compute_stream(be), (A *)logits.p,
+               logits.ld, row_loss, labels, V, map, want_grad, grad_scale);
     });
 }
 

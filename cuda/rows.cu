@@ -104,6 +104,25 @@ static void embed(backend_t *be, void *y, const qweight_t *E, const int32_t *ids
     E->type == QUANT_F16 ? embed_from<f16_t>(be, y, E, ids, T) : embed_from<bf16_t>(be, y, E, ids, T);
 }
 
+/* A block for each token. */
+template <typename A> __global__ void __launch_bounds__(THREADS)
+    noise_kernel(A *x, const __grid_constant__ neftune_t noise, size_t C) {
+    const size_t t = blockIdx.x;
+    const uint64_t key = noise_row_key(&noise, t);
+    const float scale = noise_scale(&noise, t, C);
+    A *row = x + t * C;
+    for (size_t c = threadIdx.x; c < C; c += blockDim.x)
+        element_store(row + c, noise_added(element_load(row + c), key, c, scale));
+}
+
+static void add_noise(backend_t *be, void *x, const neftune_t *noise, size_t T, size_t C) {
+    if (T == 0 || C == 0) return;
+    by_lanes(be->act, false, [&](auto lanes) {
+        using A = typename decltype(lanes)::type;
+        LAUNCH((noise_kernel<A>), grid_for(T, 1), block_of(C, THREADS), 0, compute_stream(be), (A *)x, *noise, C);
+    });
+}
+
 template <typename A, int N> __global__ void __launch_bounds__(THREADS)
     gather_kernel(A *y, size_t ldy, const A *x, size_t ldx, const int32_t *idx, size_t C) {
     copy_row<A, A, N>(y + (size_t)blockIdx.x * ldy, x + (size_t)idx[blockIdx.x] * ldx, C);
@@ -191,6 +210,7 @@ void cuda_row_ops(backend_t *be) {
     be->embed = embed;
     be->add = add;
     be->scale_rows = scale_rows;
+    be->add_noise = add_noise;
     be->cast = cast;
     be->gather_rows = gather_rows;
     be->scatter_rows = scatter_rows;

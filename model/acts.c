@@ -28,6 +28,8 @@ static int32_t *ints(const placer_t *p, size_t n) { return pool_take(p->pool, PO
 /* Columns of a site's adapters, the most of any layer. */
 static size_t adapter_width(const model_t *m, site_t s) { return m->lora ? m->lora->width[s] : 0; }
 
+static size_t head_width(const model_t *m) { return m->lora && m->lora->head.n ? m->lora->head.r[0] : 0; }
+
 static size_t wider(const model_t *m, site_t a, site_t b) {
     size_t n = adapter_width(m, a), k = adapter_width(m, b);
     return n > k ? n : k;
@@ -105,12 +107,13 @@ static void place_scratch(acts_t *a, const placer_t *p, const model_t *m, bool t
 static void place_loss(acts_t *a, const placer_t *p, const model_t *m, bool training) {
     placer_t rows = {p->pool, a->chunk, p->elem};
     size_t C = m->config.hidden;
+    size_t width = head_width(m);
     a->hx = acts_of(&rows, C);
-    a->hn = acts_of(&rows, C);
+    a->hn = mat_of(&rows, C, width);
     a->hdn = training ? acts_of(&rows, C) : NULL;
     a->hdx = training ? acts_of(&rows, C) : NULL;
     a->hrstd = floats(p, a->chunk);
-    a->logits = acts_of(&rows, m->config.vocab);
+    a->logits = mat_of(&rows, m->config.vocab, training ? width : 0);
 }
 
 void acts_place(acts_t *a, const model_t *m, const acts_spec_t *spec, pool_t *pool) {
@@ -126,6 +129,10 @@ void acts_place(acts_t *a, const model_t *m, const acts_spec_t *spec, pool_t *po
     a->seg_len = ints(&p, p.T);
     a->target_idx = ints(&p, p.T);
     a->target = ints(&p, p.T);
+    if (training && head_width(m)) {
+        a->target_row = ints(&p, p.T);
+        a->target_pos = ints(&p, p.T);
+    }
     place_blocks(a, &p, m, spec);
     a->row_loss = floats(&p, p.T);
     if (training) a->dx = mat_of(&p, m->config.hidden, leaves_changed(m) ? 0 : wider(m, SITE_O, SITE_DOWN));

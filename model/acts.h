@@ -38,13 +38,15 @@ typedef struct {
     void *dattn; /* [T,Hq*D] */
     mat_t dqkv;  /* [T, Hq*D + 2*Hkv*D | w] */
     /* only alive while the loss is computed; in the place of the scratch above */
-    size_t chunk;              /* rows of a logits chunk */
-    void *hx, *hn, *hdn, *hdx; /* [chunk,C] */
-    float *hrstd;              /* [chunk] */
-    void *logits;              /* [chunk,V] */
+    size_t chunk;         /* rows of a logits chunk */
+    void *hx, *hdn, *hdx; /* [chunk,C] */
+    mat_t hn;             /* [chunk, C | w] normalised rows, u */
+    float *hrstd;         /* [chunk] */
+    mat_t logits;         /* [chunk, V | w] in the backward their gradient, du */
     /* the micro-batch on the device, and its losses */
     float *row_loss; /* [T] */
     int32_t *ids, *pos, *row, *row_pos, *seg_off, *seg_len, *target_idx, *target;
+    int32_t *target_row, *target_pos; /* [T] row and row_pos of target_idx, where an adapter of the head is trained */
 } acts_t;
 
 typedef enum { PASS_TRAIN, PASS_LOSS, PASS_GENERATE } pass_t;
@@ -74,6 +76,7 @@ typedef struct {
     size_t T;
     attn_segments_t seg;
     const dropout_t *dropout; /* layer and site are filled in by the block; NULL: none */
+    const neftune_t *noise;   /* of the embeddings; NULL: none */
     kv_cache_t *cache;        /* NULL unless generating */
 } block_ctx_t;
 

@@ -1,6 +1,7 @@
 #include "model/adapter.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,8 +9,10 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "model/formats/safetensors.h"
+#include "model/lora_choice.h"
 
 #define CONFIG_FILE "adapter_config.json"
+#define MAX_RANK ((size_t)1 << 14)
 #define TENSOR_FILE "adapter_model.safetensors"
 
 /* ---- adapter_config.json -------------------------------------------------------------------------------------- */
@@ -58,10 +61,6 @@ static int refuse_unknown(const json_t *cfg, const char *where, err_t *err) {
             return err_set(err, ERR_USAGE, "%s: %.60s is set, which is not supported and may change what is computed",
                            where, key);
     }
-    static const char *const patterns[] = {"rank_pattern", "alpha_pattern"};
-    for (size_t i = 0; i < 2; i++)
-        if (!is_off(json_object_get(cfg, patterns[i])))
-            return err_set(err, ERR_USAGE, "%s: %s is set, which is not supported", where, patterns[i]);
     return 0;
 }
 
@@ -93,8 +92,12 @@ static int read_config(const json_t *cfg, const char *where, lora_spec_t *spec, 
         json_opt_bool(cfg, "use_rslora", where, &spec->rslora, err))
         return err->code;
     if (!(fabs(spec->alpha) <= 1e6)) return err_set(err, ERR_USAGE, "%s: lora_alpha: expected -1e6 to 1e6", where);
-    if (spec->r < 1 || spec->r > 1 << 14) return err_set(err, ERR_USAGE, "%s: r: expected 1 to 16384", where);
-    return 0;
+    if (spec->r < 1 || spec->r > MAX_RANK) return err_set(err, ERR_USAGE, "%s: r: expected 1 to 16384", where);
+    const lora_choice_t patterns = {.ranks = json_object_get(cfg, "rank_pattern"),
+                                    .alphas = json_object_get(cfg, "alpha_pattern")};
+    const char *member;
+    if (lora_choice_check(&patterns, MAX_RANK, &member, err) == 0) return 0;
+    return err_prefix(err, "%s: %s", where, member);
 }
 
 static int open_config(const char *dir, json_t **cfg, char **path, err_t *err) {
@@ -130,36 +133,46 @@ static bool has_prefix(const char **name, const char *prefix) {
     return true;
 }
 
-/* "base_model.model.model.layers.3.self_attn.q_proj.lora_A.weight", also with the name of an adapter before ".weight",
- * and under the names that the language model has in vision-language models. */
+/* What follows the name of a module: ".lora_A.weight", also with the name of an adapter before ".weight". */
+static bool parse_end(const char *rest, bool *is_b) {
+    *is_b = !has_prefix(&rest, ".lora_A");
+    if (*is_b && !has_prefix(&rest, ".lora_B")) return false;
+    has_prefix(&rest, ".default");
+    return strcmp(rest, ".weight") == 0;
+}
+
+/* "base_model.model.model.layers.3.self_attn.q_proj.lora_A.weight", also under the names that the language model has in
+ * vision-language models, or "base_model.model.lm_head.lora_A.weight". */
 static bool parse_name(const model_config_t *c, const char *name, place_t *p) {
     static const char *const prefixes[] = {"model.language_model.layers.", "language_model.model.layers.",
                                            "language_model.layers.", "model.layers.", "layers."};
     bool found = false;
     if (!has_prefix(&name, "base_model.model.")) return false;
+    const char *head = name;
+    has_prefix(&head, "language_model.");
+    *p = (place_t){.layer = c->layers, .slot = LIN_HEAD};
+    if (has_prefix(&head, "lm_head") && parse_end(head, &p->is_b)) return true;
     for (size_t i = 0; !found && i < sizeof prefixes / sizeof *prefixes; i++) found = has_prefix(&name, prefixes[i]);
     char *end;
     if (!found || *name < '0' || *name > '9') return false;
-    unsigned long layer = strtoul(name, &end, 10);
-    if (*end != '.' || layer >= c->layers) return false;
+    p->layer = strtoul(name, &end, 10);
+    if (*end != '.' || p->layer >= c->layers) return false;
     for (unsigned slot = 0; slot < LINEAR_SLOTS; slot++) {
         const tensor_spec_t *t = arch_linear(c->arch, (linear_slot_t)slot);
         const char *rest = end + 1;
-        if (!t || !has_prefix(&rest, t->hf)) continue;
-        bool a = has_prefix(&rest, ".lora_A");
-        if (!a && !has_prefix(&rest, ".lora_B")) continue;
-        has_prefix(&rest, ".default");
-        if (strcmp(rest, ".weight") != 0) continue;
-        *p = (place_t){layer, (linear_slot_t)slot, !a};
-        return true;
+        p->slot = (linear_slot_t)slot;
+        if (t && has_prefix(&rest, t->hf) && parse_end(rest, &p->is_b)) return true;
     }
     return false;
 }
 
-/* An embedding or a head that was saved along. */
+static bool is_head(const char *name) {
+    return path_has_suffix(name, "lm_head.weight") || path_has_suffix(name, "lm_head.base_layer.weight");
+}
+
+/* An embedding or a head that was saved along; PEFT does so where the head has an adapter. */
 static bool is_embedding(const char *name) {
-    return strstr(name, "lora_") == NULL &&
-           (path_has_suffix(name, "embed_tokens.weight") || path_has_suffix(name, "lm_head.weight"));
+    return strstr(name, "lora_") == NULL && (path_has_suffix(name, "embed_tokens.weight") || is_head(name));
 }
 
 static int unknown_tensor(const safetensors_t *st, const char *name, const model_config_t *c, err_t *err) {
@@ -169,50 +182,71 @@ static int unknown_tensor(const safetensors_t *st, const char *name, const model
                    st->path, name, c->layers, c->arch->model_type);
 }
 
-static int find_targets(const safetensors_t *st, const model_config_t *c, unsigned char *targets, err_t *err) {
-    memset(targets, 0, c->layers);
+/* "base_model.model.NAME.lora_A.weight" -> NAME. */
+static void module_of(const char *tensor, char *module, size_t size) {
+    const char *begin = tensor + strlen("base_model.model."), *end = strstr(begin, ".lora_");
+    snprintf(module, size, "%.*s", (int)(end - begin), begin);
+}
+
+/* The table's entry of an adapted layer. */
+static int read_rank(const char *tensor, const lora_patterns_t patterns[2], const lora_spec_t *spec, lora_rank_t *rank,
+                     err_t *err) {
+    char module[256];
+    double r = (double)spec->r;
+    *rank = (lora_rank_t){.alpha = spec->alpha};
+    module_of(tensor, module, sizeof module);
+    if (lora_patterns_find(&patterns[0], module, &r, err)) return err->code;
+    rank->r = (size_t)r;
+    return lora_patterns_find(&patterns[1], module, &rank->alpha, err);
+}
+
+static int find_targets(const safetensors_t *st, const model_config_t *c, const lora_patterns_t patterns[2],
+                        lora_spec_t *spec, err_t *err) {
     size_t n = 0;
+    lora_spec_init(spec, c);
     for (size_t i = 0; i < st->n_tensors; i++) {
         const char *name = st->tensors[i].name;
         place_t p;
         if (parse_name(c, name, &p)) {
-            targets[p.layer] |= (unsigned char)(1u << p.slot);
+            if (read_rank(name, patterns, spec, lora_rank(spec, p.layer, p.slot), err)) return err->code;
             n++;
         } else if (!is_embedding(name)) return unknown_tensor(st, name, c, err);
     }
     return n ? 0 : err_set(err, ERR_USAGE, "%s: no tensors of an adapter", st->path);
 }
 
-int adapter_read_spec(const char *dir, const model_config_t *c, lora_spec_t *spec, unsigned char *targets, err_t *err) {
-    *spec = (lora_spec_t){0};
-    char *path;
-    json_t *cfg = NULL;
-    int rc = open_config(dir, &cfg, &path, err);
-    if (rc == 0) rc = read_config(cfg, path, spec, err);
-    json_decref(cfg);
-    free(path);
-    if (rc) return rc;
-
+/* What the tensors say, and the patterns of the names that they have. */
+static int read_tensors(const char *dir, const json_t *cfg, const model_config_t *c, lora_spec_t *spec, err_t *err) {
     safetensors_t *st = NULL;
-    rc = open_tensors(dir, &st, err);
+    lora_patterns_t patterns[2] = {{0}};
+    int rc = open_tensors(dir, &st, err);
     if (rc == 0) spec->f32 = st->n_tensors > 0 && st->tensors[0].dtype != DT_BF16;
-    if (rc == 0 && targets) {
-        rc = find_targets(st, c, targets, err);
-        spec->layer_targets = targets;
-        spec->targets = targets[0];
+    if (rc == 0 && c) {
+        rc = lora_patterns_open(json_object_get(cfg, "rank_pattern"), &patterns[0], err);
+        if (rc == 0) rc = lora_patterns_open(json_object_get(cfg, "alpha_pattern"), &patterns[1], err);
+        if (rc == 0) rc = find_targets(st, c, patterns, spec, err);
+        for (int i = 0; i < 2; i++) lora_patterns_close(&patterns[i]);
     }
     safetensors_close(st);
     return rc;
 }
 
-static int by_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
-
-int adapter_target_text(const char *dir, char **text, err_t *err) {
+int adapter_read_spec(const char *dir, const model_config_t *c, lora_spec_t *spec, err_t *err) {
+    *spec = (lora_spec_t){0};
     char *path;
     json_t *cfg = NULL;
-    strbuf_t b = {0};
     int rc = open_config(dir, &cfg, &path, err);
-    const json_t *targets = json_object_get(cfg, "target_modules");
+    if (rc == 0) rc = read_config(cfg, path, spec, err);
+    if (rc == 0) rc = read_tensors(dir, cfg, c, spec, err);
+    if (rc) lora_spec_free(spec);
+    json_decref(cfg);
+    free(path);
+    return rc;
+}
+
+static int by_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+static void add_targets(strbuf_t *b, const json_t *targets) {
     size_t n = json_array_size(targets);
     const char **names = xcalloc(n + 1, sizeof *names);
     for (size_t i = 0; i < n; i++) {
@@ -220,10 +254,25 @@ int adapter_target_text(const char *dir, char **text, err_t *err) {
         names[i] = name ? name : "?";
     }
     qsort(names, n, sizeof *names, by_text); /* PEFT writes them in no order */
-    for (size_t i = 0; i < n; i++) strbuf_addf(&b, "%s%s", b.len ? ", " : "", names[i]);
-    if (json_is_string(targets)) strbuf_adds(&b, json_string_value(targets));
-    *text = b.p ? b.p : xstrdup("");
+    for (size_t i = 0; i < n; i++) strbuf_addf(b, "%s%s", i ? ", " : "", names[i]);
+    strbuf_adds(b, json_is_string(targets) ? json_string_value(targets) : "");
     free(names);
+}
+
+int adapter_target_text(const char *dir, char **text, err_t *err) {
+    static const char *const more[] = {"exclude_modules", "layers_to_transform", "rank_pattern", "alpha_pattern"};
+    char *path;
+    json_t *cfg = NULL;
+    strbuf_t b = {0};
+    int rc = open_config(dir, &cfg, &path, err);
+    add_targets(&b, json_object_get(cfg, "target_modules"));
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
+        const json_t *v = json_object_get(cfg, more[i]);
+        char *dump = is_off(v) ? NULL : json_dumps(v, JSON_ENCODE_ANY);
+        if (dump) strbuf_addf(&b, "; %s %s", more[i], dump);
+        free(dump);
+    }
+    *text = b.p;
     json_decref(cfg);
     free(path);
     return rc;
@@ -254,11 +303,10 @@ static int read_tensor(const safetensors_t *st, const st_tensor_t *t, const lora
 
 /* PEFT saves embeddings along when a tokenizer has grown; where they are the base's, they change nothing. */
 static int check_embedding(const safetensors_t *st, const st_tensor_t *t, const model_source_t *base, err_t *err) {
-    bool is_head = path_has_suffix(t->name, "lm_head.weight") && !model_source_config(base)->tied;
+    bool head = is_head(t->name) && !model_source_config(base)->tied;
     const source_tensor_t *want = NULL;
     for (size_t i = 0; i < model_source_count(base); i++)
-        if (model_source_at(base, i)->role == (is_head ? TENSOR_HEAD : TENSOR_EMBEDDING))
-            want = model_source_at(base, i);
+        if (model_source_at(base, i)->role == (head ? TENSOR_HEAD : TENSOR_EMBEDDING)) want = model_source_at(base, i);
     CHECK(want != NULL);
     bool same = t->n_dims == 2 && t->shape[0] == want->rows && t->shape[1] == want->cols;
     float *row = xmalloc(want->cols * sizeof *row);
@@ -333,9 +381,8 @@ int adapter_read(const char *dir, const lora_t *lora, const model_source_t *base
 
 /* ---- writing ---------------------------------------------------------------------------------------------------- */
 
-/* Whether a linear layer has an adapter. */
-static bool is_adapted(const lora_t *lora, size_t layer, linear_slot_t slot) {
-    return find_tensor(lora, &(place_t){layer, slot, false}) != NULL;
+static const lora_rank_t *rank_at(const lora_t *lora, size_t layer, unsigned slot) {
+    return lora_rank(&lora->spec, layer, (linear_slot_t)slot);
 }
 
 /* Names of linear layers where all blocks have the same, else whole module names. In a vision-language model these too:
@@ -347,26 +394,56 @@ static json_t *targets_json(const lora_t *lora) {
     json_t *list = json_array();
     for (size_t l = 1; same && l < c->layers; l++)
         for (unsigned s = 0; s < LINEAR_SLOTS; s++)
-            same &= is_adapted(lora, l, (linear_slot_t)s) == is_adapted(lora, 0, (linear_slot_t)s);
+            same &= (rank_at(lora, l, s)->r > 0) == (rank_at(lora, 0, s)->r > 0);
     for (size_t l = 0; l < (same ? 1 : c->layers); l++)
         for (unsigned s = 0; s < LINEAR_SLOTS; s++) {
-            if (!is_adapted(lora, l, (linear_slot_t)s)) continue;
+            if (rank_at(lora, l, s)->r == 0) continue;
             model_module_name(c, l, (linear_slot_t)s, module, sizeof module);
             json_array_append_new(list,
                                   json_string(same ? linear_name(arch_linear(c->arch, (linear_slot_t)s)) : module));
         }
+    if (rank_at(lora, c->layers, LIN_HEAD)->r) json_array_append_new(list, json_string("lm_head"));
     return list;
+}
+
+static json_t *number(double v) { return v == (double)(json_int_t)v ? json_integer((json_int_t)v) : json_real(v); }
+
+/* A module's name as a regular expression. */
+static json_t *add_pattern(json_t *mapping, const char *module, double value) {
+    strbuf_t b = {0};
+    for (const char *s = module; *s; s++) strbuf_addf(&b, "%s%c", *s == '.' ? "\\" : "", *s);
+    json_object_set_new(mapping, b.p, number(value));
+    free(b.p);
+    return mapping;
+}
+
+/* The patterns of adapters that were not chosen by any: each layer that differs, by its name. */
+static void set_patterns(json_t *cfg, const lora_t *lora) {
+    const lora_spec_t *spec = &lora->spec;
+    json_t *ranks = json_object(), *alphas = json_object();
+    char module[128];
+    for (size_t i = 0; i < lora->n_tensors; i++) {
+        const lora_tensor_t *t = &lora->tensors[i];
+        const lora_rank_t *k = lora_rank(spec, t->layer, t->slot);
+        if (t->is_b) continue;
+        model_module_name(lora->config, t->layer, t->slot, module, sizeof module);
+        if (k->r != spec->r) add_pattern(ranks, module, (double)k->r);
+        if (k->alpha != spec->alpha) add_pattern(alphas, module, k->alpha);
+    }
+    json_object_set_new(cfg, "rank_pattern", ranks);
+    json_object_set_new(cfg, "alpha_pattern", alphas);
 }
 
 static json_t *config_json(const lora_t *lora, const char *base) {
     const lora_spec_t *s = &lora->spec;
-    json_t *cfg = json_pack("{s:s, s:s, s:s, s:I, s:o, s:f, s:s, s:b, s:b, s:o}", "peft_type", "LORA", "task_type",
+    json_t *cfg = json_pack("{s:s, s:s, s:s, s:I, s:o, s:f, s:s, s:b, s:b}", "peft_type", "LORA", "task_type",
                             "CAUSAL_LM", "base_model_name_or_path", base, "r", (json_int_t)s->r, "lora_alpha",
-                            s->alpha == (double)(json_int_t)s->alpha ? json_integer((json_int_t)s->alpha)
-                                                                     : json_real(s->alpha),
-                            "lora_dropout", s->dropout, "bias", "none", "inference_mode", 1, "use_rslora", s->rslora,
-                            "target_modules", targets_json(lora));
+                            number(s->alpha), "lora_dropout", s->dropout, "bias", "none", "inference_mode", 1,
+                            "use_rslora", s->rslora);
     CHECK(cfg != NULL);
+    json_object_set_new(cfg, "target_modules", targets_json(lora));
+    if (s->choice) json_object_update(cfg, s->choice);
+    else set_patterns(cfg, lora);
     return cfg;
 }
 

@@ -6,13 +6,14 @@
 #include "model/lora.h"
 #include "model/source.h"
 
-/* r, alpha, dropout, rsLoRA from adapter_config.json; f32 by what the tensors hold. Which linear layers are adapted
- * the tensors say: targets [c->layers] is filled with those of each layer, and spec->layer_targets set to it (NULL,
- * and c too: not asked for). ERR_USAGE on what would change what the adapter computes and is not supported (DoRA,
- * rank patterns, biases, other initialisations of the base, keys that are not known), and on tensors of other
- * modules. */
-int adapter_read_spec(const char *dir, const model_config_t *c, lora_spec_t *spec, unsigned char *targets, err_t *err);
-/* The target_modules of adapter_config.json as text, for reports; the caller frees. */
+/* Rank and scale of each layer, dropout and rsLoRA from adapter_config.json; f32 by what the tensors hold. Which linear
+ * layers are adapted the tensors say (c NULL: not asked for, and no table). rank_pattern and alpha_pattern count for the
+ * names that the file has. lora_spec_free(spec) unless it failed. ERR_USAGE on what would change what the adapter
+ * computes and is not supported (DoRA, biases, other initialisations of the base, keys that are not known), and on
+ * tensors of other modules. */
+int adapter_read_spec(const char *dir, const model_config_t *c, lora_spec_t *spec, err_t *err);
+/* What adapter_config.json says of the layers, for reports: "targets" is target_modules; further lines name what else is
+ * set (rank_pattern, ...). The callers frees. */
 int adapter_target_text(const char *dir, char **text, err_t *err);
 
 /* Every tensor of `lora` from the directory, to the host buffer master[lora->count]. A missing tensor, another shape, a

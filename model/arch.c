@@ -8,11 +8,21 @@
 
 /* ---- families --------------------------------------------------------------------------------------------- */
 
-static const arch_t *not_supported(const char *name, const char *where, bool gguf, err_t *err) {
+static const char *name_of(const arch_t *a, bool gguf) { return gguf ? a->gguf_name : a->model_type; }
+
+static const arch_t *find_arch(const char *name, bool gguf) {
+    for (size_t i = 0; i < n_archs; i++)
+        if (name_of(&archs[i], gguf) && !strcmp(name_of(&archs[i], gguf), name)) return &archs[i];
+    return NULL;
+}
+
+static const arch_t *need_arch(const char *name, const char *where, bool gguf, err_t *err) {
+    const arch_t *found = find_arch(name, gguf);
+    if (found) return found;
     strbuf_t list = {0};
     for (size_t i = 0; i < n_archs; i++) {
-        const char *known = gguf ? archs[i].gguf_name : archs[i].model_type;
-        if (known) strbuf_addf(&list, "%s%s", list.len ? ", " : "", known);
+        const char *known = name_of(&archs[i], gguf);
+        if (known && find_arch(known, gguf) == &archs[i]) strbuf_addf(&list, "%s%s", list.len ? ", " : "", known);
     }
     err_set(err, ERR_USAGE, "%s: \"%.100s\" is not supported; expected one of: %s", where, name, list.p);
     free(list.p);
@@ -20,15 +30,11 @@ static const arch_t *not_supported(const char *name, const char *where, bool ggu
 }
 
 const arch_t *arch_by_model_type(const char *model_type, const char *where, err_t *err) {
-    for (size_t i = 0; i < n_archs; i++)
-        if (!strcmp(archs[i].model_type, model_type)) return &archs[i];
-    return not_supported(model_type, where, false, err);
+    return need_arch(model_type, where, false, err);
 }
 
 const arch_t *arch_by_gguf_name(const char *name, const char *where, err_t *err) {
-    for (size_t i = 0; i < n_archs; i++)
-        if (archs[i].gguf_name && !strcmp(archs[i].gguf_name, name)) return &archs[i];
-    return not_supported(name, where, true, err);
+    return need_arch(name, where, true, err);
 }
 
 static const tensor_spec_t *find_spec(const arch_t *arch, tensor_role_t role, unsigned slot) {
@@ -55,20 +61,6 @@ size_t arch_site(const arch_t *arch, site_t site, linear_slot_t slots[LINEAR_MAX
 const char *linear_name(const tensor_spec_t *t) {
     const char *dot = strrchr(t->hf, '.');
     return dot ? dot + 1 : t->hf;
-}
-
-size_t arch_linear_names(const char *names[ARCH_MAX_LINEAR_NAMES]) {
-    size_t n = 0;
-    for (size_t a = 0; a < n_archs; a++)
-        for (size_t i = 0; i < archs[a].n_tensors; i++) {
-            const tensor_spec_t *t = &archs[a].tensors[i];
-            bool known = t->role != TENSOR_LINEAR;
-            for (size_t k = 0; !known && k < n; k++) known = !strcmp(names[k], linear_name(t));
-            if (known) continue;
-            CHECK(n < ARCH_MAX_LINEAR_NAMES);
-            names[n++] = linear_name(t);
-        }
-    return n;
 }
 
 /* ---- sizes ------------------------------------------------------------------------------------------------ */
@@ -165,11 +157,13 @@ size_t model_dim(const model_config_t *c, dim_t d) {
 }
 
 size_t linear_rows(const model_config_t *c, linear_slot_t slot) {
+    if (slot == LIN_HEAD) return c->vocab;
     const tensor_spec_t *t = arch_linear(c->arch, slot);
     return t ? model_dim(c, t->rows) : 0;
 }
 
 size_t linear_cols(const model_config_t *c, linear_slot_t slot) {
+    if (slot == LIN_HEAD) return c->hidden;
     const tensor_spec_t *t = arch_linear(c->arch, slot);
     return t ? model_dim(c, t->cols) : 0;
 }
@@ -214,8 +208,9 @@ void model_tensor_gguf_name(const model_tensor_t *t, char *buf, size_t size) {
 }
 
 void model_module_name(const model_config_t *c, size_t layer, linear_slot_t slot, char *buf, size_t size) {
-    const tensor_spec_t *t = arch_linear(c->arch, slot);
-    snprintf(buf, size, "model.%slayers.%zu.%s", c->wrapped ? "language_model." : "", layer, t->hf);
+    const char *parent = c->wrapped ? "language_model." : "";
+    if (slot == LIN_HEAD) snprintf(buf, size, "lm_head");
+    else snprintf(buf, size, "model.%slayers.%zu.%s", parent, layer, arch_linear(c->arch, slot)->hf);
 }
 
 static int count_tensor(void *ctx, const model_tensor_t *t) {

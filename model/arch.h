@@ -18,8 +18,18 @@
 typedef enum { TENSOR_EMBEDDING, TENSOR_HEAD, TENSOR_NORM, TENSOR_LINEAR, TENSOR_BIAS, TENSOR_ROLES } tensor_role_t;
 
 /* The linear layers of a block. Where a family has q, k and v, or gate and up, in one layer, that layer has the slot of
- * its first. */
-typedef enum { LIN_Q, LIN_K, LIN_V, LIN_O, LIN_GATE, LIN_UP, LIN_DOWN, LINEAR_SLOTS } linear_slot_t;
+ * its first. LIN_HEAD is of no block: the head, where adapters name a linear layer. */
+typedef enum {
+    LIN_Q,
+    LIN_K,
+    LIN_V,
+    LIN_O,
+    LIN_GATE,
+    LIN_UP,
+    LIN_DOWN,
+    LINEAR_SLOTS,
+    LIN_HEAD = LINEAR_SLOTS
+} linear_slot_t;
 
 /* Linear layers that share an input. */
 typedef enum { SITE_QKV, SITE_O, SITE_GATE_UP, SITE_DOWN, SITE_COUNT } site_t;
@@ -45,9 +55,9 @@ typedef struct model_config model_config_t;
 typedef struct config_keys config_keys_t;
 
 typedef struct {
-    const char *model_type; /* config.json "model_type" */
-    const char *hf_class;   /* config.json "architectures"[0] */
-    const char *gguf_name; /* "general.architecture", prefix of the hyper-parameter keys; NULL: no GGUF of it is read */
+    const char *model_type;       /* config.json "model_type" */
+    const char *hf_class;         /* config.json "architectures"[0] */
+    const char *gguf_name;        /* "general.architecture", prefix of the hyper-parameter keys; NULL: it has no GGUF */
     const tensor_spec_t *tensors; /* of a block, in the order in which they are listed */
     size_t n_tensors;
     bool gguf_permuted_qk; /* GGUF has the rows of Q and K in the order of its own RoPE */
@@ -74,9 +84,6 @@ size_t arch_site(const arch_t *arch, site_t site, linear_slot_t slots[LINEAR_MAX
 static inline bool norm_is_per_head(const tensor_spec_t *t) { return t->cols == DIM_HEAD; }
 /* What target_modules calls a linear layer: the last part of its name, "q_proj". */
 const char *linear_name(const tensor_spec_t *t);
-/* The names of the linear layers of all families, each once; how many there are. */
-#define ARCH_MAX_LINEAR_NAMES 16
-size_t arch_linear_names(const char *names[ARCH_MAX_LINEAR_NAMES]);
 
 /* ---- a model ---------------------------------------------------------------------------------------------- */
 
@@ -141,7 +148,7 @@ static inline const layer_kind_t *layer_kind(const model_config_t *c, size_t lay
 bool model_choose_rope(model_config_t *c, size_t longest);
 
 size_t model_dim(const model_config_t *c, dim_t d);
-/* [out, in] of a linear layer; 0 where the family has none in the slot. */
+/* [out, in] of a linear layer, or of the head; 0 where the family has none in the slot. */
 size_t linear_rows(const model_config_t *c, linear_slot_t slot);
 size_t linear_cols(const model_config_t *c, linear_slot_t slot);
 static inline bool linear_has_bias(const model_config_t *c, linear_slot_t slot) { return c->biases >> slot & 1; }
@@ -163,7 +170,7 @@ int model_each_tensor(const model_config_t *c, model_visit_fn *visit, void *ctx)
 /* Its name in Hugging Face's files and in a GGUF. */
 void model_tensor_name(const model_tensor_t *t, char *buf, size_t size);
 void model_tensor_gguf_name(const model_tensor_t *t, char *buf, size_t size);
-/* What PEFT calls a linear layer: "model.layers.3.self_attn.q_proj". */
+/* What PEFT calls a linear layer: "model.layers.3.self_attn.q_proj", or "lm_head". */
 void model_module_name(const model_config_t *c, size_t layer, linear_slot_t slot, char *buf, size_t size);
 
 /* Parameters of the base model by class; a tied head is the embedding and counts there (head 0). */

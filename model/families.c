@@ -447,7 +447,7 @@ static int describe_ernie4_5(const config_keys_t *k, model_config_t *c, err_t *e
 const arch_t archs[] = {
     {"llama", "LlamaForCausalLM", "llama", TENSORS(llama_tensors), .gguf_permuted_qk = true,
      .describe = describe_llama},
-    {"mistral", "MistralForCausalLM", NULL, TENSORS(llama_tensors), .gguf_permuted_qk = true,
+    {"mistral", "MistralForCausalLM", "llama", TENSORS(llama_tensors), .gguf_permuted_qk = true,
      .describe = describe_mistral},
     {"ministral3", "Ministral3ForCausalLM", "mistral3", TENSORS(llama_tensors), .gguf_permuted_qk = true,
      .defaults = defaults_eps, .describe = describe_ministral3},
@@ -467,7 +467,8 @@ const arch_t archs[] = {
      .describe = describe_granite},
     {"olmo2", "Olmo2ForCausalLM", "olmo2", TENSORS(olmo2_tensors), .defaults = defaults_eps,
      .describe = describe_olmo2},
-    {"olmo3", "Olmo3ForCausalLM", NULL, TENSORS(olmo2_tensors), .defaults = defaults_eps, .describe = describe_olmo3},
+    {"olmo3", "Olmo3ForCausalLM", "olmo2", TENSORS(olmo2_tensors), .defaults = defaults_eps,
+     .describe = describe_olmo3},
     {"glm4", "Glm4ForCausalLM", "glm4", TENSORS(glm4_tensors), .defaults = defaults_glm4, .describe = describe_glm4},
     {"exaone4", "Exaone4ForCausalLM", "exaone4", TENSORS(exaone4_tensors), .defaults = defaults_eps,
      .describe = describe_exaone4},

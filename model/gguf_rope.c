@@ -64,13 +64,15 @@ static int read_factor_tensors(const config_keys_t *k, size_t R, rope_spec_t *r,
 }
 
 static int read_yarn(const config_keys_t *k, rope_spec_t *r, err_t *err) {
-    double attention = 1, multiplier = 0;
+    double attention = 1, general = 1, multiplier = 0;
     if (key_number(k, NULL, "rope.scaling.yarn_beta_fast", &r->beta_fast, err) ||
         key_number(k, NULL, "rope.scaling.yarn_beta_slow", &r->beta_slow, err) ||
         key_number(k, NULL, "rope.scaling.yarn_attn_factor", &attention, err) ||
+        key_number(k, NULL, "rope.scaling.attn_factor", &general, err) ||
         key_number(k, NULL, "rope.scaling.yarn_log_multiplier", &multiplier, err))
         return err->code;
     if (multiplier > 0) r->mscale = 1, r->mscale_all_dim = multiplier;
+    attention *= general;
     if (attention != 1) r->attention_factor = attention * rope_attention_factor(r);
     return 0;
 }

@@ -8,6 +8,18 @@
 #include "model/block.h"
 #include "model/site.h"
 
+/* Where the trained tokens stand, for the dropout of the head's adapter. */
+static void upload_targets(model_t *m, acts_t *a, const batch_t *b) {
+    int32_t *at = xmalloc(2 * b->n_labels * sizeof *at + 1);
+    for (size_t i = 0; i < b->n_labels; i++) {
+        at[i] = b->row[b->target_idx[i]];
+        at[b->n_labels + i] = b->row_pos[b->target_idx[i]];
+    }
+    m->be->upload(m->be, a->target_row, at, b->n_labels * sizeof *at);
+    m->be->upload(m->be, a->target_pos, at + b->n_labels, b->n_labels * sizeof *at);
+    free(at);
+}
+
 /* Puts the micro-batch on the device and describes its segments. */
 static attn_segments_t upload_batch(model_t *m, acts_t *a, const batch_t *b) {
     backend_t *be = m->be;
@@ -23,6 +35,7 @@ static attn_segments_t upload_batch(model_t *m, acts_t *a, const batch_t *b) {
     be->upload(be, a->target_idx, b->target_idx, b->n_labels * sizeof(int32_t));
     be->upload(be, a->target, b->target, b->n_labels * sizeof(int32_t));
     free(len);
+    if (a->target_row) upload_targets(m, a, b);
     return (attn_segments_t){.n = b->n_seg,
                              .q_off = a->seg_off,
                              .kv_off = a->seg_off,
@@ -38,7 +51,10 @@ static void embed(const block_ctx_t *ctx) {
     float scale = (float)c->embed_scale;
     m->be->embed(m->be, x.p, &m->embed, ctx->a->ids, ctx->T);
     if (c->embed_scale_rounded && m->be->act == DT_BF16) scale = bf16_round(scale);
+    /* Noise is of what the embedding module of transformers gives: Gemma's scales it itself, Granite's is scaled after. */
+    if (ctx->noise && !c->embed_scale_rounded) m->be->add_noise(m->be, x.p, ctx->noise, ctx->T, c->hidden);
     if (scale != 1) m->be->scale_rows(m->be, x, x, scale, ctx->T, c->hidden);
+    if (ctx->noise && c->embed_scale_rounded) m->be->add_noise(m->be, x.p, ctx->noise, ctx->T, c->hidden);
 }
 
 static void forward(const block_ctx_t *ctx) {
@@ -67,46 +83,65 @@ static void backward(const block_ctx_t *ctx) {
     }
 }
 
-static linear_t head_of(const model_t *m) { return (linear_t){.n = 1, .part = {{.w = &m->head}}}; }
-
 /* Rows of [chunk,C]. */
 static mat_t rows_of(const model_t *m, void *p) { return (mat_t){p, m->config.hidden}; }
+
+/* u of the head's adapter, behind the rows that it is of. */
+static mat_t head_u(const model_t *m, const acts_t *a) {
+    return (mat_t){mat_column(m->be, a->hn, m->config.hidden), a->hn.ld};
+}
+
+/* The dropout of the head's adapter, for the rows from target i on; NULL: none. */
+static const dropout_t *head_dropout(const model_t *m, const acts_t *a, const dropout_t *drop, size_t i,
+                                     dropout_t *key) {
+    if (!drop || !m->lora->head.n) return NULL;
+    *key = *drop;
+    key->layer = (uint32_t)m->config.layers;
+    key->site = 0;
+    key->row = a->target_row + i;
+    key->pos = a->target_pos + i;
+    return key;
+}
 
 static logit_map_t logit_map_of(const model_t *m) {
     return (logit_map_t){(float)m->config.logit_scale, (float)m->config.logit_softcap};
 }
 
 /* Products with the head of n rows of the residual stream, named by `idx` on the device. */
-static void head_fwd(model_t *m, acts_t *a, const int32_t *idx, size_t n) {
+static void head_fwd(model_t *m, acts_t *a, const int32_t *idx, size_t n, const dropout_t *drop) {
     backend_t *be = m->be;
-    linear_t head = head_of(m);
+    linear_t head = head_linear(m);
     be->gather_rows(be, rows_of(m, a->hx), rows_of(m, a->x_out), idx, n, m->config.hidden);
-    be->rmsnorm_fwd(be, rows_of(m, a->hn), a->hrstd, rows_of(m, a->hx), &m->final_norm, n);
-    be->linear_fwd(be, n, rows_of(m, a->hn), &head, (mat_t){a->logits, m->config.vocab});
+    be->rmsnorm_fwd(be, a->hn, a->hrstd, rows_of(m, a->hx), &m->final_norm, n);
+    if (linear_width(&head)) be->adapter_fwd(be, n, a->hn, &head, drop, head_u(m, a));
+    be->linear_fwd(be, n, a->hn, &head, a->logits);
 }
 
 /* a->logits holds their gradient; a->dx gets these rows of the residual stream's. */
-static void head_bwd(model_t *m, acts_t *a, const int32_t *idx, size_t n) {
+static void head_bwd(model_t *m, acts_t *a, const int32_t *idx, size_t n, const dropout_t *drop) {
     backend_t *be = m->be;
-    linear_t head = head_of(m);
-    be->linear_bwd(be, n, (mat_t){a->logits, m->config.vocab}, &head, NULL, rows_of(m, a->hdn));
+    linear_t head = head_linear(m);
+    if (linear_width(&head)) adapters_bwd(m, n, &m->lora->head, &head, a->hn, head_u(m, a), a->logits, drop);
+    be->linear_bwd(be, n, a->logits, &head, drop, rows_of(m, a->hdn));
     be->rmsnorm_bwd(be, rows_of(m, a->hdx), false, rows_of(m, a->hdn), rows_of(m, a->hx), &m->final_norm, a->hrstd, n);
     be->scatter_rows(be, a->dx, rows_of(m, a->hdx), idx, n, m->config.hidden);
 }
 
 /* Head and loss over the trained rows alone, a chunk of logits at a time; with want_grad also a->dx. */
-static double loss_and_head(model_t *m, acts_t *a, const batch_t *b, bool want_grad, float grad_scale,
-                            float *token_loss) {
+static double loss_and_head(model_t *m, acts_t *a, const batch_t *b, const dropout_t *drop, bool want_grad,
+                            float grad_scale, float *token_loss) {
     backend_t *be = m->be;
     if (want_grad) be->zero(be, a->dx.p, b->T * a->dx.ld * dtype_size(be->act));
     /* Chunks of one size: the head is decoded as often for a last one of few rows. */
     size_t chunks = (b->n_labels + a->chunk - 1) / a->chunk;
     for (size_t c = 0; c < chunks; c++) {
         size_t i = b->n_labels * c / chunks, n = b->n_labels * (c + 1) / chunks - i;
-        head_fwd(m, a, a->target_idx + i, n);
+        dropout_t key;
+        const dropout_t *d = head_dropout(m, a, drop, i, &key);
+        head_fwd(m, a, a->target_idx + i, n, d);
         be->ce_loss(be, a->logits, a->row_loss + i, a->target + i, n, m->config.vocab, logit_map_of(m), want_grad,
                     grad_scale);
-        if (want_grad) head_bwd(m, a, a->target_idx + i, n);
+        if (want_grad) head_bwd(m, a, a->target_idx + i, n, d);
     }
     float *rows = token_loss ? token_loss : xmalloc(b->n_labels * sizeof *rows);
     be->download(be, rows, a->row_loss, b->n_labels * sizeof *rows);
@@ -120,11 +155,23 @@ void model_train(model_t *m, acts_t *a, const batch_t *b, pass_seed_t seed, floa
     CHECK(m->lora && m->lora->grad);
     dropout_t drop = {
         .seed = seed.seed, .step = seed.step, .p = (float)m->lora->spec.dropout, .row = a->row, .pos = a->row_pos};
-    block_ctx_t ctx = {.m = m, .a = a, .T = b->T, .seg = upload_batch(m, a, b), .dropout = drop.p > 0 ? &drop : NULL};
+    neftune_t noise = {.seed = seed.seed,
+                       .step = seed.step,
+                       .alpha = (float)m->noise_alpha,
+                       .row = a->row,
+                       .pos = a->row_pos,
+                       .seg_off = a->seg_off,
+                       .n_seg = b->n_seg};
+    block_ctx_t ctx = {.m = m,
+                       .a = a,
+                       .T = b->T,
+                       .seg = upload_batch(m, a, b),
+                       .dropout = drop.p > 0 ? &drop : NULL,
+                       .noise = noise.alpha > 0 ? &noise : NULL};
     *loss_sum = 0;
     if (b->n_labels == 0) return;
     forward(&ctx);
-    *loss_sum = loss_and_head(m, a, b, true, grad_scale, NULL);
+    *loss_sum = loss_and_head(m, a, b, ctx.dropout, true, grad_scale, NULL);
     backward(&ctx);
 }
 
@@ -133,7 +180,7 @@ void model_loss(model_t *m, acts_t *a, const batch_t *b, double *loss_sum, float
     *loss_sum = 0;
     if (b->n_labels == 0) return;
     forward(&ctx);
-    *loss_sum = loss_and_head(m, a, b, false, 0.0f, token_loss);
+    *loss_sum = loss_and_head(m, a, b, NULL, false, 0.0f, token_loss);
 }
 
 static void map_logits(const model_t *m, float *x, size_t n) {
@@ -144,8 +191,10 @@ static void map_logits(const model_t *m, float *x, size_t n) {
 
 /* The logits of the first n rows of a->logits, in fp32 on the host. */
 static void download_logits(model_t *m, acts_t *a, size_t n, float *out) {
-    size_t count = n * m->config.vocab;
-    m->be->download(m->be, out, a->logits, count * dtype_size(m->be->act));
+    size_t V = m->config.vocab, count = n * V, size = dtype_size(m->be->act);
+    for (size_t i = 0; i < (a->logits.ld == V ? 1 : n); i++)
+        m->be->download(m->be, (unsigned char *)out + i * V * size, mat_column(m->be, a->logits, i * a->logits.ld),
+                        (a->logits.ld == V ? count : V) * size);
     if (m->be->act == DT_F32) {
         map_logits(m, out, count);
         return;
@@ -169,7 +218,7 @@ void model_logits(model_t *m, acts_t *a, const batch_t *b, float *logits) {
     free(all);
     for (size_t i = 0; i < b->T; i += a->chunk) {
         size_t n = b->T - i < a->chunk ? b->T - i : a->chunk;
-        head_fwd(m, a, a->target_idx + i, n);
+        head_fwd(m, a, a->target_idx + i, n, NULL);
         download_logits(m, a, n, logits + i * m->config.vocab);
     }
 }
@@ -191,7 +240,7 @@ void model_extend(model_t *m, acts_t *a, kv_cache_t *cache, const int32_t *ids, 
         .n = 1, .q_off = a->seg_off, .kv_off = a->seg_off, .kv_len = a->seg_len, .max_q = n, .max_kv = cache->len + n};
     forward(&ctx);
     cache->len += n;
-    head_fwd(m, a, a->target_idx, 1);
+    head_fwd(m, a, a->target_idx, 1, NULL);
     download_logits(m, a, 1, logits);
 }
 

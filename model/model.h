@@ -9,7 +9,7 @@
 /* What bounds the scratch of the backend's ops for such passes; max_seg: longest segment or cache. */
 workspace_need_t model_workspace_need(const model_t *m, size_t max_tokens, size_t max_seg);
 
-/* Dropout of a pass: p > 0 only in training. */
+/* Of the dropout and the noise of a training pass. */
 typedef struct {
     uint64_t seed, step;
 } pass_seed_t;

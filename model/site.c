@@ -15,25 +15,32 @@ static const void *compute_at(const lora_t *lora, size_t offset) {
     return (const unsigned char *)lora->compute + offset * dtype_size(lora->compute_type);
 }
 
+/* Sets the adapters of a site beside its linear layers. */
+static void add_adapters(const lora_t *lora, const lora_site_t *site, linear_t *l) {
+    l->ab_type = lora->compute_type;
+    for (size_t j = 0, first = 0; j < site->n; first += site->r[j++]) {
+        linear_part_t *part = &l->part[site->member[j]];
+        part->r = site->r[j];
+        part->scale = site->scale[j];
+        part->a = compute_at(lora, site->a + first * part->w->cols);
+        part->b = compute_at(lora, site->b[j]);
+    }
+}
+
 linear_t site_linear(const model_t *m, size_t layer, site_t site) {
     linear_slot_t slots[LINEAR_MAX];
     const layer_t *w = &m->layers[layer];
-    const lora_t *lora = m->base_alone ? NULL : m->lora;
     linear_t l = {.n = arch_site(m->config.arch, site, slots)};
     for (size_t i = 0; i < l.n; i++) l.part[i] = (linear_part_t){.w = &w->w[slots[i]], .bias = w->bias[slots[i]]};
     /* Augmented weights hold the adapters, so what is without them takes the weights themselves. */
     if (layer < m->n_cached && !m->base_alone) l.augmented = w->augmented[site];
-    if (!lora) return l;
-    const lora_site_t *ls = lora_site(lora, layer, site);
-    size_t r = lora->spec.r;
-    l.ab_type = lora->compute_type;
-    for (size_t j = 0; j < ls->n; j++) {
-        linear_part_t *part = &l.part[ls->member[j]];
-        part->r = r;
-        part->scale = lora->scale;
-        part->a = compute_at(lora, ls->a + j * r * part->w->cols);
-        part->b = compute_at(lora, ls->b[j]);
-    }
+    if (m->lora && !m->base_alone) add_adapters(m->lora, lora_site(m->lora, layer, site), &l);
+    return l;
+}
+
+linear_t head_linear(const model_t *m) {
+    linear_t l = {.n = 1, .part = {{.w = &m->head}}, .apart = true};
+    if (m->lora && !m->base_alone) add_adapters(m->lora, &m->lora->head, &l);
     return l;
 }
 
@@ -76,16 +83,15 @@ void site_fwd(const block_ctx_t *ctx, size_t layer, site_t site, mat_t x, mat_t 
     be->linear_fwd(be, ctx->T, x, &l, y);
 }
 
-/* du, behind dy, and the gradients of A and B from it. */
-static void adapters_bwd(const block_ctx_t *ctx, const lora_site_t *ls, const linear_t *l, mat_t x, mat_t u, mat_t dy,
-                         const dropout_t *drop) {
-    const lora_t *lora = ctx->m->lora;
-    backend_t *be = ctx->m->be;
+void adapters_bwd(const model_t *m, size_t T, const lora_site_t *ls, const linear_t *l, mat_t x, mat_t u, mat_t dy,
+                  const dropout_t *drop) {
+    const lora_t *lora = m->lora;
+    backend_t *be = m->be;
     float *dB[LINEAR_MAX] = {NULL};
     for (size_t j = 0; j < ls->n; j++) dB[ls->member[j]] = lora->grad + ls->b[j];
     mat_t du = {mat_column(be, dy, linear_rows_of(l)), dy.ld};
-    be->adapter_bwd(be, ctx->T, dy, u, l, du, dB);
-    be->adapter_grad(be, ctx->T, du, x, l, drop, lora->grad + ls->a);
+    be->adapter_bwd(be, T, dy, u, l, du, dB);
+    be->adapter_grad(be, T, du, x, l, drop, lora->grad + ls->a);
 }
 
 void site_bwd(const block_ctx_t *ctx, size_t layer, site_t site, mat_t x, mat_t u, mat_t dy, mat_t dx) {
@@ -93,6 +99,6 @@ void site_bwd(const block_ctx_t *ctx, size_t layer, site_t site, mat_t x, mat_t 
     linear_t l = site_linear(ctx->m, layer, site);
     dropout_t key;
     const dropout_t *drop = site_dropout(ctx, layer, site, &key);
-    if (linear_width(&l)) adapters_bwd(ctx, lora_site(ctx->m->lora, layer, site), &l, x, u, dy, drop);
+    if (linear_width(&l)) adapters_bwd(ctx->m, ctx->T, lora_site(ctx->m->lora, layer, site), &l, x, u, dy, drop);
     if (dx.p) be->linear_bwd(be, ctx->T, dy, &l, drop, dx);
 }

@@ -131,6 +131,7 @@ const char *model_source_path(const model_source_t *src) { return src->path; }
 const model_config_t *model_source_config(const model_source_t *src) { return &src->config; }
 bool model_source_is_gguf(const model_source_t *src) { return src->gguf != NULL; }
 const char *model_source_dir(const model_source_t *src) { return src->dir; }
+const gguf_t *model_source_gguf(const model_source_t *src) { return src->gguf; }
 size_t model_source_count(const model_source_t *src) { return src->n_entries; }
 const source_tensor_t *model_source_at(const model_source_t *src, size_t i) { return &src->entries[i].t; }
 
@@ -189,8 +190,9 @@ static int not_finite_error(const model_source_t *src, const source_entry_t *e, 
                    e->name, tensor_is_vector(e->t.role) ? element : element / e->t.cols);
 }
 
+/* exact: blocks are not rounded to BF16 on their way to F32. */
 static int read_span(const model_source_t *src, const source_entry_t *e, size_t first, size_t n, dtype_t type,
-                     uint8_t *out, err_t *err) {
+                     bool exact, uint8_t *out, err_t *err) {
     float x[CHUNK];
     for (size_t i = 0; i < n; i += CHUNK) {
         size_t m = n - i < CHUNK ? n - i : CHUNK;
@@ -202,7 +204,7 @@ static int read_span(const model_source_t *src, const source_entry_t *e, size_t 
         gguf_dequant(&e->stored, first + i, m, x);
         if (any_not_finite(x, m)) return not_finite_error(src, e, first + i, err);
         for (size_t k = 0; e->minus != 0 && k < m; k++) x[k] -= e->minus;
-        for (size_t k = 0; e->t.type == DT_BF16 && type == DT_F32 && k < m; k++) x[k] = bf16_round(x[k]);
+        for (size_t k = 0; !exact && e->t.type == DT_BF16 && type == DT_F32 && k < m; k++) x[k] = bf16_round(x[k]);
         (type == DT_BF16 ? put_bf16 : type == DT_F16 ? put_f16 : put_f32)(x, m, out + i * dtype_size(type));
     }
     return 0;
@@ -230,8 +232,8 @@ static bool is_stored_as(const source_entry_t *e, dtype_t type) {
 }
 
 /* Of a permuted tensor row by row, of others as one span. */
-int source_read(const model_source_t *src, const source_tensor_t *t, size_t first, size_t n, dtype_t type, void *out,
-                err_t *err) {
+static int read_values(const model_source_t *src, const source_tensor_t *t, size_t first, size_t n, dtype_t type,
+                       bool exact, void *out, err_t *err) {
     const source_entry_t *e = entry_of(t);
     bool vector = tensor_is_vector(t->role);
     size_t count = t->rows * t->cols, width = vector ? 1 : t->cols;
@@ -242,10 +244,20 @@ int source_read(const model_source_t *src, const source_tensor_t *t, size_t firs
         size_t from = stored_row(e, count / width, row) * width + col;
         uint8_t *to = (uint8_t *)out + i * dtype_size(type);
         int rc = is_stored_as(e, type) ? copy_span(src, e, from, m, type, to, err)
-                                       : read_span(src, e, from, m, type, to, err);
+                                       : read_span(src, e, from, m, type, exact, to, err);
         if (rc) return rc;
     }
     return 0;
+}
+
+int source_read(const model_source_t *src, const source_tensor_t *t, size_t first, size_t n, dtype_t type, void *out,
+                err_t *err) {
+    return read_values(src, t, first, n, type, false, out, err);
+}
+
+int source_read_exact(const model_source_t *src, const source_tensor_t *t, size_t first, size_t n, float *out,
+                      err_t *err) {
+    return read_values(src, t, first, n, DT_F32, true, out, err);
 }
 
 int source_quantized(const model_source_t *src, const source_tensor_t *t, qweight_t *w, err_t *err) {

@@ -36,7 +36,8 @@ void model_source_close(model_source_t *src); /* NULL is fine */
 const char *model_source_path(const model_source_t *src);
 const model_config_t *model_source_config(const model_source_t *src);
 bool model_source_is_gguf(const model_source_t *src);
-const char *model_source_dir(const model_source_t *src); /* NULL for a GGUF */
+const char *model_source_dir(const model_source_t *src);    /* NULL for a GGUF */
+const gguf_t *model_source_gguf(const model_source_t *src); /* NULL for a directory */
 /* The tensors of the model, in the order of model_each_tensor(). */
 size_t model_source_count(const model_source_t *src);
 const source_tensor_t *model_source_at(const model_source_t *src, size_t i);
@@ -54,6 +55,9 @@ const source_tensor_t *model_source_quantized(const model_source_t *src);
  * quantized tensor. */
 int source_read(const model_source_t *src, const source_tensor_t *t, size_t first, size_t n, dtype_t type, void *out,
                 err_t *err);
+/* The same in F32, GGUF's blocks not rounded to BF16: for those who judge a file rather than run it. */
+int source_read_exact(const model_source_t *src, const source_tensor_t *t, size_t first, size_t n, float *out,
+                      err_t *err);
 /* A quantized tensor as it lies in the file: the pointers of *w go into the mapping. */
 int source_quantized(const model_source_t *src, const source_tensor_t *t, qweight_t *w, err_t *err);
 /* Lets go of the tensor's pages; of the i-th of n equal parts of them, for threads that share the work. */

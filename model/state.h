@@ -26,12 +26,13 @@ typedef struct {
                                                      * [rope_len, rotated/2, 2] */
     size_t rope_len;
     layer_t *layers;
-    size_t n_paged;  /* layers whose quantized weights stay in host memory, spread evenly; */
-    pager_t pager;   /* a page each: codes and constants */
-    size_t n_cached; /* the first layers keep their augmented weights, dequantized once; */
-    uint64_t cached; /* 0: not yet; else lora->changes + 1 of the adapters in them */
-    lora_t *lora;    /* NULL: the base model alone. Not owned. */
-    bool base_alone; /* passes leave the adapters out, for as long as it is set */
+    size_t n_paged;     /* layers whose quantized weights stay in host memory, spread evenly; */
+    pager_t pager;      /* a page each: codes and constants */
+    size_t n_cached;    /* the first layers keep their augmented weights, dequantized once; */
+    uint64_t cached;    /* 0: not yet; else lora->changes + 1 of the adapters in them */
+    lora_t *lora;       /* NULL: the base model alone. Not owned. */
+    double noise_alpha; /* of NEFTune, on the embeddings of training passes; 0: none */
+    bool base_alone;    /* passes leave the adapters out, for as long as it is set */
 } model_t;
 
 /* Columns of a matrix of act values from i on. A matrix [T, n | m] has n columns of its own, and room for the m of

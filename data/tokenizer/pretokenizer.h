@@ -29,6 +29,10 @@ typedef struct {
 /* ERR_USAGE, naming those that are known, for an unknown name. */
 int pretokenizer_preset(const char *name, size_t len, const char *where, const pretokenizer_preset_t **preset,
                         err_t *err);
+/* The other way: the name for a "normalizer" and a "pre_tokenizer" of byte-level BPE; the caller frees. ERR_USAGE where
+ * there is none. */
+int pretokenizer_preset_name(const json_t *norm, const json_t *pre, bool ignore_merges, const char *where, char **name,
+                             err_t *err);
 /* As a "pre_tokenizer"; a new reference. */
 json_t *pretokenizer_preset_json(const pretokenizer_preset_t *preset);
 

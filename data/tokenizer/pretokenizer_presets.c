@@ -111,3 +111,75 @@ json_t *pretokenizer_preset_json(const pretokenizer_preset_t *preset) {
                                           "trim_offsets", 1, "use_regex", preset->gpt2));
     return json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", list);
 }
+
+/* ---- a name for a description ---- */
+
+enum { MAX_SPLITS = sizeof((pretokenizer_preset_t *)0)->splits / sizeof(char *) };
+
+/* A description brought to the form that presets have. */
+typedef struct {
+    const char *splits[MAX_SPLITS];
+    size_t n;
+    bool gpt2, nfc, other; /* other: there is what no preset has */
+} form_t;
+
+static bool has_text(const json_t *o, const char *key, const char *text) {
+    const char *v = json_string_value(json_object_get(o, key));
+    return v && !strcmp(v, text);
+}
+
+static void add_split(form_t *f, const char *pattern) {
+    if (!pattern || f->gpt2 || f->n == MAX_SPLITS) f->other = true;
+    else f->splits[f->n++] = pattern;
+}
+
+static void find_form(const json_t *o, form_t *f) {
+    const json_t *item, *regex = json_object_get(json_object_get(o, "pattern"), "Regex");
+    const char *lists[] = {"pretokenizers", "normalizers"};
+    size_t i;
+    if (!o || json_is_null(o)) return;
+    if (has_text(o, "type", "Sequence")) {
+        for (int k = 0; k < 2; k++) json_array_foreach(json_object_get(o, lists[k]), i, item) find_form(item, f);
+    } else if (has_text(o, "type", "NFC")) {
+        f->nfc = true;
+    } else if (has_text(o, "type", "Digits")) {
+        add_split(f, json_is_true(json_object_get(o, "individual_digits")) ? "\\p{N}" : "\\p{N}+");
+    } else if (has_text(o, "type", "ByteLevel")) {
+        f->gpt2 = !json_is_false(json_object_get(o, "use_regex"));
+    } else if (has_text(o, "type", "Split")) {
+        /* Only matches are left: the same for patterns that match all of a text, as those here do. */
+        bool kept = has_text(o, "behavior", "Removed") && json_is_true(json_object_get(o, "invert"));
+        add_split(f, kept || has_text(o, "behavior", "Isolated") ? json_string_value(regex) : NULL);
+    } else {
+        f->other = true;
+    }
+}
+
+static bool has_form(const pretokenizer_preset_t *p, const form_t *f) {
+    if (f->other || f->gpt2 != p->gpt2 || f->nfc != p->nfc) return false;
+    for (size_t i = 0; i < MAX_SPLITS; i++) {
+        const char *a = i < f->n ? f->splits[i] : NULL, *b = p->splits[i];
+        if (!a || !b ? a != b : strcmp(a, b) != 0) return false;
+    }
+    return true;
+}
+
+int pretokenizer_preset_name(const json_t *norm, const json_t *pre, bool ignore_merges, const char *where, char **name,
+                             err_t *err) {
+    const pretokenizer_preset_t *found = NULL;
+    form_t f = {0};
+    find_form(norm, &f);
+    find_form(pre, &f);
+    for (size_t i = 0; i < sizeof presets / sizeof *presets; i++)
+        /* Whether whole words are looked up rarely matters, so that is the second concern. */
+        if (has_form(&presets[i], &f) && (!found || presets[i].ignore_merges == ignore_merges)) found = &presets[i];
+    if (!found) {
+        char *text = pre ? json_dumps(pre, JSON_COMPACT) : NULL;
+        err_set(err, ERR_USAGE, "%s: llama.cpp has no name for the pre-tokenizer%s %.600s; expected a known one", where,
+                f.nfc ? " (after NFC)" : "", text ? text : "null");
+        free(text);
+        return err->code;
+    }
+    *name = xstrndup(found->names, strcspn(found->names, " "));
+    return 0;
+}

@@ -115,6 +115,8 @@ typedef struct {
     linear_part_t part[LINEAR_MAX];
     dtype_t ab_type; /* of a and b: F32 where act is F32, or BF16 */
     void *augmented; /* the augmented weight in act, by linear_cache(); NULL: made for each use */
+    bool apart;      /* of one layer, too large for that (the head): products with the adapter may be made on their own
+                      * and added to those with the weight, which are rounded to act first */
 } linear_t;
 
 static inline size_t linear_cols_of(const linear_t *l) { return l->part[0].w->cols; }
@@ -138,11 +140,11 @@ static inline const void *linear_a(const linear_t *l) {
     return NULL;
 }
 
-/* Whether products need an augmented weight: what is BF16 and has no adapters is multiplied where it is. */
+/* Whether products need an augmented weight: what is BF16 and has no adapters beside it is multiplied where it is. */
 static inline bool linear_is_augmented(const linear_t *l) {
     bool decoded = false;
     for (size_t i = 0; i < l->n; i++) decoded |= l->part[i].w->type != QUANT_NONE;
-    return decoded || linear_width(l) > 0;
+    return decoded || (linear_width(l) > 0 && !l->apart);
 }
 
 /* Elements between two rows of a matrix with `extra` columns behind its own: if rows of `cols` elements begin at
@@ -153,11 +155,21 @@ static inline size_t linear_ld(size_t cols, size_t extra) { return cols + (extra
 typedef struct {
     uint64_t seed;
     uint64_t step;
-    uint32_t layer, site; /* site: 0 q/k/v input, 1 o, 2 gate/up, 3 down */
+    uint32_t layer, site; /* site: 0 q/k/v input, 1 o, 2 gate/up, 3 down; the head's: layer behind the last, site 0 */
     float p;              /* probability of a zero; kept values are scaled by 1/(1-p) */
     const int32_t *row;   /* [T] the row's index within the optimizer step */
     const int32_t *pos;   /* [T] the position in that row */
 } dropout_t;
+
+/* The noise of NEFTune (Jain et al. 2023): uniform in +-alpha / sqrt(L C) for a token of a segment of L tokens. See
+ * noise_added() in model/backend/element.h for the exact function. */
+typedef struct {
+    uint64_t seed, step;
+    float alpha;
+    const int32_t *row, *pos; /* [T] as in dropout_t */
+    const int32_t *seg_off;   /* [n_seg+1] the first token of each segment, and T */
+    size_t n_seg;
+} neftune_t;
 
 typedef struct {
     float lr;
@@ -286,6 +298,8 @@ struct backend {
     void (*add)(backend_t *be, void *y, const void *a, const void *b, size_t n);
     /* y[t,:] = a * x[t,:], t < T, rows of C act values; y may be x. */
     void (*scale_rows)(backend_t *be, mat_t y, mat_t x, float a, size_t T, size_t C);
+    /* Noise to x[T,C], in place. */
+    void (*add_noise)(backend_t *be, void *x, const neftune_t *noise, size_t T, size_t C);
     /* F32 <-> BF16, round to nearest even; same type copies. */
     void (*cast)(backend_t *be, void *dst, dtype_t dst_type, const void *src, dtype_t src_type, size_t n);
     /* y[i,:] = x[idx[i],:], i < n; and y[idx[i],:] = x[i,:] (other rows of y stay). Rows of C act values. */
@@ -327,7 +341,7 @@ struct backend {
     /* For each of R rows of products with the head [R,V] (act), of which the map makes logits z, with a label in [0,V):
      * row_loss[r] = -log softmax(z)[label]. With want_grad the products are overwritten by their gradient:
      * grad_scale * (softmax - onehot), through the map. */
-    void (*ce_loss)(backend_t *be, void *logits, float *row_loss, const int32_t *labels, size_t R, size_t V,
+    void (*ce_loss)(backend_t *be, mat_t logits, float *row_loss, const int32_t *labels, size_t R, size_t V,
                     logit_map_t map, bool want_grad, float grad_scale);
 
     /* ---- optimizer (fp32, flat) ------------------------------------------------------------------ */

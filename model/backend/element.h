@@ -62,6 +62,30 @@ HOSTDEV uint64_t dropout_row_key(uint64_t seed, uint64_t step, int32_t row, int3
 /* Whether channel c of that row is kept. p is compared in 24 bits, as rng_uniform gives them. */
 HOSTDEV int dropout_keep(uint64_t row_key, size_t c, float p) { return rng_uniform(row_key, c) >= p; }
 
+/* The key of the noise of one token: everything but the channel. */
+HOSTDEV uint64_t noise_row_key(const neftune_t *n, size_t t) {
+    uint64_t k = rng_mix(n->seed ^ 0x6e656674756e65u); /* "neftune" */
+    k = rng_fold(k, n->step);
+    return rng_fold(k, (uint64_t)(uint32_t)n->row[t] << 32 | (uint32_t)n->pos[t]);
+}
+
+/* How large the noise of token t may be. */
+HOSTDEV float noise_scale(const neftune_t *n, size_t t, size_t C) {
+    size_t low = 0, high = n->n_seg; /* t lies in one of the segments [low, high) */
+    while (high - low > 1) {
+        size_t mid = low + (high - low) / 2;
+        if ((size_t)n->seg_off[mid] <= t) low = mid;
+        else high = mid;
+    }
+    float tokens = (float)(n->seg_off[low + 1] - n->seg_off[low]);
+    return n->alpha / sqrtf(tokens * (float)C);
+}
+
+/* Value x of channel c with its noise. */
+HOSTDEV float noise_added(float x, uint64_t row_key, size_t c, float scale) {
+    return fmaf(scale, 2.0f * rng_uniform(row_key, c) - 1.0f, x);
+}
+
 /* The step of one AdamW element from its new moments, PyTorch's order: decay, then the step. */
 HOSTDEV void adamw_step(float *p, float m, float v, const adamw_t *h) {
     float denom = sqrtf(v) / sqrtf(h->c2) + h->eps;

@@ -34,6 +34,13 @@ check_failure limited
 expect 0 "$QLORA_TRAIN" limited.yaml
 same_run whole limited
 
+# An export that does not fit leaves nothing.
+for export in --gguf --gguf-lora; do
+    mkdir -p small
+    expect 1 bash -c "trap '' XFSZ; ulimit -f 8; exec \"\$0\" export $(newest_checkpoint whole) $export small/m.gguf" "$QLORA_TRAIN"
+    [ -z "$(find small -mindepth 1)" ] || fail "$export left $(find small -mindepth 1)"
+done
+
 # A really full file system, where one may be mounted: room for one checkpoint and a half.
 mkdir disk
 if mount -t tmpfs -o "size=$((one * 3 / 2 + 64))k" tmpfs disk 2>/dev/null; then

@@ -320,7 +320,7 @@ static void call_copy_rows(const call_t *c) {
 }
 static void call_loss(const call_t *c) {
     const logit_map_t map = {1, c->flag ? 30 : 0};
-    c->r->be->ce_loss(c->r->be, (void *)c->p[0], (void *)c->p[1], c->p[2], ROWS, V, map, true, 1);
+    c->r->be->ce_loss(c->r->be, (mat_t){(void *)c->p[0], V}, (void *)c->p[1], c->p[2], ROWS, V, map, true, 1);
 }
 static void call_adamw(const call_t *c) {
     const adamw_t h = {1e-4f, 0.9, 0.999, 1e-8f, 0.01f, 0.1f, 0.001f, 1};

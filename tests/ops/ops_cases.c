@@ -24,6 +24,25 @@ static void run_add(rig_t *r, const params_t *p) {
     rig_output(r, y, r->be->act, n);
 }
 
+/* a: T; b: C; c: tokens of the first segment but one, the others have one more each; d: alpha, 0: 5. */
+static void run_add_noise(rig_t *r, const params_t *p) {
+    int32_t *off = xcalloc(p->a + 2, sizeof *off);
+    size_t n = 0;
+    for (size_t len = p->c + 1; (size_t)off[n] < p->a; len++, n++)
+        off[n + 1] = (int32_t)((size_t)off[n] + len < p->a ? (size_t)off[n] + len : p->a);
+    const neftune_t noise = {.seed = 42,
+                             .step = 7,
+                             .alpha = p->d ? (float)p->d : 5,
+                             .row = rig_indices(r, p->a, 16),
+                             .pos = rig_indices(r, p->a, 4096),
+                             .seg_off = rig_upload(r, off, (n + 1) * sizeof *off),
+                             .n_seg = n};
+    free(off);
+    void *x = rig_random(r, r->be->act, p->a * p->b, 0.1f);
+    r->be->add_noise(r->be, x, &noise, p->a, p->b);
+    rig_output(r, x, r->be->act, p->a * p->b);
+}
+
 /* a: n; flags: 1 from BF16, 2 to BF16. */
 static void run_cast(rig_t *r, const params_t *p) {
     dtype_t from = p->flags & 1 ? DT_BF16 : DT_F32, to = p->flags & 2 ? DT_BF16 : DT_F32;
@@ -179,16 +198,17 @@ static void run_glu_bwd(rig_t *r, const params_t *p) {
     rig_output_columns(r, gate_up, &of_gate_up);
 }
 
-/* a: R; b: V; c: scale of the products; d: map; flags: 1 gradient. */
+/* a: R; b: V; c: scale of the products; d: map; flags: 1 gradient, 2 columns of a wider matrix. */
 static const logit_map_t logit_maps[] = {{1, 0}, {0.0625f, 0}, {1, 30}, {0.5f, 8}};
 
 static void run_ce_loss(rig_t *r, const params_t *p) {
-    void *logits = rig_random(r, r->be->act, p->a * p->b, (float)p->c);
+    const columns_t of = rig_padded(r, p->a, p->b, p->flags & 2 ? 32 : 0);
+    void *logits = rig_columns(r, &of, (float)p->c);
     int32_t *labels = rig_indices(r, p->a, p->b);
     float *loss = rig_alloc(r, p->a * sizeof(float));
-    r->be->ce_loss(r->be, logits, loss, labels, p->a, p->b, logit_maps[p->d], p->flags & 1, 0.125f);
+    r->be->ce_loss(r->be, rig_mat(logits, &of), loss, labels, p->a, p->b, logit_maps[p->d], p->flags & 1, 0.125f);
     rig_output(r, loss, DT_F32, p->a);
-    rig_output(r, logits, r->be->act, p->a * p->b);
+    rig_output_columns(r, logits, &of);
 }
 
 /* a: n; b: 1 a NaN, 2 an infinity at element c; then the output is whether the sum is one. */
@@ -400,10 +420,11 @@ static const params_t glu_bwd_cases[] = {
     {65, 1536, 48, 0, ACT_GELU_TANH},
 };
 static const params_t ce_loss_cases[] = {
-    {1, 1, 1, 0, 1},      {3, 61, 5, 0, 0},    {9, 1000, 40, 0, 1}, {5, 49152, 3, 0, 1},  {2, 5000, 3, 0, 0},
-    {5, 16385, 10, 0, 1}, {9, 7, 3, 0, 1}, /* rows at every distance from an aligned address */
-    {1, 1, 1, 2, 1},      {3, 61, 20, 1, 0},   {3, 61, 20, 1, 1},   {9, 1000, 40, 2, 1},  {9, 7, 3, 3, 1},
-    {5, 16385, 10, 3, 1}, {2, 5000, 30, 2, 0}, {5, 49152, 9, 2, 1}, {2, 2049, 200, 2, 1},
+    {1, 1, 1, 0, 1},      {3, 61, 5, 0, 0},     {9, 1000, 40, 0, 1}, {5, 49152, 3, 0, 1},
+    {2, 5000, 3, 0, 0},   {5, 16385, 10, 0, 1}, {9, 7, 3, 0, 1}, /* rows at every distance from an aligned address */
+    {1, 1, 1, 2, 1},      {3, 61, 20, 1, 0},    {3, 61, 20, 1, 1},   {9, 1000, 40, 2, 1},
+    {9, 7, 3, 3, 1},      {5, 16385, 10, 3, 1}, {2, 5000, 30, 2, 0}, {5, 49152, 9, 2, 1},
+    {2, 2049, 200, 2, 1}, {5, 16385, 10, 0, 3}, {9, 1000, 40, 3, 3}, {3, 61, 5, 0, 2},
 };
 static const params_t adamw_8bit_cases[] = {
     {1, 1, 0, 0, 0}, {3, 37, 1, 0, 0}, {2, 4099, 5, 300, 0}, {7, 10240, 160, 0, 0}, {1, 70001, 274, 256, 0},
@@ -414,6 +435,11 @@ static const params_t sumsq_cases[] = {
     {70001, 1, 35000, 0, 0}, {70001, 1, 70000, 0, 0}, {70001, 2, 0, 0, 0}, {5, 2, 4, 0, 0},
 };
 
+/* Segments of unlike lengths. */
+static const params_t add_noise_cases[] = {
+    {1, 1, 0, 0, 0}, {7, 61, 3, 0, 0}, {40, 96, 1, 5, 0}, {33, 1000, 7, 0, 0}, {300, 64, 11, 15, 0},
+};
+
 static const op_t ops[] = {
     {"embed", run_embed, CASES(embed_cases), SAME_BITS},
     {"add", run_add, CASES(add_cases), SAME_BITS},
@@ -421,6 +447,7 @@ static const op_t ops[] = {
     {"gather_rows", run_rows, CASES(gather_cases), SAME_BITS},
     {"scatter_rows", run_rows, CASES(scatter_cases), SAME_BITS},
     {"copy_rows", run_copy_rows, CASES(copy_rows_cases), SAME_BITS},
+    {"add_noise", run_add_noise, CASES(add_noise_cases), SAME_BITS},
     {"scale_rows", run_scale_rows, CASES(scale_rows_cases), SAME_BITS},
     {"rmsnorm_fwd", run_rmsnorm_fwd, CASES(norm_cases), ROUNDED},
     {"add_rmsnorm_fwd", run_add_rmsnorm_fwd, CASES(add_norm_cases), ROUNDED},

@@ -77,7 +77,8 @@ enum {
     ROOM_TWO = 256, /* for that of the first two layers, if that is more; else for the whole site's */
     APART = 512,    /* u or du in a matrix of its own, not behind x or dy */
     UNEQUAL = 1024, /* adapters of other ranks and scales: d, d + 3, d + 6 */
-    BIAS = 2048     /* on all layers; with UNEQUAL not on the second */
+    BIAS = 2048,    /* on all layers; with UNEQUAL not on the second */
+    HEAD = 4096     /* of one layer, as the head is: linear_t.apart */
 };
 
 typedef struct {
@@ -101,6 +102,11 @@ static void site_workspace(rig_t *r, const site_t *s, int flags) {
     for (size_t i = 0; i < s->l.n; i++) {
         need.max_weight = max_size(need.max_weight, qweight_count(&s->w[i]));
         need.max_augmented = max_size(need.max_augmented, augmented_size(&s->l, i, 1));
+    }
+    if (flags & HEAD) { /* nothing beside the weight, and that only if it is decoded */
+        need.max_augmented = linear_is_augmented(&s->l) ? s->rows * s->cols : 0;
+        rig_workspace(r, &need);
+        return;
     }
     size_t together = flags & (ROOM_ONE | KEPT | RENEWED) ? 1 : flags & ROOM_TWO && s->l.n > 2 ? 2 : s->l.n;
     need.max_augmented = max_size(need.max_augmented, augmented_size(&s->l, 0, together));
@@ -160,6 +166,7 @@ static void site_open(rig_t *r, const params_t *p, site_t *s) {
     s->cols = sites[p->a].cols;
     s->pad = p->c;
     s->l.n = sites[p->a].n;
+    s->l.apart = p->flags & HEAD;
     s->l.ab_type = p->flags & F32_AB && r->be->act == DT_F32 ? DT_F32 : DT_BF16;
     for (size_t i = 0; i < s->l.n; i++) {
         s->w[i] = rig_weight(r, sites[p->a].type[i], sites[p->a].double_quant, sites[p->a].rows[i], s->cols);
@@ -443,6 +450,15 @@ static const params_t linear_cases[] = {
     {ODD_MIXED, 300, 0, 16, ON(7) | KEPT},
     {NONE_3, 5, 0, 16, ON(7) | DROPPED | RENEWED},
     {WIDE, 33, 16, 4, ON(2) | KEPT},
+    /* the head */
+    {NONE_70X61, 33, 0, 16, ON(1) | HEAD},
+    {NONE_70X61, 1, 3, 4, ON(1) | HEAD},
+    {NONE_70X61, 20, 0, 20, ON(1) | HEAD | DROPPED},
+    {NONE_70X61, 5, 16, 1, ON(1) | HEAD | DROPPED | F32_AB},
+    {NONE_70X61, 9, 0, 0, HEAD},
+    {F16_70X61, 33, 0, 16, ON(1) | HEAD},
+    {F16_70X61, 4, 3, 4, ON(1) | HEAD | DROPPED},
+    {L64X96, 33, 0, 16, ON(1) | HEAD | DROPPED},
     /* F16 weights */
     {F16_70X61, 20, 0, 0, 0},
     {F16_70X61, 2, 0, 0, 0},

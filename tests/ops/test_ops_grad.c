@@ -124,7 +124,8 @@ static void loss(backend_t *be, rig_t *r, const float *x, logit_map_t map, float
     int32_t labels[ROWS] = {0, VOCAB - 1, 7, 8, 7};
     float *logits = grad ? grad : rig_alloc(r, ROWS * VOCAB * sizeof(float));
     be->copy(be, logits, x, ROWS * VOCAB * sizeof(float));
-    be->ce_loss(be, logits, losses, rig_upload(r, labels, sizeof labels), ROWS, VOCAB, map, grad != NULL, factor);
+    be->ce_loss(be, (mat_t){logits, VOCAB}, losses, rig_upload(r, labels, sizeof labels), ROWS, VOCAB, map,
+                grad != NULL, factor);
 }
 
 static void loss_fwd(backend_t *be, rig_t *r, const float *x, logit_map_t map, float *y) {

@@ -51,7 +51,7 @@ static void configure(config_t *c, const paged_run_t *asked) {
     c->quantization.compute_dtype = asked->bf16 ? COMPUTE_BF16 : COMPUTE_F32;
     c->lora.r = asked->rank ? asked->rank : 4;
     c->lora.alpha = 8;
-    c->lora.targets = asked->some_targets ? 1u << LIN_V | 1u << LIN_DOWN : ~0u; /* named first as llama has them */
+    if (asked->some_targets) c->lora.targets = json_pack("[s, s]", "v_proj", "down_proj");
     c->training.optim = asked->optim;
     c->training.accumulation = asked->micro_batches ? asked->micro_batches : 1;
     c->training.gradient_checkpointing = asked->checkpointing;
@@ -110,7 +110,8 @@ batch_t paged_run_batch(size_t T, uint64_t key) {
 }
 
 void paged_run_step(run_t *run, const paged_run_t *asked, size_t step) {
-    const optimizer_hyper_t h = {.lr = 1e-2f, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8f, .max_grad_norm = 0.3};
+    const optimizer_hyper_t h = {
+        .lr = 1e-2f, .lr_b = 1e-2f, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8f, .max_grad_norm = 0.3};
     double loss, norm;
     run->be->zero(run->be, run->lora.grad, run->lora.count * sizeof(float));
     for (size_t m = 0; m < run->config.training.accumulation; m++) {

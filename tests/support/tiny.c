@@ -96,8 +96,7 @@ void tiny_open(tiny_t *t, const tiny_spec_t *spec) {
 
     lora_spec_t lora;
     const char *adapter = golden_file(spec, "adapter");
-    unsigned char targets[MODEL_MAX_LAYERS];
-    assert_ok(adapter_read_spec(adapter, model_source_config(t->src), &lora, targets, &err), err);
+    assert_ok(adapter_read_spec(adapter, model_source_config(t->src), &lora, &err), err);
     assert_true(lora.f32);
     lora.dropout = spec->dropout;
     lora_init(&t->lora, model_source_config(t->src), &lora);

@@ -59,8 +59,7 @@ model_source_t *open_source(const char *path) {
 float *read_adapter(const char *dir, const model_config_t *c, lora_t *lora) {
     err_t err = {0};
     lora_spec_t spec;
-    unsigned char targets[MODEL_MAX_LAYERS];
-    assert_ok(adapter_read_spec(dir, c, &spec, targets, &err), err);
+    assert_ok(adapter_read_spec(dir, c, &spec, &err), err);
     lora_init(lora, c, &spec);
     float *values = xmalloc(lora->count * sizeof *values);
     assert_ok(adapter_read(dir, lora, NULL, values, &err), err);

@@ -34,14 +34,13 @@ static int close_base(void **state) {
 /* Reads an adapter as the commands do; the masters, if asked for, are the caller's. */
 static int read_dir(const char *dir, lora_spec_t *spec, float **master, err_t *err) {
     const model_config_t *c = model_source_config(base);
-    unsigned char targets[MODEL_MAX_LAYERS];
     lora_t lora;
-    if (adapter_read_spec(dir, c, spec, targets, err)) return err->code;
+    if (adapter_read_spec(dir, c, spec, err)) return err->code;
     lora_init(&lora, c, spec);
-    spec->layer_targets = NULL;
     float *values = xmalloc(lora.count * sizeof *values);
     int rc = adapter_read(dir, &lora, base, values, err);
     lora_free(&lora);
+    spec->ranks = NULL;
     if (rc == 0 && master) *master = values;
     else free(values);
     return rc;
@@ -275,8 +274,11 @@ static void test_config_refused(void **state) {
         {"bias", "\"lora_only\"", "bias: lora_only is not supported"},
         {"lora_bias", "true", "lora_bias is set"},
         {"layer_replication", "[[0, 1], [1, 2]]", "layer_replication is set"},
-        {"rank_pattern", "{\"q_proj\": 4}", "rank_pattern is set"},
-        {"alpha_pattern", "{\"q_proj\": 4}", "alpha_pattern is set"},
+        {"rank_pattern", "{\"q_proj\": 0}", "rank_pattern: q_proj: expected a whole number from 1 to 16384"},
+        {"rank_pattern", "{\"q_proj\": 4}", "another model or rank"},
+        {"rank_pattern", "[4]", "rank_pattern: expected a mapping"},
+        {"alpha_pattern", "{\"q_proj\": \"4\"}", "alpha_pattern: q_proj: expected a number"},
+        {"alpha_pattern", "{\"q_proj(\": 4}", "alpha_pattern: \"q_proj(\": missing closing parenthesis"},
         {"modules_to_save", "[\"lm_head\"]", "modules_to_save is set"},
         {"trainable_token_indices", "[3]", "trainable_token_indices is set"},
         {"target_parameters", "[\"x\"]", "target_parameters is set"},

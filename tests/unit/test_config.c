@@ -19,8 +19,10 @@ static void defaults(void **state) {
     assert_int_equal(c.quantization.compute_dtype, COMPUTE_AUTO);
     assert_int_equal(c.lora.r, 16);
     assert_true(c.lora.alpha == 16 && c.lora.dropout == 0 && !c.lora.use_rslora && !c.lora.f32);
-    assert_true(c.lora.targets == ~0u);
+    assert_true(!c.lora.targets && !c.lora.exclude && !c.lora.layers);
+    assert_true(c.lora.loraplus_lr_ratio == 1 && c.training.neftune_noise_alpha == 0);
     assert_null(c.lora.init);
+    assert_true(!c.lora.rank_pattern && !c.lora.alpha_pattern);
     assert_int_equal(c.data.n_train, 1);
     assert_null(c.data.eval);
     assert_int_equal(c.data.format, DATA_AUTO);
@@ -55,8 +57,14 @@ static void every_key(void **state) {
     assert_false(c.quantization.double_quant);
     assert_int_equal(c.quantization.compute_dtype, COMPUTE_F32);
     assert_true(c.lora.r == 64 && c.lora.alpha == 0.5 && c.lora.dropout == 0.1 && c.lora.use_rslora && c.lora.f32);
-    assert_int_equal(c.lora.targets, 1u << 0 | 1u << 2);
+    assert_int_equal(json_array_size(c.lora.targets), 2);
+    assert_string_equal(json_string_value(json_array_get(c.lora.targets, 0)), "q_proj");
+    assert_string_equal(json_string_value(c.lora.exclude), ".*\\.0\\..*");
+    assert_int_equal(json_integer_value(json_array_get(c.lora.layers, 1)), 1);
+    assert_true(c.lora.loraplus_lr_ratio == 16 && c.training.neftune_noise_alpha == 5);
     assert_path(c.lora.init, "adapter");
+    assert_int_equal(json_integer_value(json_object_get(c.lora.rank_pattern, "q_proj")), 8);
+    assert_true(json_real_value(json_object_get(c.lora.alpha_pattern, "layers\\.0\\..*")) == 0.5);
     assert_int_equal(c.data.n_train, 2);
     assert_path(c.data.train[0], "train.jsonl");
     assert_path(c.data.train[1], "more.jsonl");
@@ -99,7 +107,10 @@ static void round_trip(void **state) {
         assert_true(config_run_id(&c) == config_run_id(&again));
         /* Written and read values agree as values, not only as text. */
         assert_true(c.training.learning_rate == again.training.learning_rate);
-        assert_true(c.lora.targets == again.lora.targets);
+        assert_true(i == 0 || json_equal(c.lora.targets, again.lora.targets));
+        assert_true(i == 0 || json_equal(c.lora.exclude, again.lora.exclude));
+        assert_true(i == 0 || json_equal(c.lora.layers, again.lora.layers));
+        assert_true(!c.lora.rank_pattern || json_equal(c.lora.rank_pattern, again.lora.rank_pattern));
         assert_true(c.device.memory_limit == again.device.memory_limit && c.training.seed == again.training.seed);
         free(yaml);
         free(yaml_again);
@@ -122,6 +133,52 @@ static void strange_paths(void **state) {
     free(yaml);
     config_free(&c);
     config_free(&again);
+}
+
+/* The mapping of lora.rank_pattern as text. */
+static char *mapping_text(const char *value) {
+    const config_key_t *key = config_key_find("lora", "rank_pattern");
+    config_t c = {0};
+    yaml_doc_t doc;
+    err_t err = {0};
+    assert_ok(yaml_doc_parse_override("lora", "rank_pattern", value, &doc, &err), err);
+    assert_ok(config_value_set(key, &doc.entries[0], "/", &c, &err), err);
+    yaml_doc_free(&doc);
+    char *text = config_value_text(key, &c);
+    config_value_free(key, &c);
+    return text;
+}
+
+/* Scalars as YAML's core schema has them, anything nested, and text that reads back as the same. */
+static void mappings(void **state) {
+    (void)state;
+    static const struct {
+        const char *yaml, *text;
+    } cases[] = {
+        {"{}", "{}"},
+        {"{q_proj: 8}", "{\"q_proj\": 8}"},
+        {"{b: 1, a: 2, 3: c}", "{\"b\": 1, \"a\": 2, \"3\": \"c\"}"}, /* the order counts */
+        {"{a: , b: ~, c: null, d: NULL, e: ''}", "{\"a\": null, \"b\": null, \"c\": null, \"d\": null, \"e\": \"\"}"},
+        {"{a: true, b: False, c: yes, d: off, e: 'true'}",
+         "{\"a\": true, \"b\": false, \"c\": \"yes\", \"d\": \"off\", \"e\": \"true\"}"},
+        {"{a: -7, b: +7, c: 0x1F, d: 0o17, e: '7', f: 9223372036854775807, g: 0}",
+         "{\"a\": -7, \"b\": 7, \"c\": 31, \"d\": 15, \"e\": \"7\", \"f\": 9223372036854775807, \"g\": 0}"},
+        {"{a: 1.0, b: .5, c: 2e3, d: 1e300, e: -0.0, f: 0.1, g: 1.2.3, h: 2e}",
+         "{\"a\": 1.0, \"b\": 0.5, \"c\": 2000.0, \"d\": 1e+300, \"e\": 0.0, \"f\": 0.1, \"g\": \"1.2.3\", \"h\": "
+         "\"2e\"}"},
+        {"{a: [1, [], {b: {}}], c: {d: [x]}}", "{\"a\": [1, [], {\"b\": {}}], \"c\": {\"d\": [\"x\"]}}"},
+        {"{a: \"\\x01\\x85\\ufeff\\x7f \\\" \\\\ \xc3\xa9\"}",
+         "{\"a\": \"\\x01\\x85\\uFEFF\\x7f \\\" \\\\ \xc3\xa9\"}"},
+        {"\na:\n  - b: 1\n    c: |\n      d\n", "{\"a\": [{\"b\": 1, \"c\": \"d\\x0a\"}]}"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *text = mapping_text(cases[i].yaml);
+        if (strcmp(text, cases[i].text) != 0) fail_msg("%s\ngot %s", cases[i].yaml, text);
+        char *again = mapping_text(text);
+        assert_string_equal(again, text);
+        free(text);
+        free(again);
+    }
 }
 
 static void overrides_win(void **state) {
@@ -147,7 +204,7 @@ static void overrides_win(void **state) {
     config_free(&c);
     assert_ok(load_bytes(MINIMAL, strlen(MINIMAL), overrides, 8, CONFIG_TRAIN, &c, &err), err);
     assert_null(c.data.eval);
-    assert_int_equal(c.lora.targets, 1u << 3);
+    assert_string_equal(json_string_value(json_array_get(c.lora.targets, 0)), "o_proj");
     assert_true(c.device.memory_limit == 512u << 20);
     config_free(&c);
 }
@@ -199,20 +256,21 @@ static void commands_need_their_part(void **state) {
 static void run_id(void **state) {
     (void)state;
     static char *const same[] = {"training.save_steps=7",
-                                 "training.preempted_exit_status=0",
                                  "training.logging_steps=3",
                                  "device.threads=2",
                                  "training.output_dir=elsewhere",
                                  "data.eval=eval.jsonl",
                                  "device.backend=cpu",
                                  "lora.r=16",
+                                 "lora.rank_pattern={}",
                                  "training.max_steps=-1",
                                  "training.save_total_limit=9",
                                  "model.path=adapter",
-                                 "data.train=more.jsonl"};
+                                 "data.train=more.jsonl",
+                                 "training.preempted_exit_status=0"};
     static char *const other[] = {
         "training.seed=1",      "lora.r=8",       "training.learning_rate=1e-4", "data.packing=false",
-        "training.max_steps=5", "lora.dtype=f32", "quantization.quant_type=fp4"};
+        "training.max_steps=5", "lora.dtype=f32", "quantization.quant_type=fp4", "lora.rank_pattern={a: 1}"};
     config_t c;
     err_t err = {0};
     assert_ok(load_text(MINIMAL, &c, &err), err);
@@ -225,6 +283,16 @@ static void run_id(void **state) {
         if ((config_run_id(&c) == id) != (i < SAME)) fail_msg("%s", overrides[0]);
         config_free(&c);
     }
+    /* Names are a set. */
+    static char *const names[] = {"lora.target_modules=[q_proj, v_proj]",
+                                  "lora.target_modules=[v_proj, q_proj, v_proj]"};
+    uint64_t ids[2];
+    for (size_t i = 0; i < 2; i++) {
+        assert_ok(load_bytes(MINIMAL, strlen(MINIMAL), &names[i], 1, CONFIG_TRAIN, &c, &err), err);
+        ids[i] = config_run_id(&c);
+        config_free(&c);
+    }
+    assert_true(ids[0] == ids[1] && ids[0] != id);
 }
 
 /* docs/config.md has a row for every key, with its default. */
@@ -256,6 +324,7 @@ int main(void) {
         cmocka_unit_test(every_key),
         cmocka_unit_test(round_trip),
         cmocka_unit_test(strange_paths),
+        cmocka_unit_test(mappings),
         cmocka_unit_test(overrides_win),
         cmocka_unit_test(relative_paths),
         cmocka_unit_test(run_id),

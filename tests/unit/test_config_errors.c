@@ -12,15 +12,16 @@
 #define REST MINIMAL /* after the lines that are tested */
 
 #define WHOLE(min, max) "expected a whole number from " #min " to " #max
-#define LINEARS \
-    "all-linear or a list of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, qkv_proj and gate_up_proj"
+#define NAMES "all-linear, a list of names or a regular expression"
+#define LORA_KEYS \
+    "r, lora_alpha, lora_dropout, target_modules, exclude_modules, layers_to_transform, rank_pattern, alpha_pattern, " \
+    "loraplus_lr_ratio, use_rslora, dtype, init"
 
 static const struct {
     const char *yaml, *message;
 } bad[] = {
     /* names */
-    {"lora: {rank: 4}\n" REST, "c.yaml:1:8: lora.rank: unknown key; expected one of r, lora_alpha, lora_dropout, "
-                               "target_modules, use_rslora, dtype, init"},
+    {"lora: {zzzz: 4}\n" REST, "c.yaml:1:8: lora.zzzz: unknown key; expected one of " LORA_KEYS},
     {"lora:\n  r: 4\n  lora_apha: 8\n" REST, "c.yaml:3:3: lora.lora_apha: unknown key; did you mean lora_alpha?"},
     {"lora:\n  alpha: 8\n" REST, "c.yaml:2:3: lora.alpha: unknown key; did you mean lora_alpha?"},
     {"lora: {learning_rate: 1}\n" REST,
@@ -36,10 +37,8 @@ static const struct {
     {"lora: {r: 4}\nlora: {dtype: f32}\n" REST,
      "c.yaml:2:1: lora: the section is there twice, first in line 1; expected once"},
     {"lora: {}\nlora: {}\n" REST, "c.yaml:2:1: lora: the section is there twice, first in line 1; expected once"},
-    {"lora: 4\n" REST, "c.yaml:1:7: lora: not a mapping; expected keys (r, lora_alpha, lora_dropout, target_modules, "
-                       "use_rslora, dtype, init)"},
-    {"lora: [r]\n" REST, "c.yaml:1:7: lora: not a mapping; expected keys (r, lora_alpha, lora_dropout, "
-                         "target_modules, use_rslora, dtype, init)"},
+    {"lora: 4\n" REST, "c.yaml:1:7: lora: not a mapping; expected keys (" LORA_KEYS ")"},
+    {"lora: [r]\n" REST, "c.yaml:1:7: lora: not a mapping; expected keys (" LORA_KEYS ")"},
     /* whole numbers */
     {"lora:\n  r: sixteen\n" REST, "c.yaml:2:6: lora.r: got \"sixteen\"; " WHOLE(1, 1024)},
     {"lora: {r: 0}\n" REST, "c.yaml:1:11: lora.r: got \"0\"; " WHOLE(1, 1024)},
@@ -114,18 +113,68 @@ static const struct {
      "c.yaml:1:24: device.memory_limit: got \"99999999TiB\"; expected auto or "
      "a size of at least 4096 bytes such as 512MiB or 4GiB"},
     /* lists */
-    {"lora: {target_modules: []}\n" REST, "c.yaml:1:24: lora.target_modules: an empty list; expected " LINEARS},
-    {"lora:\n  target_modules:\n  - q_proj\n  - qproj\n" REST,
-     "c.yaml:4:5: lora.target_modules: got \"qproj\"; expected " LINEARS "; did you mean q_proj?"},
-    {"lora: {target_modules: q_proj}\n" REST, "c.yaml:1:24: lora.target_modules: got \"q_proj\"; expected " LINEARS},
-    {"lora: {target_modules: all_linear}\n" REST,
-     "c.yaml:1:24: lora.target_modules: got \"all_linear\"; expected " LINEARS "; did you mean all-linear?"},
+    {"lora: {target_modules: []}\n" REST, "c.yaml:1:24: lora.target_modules: an empty list; expected " NAMES},
     {"lora: {target_modules: [[q_proj]]}\n" REST,
-     "c.yaml:1:25: lora.target_modules: not a single value; expected " LINEARS},
+     "c.yaml:1:25: lora.target_modules: not a single value; expected " NAMES},
+    {"lora: {target_modules: [q_proj, '']}\n" REST,
+     "c.yaml:1:33: lora.target_modules: got the string \"\"; expected " NAMES},
+    {"lora: {target_modules: {q_proj: 1}}\n" REST, "c.yaml:1:24: lora.target_modules: a mapping; expected " NAMES},
+    {"lora: {target_modules: }\n" REST, "c.yaml:1:24: lora.target_modules: no value; expected " NAMES},
+    {"lora: {target_modules: '.*(q_proj'}\n" REST,
+     "c.yaml:1:24: lora.target_modules: \".*(q_proj\": missing closing parenthesis; expected a regular expression"},
+    {"lora:\n  exclude_modules: '*.q_proj'\n" REST, "c.yaml:2:20: lora.exclude_modules: \"*.q_proj\": quantifier does "
+                                                    "not follow a repeatable item; expected a regular "
+                                                    "expression"},
+    {"lora: {exclude_modules: {}}\n" REST,
+     "c.yaml:1:25: lora.exclude_modules: a mapping; expected a list of names or a regular expression"},
+    {"lora: {layers_to_transform: [0, -1]}\n" REST,
+     "c.yaml:1:33: lora.layers_to_transform: got \"-1\"; expected all or a list of whole numbers"},
+    {"lora: {layers_to_transform: []}\n" REST,
+     "c.yaml:1:29: lora.layers_to_transform: an empty list; expected all or a list of whole numbers"},
+    {"lora: {layers_to_transform: 0, target_modules: '.*q_proj'}\n" REST,
+     "c.yaml:1:29: lora.layers_to_transform: target_modules is a regular expression, which has to say the layers "
+     "itself; "
+     "expected all, or a list of names there"},
+    {"lora: {rank_pattern: {q_proj: 0}}\n" REST,
+     "c.yaml:1:22: lora.rank_pattern: q_proj: expected a whole number from 1 to 1024"},
+    {"lora: {rank_pattern: {q_proj: 8.0}}\n" REST,
+     "c.yaml:1:22: lora.rank_pattern: q_proj: expected a whole number from 1 to 1024"},
+    {"lora: {rank_pattern: {'q_proj)': 8}}\n" REST,
+     "c.yaml:1:22: lora.rank_pattern: \"q_proj)\": unmatched closing parenthesis; expected a regular expression"},
+    {"lora: {alpha_pattern: {q_proj: 0}}\n" REST,
+     "c.yaml:1:23: lora.alpha_pattern: q_proj: expected a number above 0 and at most 1000000"},
+    {"lora: {alpha_pattern: {q_proj: -1}}\n" REST,
+     "c.yaml:1:23: lora.alpha_pattern: q_proj: expected a number above 0 and at most 1000000"},
+    {"lora: {loraplus_lr_ratio: 0}\n" REST,
+     "c.yaml:1:27: lora.loraplus_lr_ratio: got \"0\"; expected a number above 0 and at most 1000"},
+    {"lora: {use_dora: true}\n" REST,
+     "c.yaml:1:8: lora.use_dora: DoRA is not supported; expected the key left out, or use_rslora"},
+    {"lora: {rank: 8}\n" REST, "c.yaml:1:8: lora.rank: unknown key; did you mean r?"},
+    {"training: {output_dir: o, neftune_noise_alpha: -1}\n",
+     "c.yaml:1:48: training.neftune_noise_alpha: got \"-1\"; expected a number from 0 to 1000"},
     {"data: {train: []}\n", "c.yaml:1:15: data.train: an empty list; expected a file or a list of files"},
     {"data: {train: [train.jsonl, {a: b}]}\n",
      "c.yaml:1:29: data.train: not a single value; expected a file or a list of files"},
     {"data: {train: ''}\n", "c.yaml:1:15: data.train: no value; expected a file or a list of files"},
+    /* mappings */
+    {"lora: {rank_pattern: 4}\n" REST, "c.yaml:1:22: lora.rank_pattern: got \"4\"; expected a mapping"},
+    {"lora: {rank_pattern: [a]}\n" REST, "c.yaml:1:22: lora.rank_pattern: a list; expected a mapping"},
+    {"lora: {rank_pattern: }\n" REST, "c.yaml:1:22: lora.rank_pattern: no value; expected a mapping"},
+    {"lora:\n  rank_pattern:\n    a: 1\n    b:\n      c: 1\n      c: 2\n" REST,
+     "c.yaml:6:7: lora.rank_pattern: the key \"c\" is there twice; expected once"},
+    {"lora: {rank_pattern: {[a]: 1}}\n" REST, "c.yaml:1:23: lora.rank_pattern: a key that is no name; expected a name"},
+    {"lora: {rank_pattern: {a: 010}}\n" REST, "c.yaml:1:26: lora.rank_pattern: got \"010\"; expected a whole number "
+                                              "without zeros in front, or a string in quotes"},
+    {"lora: {rank_pattern: {a: 9223372036854775808}}\n" REST,
+     "c.yaml:1:26: lora.rank_pattern: got \"9223372036854775808\"; expected a whole number of 64 bits, "
+     "or a string in quotes"},
+    {"lora: {rank_pattern: {a: [1e999]}}\n" REST, "c.yaml:1:27: lora.rank_pattern: got \"1e999\"; expected a number "
+                                                  "that a double holds, or a string in quotes"},
+    {"lora: {rank_pattern: {a: -.inf}}\n" REST,
+     "c.yaml:1:26: lora.rank_pattern: got \"-.inf\"; expected a finite number, or a string in quotes"},
+    {"lora: {rank_pattern: {a: &b 1}}\n" REST,
+     "c.yaml:1:26: anchors (&) and aliases (*) are not supported; expected plain values"},
+    {"lora: {rank_pattern: {a: \"b\\0c\"}}\n" REST, "c.yaml:1:26: a NUL character in a value; expected text"},
     /* YAML */
     {"", "c.yaml:1:1: the config is empty; expected sections (model, data, ...)"},
     {"# nothing yet\n", "c.yaml:1:1: the config is empty; expected sections (model, data, ...)"},
@@ -233,6 +282,9 @@ static void bad_overrides(void **state) {
                      "training or device; did you mean lora?"},
         {"training.eval_steps=3",
          "command line: training.eval_steps: evaluation without data; expected a file in data.eval, or 0"},
+        {"lora.rank_pattern=4", "command line: lora.rank_pattern: got \"4\"; expected a mapping"},
+        {"lora.rank_pattern={a: 1, a: 2}",
+         "command line: lora.rank_pattern: the key \"a\" is there twice; expected once"},
         {"data.train=[train.jsonl, '']", "command line: data.train: no value; expected a file or a list of files"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -260,6 +312,14 @@ static void large_files_are_refused(void **state) {
                  "c.yaml:1:74: brackets nested too deep");
     for (size_t i = 0; i < n; i++) big[i] = i % 2 ? ' ' : '-'; /* a list in a list in a list ... */
     assert_error(load_bytes(big, n - 1, NULL, 0, CONFIG_TRAIN, &c, &err), err, ERR_USAGE, "c.yaml:1:1: not a mapping");
+    memcpy(big, "lora: {rank_pattern: {a: [", 26);
+    memset(big + 26, '[', 60);
+    assert_error(load_bytes(big, n - 1, NULL, 0, CONFIG_TRAIN, &c, &err), err, ERR_USAGE, "c.yaml:1:");
+    static const char block[] = "lora:\n  rank_pattern:\n    a:\n    ";
+    memcpy(big, block, sizeof block - 1);
+    for (size_t i = sizeof block - 1; i < n; i++) big[i] = i % 2 == (sizeof block - 1) % 2 ? '-' : ' ';
+    assert_error(load_bytes(big, n - 1, NULL, 0, CONFIG_TRAIN, &c, &err), err, ERR_USAGE,
+                 "lora.rank_pattern: nested too deep; expected at most 64 levels");
     free(big);
 }
 

@@ -188,7 +188,7 @@ static void check_values(const char *model, const char *checkpoint, const char *
         for (size_t e = 0; e < n; e++) {
             double x = w[e];
             for (size_t k = 0; A && k < r; k++)
-                x += (double)lora.scale * B[e / t->cols * r + k] * A[k * t->cols + e % t->cols];
+                x += (double)lora_scale(&lora, 0, LIN_Q) * B[e / t->cols * r + k] * A[k * t->cols + e % t->cols];
             if (!(fabs(got[e] - x) <= step_of(x, type) + 2e-7))
                 fail_msg("%s: %s[%zu] is %.9g, expected %.9g", out, t->name, e, got[e], x);
         }

@@ -139,7 +139,7 @@ static void add_weight(merge_stats_t *s, const float *w, const float *A, const f
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < cols; j++) {
             double d = 0, base = w[i * cols + j], value = bf16_to_f32(got[i * cols + j]);
-            for (size_t k = 0; k < r; k++) d += (double)lora->scale * B[i * r + k] * A[k * cols + j];
+            for (size_t k = 0; k < r; k++) d += (double)lora_scale(lora, 0, LIN_Q) * B[i * r + k] * A[k * cols + j];
             double x = base + d, step = bf16_step(x), slack = 4e-7 * (fabs(base) + fabs(d));
             if (!(fabs(value - x) <= step + slack))
                 fail_msg("[%zu,%zu]: %.9g, expected a neighbour of %.9g + %.9g", i, j, value, base, d);
@@ -261,7 +261,7 @@ static void test_existing(void **state) {
     }
     for (size_t i = 0; i < 2; i++) EXPECT_RUN(2, "is empty", "export", tied.checkpoint, options[i], "");
     char *both = path_join(work, "both");
-    EXPECT_RUN(2, "expected two directories", "export", tied.checkpoint, "--adapter", both, "--merged", both);
+    EXPECT_RUN(2, "expected two names", "export", tied.checkpoint, "--adapter", both, "--merged", both);
     NAMES(work, "mine");
     free(both);
     free(out);

@@ -112,8 +112,13 @@ static double check_vectors(const tiny_t *t, const char *prefix, const char *wha
 }
 
 static double train_step(tiny_t *t, double *grad_norm) {
-    const optimizer_hyper_t h = {
-        .lr = 5e-3f, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8f, .weight_decay = 0.01f, .max_grad_norm = 0.3};
+    const optimizer_hyper_t h = {.lr = 5e-3f,
+                                 .lr_b = 5e-3f,
+                                 .beta1 = 0.9,
+                                 .beta2 = 0.999,
+                                 .eps = 1e-8f,
+                                 .weight_decay = 0.01f,
+                                 .max_grad_norm = 0.3};
     double loss;
     t->be->zero(t->be, t->lora.grad, t->lora.count * sizeof(float));
     model_train(&t->model, &t->acts, &t->batch, (pass_seed_t){1, 0}, 1.0f / (float)t->batch.n_labels, &loss);

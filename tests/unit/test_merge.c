@@ -46,7 +46,8 @@ static void round_to_nearest(const char *dir, const merge_t *m) {
         bf16_t *w = read_bf16(m->src, name, &n);
         for (size_t e = 0; e < n; e++) {
             double d = 0;
-            for (size_t i = 0; i < r; i++) d += (double)m->lora->scale * B[e / cols * r + i] * A[i * cols + e % cols];
+            for (size_t i = 0; i < r; i++)
+                d += (double)lora_scale(m->lora, 0, LIN_Q) * B[e / cols * r + i] * A[i * cols + e % cols];
             w[e] = bf16_from_f32((float)(bf16_to_f32(w[e]) + d));
         }
         memcpy(data + (safetensors_find(st, name)->data - st->map.data), w, n * sizeof *w);

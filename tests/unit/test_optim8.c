@@ -131,7 +131,8 @@ static void six_steps(const cpu_kernels_t *kernels) {
         state_array_t array;
         const char *name;
     } states[] = {{STATE_M, "m"}, {STATE_V, "v"}, {STATE_M_ABSMAX, "m_absmax"}, {STATE_V_ABSMAX, "v_absmax"}};
-    const optimizer_hyper_t h = {.lr = 1e-3f, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8f, .weight_decay = 0.01f};
+    const optimizer_hyper_t h = {
+        .lr = 1e-3f, .lr_b = 1e-3f, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8f, .weight_decay = 0.01f};
     safetensors_t *st = open_golden();
     double worst = 0, norm;
     rig_t r;
@@ -168,7 +169,7 @@ static void test_size(void **state) {
     const model_config_t c = {
         .arch = &archs[0], .layers = 30, .hidden = 576, .heads = 9, .kv_heads = 3, .head_dim = 64, .ffn = 1536};
     lora_spec_t spec = {.r = 16, .alpha = 16};
-    for (int k = 0; k < LINEAR_SLOTS; k++) spec.targets |= 1u << k;
+    lora_spec_fill(&spec, &c, ~0u);
     lora_t lora;
     lora_init(&lora, &c, &spec);
     double bytes[2];
@@ -187,7 +188,8 @@ static void test_size(void **state) {
 }
 
 static void train(tiny_t *t, int steps) {
-    const optimizer_hyper_t h = {.lr = 5e-3f, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8f, .max_grad_norm = 0.3};
+    const optimizer_hyper_t h = {
+        .lr = 5e-3f, .lr_b = 5e-3f, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8f, .max_grad_norm = 0.3};
     for (int i = 0; i < steps; i++) {
         double loss, norm;
         t->be->zero(t->be, t->lora.grad, t->lora.count * sizeof(float));
@@ -253,7 +255,7 @@ static void test_checkpoint(void **state) {
 static void test_no_gradient(void **state) {
     (void)state;
     safetensors_t *st = open_golden();
-    const optimizer_hyper_t h = {.lr = 1e-3f, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8f};
+    const optimizer_hyper_t h = {.lr = 1e-3f, .lr_b = 1e-3f, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8f};
     rig_t r;
     double norm;
     open_rig(&r, kernels_best(), st);

@@ -48,7 +48,6 @@ static void run_start(run_t *run, const combination_t *k) {
     c->lora.alpha = 8;
     c->lora.dropout = k->dropout;
     c->lora.f32 = k->f32;
-    c->lora.targets = ~0u;
     assert_ok(run_open(run, false, false, false, &err) || run_set_lora(run, NULL, &err), err);
 }
 

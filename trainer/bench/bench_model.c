@@ -175,7 +175,7 @@ int bench_model_open(bench_model_t *b, backend_t *be, const model_config_t *c, c
     *b = (bench_model_t){0};
     model_init(&b->model, c, be, spec->quant, spec->double_quant, spec->length);
     lora_spec_t lora = {.r = spec->rank, .alpha = (double)spec->rank};
-    lora.targets = ~0u;
+    lora_spec_fill(&lora, c, ~0u);
     lora_init(&b->lora, c, &lora);
     b->model.lora = &b->lora;
     b->need = (plan_need_t){.train_tokens = spec->rows * spec->length,
@@ -206,7 +206,8 @@ void bench_model_close(bench_model_t *b) {
 
 bench_step_t bench_model_step(bench_model_t *b, size_t step) {
     backend_t *be = b->model.be;
-    const optimizer_hyper_t hyper = {.lr = 2e-4f, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8f, .max_grad_norm = 0.3};
+    const optimizer_hyper_t hyper = {
+        .lr = 2e-4f, .lr_b = 2e-4f, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8f, .max_grad_norm = 0.3};
     bench_step_t s = {0};
     double sum, n = (double)b->batch.n_labels;
     be->sync(be);

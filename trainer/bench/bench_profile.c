@@ -71,6 +71,8 @@ static bench_family_t family_of(const backend_t *be, const linear_t *l) {
       (real, y, E, ids, T)) \
     X(add, FAMILY_ADD, (backend_t *be, void *y, const void *a, const void *b, size_t n), (real, y, a, b, n)) \
     X(scale_rows, FAMILY_ADD, (backend_t *be, mat_t y, mat_t x, float a, size_t T, size_t C), (real, y, x, a, T, C)) \
+    X(add_noise, FAMILY_EMBEDDING, (backend_t *be, void *x, const neftune_t *noise, size_t T, size_t C), \
+      (real, x, noise, T, C)) \
     X(cast, FAMILY_OPTIMIZER, (backend_t *be, void *dst, dtype_t dst_type, const void *src, dtype_t src_type, \
                                size_t n), (real, dst, dst_type, src, src_type, n)) \
     X(gather_rows, FAMILY_EMBEDDING, (backend_t *be, mat_t y, mat_t x, const int32_t *idx, size_t n, size_t C), \
@@ -97,7 +99,7 @@ static bench_family_t family_of(const backend_t *be, const linear_t *l) {
                                        const void *k, const void *v, const void *o, const float *lse, \
                                        const attn_shape_t *shape, const attn_segments_t *seg), \
       (real, dq, dk, dv, dout, q, k, v, o, lse, shape, seg)) \
-    X(ce_loss, FAMILY_LOSS, (backend_t *be, void *logits, float *row_loss, const int32_t *labels, size_t R, size_t V, \
+    X(ce_loss, FAMILY_LOSS, (backend_t *be, mat_t logits, float *row_loss, const int32_t *labels, size_t R, size_t V, \
                              logit_map_t map, bool want_grad, float grad_scale), \
       (real, logits, row_loss, labels, R, V, map, want_grad, grad_scale)) \
     X(sumsq, FAMILY_OPTIMIZER, (backend_t *be, double *out, const float *x, size_t n), (real, out, x, n)) \

@@ -1,5 +1,5 @@
-/* `qlora-train export`: a checkpoint's adapter for PEFT, or merged into the base model. What was written is read
- * back and compared before success is reported. */
+/* `qlora-train export`: a checkpoint's adapter for PEFT or llama.cpp, or merged into the base model. What was written is
+ * read back and compared before success is reported. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,9 +11,12 @@
 #include "model/adapter.h"
 #include "trainer/commands/command.h"
 #include "trainer/config/config_schema.h"
+#include "trainer/export/gguf_lora.h"
+#include "trainer/export/gguf_model.h"
 #include "trainer/export/merge.h"
 #include "trainer/export/merge_loss.h"
 #include "trainer/export/model_dir.h"
+#include "trainer/export/modelfile.h"
 #include "trainer/run/checkpoint.h"
 #include "trainer/run/run.h"
 
@@ -21,15 +24,22 @@ static const char help[] =
     "usage: qlora-train export CHECKPOINT_DIR --adapter DIR [section.key=value ...]\n"
     "       qlora-train export CHECKPOINT_DIR --merged DIR [--base original|dequantized]\n"
     "                    [--dtype auto|bf16|f16|f32] [section.key=value ...]\n"
+    "       qlora-train export CHECKPOINT_DIR --gguf-lora FILE [section.key=value ...]\n"
+    "       qlora-train export CHECKPOINT_DIR --gguf FILE [--base original|dequantized]\n"
+    "                    [--dtype auto|bf16|f16|q8_0] [section.key=value ...]\n"
     "\n"
-    "Writes what was trained for other tools; DIR must not exist.\n"
+    "Writes what was trained for other tools; DIR or FILE must not exist.\n"
     "\n"
     "  --adapter DIR   the LoRA adapter, as PEFT and vLLM load it\n"
     "  --merged DIR    the whole model with the adapter merged in, as transformers and vLLM load it\n"
+    "  --gguf-lora FILE  the LoRA adapter as a GGUF, as llama.cpp (--lora) and Ollama (ADAPTER) load it\n"
+    "  --gguf FILE     the whole model with the adapter merged in as one GGUF, with tokenizer and chat template\n"
     "  --base WHICH    merge onto the original weights (default), or onto the dequantized ones that the\n"
     "                  adapter was trained against\n"
     "  --dtype TYPE    of the merged weights: the base's (auto, the default; of 4 bits what they were made from),\n"
-    "                  or bf16, f16 or f32\n"
+    "                  or bf16, f16 or f32; in a GGUF bf16, f16 or q8_0 (auto: f16 where the base is, else bf16)\n"
+    "\n"
+    "Beside a GGUF a Modelfile is written, from which Ollama makes a model, unless there is one.\n"
     "\n"
     "The result is read again: values, and for a merged model its loss, are compared with those of base and\n"
     "adapter; a difference that rounding cannot explain is an error. For its loss a merged model is loaded, on\n"
@@ -46,11 +56,13 @@ static const char help[] =
     "the model has moved, device.threads=N.\n";
 
 enum { MAX_OVERRIDES = 64 };
+#define NO_TYPE UINT32_MAX
 
 typedef struct {
-    const char *checkpoint, *adapter, *merged;
+    const char *checkpoint, *adapter, *merged, *gguf_lora, *gguf;
     bool dequantized;
     dtype_t dtype;                /* DT_COUNT: the base's */
+    uint32_t gguf_type;           /* of --gguf; NO_TYPE: by the base */
     const char *const *overrides; /* section.key=value */
     size_t n_overrides;
 } request_t;
@@ -59,9 +71,8 @@ typedef struct {
 
 static int read_adapter(const char *dir, const model_source_t *base, lora_t *lora, float **master, err_t *err) {
     lora_spec_t spec;
-    unsigned char targets[MODEL_MAX_LAYERS];
     const model_config_t *c = model_source_config(base);
-    if (adapter_read_spec(dir, c, &spec, targets, err)) return err->code;
+    if (adapter_read_spec(dir, c, &spec, err)) return err->code;
     lora_init(lora, c, &spec);
     *master = xmalloc(lora->count * sizeof **master);
     return adapter_read(dir, lora, base, *master, err);
@@ -87,9 +98,37 @@ static int export_adapter(const run_t *run, const request_t *q, const lora_t *lo
     return rc;
 }
 
+/* A result that is one file is made, under its own name, in a temporary directory beside it. */
+static int begin_file(const char *file, char **tmp, char **path, err_t *err) {
+    const char *slash = strrchr(file, '/'), *name = slash ? slash + 1 : file;
+    *path = NULL;
+    if (*file && !*name) return err_set(err, ERR_USAGE, "%s: a directory; expected a file to be made", file);
+    if (model_dir_begin(file, tmp, err)) return err->code;
+    *path = path_join(*tmp, name);
+    return 0;
+}
+
+static int end_file(char *tmp, char *path, const char *file, int rc, err_t *err) {
+    const char *slash = strrchr(path, '/');
+    rc = model_dir_end_file(tmp, slash + 1, file, rc, err);
+    free(path);
+    return rc;
+}
+
+static int export_gguf_lora(const run_t *run, const request_t *q, const lora_t *lora, const float *master, err_t *err) {
+    char *tmp, *path;
+    if (begin_file(q->gguf_lora, &tmp, &path, err)) return err->code;
+    int rc = gguf_lora_write(path, lora, master, err);
+    if (rc == 0) rc = gguf_lora_check(path, lora, master, err);
+    rc = end_file(tmp, path, q->gguf_lora, rc, err);
+    if (rc) return rc;
+    log_info("%s: %zu tensors, %zu parameters; read back and equal", q->gguf_lora, lora->n_tensors, lora->count);
+    return modelfile_write(q->gguf_lora, run->src, true, err);
+}
+
 /* ---- merged model ----------------------------------------------------------------------------------------- */
 
-/* Value by value. `merged`: the directory as written, still under its temporary name. */
+/* Value by value. `merged`: the directory or GGUF as written, still under its temporary name. */
 static int check_values(const char *merged, const merge_t *merge, err_t *err) {
     merge_report_t r;
     if (merge_check(merged, merge, &r, err)) return err->code;
@@ -109,9 +148,9 @@ static int load_quantized(const run_t *run, run_t *base, err_t *err) {
     return run_load(base, NULL, err);
 }
 
-/* Writes the merged model, and compares its values with what they were made from. */
-static int write_merged(const run_t *run, const request_t *q, const lora_t *lora, const float *master, const char *dir,
-                        err_t *err) {
+/* Writes the merged model, a directory or a GGUF, and compares its values with what they were made from. */
+static int write_merged(const run_t *run, const request_t *q, const lora_t *lora, const float *master, const char *path,
+                        bool gguf, err_t *err) {
     run_t base = {0};
     merge_t merge = {.src = run->src,
                      .lora = lora,
@@ -120,28 +159,48 @@ static int write_merged(const run_t *run, const request_t *q, const lora_t *lora
                      .dtype = q->dtype};
     int rc = q->dequantized ? load_quantized(run, &base, err) : 0;
     if (rc == 0) rc = backend_open_cpu(DT_F32, run->config.device.threads, false, &merge.cpu, err);
-    if (rc == 0) rc = merge_write(dir, &merge, err);
-    if (rc == 0) rc = check_values(dir, &merge, err);
+    gguf_model_t file = {&merge, q->gguf_type != NO_TYPE ? q->gguf_type : gguf_model_type(run->src)};
+    if (rc == 0) rc = gguf ? gguf_model_write(path, &file, err) : merge_write(path, &merge, err);
+    if (rc == 0) rc = check_values(path, &merge, err);
     if (merge.cpu) merge.cpu->close(merge.cpu);
     run_close(&base);
     return rc;
 }
 
-static int export_merged(run_t *run, const request_t *q, const lora_t *lora, const float *master, err_t *err) {
+static int export_merged(const run_t *run, const request_t *q, const lora_t *lora, const float *master,
+                         merge_loss_t *loss, err_t *err) {
+    char *tmp = NULL;
+    int rc = model_dir_begin(q->merged, &tmp, err);
+    if (rc == 0) rc = write_merged(run, q, lora, master, tmp, false, err);
+    if (rc == 0) rc = merge_loss_check(loss, tmp, q->merged, q->dequantized, err);
+    if (tmp) rc = model_dir_end(tmp, q->merged, rc, err);
+    if (rc == 0) log_info("%s: merged onto the %s weights", q->merged, q->dequantized ? "dequantized" : "original");
+    return rc;
+}
+
+static int export_gguf(const run_t *run, const request_t *q, const lora_t *lora, const float *master,
+                       merge_loss_t *loss, err_t *err) {
+    char *tmp, *path;
+    if (begin_file(q->gguf, &tmp, &path, err)) return err->code;
+    int rc = write_merged(run, q, lora, master, path, true, err);
+    if (rc == 0) rc = merge_loss_check(loss, path, q->gguf, q->dequantized, err);
+    rc = end_file(tmp, path, q->gguf, rc, err);
+    if (rc) return rc;
+    log_info("%s: merged onto the %s weights", q->gguf, q->dequantized ? "dequantized" : "original");
+    return modelfile_write(q->gguf, run->src, false, err);
+}
+
+/* Before anything is written: whether there can be what is asked for, and room to check it. */
+static int prepare(run_t *run, const request_t *q, const lora_t *lora, merge_loss_t *loss, err_t *err) {
+    const char *path = run->config.model.path;
+    if (q->gguf_lora && gguf_lora_refuse(lora, path, err)) return err->code;
+    if (q->gguf && gguf_model_check(run->src, err)) return err->code;
+    if (!q->merged && !q->gguf) return 0;
     if (!q->dequantized && model_source_quantized(run->src))
         return err_set(err, ERR_USAGE,
                        "%s holds 4-bit weights, there are no original ones to merge onto; expected --base dequantized",
-                       run->config.model.path);
-    merge_loss_t loss = {0};
-    char *tmp = NULL;
-    int rc = merge_loss_begin(&loss, run, q->checkpoint, err);
-    if (rc == 0) rc = model_dir_begin(q->merged, &tmp, err);
-    if (rc == 0) rc = write_merged(run, q, lora, master, tmp, err);
-    if (rc == 0) rc = merge_loss_check(&loss, tmp, q->merged, q->dequantized, err);
-    if (tmp) rc = model_dir_end(tmp, q->merged, rc, err);
-    if (rc == 0) log_info("%s: merged onto the %s weights", q->merged, q->dequantized ? "dequantized" : "original");
-    merge_loss_end(&loss);
-    return rc;
+                       path);
+    return merge_loss_begin(loss, run, q->checkpoint, err);
 }
 
 /* ---- command -------------------------------------------------------------------------------------------- */
@@ -202,42 +261,71 @@ static int check_model(const request_t *q, const run_t *run, err_t *err) {
                    run->config.model.path, q->checkpoint);
 }
 
+/* Of several results none is written when one could not be. */
+static int check_results(const request_t *q, err_t *err) {
+    const struct {
+        const char *option, *path;
+    } results[] = {
+        {"--adapter", q->adapter}, {"--merged", q->merged}, {"--gguf-lora", q->gguf_lora}, {"--gguf", q->gguf}};
+    for (size_t i = 0; i < sizeof results / sizeof *results; i++) {
+        if (!results[i].path) continue;
+        if (model_dir_absent(results[i].path, err)) return err->code;
+        for (size_t k = 0; k < i; k++)
+            if (results[k].path && !strcmp(results[k].path, results[i].path))
+                return err_set(err, ERR_USAGE, "%s and %s: both %s; expected two names", results[k].option,
+                               results[i].option, results[i].path);
+    }
+    return 0;
+}
+
 static int export(const request_t *q, err_t *err) {
     run_t run = {0};
     lora_t lora = {0};
+    merge_loss_t loss = {0};
     float *master = NULL;
     char *config = path_join(q->checkpoint, "config.yaml");
-    /* Of two results neither is written when one could not be. */
-    int rc = q->adapter ? model_dir_absent(q->adapter, err) : 0;
-    if (rc == 0 && q->merged) rc = model_dir_absent(q->merged, err);
-    if (rc == 0 && q->adapter && q->merged && !strcmp(q->adapter, q->merged))
-        rc = err_set(err, ERR_USAGE, "--adapter and --merged: both %s; expected two directories", q->merged);
+    int rc = check_results(q, err);
     if (rc == 0 && !path_exists(config)) rc = not_a_checkpoint(q->checkpoint, err);
     if (rc == 0) rc = checkpoint_verify(q->checkpoint, err);
     if (rc == 0) rc = load_config(q, config, &run.config, err);
     if (rc == 0) rc = run_open(&run, false, false, false, err);
     if (rc == 0) rc = check_model(q, &run, err);
     if (rc == 0) rc = read_adapter(q->checkpoint, run.src, &lora, &master, err);
+    if (rc == 0) rc = prepare(&run, q, &lora, &loss, err);
     if (rc == 0 && q->adapter) rc = export_adapter(&run, q, &lora, master, err);
-    if (rc == 0 && q->merged) rc = export_merged(&run, q, &lora, master, err);
+    if (rc == 0 && q->gguf_lora) rc = export_gguf_lora(&run, q, &lora, master, err);
+    if (rc == 0 && q->merged) rc = export_merged(&run, q, &lora, master, &loss, err);
+    if (rc == 0 && q->gguf) rc = export_gguf(&run, q, &lora, master, &loss, err);
     free(config);
     free(master);
+    merge_loss_end(&loss);
     lora_free(&lora);
     run_close(&run);
     return rc;
 }
 
-static int read_dtype(const char *name, dtype_t *dtype, err_t *err) {
+/* For each of the two kinds of merged models that are asked for. */
+static int read_dtype(const char *name, request_t *q, err_t *err) {
     static const struct {
         const char *name;
+        bool dir, gguf;
         dtype_t dtype;
-    } types[] = {{"auto", DT_COUNT}, {"bf16", DT_BF16}, {"f16", DT_F16}, {"f32", DT_F32}};
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-        if (!strcmp(name, types[i].name)) {
-            *dtype = types[i].dtype;
-            return 0;
-        }
-    return err_set(err, ERR_USAGE, "--dtype: %s; expected auto, bf16, f16 or f32", name);
+        uint32_t gguf_type;
+    } types[] = {{"auto", true, true, DT_COUNT, NO_TYPE},
+                 {"bf16", true, true, DT_BF16, GGML_BF16},
+                 {"f16", true, true, DT_F16, GGML_F16},
+                 {"f32", true, false, DT_F32, NO_TYPE},
+                 {"q8_0", false, true, DT_COUNT, GGML_Q8_0}};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        if (strcmp(name, types[i].name) != 0) continue;
+        q->dtype = types[i].dtype;
+        q->gguf_type = types[i].gguf_type;
+        if ((types[i].dir || !q->merged) && (types[i].gguf || !q->gguf)) return 0;
+    }
+    return err_set(err, ERR_USAGE, "--dtype: %s; expected auto, bf16, f16 or %s", name,
+                   q->merged && q->gguf ? "two exports"
+                   : q->gguf            ? "q8_0"
+                                        : "f32");
 }
 
 int command_export(int argc, char **argv) {
@@ -246,26 +334,27 @@ int command_export(int argc, char **argv) {
     size_t n;
     err_t err = {0};
     request_t q = {0};
-    option_t opts[] = {{"adapter", &q.adapter, NULL},
-                       {"merged", &q.merged, NULL},
-                       {"base", &base, NULL},
-                       {"dtype", &dtype, NULL},
+    option_t opts[] = {{"adapter", &q.adapter, NULL}, {"merged", &q.merged, NULL}, {"gguf-lora", &q.gguf_lora, NULL},
+                       {"gguf", &q.gguf, NULL},       {"base", &base, NULL},       {"dtype", &dtype, NULL},
                        {"help", NULL, &want_help}};
     int rc = options_parse(argc, argv, opts, sizeof opts / sizeof *opts, pos, 1 + MAX_OVERRIDES, &n, &err);
     if (rc == 0 && want_help) {
         fputs(help, stdout);
         return 0;
     }
-    if (rc == 0 && (n == 0 || (!q.adapter && !q.merged)))
-        rc = err_set(&err, ERR_USAGE, "export: expected CHECKPOINT_DIR and --adapter DIR or --merged DIR (see --help)");
-    if (rc == 0 && !q.merged && (base || dtype))
-        rc = err_set(&err, ERR_USAGE, "%s is of a merged model; expected --merged DIR", base ? "--base" : "--dtype");
+    if (rc == 0 && (n == 0 || (!q.adapter && !q.merged && !q.gguf_lora && !q.gguf)))
+        rc = err_set(&err, ERR_USAGE,
+                     "export: expected CHECKPOINT_DIR and --adapter DIR, --merged DIR, --gguf-lora FILE or "
+                     "--gguf FILE (see --help)");
+    if (rc == 0 && !q.merged && !q.gguf && (base || dtype))
+        rc = err_set(&err, ERR_USAGE, "%s is of a merged model; expected --merged DIR or --gguf FILE",
+                     base ? "--base" : "--dtype");
     if (!base) base = "original";
     if (!dtype) dtype = "auto";
     q.dequantized = !strcmp(base, "dequantized");
     if (rc == 0 && !q.dequantized && strcmp(base, "original") != 0)
         rc = err_set(&err, ERR_USAGE, "--base: %s; expected original or dequantized", base);
-    if (rc == 0) rc = read_dtype(dtype, &q.dtype, &err);
+    if (rc == 0) rc = read_dtype(dtype, &q, &err);
     q.checkpoint = n ? pos[0] : NULL;
     q.overrides = pos + 1;
     q.n_overrides = n ? n - 1 : 0;

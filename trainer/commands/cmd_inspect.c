@@ -170,7 +170,7 @@ static int print_adapter_tensors(const char *path, err_t *err) {
 static int print_adapter(const char *dir, err_t *err) {
     lora_spec_t spec;
     char *targets = NULL;
-    if (adapter_read_spec(dir, NULL, &spec, NULL, err) || adapter_target_text(dir, &targets, err)) return err->code;
+    if (adapter_read_spec(dir, NULL, &spec, err) || adapter_target_text(dir, &targets, err)) return err->code;
     log_info("lora        r %zu, alpha %g, dropout %g%s, %s", spec.r, spec.alpha, spec.dropout,
              spec.rslora ? ", rank-stabilised" : "", spec.f32 ? "F32" : "16 bits");
     log_info("targets     %s", targets);

@@ -77,7 +77,7 @@ typedef struct {
 static int outline_open(outline_run_t *o, const config_t *c, const model_config_t *shape, backend_t *be, err_t *err) {
     lora_spec_t spec;
     *o = (outline_run_t){.config = c};
-    if (run_lora_spec(c, shape->arch, &spec, err)) return err->code;
+    if (run_lora_spec(c, shape, &spec, err)) return err->code;
     lora_init(&o->lora, shape, &spec);
     model_init(&o->model, shape, be, c->quantization.quant_type, c->quantization.double_quant, c->data.max_length);
     o->model.lora = &o->lora;
@@ -144,7 +144,9 @@ static void print_needs(outline_run_t *o, const char *name) {
              "%zu%s",
              name, (double)(n.linear + n.embedding + n.head + n.rest) / 1e9, m->layers, m->hidden, m->heads,
              m->kv_heads, m->vocab, m->tied ? " (tied)" : "");
-    log_info("lora      r %zu: %.2f M trainable parameters", o->lora.spec.r, (double)o->lora.count / 1e6);
+    char *lora = lora_spec_text(&o->lora.spec);
+    log_info("lora      %s: %.2f M trainable parameters", lora, (double)o->lora.count / 1e6);
+    free(lora);
     log_info("steps     of %zu x %zu rows, the data not looked at: micro-batches of up to %zu tokens",
              c->training.accumulation, c->training.batch_size, o->need.train_tokens);
     plan_need_t need = o->need;

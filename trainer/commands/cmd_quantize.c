@@ -213,7 +213,7 @@ static int write_model(const model_t *m, const model_source_t *src, const char *
     json_t *q = NULL;
     int rc = choose_config(m, src, &q, err);
     if (rc == 0) rc = model_dir_tensors(dir, &list, emit, &(context_t){m, src}, err);
-    if (rc == 0) rc = model_dir_companions(dir, src, model_source_at(src, 0)->type, q, err);
+    if (rc == 0) rc = model_dir_companions(dir, src, model_source_at(src, 0)->type, q, NULL, err);
     json_decref(q);
     free(list.t);
     return rc;

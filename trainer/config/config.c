@@ -60,8 +60,27 @@ static char *names_of_section(const char *section) {
     return b.p;
 }
 
+/* What others know by a name of their own, or what is not done here, and what to do. */
+static const struct {
+    const char *section, *name, *message;
+} elsewhere[] = {
+    {"lora", "rank", "unknown key; did you mean r?"},
+    {"lora", "use_dora", "DoRA is not supported; expected the key left out, or use_rslora"},
+    {"lora", "init_lora_weights",
+     "PiSSA, OLoRA, LoftQ and the like change the base model and are not supported; expected the key left out (A is "
+     "random, B zero)"},
+    {"lora", "bias", "training biases is not supported; expected the key left out"},
+    {"lora", "modules_to_save", "training whole modules is not supported; expected target_modules, of linear layers"},
+    {"lora", "target_parameters", "adapters of parameters are not supported; expected target_modules"},
+    {"lora", "trainable_token_indices", "training embeddings is not supported; expected the key left out"},
+    {"lora", "layers_pattern", "not needed; expected layers_to_transform alone"},
+};
+
 static int unknown_key(const yaml_entry_t *e, err_t *err) {
     char near[128];
+    for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++)
+        if (strcmp(e->section, elsewhere[i].section) == 0 && strcmp(e->key, elsewhere[i].name) == 0)
+            return place_error(&e->key_at, err, "%s.%s: %s", e->section, e->key, elsewhere[i].message);
     if (suggest_key(e->section, e->key, near))
         return place_error(&e->key_at, err, "%s.%.60s: unknown key; did you mean %s?", e->section, e->key, near);
     char *names = names_of_section(e->section);
@@ -129,7 +148,8 @@ static int apply(loader_t *l, const yaml_entry_t *e, const char *base) {
 static int load_defaults(loader_t *l) {
     for (size_t i = 0; i < config_n_keys; i++) {
         const config_key_t *k = &config_keys[i];
-        if (!k->default_text) continue;
+        bool null = k->kind == KEY_JSON || k->kind == KEY_NAMES || k->kind == KEY_INDICES;
+        if (!k->default_text || null) continue;
         yaml_item_t item = {.text = (char *)(uintptr_t)k->default_text};
         yaml_entry_t e = {.items = &item, .n_items = 1};
         if (config_value_set(k, &e, "/", l->c, l->err)) CHECK(!"a default fits its own key");
@@ -252,7 +272,38 @@ static int check_paths(const loader_t *l, config_use_t use) {
     return use == CONFIG_GENERATE ? 0 : need_file(l, "data", "eval", c->data.eval);
 }
 
+/* Expressions that are none, ranks out of range and the like, of whatever model. */
+static int check_adapters(const loader_t *l) {
+    const lora_choice_t choice = config_lora_choice(l->c);
+    const char *member;
+    err_t err = {0};
+    if (lora_choice_check(&choice, LORA_MAX_RANK, &member, &err) == 0) return 0;
+    return key_error(l, "lora", member, "%s", err.msg);
+}
+
+static void keep_places(const loader_t *l) {
+    l->c->places = xcalloc(config_n_keys, sizeof *l->c->places);
+    for (size_t i = 0; i < config_n_keys; i++) {
+        const place_t *at = &l->set_at[i];
+        if (at->line) l->c->places[i] = xasprintf("%s:%zu:%zu", at->file, at->line, at->column);
+        else if (at->file) l->c->places[i] = xstrdup(at->file);
+    }
+}
+
 /* ---- public ---- */
+
+const char *config_place(const config_t *c, const char *section, const char *name) {
+    const char *place = c->places ? c->places[config_key_find(section, name) - config_keys] : NULL;
+    return place ? place : c->path;
+}
+
+lora_choice_t config_lora_choice(const config_t *c) {
+    return (lora_choice_t){.targets = c->lora.targets,
+                           .exclude = c->lora.exclude,
+                           .layers = c->lora.layers,
+                           .ranks = c->lora.rank_pattern,
+                           .alphas = c->lora.alpha_pattern};
+}
 
 /* A directory with one name: absolute, without symbolic links. */
 static char *real_dir(const char *dir, err_t *err) {
@@ -270,7 +321,7 @@ static int load(loader_t *l, char *const *overrides, size_t n_overrides, config_
     int rc = load_defaults(l);
     if (rc == 0) rc = load_file(l);
     for (size_t i = 0; rc == 0 && i < n_overrides; i++) rc = load_override(l, overrides[i]);
-    if (rc || check_needed(l, use)) return l->err->code;
+    if (rc || check_needed(l, use) || check_adapters(l)) return l->err->code;
     return check_paths(l, use);
 }
 
@@ -282,6 +333,7 @@ int config_load(const char *path, char *const *overrides, size_t n_overrides, co
                   .section_at = xcalloc(config_n_sections, sizeof *l.section_at)};
     *c = (config_t){.path = xstrdup(path)};
     int rc = load(&l, overrides, n_overrides, use);
+    keep_places(&l);
     free(l.cwd);
     free(l.set_at);
     free(l.section_at);
@@ -290,7 +342,11 @@ int config_load(const char *path, char *const *overrides, size_t n_overrides, co
 }
 
 void config_free(config_t *c) {
-    for (size_t i = 0; i < config_n_keys; i++) config_value_free(&config_keys[i], c);
+    for (size_t i = 0; i < config_n_keys; i++) {
+        config_value_free(&config_keys[i], c);
+        if (c->places) free(c->places[i]);
+    }
+    free(c->places);
     free(c->path);
     free(c->dir);
     *c = (config_t){0};

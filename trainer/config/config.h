@@ -3,9 +3,12 @@
 #ifndef TRAINER_CONFIG_CONFIG_H
 #define TRAINER_CONFIG_CONFIG_H
 
+#include <jansson.h>
+
 #include "base/dtype.h"
 #include "data/batch.h"
 #include "model/formats/quant.h"
+#include "model/lora_choice.h"
 
 typedef enum { SCHED_CONSTANT, SCHED_LINEAR, SCHED_COSINE, SCHED_CONSTANT_WITH_WARMUP } schedule_t;
 typedef enum { OPTIM_PAGED_ADAMW_32BIT, OPTIM_ADAMW_32BIT, OPTIM_PAGED_ADAMW_8BIT, OPTIM_ADAMW_8BIT } optim_t;
@@ -13,8 +16,9 @@ typedef enum { TRI_AUTO, TRI_TRUE, TRI_FALSE } tristate_t;
 typedef enum { COMPUTE_AUTO, COMPUTE_BF16, COMPUTE_F32 } compute_t;
 
 typedef struct {
-    char *path; /* the YAML file, for messages */
-    char *dir;  /* its directory: relative paths in it are resolved against this, once, at load */
+    char *path;    /* the YAML file, for messages */
+    char *dir;     /* its directory: relative paths in it are resolved against this, once, at load */
+    char **places; /* see config_place() */
 
     struct {
         char *path;
@@ -28,8 +32,11 @@ typedef struct {
     struct {
         size_t r;
         double alpha, dropout;
-        unsigned
-            targets; /* linear layers by name: bit 1 << i for the i-th of arch_linear_names(); all-linear: all bits */
+        json_t *targets;                      /* array of names, or a string: a regular expression; NULL: all-linear */
+        json_t *exclude;                      /* the same; NULL: [] */
+        json_t *layers;                       /* an integer or an array; NULL: all */
+        json_t *rank_pattern, *alpha_pattern; /* regular expression -> r, alpha; NULL: {} */
+        double loraplus_lr_ratio;
         bool use_rslora;
         bool f32;   /* dtype: f32 instead of bf16 */
         char *init; /* NULL: default, else an adapter directory */
@@ -58,6 +65,7 @@ typedef struct {
         optim_t optim;
         double adam_beta1, adam_beta2, adam_epsilon;
         tristate_t gradient_checkpointing;
+        double neftune_noise_alpha; /* 0: none */
         size_t logging_steps, eval_steps, save_steps, save_total_limit;
         char *resume; /* "auto", "none" or a checkpoint directory */
         size_t preempted_exit_status;
@@ -88,6 +96,14 @@ char *config_to_yaml(const config_t *c);
 
 /* Whether training.optim is one of those that may page. */
 bool config_pages_optimizer(const config_t *c);
+
+/* Where a key was set, for errors that only the model tells: "c.yaml:3:20", "command line"; the file, if nowhere. */
+const char *config_place(const config_t *c, const char *section, const char *name);
+
+/* What the section `lora` says of the layers to adapt; borrowed from the config. */
+lora_choice_t config_lora_choice(const config_t *c);
+/* The greatest rank. */
+#define LORA_MAX_RANK ((size_t)1024)
 
 /* The keys that define a run, one "section.key=value" a line. The caller frees. */
 char *config_run_text(const config_t *c);

@@ -4,7 +4,6 @@
 
 #include "base/mem.h"
 #include "base/names.h"
-#include "model/arch.h"
 
 /* In the order of their enums, so that the index is the value. */
 static const char *const quant_types[] = {[QUANT_NF4] = "nf4",   [QUANT_FP4] = "fp4",   [QUANT_INT4] = "int4",
@@ -35,6 +34,9 @@ static const char *const resumes[] = {"auto", "none", NULL};
 static const char *const word_default[] = {"default", NULL};
 static const char *const word_none[] = {"none", NULL};
 static const char *const word_null[] = {"null", NULL};
+static const char *const word_all_linear[] = {"all-linear", NULL};
+static const char *const word_all[] = {"all", NULL};
+static const char *const no_words[] = {NULL};
 /* Of two words the second means true. */
 static const char *const lora_dtypes[] = {"bf16", "f32", NULL};
 static const char *const train_on[] = {"completion", "all", NULL};
@@ -57,7 +59,15 @@ const config_key_t config_keys[] = {
     {"lora", "lora_alpha", KEY_REAL, AT(lora.alpha), "16", .min = 0, .max = 1e6, .open = OPEN_MIN, .defines_run = true},
     {"lora", "lora_dropout", KEY_REAL, AT(lora.dropout), "0", .min = 0, .max = 1, .open = OPEN_MAX,
      .defines_run = true},
-    {"lora", "target_modules", KEY_TARGETS, AT(lora.targets), "all-linear", .defines_run = true},
+    {"lora", "target_modules", KEY_NAMES, AT(lora.targets), "all-linear", .words = word_all_linear,
+     .defines_run = true},
+    {"lora", "exclude_modules", KEY_NAMES, AT(lora.exclude), "[]", .words = no_words, .defines_run = true},
+    {"lora", "layers_to_transform", KEY_INDICES, AT(lora.layers), "all", .max = 1023, .words = word_all,
+     .defines_run = true},
+    {"lora", "rank_pattern", KEY_JSON, AT(lora.rank_pattern), "{}", .defines_run = true},
+    {"lora", "alpha_pattern", KEY_JSON, AT(lora.alpha_pattern), "{}", .defines_run = true},
+    {"lora", "loraplus_lr_ratio", KEY_REAL, AT(lora.loraplus_lr_ratio), "1", .min = 0, .max = 1000, .open = OPEN_MIN,
+     .defines_run = true},
     {"lora", "use_rslora", KEY_BOOL, AT(lora.use_rslora), "false", .defines_run = true},
     {"lora", "dtype", KEY_FLAG, AT(lora.f32), "bf16", .words = lora_dtypes, .defines_run = true},
     {"lora", "init", KEY_NONE_PATH, AT(lora.init), "default", .words = word_default, .defines_run = true},
@@ -100,6 +110,8 @@ const config_key_t config_keys[] = {
      .defines_run = true},
     /* Recomputation gives the same bits: it may change on resume. */
     {"training", "gradient_checkpointing", KEY_CHOICE, AT(training.gradient_checkpointing), "auto", .words = tristates},
+    {"training", "neftune_noise_alpha", KEY_REAL, AT(training.neftune_noise_alpha), "0", .min = 0, .max = 1000,
+     .defines_run = true},
     {"training", "logging_steps", KEY_WHOLE, AT(training.logging_steps), "1", .min = 1, .max = MANY},
     {"training", "eval_steps", KEY_WHOLE, AT(training.eval_steps), "0", .min = 0, .max = MANY},
     {"training", "save_steps", KEY_WHOLE, AT(training.save_steps), "100", .min = 0, .max = MANY},
@@ -140,7 +152,6 @@ static void add_real_range(strbuf_t *b, const config_key_t *k) {
 
 char *config_key_expected(const config_key_t *k) {
     strbuf_t b = {0};
-    const char *names[ARCH_MAX_LINEAR_NAMES];
     switch (k->kind) {
     case KEY_WHOLE:
     case KEY_SEED: strbuf_addf(&b, "a whole number from %.0f to %.0f", k->min, k->max); break;
@@ -157,11 +168,12 @@ char *config_key_expected(const config_key_t *k) {
         strbuf_adds(&b, " or a path");
         break;
     case KEY_FILES: strbuf_adds(&b, "a file or a list of files"); break;
-    case KEY_TARGETS:
-        strbuf_adds(&b, "all-linear or a list of ");
-        for (size_t i = 0, n = arch_linear_names(names); i < n; i++)
-            strbuf_addf(&b, "%s%s", i == 0 ? "" : i + 1 < n ? ", " : " and ", names[i]);
+    case KEY_NAMES:
+        strbuf_addf(&b, "%s%sa list of names or a regular expression", k->words[0] ? k->words[0] : "",
+                    k->words[0] ? ", " : "");
         break;
+    case KEY_INDICES: strbuf_addf(&b, "%s or a list of whole numbers", k->words[0]); break;
+    case KEY_JSON: strbuf_adds(&b, "a mapping"); break;
     case KEY_AUTO_BYTES: strbuf_addf(&b, "auto or a size of at least %.0f bytes such as 512MiB or 4GiB", k->min); break;
     case KEY_AUTO_WHOLE: strbuf_addf(&b, "auto or a whole number from %.0f to %.0f", k->min, k->max); break;
     }

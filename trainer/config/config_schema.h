@@ -20,7 +20,10 @@ typedef enum {
     KEY_WORD_PATH,  /* one of `words` or a path               -> char * (the word as it is, or absolute) */
     KEY_NONE_PATH,  /* words[0], meaning NULL, or a path      -> char * (NULL or absolute) */
     KEY_FILES,      /* a path or a list of paths              -> char ** (absolute), its length beside it */
-    KEY_TARGETS,    /* all-linear or a list of linear layers  -> unsigned */
+    KEY_NAMES,      /* names, or one regular expression; also `words`, of one -> json_t *: array, string; NULL: the
+                     * word, or of an empty list */
+    KEY_INDICES,    /* `words`, of one, or whole numbers      -> json_t *: array, integer; NULL: the word */
+    KEY_JSON,       /* any mapping                            -> json_t *, an object, NULL for {} */
     KEY_AUTO_BYTES, /* auto or a size in bytes in [min, max]  -> size_t, 0 for auto */
     KEY_AUTO_WHOLE, /* auto or a whole number in [min, max]   -> int, 0 for auto */
 } key_kind_t;

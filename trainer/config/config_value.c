@@ -8,7 +8,7 @@
 #include "base/mem.h"
 #include "base/names.h"
 #include "data/tokenizer/utf8.h"
-#include "model/arch.h"
+#include "trainer/config/config_json.h"
 #include "trainer/config/config_schema.h"
 
 _Static_assert(sizeof(quant_type_t) == sizeof(int) && sizeof(data_format_t) == sizeof(int) &&
@@ -54,31 +54,7 @@ static int fail_item(const config_key_t *k, const yaml_item_t *item, const char 
 
 /* ---- text ---- */
 
-static bool is_null(const yaml_item_t *item) {
-    static const char *const nulls[] = {"", "~", "null", "Null", "NULL"};
-    for (size_t i = 0; i < sizeof nulls / sizeof *nulls; i++)
-        if (!item->quoted && strcmp(item->text, nulls[i]) == 0) return true;
-    return false;
-}
-
-/* The length of a number at the start of `s`, 0 if there is none: digits, with `real` also a fraction and an
- * exponent. No hexadecimal, no octal (YAML 1.1 reads 010 as 8, so it is refused), no inf, no nan. */
-static size_t number_length(const char *s, bool real) {
-    static const char digits[] = "0123456789";
-    size_t sign = *s == '-' || *s == '+', whole = strspn(s + sign, digits), n = sign + whole;
-    if (!real) return whole > 1 && s[sign] == '0' ? 0 : whole ? n : 0;
-    size_t fraction = 0;
-    if (s[n] == '.') {
-        fraction = strspn(s + n + 1, digits);
-        n += 1 + fraction;
-    }
-    if (whole + fraction == 0) return 0;
-    if (s[n] == 'e' || s[n] == 'E') {
-        size_t exp_sign = s[n + 1] == '-' || s[n + 1] == '+', exponent = strspn(s + n + 1 + exp_sign, digits);
-        if (exponent) n += 1 + exp_sign + exponent;
-    }
-    return n;
-}
+static bool is_null(const yaml_item_t *item) { return !item->quoted && yaml_is_null(item->text); }
 
 static bool in_range(const config_key_t *k, double v) {
     bool above = k->open & OPEN_MIN ? v > k->min : v >= k->min;
@@ -87,22 +63,13 @@ static bool in_range(const config_key_t *k, double v) {
 
 /* Whole numbers too are read as doubles: the schema has no bound beyond 2^53, up to which they are exact. */
 static bool read_number(const config_key_t *k, const yaml_item_t *item, bool real, double *v) {
-    size_t n = number_length(item->text, real);
+    size_t n = yaml_number_length(item->text, real);
     if (item->quoted || n == 0 || item->text[n]) return false;
     *v = strtod(item->text, NULL);
     return in_range(k, *v);
 }
 
-static bool read_bool(const yaml_item_t *item, bool *v) {
-    static const char *const words[2][3] = {{"false", "False", "FALSE"}, {"true", "True", "TRUE"}};
-    for (int value = 0; value < 2; value++)
-        for (int i = 0; i < 3; i++)
-            if (!item->quoted && strcmp(item->text, words[value][i]) == 0) {
-                *v = value;
-                return true;
-            }
-    return false;
-}
+static bool read_bool(const yaml_item_t *item, bool *v) { return !item->quoted && yaml_is_bool(item->text, v); }
 
 static size_t word_count(const char *const *words) {
     size_t n = 0;
@@ -122,7 +89,7 @@ static int find_word(const yaml_item_t *item, const char *const *words) {
 /* A size in bytes: "4GiB", "1.5 GiB", "4096". On failure *near may be set to what was probably meant. */
 static bool read_bytes(const config_key_t *k, const yaml_item_t *item, double *v, char near[40]) {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-    size_t n = number_length(item->text, true);
+    size_t n = yaml_number_length(item->text, true);
     near[0] = 0;
     if (n == 0) return false;
     *v = strtod(item->text, NULL);
@@ -257,29 +224,76 @@ static int set_files(const config_key_t *k, const yaml_entry_t *e, const char *b
     return 0;
 }
 
-static int set_targets(const config_key_t *k, const yaml_entry_t *e, unsigned *targets, err_t *err) {
-    const char *names[ARCH_MAX_LINEAR_NAMES + 1];
-    size_t n = arch_linear_names(names), known;
-    names[n] = "all-linear";
-    *targets = 0;
-    if (e->kind == YAML_ITEM_SCALAR && strcmp(e->items[0].text, "all-linear") == 0) {
-        *targets = ~0u;
+static void set_json(json_t **slot, json_t *value) {
+    json_decref(*slot);
+    *slot = value;
+}
+
+/* A name, or NULL with an error. */
+static json_t *read_name(const config_key_t *k, const yaml_item_t *item, err_t *err) {
+    if (item->kind != YAML_ITEM_SCALAR || is_null(item) || !*item->text) {
+        fail_item(k, item, NULL, err);
+        return NULL;
+    }
+    return json_string(item->text);
+}
+
+/* Names and indices are sets: sorted, each once, so that a run has one identity. */
+static int by_value(const void *a, const void *b) {
+    const json_t *x = *(json_t *const *)a, *y = *(json_t *const *)b;
+    if (json_is_string(x)) return strcmp(json_string_value(x), json_string_value(y));
+    return (json_integer_value(x) > json_integer_value(y)) - (json_integer_value(x) < json_integer_value(y));
+}
+
+static json_t *set_of(json_t **items, size_t n) {
+    json_t *set = json_array();
+    qsort(items, n, sizeof *items, by_value);
+    for (size_t i = 0; i < n; i++)
+        if (i == 0 || by_value(&items[i - 1], &items[i]) != 0) json_array_append(set, items[i]);
+    return set;
+}
+
+static json_t *read_index(const config_key_t *k, const yaml_item_t *item, err_t *err) {
+    double v;
+    if (item->kind == YAML_ITEM_SCALAR && read_number(k, item, false, &v)) return json_integer((json_int_t)v);
+    fail_item(k, item, NULL, err);
+    return NULL;
+}
+
+/* Names or indices: one, or a list of them; the word, where the key has one, stands for NULL. */
+static int set_list(const config_key_t *k, const yaml_entry_t *e, json_t **slot, err_t *err) {
+    json_t *(*read)(const config_key_t *k, const yaml_item_t *item, err_t *err) = k->kind == KEY_NAMES ? read_name
+                                                                                                       : read_index;
+    json_t *value = NULL;
+    if (e->kind == YAML_ITEM_SCALAR && find_word(e->items, k->words) == 0) {
+        set_json(slot, NULL);
         return 0;
     }
-    if (e->n_items == 0) return fail(k, &e->value_at, "an empty list", NULL, err);
-    for (size_t i = 0; i < e->n_items; i++) {
-        const yaml_item_t *item = &e->items[i];
-        for (known = 0; known < n && strcmp(names[known], item->text) != 0;) known++;
-        if (known == n || e->kind == YAML_ITEM_SCALAR)
-            return fail_item(k, item, known == n ? closest_name(item->text, names, n + 1) : NULL, err);
-        *targets |= 1u << known;
+    if (e->kind == YAML_ITEM_SCALAR) {
+        if (!(value = read(k, e->items, err))) return err->code;
+        set_json(slot, value);
+        return 0;
     }
+    if (e->n_items == 0 && k->words[0]) return fail(k, &e->value_at, "an empty list", NULL, err);
+    json_t **items = xcalloc(e->n_items + 1, sizeof *items);
+    size_t n = 0;
+    while (n < e->n_items && (items[n] = read(k, &e->items[n], err))) n++;
+    if (n == e->n_items) set_json(slot, n ? set_of(items, n) : NULL);
+    for (size_t i = 0; i < n; i++) json_decref(items[i]);
+    free(items);
+    return n == e->n_items ? 0 : err->code;
+}
+
+/* Without members it is NULL: the key has one value however it came by it. */
+static int set_mapping(const yaml_entry_t *e, json_t **mapping) {
+    set_json(mapping, json_object_size(e->mapping) ? json_incref(e->mapping) : NULL);
     return 0;
 }
 
 int config_value_set(const config_key_t *k, const yaml_entry_t *e, const char *base, config_t *c, err_t *err) {
     void *slot = field(k, c);
-    bool takes_list = k->kind == KEY_FILES || k->kind == KEY_TARGETS;
+    bool takes_list = k->kind == KEY_FILES || k->kind == KEY_NAMES || k->kind == KEY_INDICES;
+    if (k->kind == KEY_JSON && e->kind == YAML_ITEM_MAPPING) return set_mapping(e, slot);
     if (e->kind == YAML_ITEM_MAPPING) return fail(k, &e->value_at, "a mapping", NULL, err);
     if (e->kind == YAML_ITEM_LIST && !takes_list) return fail(k, &e->value_at, "a list", NULL, err);
     bool null_allowed = k->default_text && strcmp(k->default_text, "null") == 0;
@@ -300,7 +314,9 @@ int config_value_set(const config_key_t *k, const yaml_entry_t *e, const char *b
     case KEY_WORD_PATH:
     case KEY_NONE_PATH: return set_path(k, e->items, base, slot, err);
     case KEY_FILES: return set_files(k, e, base, slot, err);
-    case KEY_TARGETS: return set_targets(k, e, slot, err);
+    case KEY_NAMES:
+    case KEY_INDICES: return set_list(k, e, slot, err);
+    case KEY_JSON: return fail_item(k, e->items, NULL, err);
     }
     return 0;
 }
@@ -310,55 +326,22 @@ void config_value_free(const config_key_t *k, config_t *c) {
     bool string = k->kind == KEY_WORD || k->kind == KEY_PATH || k->kind == KEY_WORD_PATH || k->kind == KEY_NONE_PATH;
     if (string) set_string(slot, NULL);
     if (k->kind == KEY_FILES) free_files(*(char ***)slot, *files_count(slot));
+    if (k->kind == KEY_JSON || k->kind == KEY_NAMES || k->kind == KEY_INDICES) set_json(slot, NULL);
 }
 
 /* ---- printing ---- */
 
-/* The shortest text that reads back as the same double. */
-static void add_real(strbuf_t *b, double v) {
-    char text[40];
-    for (int digits = 15; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, v);
-        if (strtod(text, NULL) == v) break;
-    }
-    strbuf_adds(b, text);
-}
-
-static void add_quoted(strbuf_t *b, const char *s) {
-    strbuf_adds(b, "\"");
-    for (; *s; s++) {
-        if ((unsigned char)*s < 0x20 || *s == 0x7f) strbuf_addf(b, "\\x%02x", (unsigned)*s);
-        else if (*s == '"' || *s == '\\') strbuf_addf(b, "\\%c", *s);
-        else strbuf_add(b, s, 1);
-    }
-    strbuf_adds(b, "\"");
-}
-
 static void add_list(strbuf_t *b, char *const *files, size_t n) {
     for (size_t i = 0; i < n; i++) {
         strbuf_adds(b, i ? ", " : "[");
-        add_quoted(b, files[i]);
-    }
-    strbuf_adds(b, "]");
-}
-
-static void add_targets(strbuf_t *b, unsigned targets) {
-    const char *names[ARCH_MAX_LINEAR_NAMES], *sep = "[";
-    size_t n = arch_linear_names(names);
-    if (targets == ~0u) {
-        strbuf_adds(b, "all-linear");
-        return;
-    }
-    for (size_t i = 0; i < n; i++) {
-        if (targets >> i & 1) strbuf_addf(b, "%s%s", sep, names[i]);
-        if (targets >> i & 1) sep = ", ";
+        yaml_add_quoted(b, files[i]);
     }
     strbuf_adds(b, "]");
 }
 
 static void add_string(strbuf_t *b, const config_key_t *k, const char *s) {
     if (!s) strbuf_adds(b, k->words[0]);
-    else if (s[0] == '/') add_quoted(b, s);
+    else if (s[0] == '/') yaml_add_quoted(b, s);
     else strbuf_adds(b, s); /* one of the words */
 }
 
@@ -380,18 +363,23 @@ char *config_value_text(const config_key_t *k, const config_t *c) {
     case KEY_WHOLE: strbuf_addf(&b, "%zu", *(const size_t *)slot); break;
     case KEY_SEED: strbuf_addf(&b, "%llu", (unsigned long long)*(const uint64_t *)slot); break;
     case KEY_STEPS: strbuf_addf(&b, "%ld", *(const long *)slot); break;
-    case KEY_REAL: add_real(&b, *(const double *)slot); break;
+    case KEY_REAL: yaml_add_real(&b, *(const double *)slot); break;
     case KEY_BOOL: strbuf_adds(&b, *(const bool *)slot ? "true" : "false"); break;
     case KEY_CHOICE: add_choice(&b, k, slot); break;
     case KEY_FLAG: strbuf_adds(&b, k->words[*(const bool *)slot]); break;
     case KEY_AUTO_BYTES: add_auto(&b, *(const size_t *)slot); break;
     case KEY_AUTO_WHOLE: add_auto(&b, (size_t) * (const int *)slot); break;
-    case KEY_TARGETS: add_targets(&b, *(const unsigned *)slot); break;
+    case KEY_NAMES:
+    case KEY_INDICES:
+        if (*(json_t *const *)slot) yaml_add_value(&b, *(json_t *const *)slot);
+        else strbuf_adds(&b, k->default_text);
+        break;
+    case KEY_JSON: yaml_add_value(&b, *(json_t *const *)slot); break;
     case KEY_FILES:
         if (*(char **const *)slot) add_list(&b, *(char **const *)slot, *files_count((void *)(uintptr_t)slot));
         break;
     case KEY_PATH:
-        if (*(char *const *)slot) add_quoted(&b, *(char *const *)slot);
+        if (*(char *const *)slot) yaml_add_quoted(&b, *(char *const *)slot);
         break;
     case KEY_WORD:
     case KEY_WORD_PATH:

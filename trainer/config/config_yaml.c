@@ -7,6 +7,7 @@
 #include <yaml.h>
 
 #include "base/mem.h"
+#include "trainer/config/config_json.h"
 
 #define MAX_DEPTH ((size_t)64)
 
@@ -141,13 +142,93 @@ static int read_item(reader_t *r, const yaml_event_t *e, yaml_entry_t *entry) {
     return 0;
 }
 
-/* The value that event `e` starts: a scalar, a list of items, or a mapping, which is noted and skipped. */
+/* ---- mappings as values ---- */
+
+static int value_error(const reader_t *r, const yaml_entry_t *entry, const yaml_event_t *e, const char *problem) {
+    place_t at = place_of(r, &e->start_mark);
+    return place_error(&at, r->err, "%s.%s: %s", entry->section, entry->key, problem);
+}
+
+static int read_tree(reader_t *r, const yaml_event_t *e, const yaml_entry_t *entry, size_t depth, json_t **out);
+
+static int read_tree_scalar(reader_t *r, const yaml_event_t *e, const yaml_entry_t *entry, json_t **out) {
+    char *text;
+    const char *expected = "text in UTF-8";
+    if (scalar_text(r, e, &text)) return r->err->code;
+    *out = yaml_scalar_value(text, !is_plain(e), &expected);
+    if (!*out) {
+        char problem[160];
+        snprintf(problem, sizeof problem, "got \"%.60s\"; expected %s", text, expected);
+        value_error(r, entry, e, problem);
+    }
+    free(text);
+    return *out ? 0 : r->err->code;
+}
+
+static int read_tree_list(reader_t *r, const yaml_entry_t *entry, size_t depth, json_t *list) {
+    for (;;) {
+        yaml_event_t e;
+        if (next_event(r, &e)) return r->err->code;
+        bool end = e.type == YAML_SEQUENCE_END_EVENT;
+        json_t *item = NULL;
+        int rc = end ? 0 : read_tree(r, &e, entry, depth, &item);
+        if (item) json_array_append_new(list, item);
+        yaml_event_delete(&e);
+        if (rc || end) return rc;
+    }
+}
+
+/* The member of a mapping whose key event `e` is. */
+static int read_tree_member(reader_t *r, const yaml_event_t *e, const yaml_entry_t *entry, size_t depth,
+                            json_t *mapping) {
+    char *name;
+    if (e->type != YAML_SCALAR_EVENT) return value_error(r, entry, e, "a key that is no name; expected a name");
+    if (scalar_text(r, e, &name)) return r->err->code;
+    yaml_event_t value;
+    json_t *v = NULL;
+    if (json_object_get(mapping, name)) {
+        char problem[128];
+        snprintf(problem, sizeof problem, "the key \"%.60s\" is there twice; expected once", name);
+        value_error(r, entry, e, problem);
+    } else if (next_event(r, &value) == 0) {
+        if (read_tree(r, &value, entry, depth, &v) == 0) json_object_set_new(mapping, name, v);
+        yaml_event_delete(&value);
+    }
+    free(name);
+    return v ? 0 : r->err->code;
+}
+
+static int read_tree_mapping(reader_t *r, const yaml_entry_t *entry, size_t depth, json_t *mapping) {
+    for (;;) {
+        yaml_event_t e;
+        if (next_event(r, &e)) return r->err->code;
+        bool end = e.type == YAML_MAPPING_END_EVENT;
+        int rc = end ? 0 : read_tree_member(r, &e, entry, depth, mapping);
+        yaml_event_delete(&e);
+        if (rc || end) return rc;
+    }
+}
+
+/* The value that event `e` starts, whatever it is; the caller's. */
+static int read_tree(reader_t *r, const yaml_event_t *e, const yaml_entry_t *entry, size_t depth, json_t **out) {
+    *out = NULL;
+    if (e->type == YAML_SCALAR_EVENT) return read_tree_scalar(r, e, entry, out);
+    if (depth == MAX_DEPTH) return value_error(r, entry, e, "nested too deep; expected at most 64 levels");
+    bool mapping = e->type == YAML_MAPPING_START_EVENT;
+    json_t *v = mapping ? json_object() : json_array();
+    int rc = mapping ? read_tree_mapping(r, entry, depth + 1, v) : read_tree_list(r, entry, depth + 1, v);
+    if (rc) json_decref(v);
+    else *out = v;
+    return rc;
+}
+
+/* The value that event `e` starts: a scalar, a list of items, or a mapping. */
 static int read_value(reader_t *r, const yaml_event_t *e, yaml_entry_t *entry) {
     entry->value_at = place_of(r, &e->start_mark);
     if (e->type == YAML_SCALAR_EVENT) return read_item(r, e, entry);
     if (e->type == YAML_MAPPING_START_EVENT) {
         entry->kind = YAML_ITEM_MAPPING;
-        return skip_collection(r);
+        return read_tree(r, e, entry, 0, &entry->mapping);
     }
     entry->kind = YAML_ITEM_LIST;
     for (;;) {
@@ -339,6 +420,7 @@ void yaml_doc_free(yaml_doc_t *doc) {
         yaml_entry_t *e = &doc->entries[i];
         for (size_t k = 0; k < e->n_items; k++) free(e->items[k].text);
         free(e->items);
+        json_decref(e->mapping);
         free(e->section);
         free(e->key);
     }

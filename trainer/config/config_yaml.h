@@ -3,6 +3,7 @@
 #ifndef TRAINER_CONFIG_CONFIG_YAML_H
 #define TRAINER_CONFIG_CONFIG_YAML_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -34,6 +35,7 @@ typedef struct {
     yaml_item_kind_t kind;
     yaml_item_t *items; /* SCALAR: one; LIST: n_items, itself allowed to be empty; MAPPING: none */
     size_t n_items;
+    json_t *mapping; /* MAPPING of a key: all of it (see yaml_scalar_value()), without a key that is there twice */
 } yaml_entry_t;
 
 typedef struct {

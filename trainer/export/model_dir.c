@@ -167,18 +167,30 @@ int model_dir_begin(const char *dir, char **tmp, err_t *err) {
     return rc;
 }
 
-int model_dir_end(char *tmp, const char *dir, int rc, err_t *err) {
-    if (rc == 0) rc = dir_sync(tmp, err);
+/* `from`, in *tmp or that itself, becomes `to`; what is left of *tmp goes. */
+static int end(char *tmp, const char *from, const char *to, int rc, err_t *err) {
     pthread_mutex_lock(&unfinished.lock);
-    if (rc == 0) rc = file_rename(tmp, dir, err);
-    if (rc) {
+    if (rc == 0) rc = file_rename(from, to, err);
+    if (rc || from != tmp) {
         err_t ignored = {0};
         dir_remove(tmp, &ignored);
-        remove_parents();
     }
+    if (rc) remove_parents();
     forget_unfinished();
     pthread_mutex_unlock(&unfinished.lock);
     free(tmp);
+    return rc;
+}
+
+int model_dir_end(char *tmp, const char *dir, int rc, err_t *err) {
+    if (rc == 0) rc = dir_sync(tmp, err);
+    return end(tmp, tmp, dir, rc, err);
+}
+
+int model_dir_end_file(char *tmp, const char *name, const char *path, int rc, err_t *err) {
+    char *from = path_join(tmp, name);
+    rc = end(tmp, from, path, rc, err);
+    free(from);
     return rc;
 }
 
@@ -290,6 +302,14 @@ static int save_gguf_tokenizer(const char *tmp, const model_source_t *src, err_t
     return rc;
 }
 
+/* As chat_template.jinja, which comes before the key of tokenizer_config.json. */
+static int write_template(const char *tmp, const char *chat_template, err_t *err) {
+    char *path = path_join(tmp, "chat_template.jinja");
+    int rc = file_write(path, chat_template, strlen(chat_template), err);
+    free(path);
+    return rc;
+}
+
 static int base_config(const model_source_t *src, json_t **cfg, err_t *err) {
     if (model_source_is_gguf(src)) {
         *cfg = model_config_to_json(model_source_config(src));
@@ -317,6 +337,21 @@ static void set_type(json_t *cfg, dtype_t dtype) {
                         json_string(dtype_torch_name(dtype)));
 }
 
+int model_dir_untie(const char *tmp, err_t *err) {
+    char *path = path_join(tmp, "config.json");
+    json_t *cfg = NULL;
+    int rc = json_file(path, &cfg, err);
+    if (rc == 0) {
+        json_t *text = json_object_get(cfg, "text_config");
+        json_object_set_new(cfg, "tie_word_embeddings", json_false());
+        if (json_is_object(text)) json_object_set_new(text, "tie_word_embeddings", json_false());
+        rc = json_write(path, cfg, err);
+    }
+    json_decref(cfg);
+    free(path);
+    return rc;
+}
+
 /* What is computed with here must not be left out elsewhere in silence. */
 static void name_biases(json_t *cfg, const model_config_t *c) {
     unsigned left = model_config_name_biases(cfg, c);
@@ -331,7 +366,8 @@ static void name_biases(json_t *cfg, const model_config_t *c) {
     free(names.p);
 }
 
-int model_dir_companions(const char *tmp, const model_source_t *src, dtype_t dtype, json_t *quantization, err_t *err) {
+int model_dir_companions(const char *tmp, const model_source_t *src, dtype_t dtype, json_t *quantization,
+                         const char *chat_template, err_t *err) {
     json_t *cfg = NULL;
     if (base_config(src, &cfg, err)) return err->code;
     set_type(cfg, dtype);
@@ -344,7 +380,8 @@ int model_dir_companions(const char *tmp, const model_source_t *src, dtype_t dty
     int rc = json_write(path, cfg, err);
     free(path);
     json_decref(cfg);
-    if (rc) return rc;
-    return model_source_is_gguf(src) ? save_gguf_tokenizer(tmp, src, err)
-                                     : copy_companions(tmp, model_source_dir(src), err);
+    if (rc == 0)
+        rc = model_source_is_gguf(src) ? save_gguf_tokenizer(tmp, src, err)
+                                       : copy_companions(tmp, model_source_dir(src), err);
+    return rc == 0 && chat_template ? write_template(tmp, chat_template, err) : rc;
 }

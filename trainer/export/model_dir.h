@@ -42,10 +42,17 @@ int model_dir_begin(const char *dir, char **tmp, err_t *err);
 int model_dir_tensors(const char *tmp, const out_list_t *list, emit_fn emit, void *ctx, err_t *err);
 #define SHARD_BYTES ((size_t)5 << 30)
 /* config.json (of the source, or made from a GGUF's metadata) for weights of type dtype, with `quantization` as its
- * quantization_config (borrowed; NULL: none), and the tokenizer, template and generation files. */
-int model_dir_companions(const char *tmp, const model_source_t *src, dtype_t dtype, json_t *quantization, err_t *err);
+ * quantization_config (borrowed; NULL: none), and the tokenizer, template and generation files. `chat_template`: the
+ * Jinja text that takes the place of the model's own; NULL: that stays. */
+int model_dir_companions(const char *tmp, const model_source_t *src, dtype_t dtype, json_t *quantization,
+                         const char *chat_template, err_t *err);
+/* Has the directory's config.json say that the head is not the embedding. */
+int model_dir_untie(const char *tmp, err_t *err);
 /* The source's own quantization_config; NULL: it has none. */
 int model_dir_quantization(const model_source_t *src, json_t **quantization, err_t *err);
+/* For a result that is one file: moves the file `name` of *tmp to `path` instead, unless rc is an error, and removes the
+ * directory. The same otherwise. */
+int model_dir_end_file(char *tmp, const char *name, const char *path, int rc, err_t *err);
 /* Renames into place, or, when rc is an error, removes what was made. Frees tmp. Returns rc or its own error. */
 int model_dir_end(char *tmp, const char *dir, int rc, err_t *err);
 

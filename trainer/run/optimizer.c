@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/minmax.h"
 
 /* ---- the two kinds -------------------------------------------------------------------------------------- */
 
@@ -12,31 +13,38 @@ static void *part(const optimizer_page_t *g, unsigned char *place, state_array_t
     return place + g->offset[array];
 }
 
-static void update_32bit(const optimizer_t *o, const optimizer_page_t *g, unsigned char *place, lora_t *lora,
-                         backend_t *be, const adamw_t *h) {
+/* Parameters of a page that have one learning rate, as many whole blocks; both counted from the page's first. */
+typedef struct {
+    size_t first, count, block, n_blocks;
+} run_t;
+
+static void update_32bit(const optimizer_t *o, const optimizer_page_t *g, unsigned char *place, const run_t *run,
+                         lora_t *lora, backend_t *be, const adamw_t *h) {
     (void)o;
-    size_t at = g->first[STATE_M];
-    be->adamw(be, lora->master + at, lora->grad + at, part(g, place, STATE_M), part(g, place, STATE_V),
-              g->count[STATE_M], h);
+    size_t at = g->first[STATE_M] + run->first;
+    float *m = part(g, place, STATE_M), *v = part(g, place, STATE_V);
+    be->adamw(be, lora->master + at, lora->grad + at, m + run->first, v + run->first, run->count, h);
 }
 
-static void update_8bit(const optimizer_t *o, const optimizer_page_t *g, unsigned char *place, lora_t *lora,
-                        backend_t *be, const adamw_t *h) {
-    const adamw_8bit_state_t s = {.m = part(g, place, STATE_M),
-                                  .v = part(g, place, STATE_V),
-                                  .m_absmax = part(g, place, STATE_M_ABSMAX),
-                                  .v_absmax = part(g, place, STATE_V_ABSMAX),
-                                  .start = o->start + g->first[STATE_M_ABSMAX]};
-    size_t at = g->first[STATE_M];
-    be->adamw_8bit(be, lora->master + at, lora->grad + at, &s, g->count[STATE_M_ABSMAX], h);
+static void update_8bit(const optimizer_t *o, const optimizer_page_t *g, unsigned char *place, const run_t *run,
+                        lora_t *lora, backend_t *be, const adamw_t *h) {
+    size_t at = g->first[STATE_M] + run->first;
+    uint8_t *m = part(g, place, STATE_M), *v = part(g, place, STATE_V);
+    float *m_absmax = part(g, place, STATE_M_ABSMAX), *v_absmax = part(g, place, STATE_V_ABSMAX);
+    const adamw_8bit_state_t s = {.m = m + run->first,
+                                  .v = v + run->first,
+                                  .m_absmax = m_absmax + run->block,
+                                  .v_absmax = v_absmax + run->block,
+                                  .start = o->start + g->first[STATE_M_ABSMAX] + run->block};
+    be->adamw_8bit(be, lora->master + at, lora->grad + at, &s, run->n_blocks, h);
 }
 
 typedef struct {
     dtype_t moment; /* of the first two arrays */
     size_t n_arrays;
     bool blocks;
-    void (*update)(const optimizer_t *o, const optimizer_page_t *g, unsigned char *place, lora_t *lora, backend_t *be,
-                   const adamw_t *h);
+    void (*update)(const optimizer_t *o, const optimizer_page_t *g, unsigned char *place, const run_t *run,
+                   lora_t *lora, backend_t *be, const adamw_t *h);
 } kind_t;
 
 static const kind_t kinds[] = {
@@ -157,12 +165,45 @@ int optimizer_open(optimizer_t *o, const lora_t *lora, const pool_t *pool, size_
     return 0;
 }
 
+/* The next tensors, from *i on, that are all A or all B: what of them is in the page behind `run`. A page begins and
+ * ends between two blocks. */
+static run_t next_run(const optimizer_page_t *g, const lora_t *lora, const run_t *run, size_t *i) {
+    run_t next = {.first = run->first + run->count, .block = run->block + run->n_blocks};
+    size_t at = g->first[STATE_M] + next.first, end = g->first[STATE_M] + g->count[STATE_M];
+    const bool is_b = lora->tensors[*i].is_b;
+    for (; *i < lora->n_tensors && lora->tensors[*i].is_b == is_b; ++*i) {
+        const lora_tensor_t *t = &lora->tensors[*i];
+        size_t low = max_size(at, t->offset), high = min_size(end, t->offset + t->rows * t->cols);
+        if (low >= high) continue;
+        next.count += high - low;
+        next.n_blocks += (high - low + ADAMW_8BIT_BLOCK - 1) / ADAMW_8BIT_BLOCK;
+        at = high;
+    }
+    return next;
+}
+
+/* The update of a page; with LoRA+ the tensors A and B each with their own rate. */
+static void update_page(optimizer_t *o, const optimizer_page_t *g, unsigned char *place, lora_t *lora, backend_t *be,
+                        const adamw_t *a, const adamw_t *b) {
+    run_t run = {.count = g->count[STATE_M], .n_blocks = g->count[STATE_M_ABSMAX]};
+    if (a->lr == b->lr) {
+        kinds[o->kind].update(o, g, place, &run, lora, be, a);
+        return;
+    }
+    run = (run_t){0};
+    for (size_t i = 0; i < lora->n_tensors;) {
+        const bool is_b = lora->tensors[i].is_b;
+        run = next_run(g, lora, &run, &i);
+        if (run.count) kinds[o->kind].update(o, g, place, &run, lora, be, is_b ? b : a);
+    }
+}
+
 /* The updates of the pages, each while the next ones come and those before go back. */
-static void update(optimizer_t *o, lora_t *lora, backend_t *be, const adamw_t *h, size_t next_top) {
+static void update(optimizer_t *o, lora_t *lora, backend_t *be, const adamw_t *a, const adamw_t *b, size_t next_top) {
     pager_space_is_free(&o->pager);
     for (size_t i = 0; i < o->pager.n; i++) {
         unsigned char *place = pager_acquire(&o->pager, i, 1);
-        kinds[o->kind].update(o, &o->pages[i], place, lora, be, h);
+        update_page(o, &o->pages[i], place, lora, be, a, b);
         pager_release(&o->pager, i, next_top);
     }
 }
@@ -186,7 +227,9 @@ bool optimizer_step(optimizer_t *o, lora_t *lora, backend_t *be, const optimizer
                     .c1 = (float)(1.0 - pow(h->beta1, (double)o->t)),
                     .c2 = (float)(1.0 - pow(h->beta2, (double)o->t)),
                     .grad_scale = (float)(clip < 1.0 ? clip : 1.0)};
-    update(o, lora, be, &step, next_top);
+    adamw_t step_b = step;
+    step_b.lr = h->lr_b;
+    update(o, lora, be, &step, &step_b, next_top);
     lora_refresh(lora, be);
     return true;
 }

@@ -41,7 +41,7 @@ typedef struct {
 } optimizer_t;
 
 typedef struct {
-    float lr;
+    float lr, lr_b; /* of A, and of B: LoRA+ (Hayou et al. 2024) */
     double beta1, beta2;
     float eps, weight_decay;
     double max_grad_norm; /* 0: no clipping */

@@ -70,66 +70,32 @@ int run_open(run_t *run, bool load_train, bool load_eval, bool need_chat, err_t 
     return run_open_data(run, load_train, load_eval, err);
 }
 
-/* "q_proj, k_proj, ..." of an architecture; the caller frees. */
-static char *linear_list(const arch_t *arch) {
-    strbuf_t b = {0};
-    for (unsigned s = 0; s < LINEAR_SLOTS; s++) {
-        const tensor_spec_t *t = arch_linear(arch, (linear_slot_t)s);
-        if (t) strbuf_addf(&b, "%s%s", b.len ? ", " : "", linear_name(t));
-    }
-    return b.p;
-}
-
-/* The slots of the layers that the config names. */
-static int find_targets(const config_t *c, const arch_t *arch, unsigned *slots, err_t *err) {
-    const char *names[ARCH_MAX_LINEAR_NAMES];
-    size_t n = arch_linear_names(names);
-    for (size_t i = 0; i < n; i++) {
-        if (!(c->lora.targets >> i & 1)) continue;
-        bool found = c->lora.targets == ~0u;
-        for (unsigned s = 0; s < LINEAR_SLOTS; s++) {
-            const tensor_spec_t *t = arch_linear(arch, (linear_slot_t)s);
-            if (!t || strcmp(linear_name(t), names[i]) != 0) continue;
-            *slots |= 1u << s;
-            found = true;
-        }
-        if (found) continue;
-        char *list = linear_list(arch);
-        err_set(err, ERR_USAGE, "%s: lora.target_modules: %s models have no %s; expected all-linear or some of %s",
-                c->path, arch->model_type, names[i], list);
-        free(list);
-        return err->code;
-    }
-    return 0;
-}
-
-int run_lora_spec(const config_t *c, const arch_t *arch, lora_spec_t *spec, err_t *err) {
+int run_lora_spec(const config_t *c, const model_config_t *m, lora_spec_t *spec, err_t *err) {
+    const lora_choice_t choice = config_lora_choice(c);
+    const char *member;
     *spec = (lora_spec_t){.r = c->lora.r,
                           .alpha = c->lora.alpha,
                           .dropout = c->lora.dropout,
                           .rslora = c->lora.use_rslora,
                           .f32 = c->lora.f32};
-    return find_targets(c, arch, &spec->targets, err);
+    if (lora_choose(&choice, m, spec, &member, err) == 0) return 0;
+    return err_prefix(err, "%s: lora.%s", config_place(c, "lora", member), member);
 }
 
 /* A warm start goes on with the adapter as it is; another rank, scale or target list would change it. */
 static int check_init(const config_t *c, const model_config_t *m, const lora_spec_t *want, err_t *err) {
     lora_spec_t have;
-    unsigned char targets[MODEL_MAX_LAYERS];
-    if (adapter_read_spec(c->lora.init, m, &have, targets, err)) return err->code;
-    if (have.r != want->r || have.alpha != want->alpha || have.rslora != want->rslora)
-        return err_set(err, ERR_USAGE,
-                       "lora.init: the adapter in %s has r %zu, lora_alpha %g, use_rslora %s; the "
-                       "config says r %zu, lora_alpha %g, use_rslora %s; expected the same",
-                       c->lora.init, have.r, have.alpha, have.rslora ? "true" : "false", want->r, want->alpha,
-                       want->rslora ? "true" : "false");
-    for (size_t l = 0; l < m->layers; l++)
-        if (targets[l] != want->targets)
-            return err_set(err, ERR_USAGE,
-                           "lora.init: the adapter in %s adapts other layers than lora.target_modules; "
-                           "expected the same",
-                           c->lora.init);
-    return 0;
+    if (adapter_read_spec(c->lora.init, m, &have, err)) return err->code;
+    have.dropout = want->dropout; /* of the training, not of the adapter */
+    char *has = lora_spec_text(&have), *wants = lora_spec_text(want);
+    bool same = lora_spec_equal(&have, want);
+    if (!same)
+        err_set(err, ERR_USAGE, "lora.init: the adapter in %s has %s; the config says %s%s; expected the same",
+                c->lora.init, has, wants, strcmp(has, wants) ? "" : ", of other layers or patterns");
+    free(has);
+    free(wants);
+    lora_spec_free(&have);
+    return same ? 0 : err->code;
 }
 
 /* The directory of a run is near enough to name what was meant. */
@@ -154,13 +120,15 @@ static int check_adapter_dir(const char *dir, err_t *err) {
 
 int run_set_lora(run_t *run, const char *adapter_dir, err_t *err) {
     lora_spec_t spec;
-    unsigned char targets[MODEL_MAX_LAYERS];
     const model_config_t *m = model_source_config(run->src);
     const char *dir = adapter_dir ? adapter_dir : run->config.lora.init;
     if (dir && check_adapter_dir(dir, err)) return err->code;
-    if (adapter_dir && adapter_read_spec(adapter_dir, m, &spec, targets, err)) return err->code;
-    if (!adapter_dir && run_lora_spec(&run->config, m->arch, &spec, err)) return err->code;
-    if (!adapter_dir && run->config.lora.init && check_init(&run->config, m, &spec, err)) return err->code;
+    if (adapter_dir ? adapter_read_spec(adapter_dir, m, &spec, err) : run_lora_spec(&run->config, m, &spec, err))
+        return err->code;
+    if (!adapter_dir && run->config.lora.init && check_init(&run->config, m, &spec, err)) {
+        lora_spec_free(&spec);
+        return err->code;
+    }
     lora_init(&run->lora, m, &spec);
     return 0;
 }
@@ -241,6 +209,7 @@ int run_plan(run_t *run, err_t *err) {
     model_take_types(&run->model, run->src, c->quantization.quant_type_given);
     choose_rope(run, positions, &run->model.config);
     run->model.lora = lora_of(run);
+    run->model.noise_alpha = c->training.neftune_noise_alpha;
     plan_need_t *need = &run->need;
     need->checkpointing = c->training.gradient_checkpointing;
     need->micro_batches = c->training.accumulation;
@@ -389,10 +358,12 @@ void run_summary(const run_t *run) {
     const char *why = run->be->why_act;
     log_info("          linear layers in %s, compute in %s%s%s%s", quant_name(&run->model), backend_type_name(run->be),
              *why ? " (auto: " : "", why, *why ? ")" : "");
-    if (run->lora.layers)
-        log_info("lora      r %zu, alpha %g, dropout %g%s: %.2f M trainable parameters (%.2f%%)", run->lora.spec.r,
-                 run->lora.spec.alpha, run->lora.spec.dropout, run->lora.spec.rslora ? ", rank-stabilised" : "",
+    if (run->lora.layers) {
+        char *lora = lora_spec_text(&run->lora.spec);
+        log_info("lora      %s%s: %.2f M trainable parameters (%.2f%%)", lora, run->lora.head.n ? ", the head too" : "",
                  (double)run->lora.count / 1e6, 100.0 * (double)run->lora.count / (double)(total + run->lora.count));
+        free(lora);
+    }
     log_info("device    %s, %d thread%s%s%s", run->be->device, run->be->threads, run->be->threads == 1 ? "" : "s",
              run->be->no_gpu[0] ? "; no GPU: " : "", run->be->no_gpu);
     if (run->train.n_samples) summarise_data("train", &run->train);

@@ -43,8 +43,8 @@ int run_open_data(run_t *run, bool load_train, bool load_eval, err_t *err);
 /* Identity of the base model as it is trained on: its weights, and of a checkpoint in 4 bits whether what it holds
  * in 16 is quantized too. */
 uint64_t run_model_id(const run_t *run);
-/* Adapters as the config describes them; ERR_USAGE where it targets layers that the architecture does not have. */
-int run_lora_spec(const config_t *c, const arch_t *arch, lora_spec_t *spec, err_t *err);
+/* Adapters as the config describes them; ERR_USAGE where it targets layers that the model does not have. */
+int run_lora_spec(const config_t *c, const model_config_t *m, lora_spec_t *spec, err_t *err);
 /* device.memory_limit in bytes; auto: what the device has free, less a margin. */
 size_t run_memory_limit(const config_t *c, backend_t *be);
 /* Adapters as the config describes them, or as a directory of adapters says (adapter_dir; NULL: config). */

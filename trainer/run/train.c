@@ -54,6 +54,7 @@ static void enter_epoch(loop_t *l, size_t epoch) {
 
 static optimizer_hyper_t hyper(const config_t *c, double lr) {
     return (optimizer_hyper_t){.lr = (float)lr,
+                               .lr_b = (float)(lr * c->lora.loraplus_lr_ratio),
                                .beta1 = c->training.adam_beta1,
                                .beta2 = c->training.adam_beta2,
                                .eps = (float)c->training.adam_epsilon,
