@@ -94,14 +94,23 @@ wait_for() {
 }
 is() { [ "$(state "$1")" = "$2" ]; }
 stepped() { [ "$(logged_steps "$1")" -ge "$2" ]; }
-saved() { [ -n "$(newest_checkpoint "$1")" ]; }
-END_OF_WORK=${QLORA_SLURM_STEPS:-4000}
+saved() { [ -d "$1" ] && [ -n "$(newest_checkpoint "$1")" ]; }
+# made STEPS RUN...: runs with an evaluation after each step, so that they last.
+made() {
+    local steps=$1
+    shift
+    for run in "$@"; do
+        write_config "$run" "$steps" 100000 | sed 's/threads: 2/threads: 1/; s/eval_steps: 20/eval_steps: 1/' >"$run.yaml"
+    done
+}
 
+# As many steps as take longer than the shortest time limit, a minute.
 write_data
-# Long enough for the shortest time limit: evaluation after each step.
-for run in whole limit requeue all cancel; do
-    write_config $run "$END_OF_WORK" 100000 | sed 's/threads: 2/threads: 1/; s/eval_steps: 20/eval_steps: 1/' >$run.yaml
-done
+made 100000 speed
+timeout 10 "$QLORA_TRAIN" speed.yaml >speed.log 2>&1 || true
+steps=$(($(logged_steps speed) * 9))
+made $steps whole limit late requeue all cancel
+echo "$steps steps a run"
 "$QLORA_TRAIN" whole.yaml >whole.log 2>&1 &
 whole=$!
 
@@ -114,7 +123,7 @@ scancel --signal=TERM --full "$all"
 for run in requeue all; do
     wait_for 60 "a checkpoint of $run" saved $run
     wait_for 60 "$run in the queue again" is "${!run}" PENDING
-    echo "$run: $(newest_checkpoint $run) of $(logged_steps $run) steps, $(grep -c 'after the request' $run.log) stop"
+    echo "$run: $(newest_checkpoint $run) of $(logged_steps $run) steps, $(grep 'after the request' $run.log)"
     [ "$(newest_checkpoint $run)" = "$run/checkpoint-$(logged_steps $run)" ] || fail "$run: steps were lost"
 done
 cancel=$(submit cancel)
@@ -124,15 +133,17 @@ wait_for 60 "the end of what was cancelled" is "$cancel" CANCELLED
 sleep 5
 is "$cancel" CANCELLED || fail "a cancelled job is $(state "$cancel")"
 
-# Cut by its limit of a minute; Slurm may ask up to a minute earlier than told.
-limit=$(submit limit --time=1 --signal=B:USR1@20)
-wait_for 120 "a checkpoint at the time limit" saved limit
-wait_for 60 "the job in the queue again" is "$limit" PENDING
-echo "limit: $(newest_checkpoint limit) of $(logged_steps limit) steps"
-[ "$(newest_checkpoint limit)" = "limit/checkpoint-$(logged_steps limit)" ] || fail "limit: steps were lost"
+# Cut by its limit, asked before (Slurm may ask up to a minute earlier than told) and when it is over.
+limit=$(submit limit --time=1 --signal=B:USR1@20) late=$(submit late --time=1 --signal=B:CONT@1)
+for run in limit late; do
+    wait_for 180 "a checkpoint of $run" saved $run
+    wait_for 60 "$run in the queue again" is "${!run}" PENDING
+    echo "$run: $(newest_checkpoint $run) of $(logged_steps $run) steps, $(grep 'after the request' $run.log)"
+    [ "$(newest_checkpoint $run)" = "$run/checkpoint-$(logged_steps $run)" ] || fail "$run: steps were lost"
+done
 
 wait $whole || fail "the uninterrupted run"
-for run in requeue all limit; do
+for run in requeue all limit late; do
     wait_for 1200 "the end of $run" is "${!run}" COMPLETED
     same_run whole $run
     echo "$run: the bytes of an uninterrupted run, after $(grep -c 'after the request' $run.log) stops"

@@ -259,7 +259,6 @@ static void commands_need_their_part(void **state) {
 static void run_id(void **state) {
     (void)state;
     static char *const same[] = {"training.save_steps=7",
-                                 "training.preempted_exit_status=0",
                                  "training.logging_steps=3",
                                  "device.threads=2",
                                  "training.output_dir=elsewhere",
@@ -273,7 +272,8 @@ static void run_id(void **state) {
                                  "data.train=more.jsonl",
                                  "data.chat_template=auto",
                                  "data.chat_template_kwargs={}",
-                                 "data.eval_split=0.0"};
+                                 "data.eval_split=0.0",
+                                 "training.preempted_exit_status=0"};
     static char *const other[] = {"training.seed=1",
                                   "lora.r=8",
                                   "training.learning_rate=1e-4",

@@ -87,8 +87,7 @@ static batch_t batch_of(size_t T, size_t seg, size_t vocab) {
     ds.labels = ds.ids;
     for (size_t i = 0; i < n; i++) {
         size_t left = T - i * seg;
-        ds.samples[i] = (sample_t){
-            .start = i * seg, .len = left < seg ? left : seg, .labels = left - 1, .row = i + 1};
+        ds.samples[i] = (sample_t){.start = i * seg, .len = left < seg ? left : seg, .labels = left - 1, .row = i + 1};
     }
     epoch_t e;
     batch_t b = {0};
