@@ -347,6 +347,12 @@ static void rows_for_programs(void **state) {
     assert_refused("--chat-template-date: 2023-02-29; expected a date YYYY-MM-DD");
     RUN("inspect", path, "--chat-template-kwargs=[]");
     assert_refused("--chat-template-kwargs: expected an object");
+    /* A model's vocabulary bounds the ids, as in a run. */
+    static const char beyond[] = "{\"input_ids\": [1, 320]}\n";
+    assert_ok(file_write(path, beyond, strlen(beyond), &err), err);
+    RUN("inspect", path, "--model", test_path("golden/tiny/llama-mha"), "--jsonl");
+    assert_int_equal(ran.status, 2);
+    assert_non_null(strstr(ran.out, "input_ids[1]: 320 is no token id; expected 0 to 319"));
     /* Text needs a tokenizer; what it becomes says all that is trained. */
     static const char text[] =
         "{\"prompt\": \"1+1=\", \"completion\": \" \\u00e9\\\"\"}\n{\"prompt\": \"\", \"completion\": \"a b\"}\n";

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/names.h"
 #include "data/dataset_formats.h"
+#include "model/source.h"
 #include "trainer/config/config_schema.h"
 #include "trainer/run/run_data.h"
 
@@ -18,6 +19,7 @@ typedef struct {
     data_format_t format;
     tokenizer_t *tok;
     chat_template_t *chat;
+    size_t vocab; /* of the model; 0: --model names only a tokenizer */
 } tools_t;
 
 static void close_tools(tools_t *t) {
@@ -42,10 +44,19 @@ static int open_template(const inspect_data_t *in, tools_t *t, err_t *err) {
     return chat_template_open(t->tok, &in->template, &t->chat, err);
 }
 
+static size_t vocab_of(const char *model) {
+    model_source_t *src = NULL;
+    err_t err = {0};
+    size_t vocab = model_source_open(model, &src, &err) == 0 ? model_source_config(src)->vocab : 0;
+    model_source_close(src);
+    return vocab;
+}
+
 static int open_tools(const inspect_data_t *in, tools_t *t, err_t *err) {
     bool uses_template;
     *t = (tools_t){.format = DATA_AUTO};
     if (dataset_detect(in->path, &t->format, &uses_template, err)) return err->code;
+    if (in->model) t->vocab = vocab_of(in->model);
     if (!in->model || !format_needs_tokenizer(t->format)) return 0;
     if (tokenizer_open(in->model, &t->tok, err)) return err->code;
     return uses_template ? open_template(in, t, err) : 0;
@@ -58,7 +69,8 @@ static dataset_spec_t spec_of(const inspect_data_t *in, const tools_t *t) {
                             .max_length = in->max_length ? in->max_length : USUAL_LENGTH,
                             .train_on = in->train_on,
                             .tok = t->tok,
-                            .chat = t->chat};
+                            .chat = t->chat,
+                            .vocab = t->vocab};
 }
 
 static bool shown(const inspect_data_t *in, size_t row) {
