@@ -18,7 +18,7 @@ static value_t function_value(render_t *r, const char *name,
 
 enum { MAX_RANGE = 100000 }; /* of Jinja's sandbox */
 
-value_t range_view(render_t *r, int64_t start, int64_t stop, int64_t step) {
+static value_t range_view(render_t *r, int64_t start, int64_t stop, int64_t step) {
     uint64_t span = step > 0 ? (start < stop ? (uint64_t)stop - (uint64_t)start : 0)
                              : (start > stop ? (uint64_t)start - (uint64_t)stop : 0);
     uint64_t stride = step > 0 ? (uint64_t)step : 0 - (uint64_t)step;

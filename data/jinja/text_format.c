@@ -85,7 +85,8 @@ static void format_as_number(render_t *r, builder_t *b, value_t v, format_spec_t
     }
 }
 
-value_t text_format_spec(render_t *r, value_t v, const string_t *spec) {
+/* A replacement field's worth: value by a format specification ("", ".2f", ">10"). */
+static value_t text_format_spec(render_t *r, value_t v, const string_t *spec) {
     if (spec->len == 0) return value_str(r, v);
     builder_t text = {0};
     if (v.type == V_UNDEFINED) undefined_fail(r, v);

@@ -119,6 +119,32 @@ value_t build_end(render_t *r, builder_t *b) {
     return string_value(r, (string_t){.p = b->p, .len = b->len, .origin = b->origin, .origins = b->origins});
 }
 
+/* What can be added to, at its end: `s` as it is, if nothing was added to it, or a copy. */
+static builder_t *grow(render_t *r, const string_t *s) {
+    if (s->grown && s->grown->len == s->len) return s->grown;
+    builder_t *b = jinja_alloc(r, sizeof *b);
+    build_string(r, b, s, 0, s->len);
+    return b;
+}
+
+value_t string_add(render_t *r, const string_t *a, const string_t *b) {
+    builder_t short_one = {0}, *text = &short_one;
+    bool grows = a->len >= TEXT_GROWS;
+    if (grows) text = grow(r, a);
+    else build_string(r, text, a, 0, a->len);
+    build_string(r, text, b, 0, b->len);
+    build_reserve(r, text, 0);
+    text->p[text->len] = '\0';
+    string_t *made = jinja_alloc(r, sizeof *made);
+    *made = (string_t){.p = text->p,
+                       .len = text->len,
+                       .ascii = a->ascii && is_ascii(b->p, b->len),
+                       .origin = text->origin,
+                       .origins = text->origins,
+                       .grown = grows ? text : NULL};
+    return (value_t){.type = V_STRING, .s = made};
+}
+
 /* ---- lists and dicts ------------------------------------------------------------------------------------ */
 
 value_t value_list(render_t *r, value_type_t type, size_t n) {

@@ -123,10 +123,7 @@ static value_t join_texts(render_t *r, value_t a, value_t b) {
         a = text_escape(r, a);
         b = text_escape(r, b);
     }
-    builder_t text = {0};
-    build_string(r, &text, a.s, 0, a.s->len);
-    build_string(r, &text, b.s, 0, b.s->len);
-    value_t v = build_end(r, &text);
+    value_t v = string_add(r, a.s, b.s);
     v.markup = markup;
     return v;
 }
@@ -156,10 +153,8 @@ static value_t multiply_sequence(render_t *r, value_t v, int64_t times) {
 }
 
 static value_t concatenate(render_t *r, value_t a, value_t b) {
-    builder_t text = {0};
-    const string_t *parts[] = {value_str(r, a).s, value_str(r, b).s};
-    for (int i = 0; i < 2; i++) build_string(r, &text, parts[i], 0, parts[i]->len);
-    return build_end(r, &text);
+    const string_t *left = value_str(r, a).s;
+    return string_add(r, left, value_str(r, b).s);
 }
 
 static bool is_sequence(value_t v) { return v.type == V_STRING || v.type == V_LIST || v.type == V_TUPLE; }
