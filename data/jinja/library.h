@@ -42,6 +42,7 @@ size_t count_chars(render_t *r, const string_t *s);
 /* Byte at which `needle` begins in s at or behind `from` (the last one at or before `to`), or NOT_FOUND. */
 size_t text_find(render_t *r, const string_t *s, const string_t *needle, size_t from, size_t to);
 size_t text_rfind(render_t *r, const string_t *s, const string_t *needle, size_t from, size_t to);
+bool text_all_digits(const string_t *s); /* 0 to 9, one at least */
 size_t text_count(render_t *r, const string_t *s, const string_t *needle, size_t from, size_t to);
 value_t text_replace(render_t *r, const string_t *s, const string_t *old, const string_t *with, int64_t count);
 value_t text_join(render_t *r, const string_t *separator, const list_t *strings); /* all of them V_STRING */

@@ -448,6 +448,8 @@ static void test_growing(void **state) {
                "{{ b == a + 'xx' }} {{ c == a + 'xx1' }} {{ d == a ~ 'xx2\u00e9' }} {{ e == a + 'xx13' }} "
                "{{ f == c ~ c ~ d }} {{ {b: 1}[a + 'xx'] }} {{ b in {a: 1} }}",
                vars, "[6000, 'bxx', 'xx1', 'x2\xc3\xa9', 'xx13', 18010, 6004, 6004]True True True True True 1 False");
+    check_text("{% set a = 'x' * 5000 + '{}' %}{% set b = a + '{0}y' %}{{ a.format(7)[-3:] }} {{ b is string }}", vars,
+               "xx7 True");
     json_decref(vars);
 }
 
