@@ -6,8 +6,10 @@
 
 /* ---- values --------------------------------------------------------------------------------------------- */
 
-bool value_is_number(value_t v);                                 /* int, float or bool */
-bool value_is_integer(value_t v);                                /* int or bool */
+bool value_is_number(value_t v);                                                     /* int, float or bool */
+bool value_is_integer(value_t v);                                                    /* int or bool */
+static inline int64_t integer_of(value_t v) { return v.type == V_BOOL ? v.b : v.i; } /* of an int or bool */
+bool numbers_equal(value_t a, value_t b);
 int64_t value_integer(render_t *r, value_t v, const char *what); /* fails unless it is one; `what` is for the message */
 double value_double(value_t number);
 bool value_same(value_t a, value_t b); /* `is` */

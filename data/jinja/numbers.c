@@ -133,7 +133,7 @@ int64_t arg_integer(render_t *r, const call_args_t *args, size_t i, const char *
     if (!value_is_integer(value)) {
         jinja_fail(r, "%s: the argument '%s' is a %s; expected an int", what, name, value_type_name(value));
     }
-    return value.type == V_BOOL ? value.b : value.i;
+    return integer_of(value);
 }
 
 bool arg_truth(render_t *r, const call_args_t *args, size_t i, const char *name, bool fallback) {

@@ -1,5 +1,5 @@
 /* Values and strings are made here; what Python does with them is in value_ops.c and its neighbours. */
-#include "data/jinja/value.h"
+#include "data/jinja/library.h"
 
 #include <string.h>
 
@@ -185,21 +185,8 @@ static void check_key(render_t *r, value_t key, int depth) {
     for (size_t i = 0; i < key.list->n; i++) check_key(r, key.list->v[i], depth + 1);
 }
 
-static bool is_number(value_t v) { return v.type == V_BOOL || v.type == V_INT || v.type == V_FLOAT; }
-
-static bool numbers_equal(value_t a, value_t b) {
-    if (a.type != V_FLOAT && b.type != V_FLOAT) {
-        return (a.type == V_BOOL ? a.b : a.i) == (b.type == V_BOOL ? b.b : b.i);
-    }
-    if (a.type == V_FLOAT && b.type == V_FLOAT) return a.f == b.f;
-    double f = a.type == V_FLOAT ? a.f : b.f;
-    value_t other = a.type == V_FLOAT ? b : a;
-    int64_t i = other.type == V_BOOL ? other.b : other.i;
-    return f >= -0x1p63 && f < 0x1p63 && (int64_t)f == i && (double)(int64_t)f == f;
-}
-
 static bool keys_equal(value_t a, value_t b) {
-    if (is_number(a) && is_number(b)) return numbers_equal(a, b);
+    if (value_is_number(a) && value_is_number(b)) return numbers_equal(a, b);
     if (a.type != b.type) return false;
     switch (a.type) {
     case V_STRING: return a.s == b.s || (a.s->len == b.s->len && memcmp(a.s->p, b.s->p, a.s->len) == 0);

@@ -228,7 +228,7 @@ static bool find_item(render_t *r, value_t obj, value_t key, value_t *value) {
         return value_hashable(r, key) && dict_get(obj.dict, key, value);
     }
     if (!value_is_integer(key)) return false;
-    int64_t index = key.type == V_BOOL ? key.b : key.i;
+    int64_t index = integer_of(key);
     if (is_indexed(obj)) {
         if (!position(index, obj.list->n, &at)) return false;
         *value = obj.list->v[at];
