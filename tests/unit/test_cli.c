@@ -339,6 +339,8 @@ static void rows_for_programs(void **state) {
                            path, path);
     assert_string_equal(ran.out, want);
     free(want);
+    RUN("inspect", path, "--jsonl", "--row=5");
+    assert_refused("--row: 5; ");
     RUN("inspect", path, "--rows=2", "--row=1");
     assert_refused("--rows and --row: expected one of them");
     RUN("inspect", path, "--train-on=first");
