@@ -45,16 +45,22 @@ static bool put_arguments_into_text(json_t *message) {
     return changed;
 }
 
-static bool put_none_beside_calls(json_t *message) {
-    if (!json_object_get(message, "tool_calls") || json_object_get(message, "content")) return false;
-    json_object_set_new(message, "content", json_null());
-    return true;
+static bool put_beside_calls(json_t *message, json_t *content) {
+    bool absent = json_object_get(message, "tool_calls") && !json_object_get(message, "content");
+    if (absent) json_object_set(message, "content", content);
+    json_decref(content);
+    return absent;
 }
+
+static bool put_empty_beside_calls(json_t *message) { return put_beside_calls(message, json_string("")); }
+
+static bool put_none_beside_calls(json_t *message) { return put_beside_calls(message, json_null()); }
 
 static const struct {
     form_t bit;
     bool (*put)(json_t *message);
 } forms[] = {{FORM_STRING_ARGUMENTS, put_arguments_into_text},
+             {FORM_EMPTY, put_empty_beside_calls},
              {FORM_PARTS, put_content_into_part},
              {FORM_NONE, put_none_beside_calls}};
 
