@@ -279,11 +279,23 @@ int rows_next(rows_t *r, file_row_t *row, bool *more, err_t *err) {
     return 0;
 }
 
+/* ---- members of a row ---- */
+
+const json_t *row_member(const json_t *obj, const char *key) {
+    const json_t *v = json_object_get(obj, key);
+    return json_is_null(v) ? NULL : v;
+}
+
+bool row_member_empty(const json_t *obj, const char *key) {
+    const json_t *v = row_member(obj, key);
+    return !v || (json_is_array(v) && json_array_size(v) == 0) || (json_is_string(v) && json_string_length(v) == 0);
+}
+
 int row_text(const json_t *row, const char *key, bool optional, const char **s, size_t *n, err_t *err) {
     const json_t *v = json_object_get(row, key);
     *s = "";
     *n = 0;
-    if (optional && (!v || json_is_null(v))) return 0;
+    if (optional && !row_member(row, key)) return 0;
     if (!v) return err_set(err, ERR_USAGE, "%s is missing; expected a string", key);
     if (odd_json_is(v)) return odd_json_refuse(v, err) ? err_prefix(err, "%s", key) : 0;
     if (!json_is_string(v)) return err_set(err, ERR_USAGE, "%s: expected a string", key);
