@@ -150,8 +150,11 @@ static int parse(const char *path, size_t line, const char *text, size_t len, si
     *used = extent;
     if (row->json) return 0;
     if (e.line > 0) line += (size_t)e.line - 1;
-    return err_set(err, ERR_USAGE, "%s:%zu: not valid %s: %s", path, line,
-                   json_error_code(&e) == json_error_invalid_utf8 ? "UTF-8" : "JSON", e.text);
+    /* A line may be the first of an object over several, with the rows in a member of it. */
+    bool cut = !(flags & JSON_DISABLE_EOF_CHECK) && json_error_code(&e) == json_error_premature_end_of_input;
+    return err_set(err, ERR_USAGE, "%s:%zu: not valid %s: %s%s", path, line,
+                   json_error_code(&e) == json_error_invalid_utf8 ? "UTF-8" : "JSON", e.text,
+                   cut ? "; expected a row on one line, or an array [...] of rows" : "");
 }
 
 int row_parse(const char *path, file_row_t *row, err_t *err) {
