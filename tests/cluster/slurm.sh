@@ -23,10 +23,14 @@ cd "$work"
 host=$(hostname -s)
 export SLURM_CONF=$work/slurm.conf
 
+# Everything that was started here works in this directory or below it: the daemons, jobs, and what they started.
 finish() {
-    scancel --quiet --signal=KILL --full $(squeue -h -o %A 2>/dev/null) 2>/dev/null || true
-    jobs -p | xargs -r kill 2>/dev/null || true
-    wait
+    local process
+    for process in /proc/[0-9]*; do
+        case $(readlink "$process/cwd") in
+            "$work" | "$work"/*) [ "${process#/proc/}" = $$ ] || kill -KILL "${process#/proc/}" 2>/dev/null || true ;;
+        esac
+    done
     rm -rf "$work"
 }
 trap finish EXIT
