@@ -5,23 +5,15 @@
 
 #include "base/mem.h"
 #include "data/conversation_parts.h"
+#include "data/rows.h"
 
-const json_t *row_member(const json_t *obj, const char *key) {
-    const json_t *v = json_object_get(obj, key);
-    return json_is_null(v) ? NULL : v;
-}
-
-bool row_member_empty(const json_t *obj, const char *key) {
-    const json_t *v = row_member(obj, key);
-    return !v || (json_is_array(v) && json_array_size(v) == 0) || (json_is_string(v) && json_string_length(v) == 0);
-}
+static const char *const media_keys[] = {"images", "image", "videos", "video", "audios", "audio", NULL};
 
 int refuse_media(const json_t *obj, err_t *err) {
-    static const char *const keys[] = {"images", "image", "videos", "video", "audios", "audio"};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        if (!row_member_empty(obj, keys[i]))
+    for (size_t i = 0; media_keys[i]; i++)
+        if (!row_member_empty(obj, media_keys[i]))
             return err_set(err, ERR_USAGE, "%s: only text is trained; expected rows without images, video and audio",
-                           keys[i]);
+                           media_keys[i]);
     return 0;
 }
 
@@ -204,7 +196,6 @@ static const char *const read_keys[] = {
 static const char *const template_keys[] = {"name",      "tool_call_id", "id",        "prefix",         "recipient",
                                             "channel",   "end_turn",     "tool_plan", "tool_responses", "citations",
                                             "documents", "tools",        NULL};
-static const char *const media_keys[] = {"images", "image", "videos", "video", "audios", "audio", NULL};
 
 /* ShareGPT's names are read where there are no others, else they say something else. */
 static bool was_read(const json_t *m, const char *key) {

@@ -129,13 +129,13 @@ typedef struct {
     size_t n_named;
 } call_args_t;
 
-/* A macro, a bound method, a global: something to call. `self` is what it is bound to. */
+/* A macro, a loop, a bound method, a global: something to call. `self` is what it is bound to. */
 struct function {
     const char *name;
     value_t (*call)(render_t *r, const function_t *fn, const call_args_t *args);
     size_t (*length)(render_t *r, const function_t *fn); /* len() of what is more than a function, a loop; else NULL */
     value_t self;
-    void *data; /* of the evaluator: the macro */
+    void *data; /* of who made it: the macro, the loop ... */
 };
 
 /* ---- making values (value.c) ---------------------------------------------------------------------------- */
