@@ -273,8 +273,9 @@ static int fail_unused(chooser_t *k, const names_t *s, size_t i) {
              "model.layers.0.self_attn.q_proj",
              s->name[i]);
     else
-        fail(k, s->member, "%s models have no linear layer \"%.100s\"; expected some of %s%s%s%s", type, s->name[i],
-             list, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+        fail(k, s->member, "%s models have no linear layer \"%.100s\"; expected some of %s%s%s%s%s", type, s->name[i],
+             list, near ? "; did you mean " : "", near ? near : "",
+             near && !strcmp(near, "all-linear") ? ", alone and without a list" : "", near ? "?" : "");
     free(list);
     return k->err->code;
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -378,6 +379,12 @@ static void test_one_run(void **state) {
     assert_dir_refused(old, run, data, "holds another run (there is no run.json");
     put(logged, "metrics.jsonl", "{}\n", 3);
     assert_dir_refused(logged, run, data, "holds another run (there is no run.json");
+    /* An adapter that this run did not write would be replaced at its end. */
+    const char *foreign = test_tmpdir();
+    char *adapter = path_join(foreign, "adapter");
+    assert_int_equal(mkdir(adapter, 0777), 0);
+    free(adapter);
+    assert_dir_refused(foreign, run, data, "holds another run (there is no run.json");
     /* A directory that the user made, with files of theirs, is fine. */
     const char *users = test_tmpdir();
     put(users, "notes.txt", "", 0);

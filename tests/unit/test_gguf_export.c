@@ -103,6 +103,26 @@ static void test_row_order(void **state) {
     gguf_close(g);
 }
 
+/* The norms of a GGUF are F32; in a bitsandbytes checkpoint they have the type of its other weights, as transformers
+ * leaves them as they are. */
+static void test_quantized(void **state) {
+    (void)state;
+    const char *work = test_tmpdir(), *file = in(work, "m.gguf"), *out = in(work, "nf4");
+    EXPECT_RUN(0, "merged", "export", plain.checkpoint, "--gguf", file, "--dtype", "bf16");
+    EXPECT_RUN(0, "linear parameters in nf4", "quantize", file, out);
+    model_source_t *src = open_source(file), *quantized = open_source(out);
+    size_t norms = 0;
+    for (size_t i = 0; i < model_source_count(src); i++) {
+        const source_tensor_t *from = model_source_at(src, i), *to = model_source_find(quantized, from->name);
+        if (from->role != TENSOR_NORM) continue;
+        assert_true(to && from->type == DT_F32 && to->type == DT_BF16);
+        norms++;
+    }
+    assert_true(norms > 0);
+    model_source_close(quantized);
+    model_source_close(src);
+}
+
 static void test_q8_0_export(void **state) {
     (void)state;
     const char *work = test_tmpdir(), *file = in(work, "m.gguf");
@@ -303,15 +323,15 @@ static void test_errors(void **state) {
     assert_ok(file_read(model, &text, &len, &err), err);
     assert_string_equal(text, "mine");
     free(text);
-    EXPECT_RUN(2, "m.gguf: exists already", "export", plain.checkpoint, "--gguf", file);
+    EXPECT_RUN(2, "m.gguf: exists already; expected a name that is free", "export", plain.checkpoint, "--gguf", file);
     assert_only(work, "m.gguf", "Modelfile");
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_merged),    cmocka_unit_test(test_row_order), cmocka_unit_test(test_q8_0_export),
-        cmocka_unit_test(test_lora),      cmocka_unit_test(test_scales),    cmocka_unit_test(test_head),
-        cmocka_unit_test(test_gguf_base), cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_merged),      cmocka_unit_test(test_row_order), cmocka_unit_test(test_quantized),
+        cmocka_unit_test(test_q8_0_export), cmocka_unit_test(test_lora),      cmocka_unit_test(test_scales),
+        cmocka_unit_test(test_head),        cmocka_unit_test(test_gguf_base), cmocka_unit_test(test_errors),
     };
     return cmocka_run_group_tests(tests, train_both, free_both);
 }

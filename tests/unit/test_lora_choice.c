@@ -103,6 +103,7 @@ static void test_choice_errors(void **state) {
                                        "module; expected all-linear, a list of names or an expression such as "
                                        ".*q_proj; did you mean [q_proj]?"},
         {"'target_modules': 'all_linear'", "did you mean all-linear?"},
+        {"'target_modules': ['all-linear']", "did you mean all-linear, alone and without a list?"},
         {"'target_modules': 'model\\\\.layers\\\\.7\\\\.[a-z_.]+_proj'", "matches no whole name of a linear layer"},
         {"'exclude_modules': ['norm', 'c_attn']", "exclude_modules: llama models have no linear layer \"c_attn\""},
         {"'target_modules': ['q_proj'], 'exclude_modules': '.*q_proj'",

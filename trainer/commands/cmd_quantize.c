@@ -29,6 +29,7 @@ enum { PART_CODES, PART_ABSMAX, PART_NESTED_ABSMAX, PART_NESTED_MAP, PART_MAP, P
 typedef struct {
     const model_t *m;
     const model_source_t *src;
+    bool rounded; /* a norm or bias had values that the checkpoint's type does not hold */
 } context_t;
 
 /* The shortest decimal that reads back as the same double, as Python's repr prints it. */
@@ -69,14 +70,30 @@ static int emit_device(backend_t *be, const void *data, size_t bytes, st_writer_
     return rc;
 }
 
-/* A tensor that stays as it is, a piece of rows at a time. */
-static int emit_plain(const model_source_t *src, const source_tensor_t *t, st_writer_t *w, err_t *err) {
-    size_t rows = LOAD_PIECE / t->cols + 1, size = dtype_size(t->type);
+static bool holds(dtype_t type, float v) {
+    return type == DT_BF16 ? bf16_round(v) == v : type == DT_F16 ? f16_to_f32(f16_from_f32(v)) == v : true;
+}
+
+static int note_rounding(context_t *c, const out_tensor_t *out, err_t *err) {
+    const source_tensor_t *t = out->from;
+    size_t n = t->rows * t->cols;
+    float *exact = xmalloc(n * sizeof *exact);
+    int rc = source_read(c->src, t, 0, n, DT_F32, exact, err);
+    for (size_t i = 0; rc == 0 && !c->rounded && i < n; i++) c->rounded = !holds(out->dtype, exact[i]);
+    free(exact);
+    return rc;
+}
+
+/* A tensor that is not quantized, a piece of rows at a time. */
+static int emit_plain(context_t *c, const out_tensor_t *out, st_writer_t *w, err_t *err) {
+    const model_source_t *src = c->src;
+    const source_tensor_t *t = out->from;
+    size_t rows = LOAD_PIECE / t->cols + 1, size = dtype_size(out->dtype);
     void *piece = xmalloc((rows < t->rows ? rows : t->rows) * t->cols * size);
-    int rc = 0;
+    int rc = out->dtype == t->type ? 0 : note_rounding(c, out, err);
     for (size_t row = 0; rc == 0 && row < t->rows; row += rows) {
         size_t n = t->rows - row < rows ? t->rows - row : rows;
-        rc = source_read(src, t, row * t->cols, n * t->cols, t->type, piece, err);
+        rc = source_read(src, t, row * t->cols, n * t->cols, out->dtype, piece, err);
         if (rc == 0) rc = st_writer_data(w, piece, n * t->cols * size, err);
     }
     free(piece);
@@ -90,9 +107,9 @@ static const qweight_t *weight_of(const model_t *m, const source_tensor_t *t) {
 }
 
 static int emit(void *ctx, const out_tensor_t *t, st_writer_t *w, err_t *err) {
-    const context_t *c = ctx;
+    context_t *c = ctx;
     backend_t *be = c->m->be;
-    if (t->part == PART_PLAIN) return emit_plain(c->src, t->from, w, err);
+    if (t->part == PART_PLAIN) return emit_plain(c, t, w, err);
     const qweight_t *q = weight_of(c->m, t->from);
     size_t n = qweight_count(q), blocks = quant_blocks(n);
     switch (t->part) {
@@ -135,6 +152,17 @@ static void add_linear(out_list_t *list, const qweight_t *q, const source_tensor
     free(state);
 }
 
+/* The type that the checkpoint's config names. */
+static dtype_t type_of(const model_source_t *src) { return model_source_at(src, 0)->type; }
+
+/* Norms and biases, which a GGUF has in F32, are written in the checkpoint's type: transformers 5 leaves the tensors of
+ * a quantized checkpoint in the types of the file, and a norm in F32 makes of its input what a head in 16 bits does not
+ * take. */
+static dtype_t plain_type(const model_source_t *src, const source_tensor_t *t) {
+    bool wide = tensor_is_vector(t->role) && t->type == DT_F32;
+    return wide ? type_of(src) : t->type;
+}
+
 static void list_tensors(out_list_t *list, const model_t *m, const model_source_t *src) {
     for (size_t i = 0; i < model_source_count(src); i++) {
         const source_tensor_t *t = model_source_at(src, i);
@@ -144,8 +172,8 @@ static void list_tensors(out_list_t *list, const model_t *m, const model_source_
             continue;
         }
         bool vector = tensor_is_vector(t->role);
-        out_tensor_t *plain = out_list_add(list, t->type, vector ? 1 : 2, vector ? t->cols : t->rows, t->cols, "%s",
-                                           t->name);
+        out_tensor_t *plain = out_list_add(list, plain_type(src, t), vector ? 1 : 2, vector ? t->cols : t->rows,
+                                           t->cols, "%s", t->name);
         plain->part = PART_PLAIN;
         plain->from = t;
     }
@@ -212,8 +240,12 @@ static int write_model(const model_t *m, const model_source_t *src, const char *
     list_tensors(&list, m, src);
     json_t *q = NULL;
     int rc = choose_config(m, src, &q, err);
-    if (rc == 0) rc = model_dir_tensors(dir, &list, emit, &(context_t){m, src}, err);
-    if (rc == 0) rc = model_dir_companions(dir, src, model_source_at(src, 0)->type, q, NULL, err);
+    context_t c = {m, src, false};
+    if (rc == 0) rc = model_dir_tensors(dir, &list, emit, &c, err);
+    if (rc == 0) rc = model_dir_companions(dir, src, type_of(src), q, NULL, err);
+    if (rc == 0 && c.rounded)
+        log_warn("norms or biases are rounded to %s, the type of the checkpoint, which transformers needs",
+                 dtype_torch_name(type_of(src)));
     json_decref(q);
     free(list.t);
     return rc;

@@ -46,7 +46,7 @@ void out_list_add_other(out_list_t *list, const st_tensor_t *t) {
 
 int model_dir_absent(const char *dir, err_t *err) {
     if (!dir[0]) return err_set(err, ERR_USAGE, "the name of a directory is empty; expected one to be made");
-    if (path_exists(dir)) return err_set(err, ERR_USAGE, "%s: exists already; expected a directory to be made", dir);
+    if (path_exists(dir)) return err_set(err, ERR_USAGE, "%s: exists already; expected a name that is free", dir);
     return 0;
 }
 
@@ -313,8 +313,13 @@ static int copy_companions(const char *tmp, const char *from, err_t *err) {
     return 0;
 }
 
+/* A GGUF of a model without a tokenizer says "none", as a directory has no such file. */
 static int save_gguf_tokenizer(const char *tmp, const model_source_t *src, err_t *err) {
     tokenizer_t *tok = NULL;
+    gguf_str_t kind;
+    if (gguf_get_str(model_source_gguf(src), "tokenizer.ggml.model", &kind) && kind.len == 4 &&
+        !memcmp(kind.p, "none", 4))
+        return 0;
     int rc = tokenizer_open(model_source_path(src), &tok, err);
     if (rc == 0) rc = tokenizer_save(tok, tmp, err);
     tokenizer_close(tok);

@@ -111,10 +111,11 @@ static bool has_rows(const char *metrics) {
     return len > 0;
 }
 
-/* Whether a run has got anywhere in the directory. */
+/* Whether a run has got anywhere in the directory, or there is an adapter that one's end would replace. */
 static bool is_occupied(const char *dir) {
-    char *metrics = path_join(dir, "metrics.jsonl");
-    bool occupied = checkpoint_any(dir) || has_rows(metrics);
+    char *metrics = path_join(dir, "metrics.jsonl"), *adapter = path_join(dir, "adapter");
+    bool occupied = checkpoint_any(dir) || has_rows(metrics) || path_exists(adapter);
+    free(adapter);
     free(metrics);
     return occupied;
 }
