@@ -5,23 +5,15 @@
 
 #include "base/mem.h"
 #include "data/conversation_parts.h"
+#include "data/rows.h"
 
-const json_t *row_member(const json_t *obj, const char *key) {
-    const json_t *v = json_object_get(obj, key);
-    return json_is_null(v) ? NULL : v;
-}
-
-bool row_member_empty(const json_t *obj, const char *key) {
-    const json_t *v = row_member(obj, key);
-    return !v || (json_is_array(v) && json_array_size(v) == 0) || (json_is_string(v) && json_string_length(v) == 0);
-}
+static const char *const media_keys[] = {"images", "image", "videos", "video", "audios", "audio", NULL};
 
 int refuse_media(const json_t *obj, err_t *err) {
-    static const char *const keys[] = {"images", "image", "videos", "video", "audios", "audio"};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        if (!row_member_empty(obj, keys[i]))
+    for (size_t i = 0; media_keys[i]; i++)
+        if (!row_member_empty(obj, media_keys[i]))
             return err_set(err, ERR_USAGE, "%s: only text is trained; expected rows without images, video and audio",
-                           keys[i]);
+                           media_keys[i]);
     return 0;
 }
 
@@ -85,7 +77,10 @@ static int join_parts(const json_t *parts, json_t **text, err_t *err) {
     return 0;
 }
 
-static const char *content_key(const json_t *m) { return json_object_get(m, "content") ? "content" : "value"; }
+static const char *content_key(const json_t *m) {
+    bool value = row_member(m, "value") ? !row_member(m, "content") : !json_object_get(m, "content");
+    return value ? "value" : "content";
+}
 
 /* *text NULL and no error: there is none, which is for calls of tools only. */
 static int read_content(const json_t *m, bool optional, json_t **text, err_t *err) {
@@ -106,6 +101,10 @@ static int read_content(const json_t *m, bool optional, json_t **text, err_t *er
 static int read_calls(const json_t *m, const role_name_t *role, json_t **calls, err_t *err) {
     const json_t *list = row_member(m, "tool_calls"), *one = row_member(m, "function_call");
     *calls = NULL;
+    if (role->call && (one || !row_member_empty(m, "tool_calls")))
+        return err_set(err, ERR_USAGE,
+                       "a message of the role %s is a call; expected no tool_calls or function_call beside",
+                       role->name);
     if (role->call) {
         const char *key = content_key(m);
         return calls_read_text(row_member(m, key), calls, err) ? err_prefix(err, "%s", key) : 0;
@@ -197,13 +196,19 @@ static const char *const read_keys[] = {
 static const char *const template_keys[] = {"name",      "tool_call_id", "id",        "prefix",         "recipient",
                                             "channel",   "end_turn",     "tool_plan", "tool_responses", "citations",
                                             "documents", "tools",        NULL};
-static const char *const media_keys[] = {"images", "image", "videos", "video", "audios", "audio", NULL};
+
+/* ShareGPT's names are read where there are no others, else they say something else. */
+static bool was_read(const json_t *m, const char *key) {
+    if (strcmp(key, "from") == 0) return !row_member(m, "role");
+    if (strcmp(key, "value") == 0) return strcmp(content_key(m), "value") == 0;
+    return among(key, read_keys);
+}
 
 static void add_others(const json_t *m, json_t *out, const char **unknown) {
     const char *key;
     json_t *v;
     json_object_foreach((json_t *)(uintptr_t)m, key, v) {
-        if (json_is_null(v) || among(key, read_keys) || among(key, media_keys) || json_object_get(out, key)) continue;
+        if (json_is_null(v) || was_read(m, key) || among(key, media_keys) || json_object_get(out, key)) continue;
         json_object_set(out, key, v);
         if (!among(key, template_keys) && !*unknown) *unknown = key;
     }

@@ -5,11 +5,7 @@
 
 #include "data/conversation.h"
 
-/* A member that is there and not null, else NULL. */
-const json_t *row_member(const json_t *obj, const char *key);
-/* Whether a member says nothing: it is absent, null, or an empty list or text. */
-bool row_member_empty(const json_t *obj, const char *key);
-/* The first member in `keys` (NULL-terminated) that has images, audio or the like is an error. */
+/* A member that has images, audio or the like is an error. */
 int refuse_media(const json_t *obj, err_t *err);
 
 /* A message of any of the formats. *out is the caller's; *unknown is set to the first key that no template is known to

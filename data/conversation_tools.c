@@ -3,6 +3,7 @@
 
 #include "base/json.h"
 #include "data/conversation_parts.h"
+#include "data/rows.h"
 
 /* Text that holds JSON, which must be `what`. */
 static int parse_text(const json_t *text, const char *what, json_t **out, err_t *err) {

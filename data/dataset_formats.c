@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "data/conversation_formats.h"
-#include "data/conversation_parts.h"
 #include "data/dataset_chat.h"
 #include "data/dataset_tokens.h"
 

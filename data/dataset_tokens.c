@@ -1,7 +1,5 @@
 #include "data/dataset_tokens.h"
 
-#include "data/conversation_parts.h"
-
 static int list_of(const json_t *row, const char *key, const char *what, const json_t **list, err_t *err) {
     *list = row_member(row, key);
     if (!*list) return err_set(err, ERR_USAGE, "%s is missing; expected a list of %s", key, what);

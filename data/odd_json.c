@@ -111,27 +111,36 @@ bool odd_json_replace(const char *s, size_t n, strbuf_t *out) {
     return odd;
 }
 
-bool odd_json_is(const json_t *v) {
-    return json_is_string(v) && json_string_length(v) > MARK_LEN && memcmp(json_string_value(v), MARK, MARK_LEN) == 0;
+/* What stood in place of a text, NULL: it is itself. */
+static const char *replaced(const char *text, size_t n) {
+    return n > MARK_LEN && memcmp(text, MARK, MARK_LEN) == 0 ? text + MARK_LEN : NULL;
 }
 
-static const json_t *find(const json_t *v) {
-    const json_t *found = odd_json_is(v) ? v : NULL;
-    const char *key;
+static const char *replaced_value(const json_t *v) {
+    return json_is_string(v) ? replaced(json_string_value(v), json_string_length(v)) : NULL;
+}
+
+bool odd_json_is(const json_t *v) { return replaced_value(v) != NULL; }
+
+/* What stood in place of the first odd value or key. */
+static const char *find(const json_t *v) {
+    const char *found = replaced_value(v), *key;
     json_t *inner;
     size_t i;
     if (json_is_array(v)) {
         json_array_foreach(v, i, inner) if (!found) found = find(inner);
     } else if (json_is_object(v)) {
-        json_object_foreach((json_t *)(uintptr_t)v, key, inner) if (!found) found = find(inner);
+        json_object_foreach((json_t *)(uintptr_t)v, key, inner) {
+            if (!found) found = replaced(key, strlen(key));
+            if (!found) found = find(inner);
+        }
     }
     return found;
 }
 
 int odd_json_refuse(const json_t *v, err_t *err) {
-    const json_t *odd = find(v);
-    if (!odd) return 0;
-    const char *text = json_string_value(odd) + MARK_LEN;
+    const char *text = find(v);
+    if (!text) return 0;
     return err_set(err, ERR_USAGE, "%.60s: %s", text,
                    *text == '"' ? "half of a surrogate pair; expected text that UTF-8 can hold"
                                 : "expected a finite number of at most 64 bits");

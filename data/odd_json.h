@@ -17,7 +17,7 @@ size_t json_extent(const char *s, size_t n);
 bool odd_json_replace(const char *s, size_t n, strbuf_t *out);
 /* Whether a value is a text put in place of an odd one. */
 bool odd_json_is(const json_t *v);
-/* ERR_USAGE that shows the first odd value in `v`, at any depth; 0: there is none. */
+/* ERR_USAGE that shows the first odd value or key in `v`, at any depth; 0: there is none. */
 int odd_json_refuse(const json_t *v, err_t *err);
 
 #endif

@@ -150,8 +150,11 @@ static int parse(const char *path, size_t line, const char *text, size_t len, si
     *used = extent;
     if (row->json) return 0;
     if (e.line > 0) line += (size_t)e.line - 1;
-    return err_set(err, ERR_USAGE, "%s:%zu: not valid %s: %s", path, line,
-                   json_error_code(&e) == json_error_invalid_utf8 ? "UTF-8" : "JSON", e.text);
+    /* A line may be the first of an object over several, with the rows in a member of it. */
+    bool cut = !(flags & JSON_DISABLE_EOF_CHECK) && json_error_code(&e) == json_error_premature_end_of_input;
+    return err_set(err, ERR_USAGE, "%s:%zu: not valid %s: %s%s", path, line,
+                   json_error_code(&e) == json_error_invalid_utf8 ? "UTF-8" : "JSON", e.text,
+                   cut ? "; expected a row on one line, or an array [...] of rows" : "");
 }
 
 int row_parse(const char *path, file_row_t *row, err_t *err) {
@@ -279,11 +282,23 @@ int rows_next(rows_t *r, file_row_t *row, bool *more, err_t *err) {
     return 0;
 }
 
+/* ---- members of a row ---- */
+
+const json_t *row_member(const json_t *obj, const char *key) {
+    const json_t *v = json_object_get(obj, key);
+    return json_is_null(v) ? NULL : v;
+}
+
+bool row_member_empty(const json_t *obj, const char *key) {
+    const json_t *v = row_member(obj, key);
+    return !v || (json_is_array(v) && json_array_size(v) == 0) || (json_is_string(v) && json_string_length(v) == 0);
+}
+
 int row_text(const json_t *row, const char *key, bool optional, const char **s, size_t *n, err_t *err) {
     const json_t *v = json_object_get(row, key);
     *s = "";
     *n = 0;
-    if (optional && (!v || json_is_null(v))) return 0;
+    if (optional && !row_member(row, key)) return 0;
     if (!v) return err_set(err, ERR_USAGE, "%s is missing; expected a string", key);
     if (odd_json_is(v)) return odd_json_refuse(v, err) ? err_prefix(err, "%s", key) : 0;
     if (!json_is_string(v)) return err_set(err, ERR_USAGE, "%s: expected a string", key);

@@ -51,6 +51,10 @@ size_t rows_position(const rows_t *r);
 void rows_release(rows_t *r);
 void rows_close(rows_t *r);
 
+/* A member of a row, or of an object in it, that is there and not null, else NULL. */
+const json_t *row_member(const json_t *obj, const char *key);
+/* Whether a member says nothing: it is absent, null, or an empty list or text. */
+bool row_member_empty(const json_t *obj, const char *key);
 /* A string member of a row as text; absent or null: empty if optional, else an error that names it. */
 int row_text(const json_t *row, const char *key, bool optional, const char **s, size_t *n, err_t *err);
 

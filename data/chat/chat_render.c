@@ -6,19 +6,6 @@
 
 /* ---- messages ---- */
 
-/* Names under which messages have their reasoning, which are one: the first that is there counts. */
-static const char *const reasoning_keys[] = {"reasoning_content", "thinking", "reasoning"};
-
-/* Templates read reasoning_content, some of them `thinking`. */
-static void alias_reasoning(json_t *message) {
-    json_t *text = NULL;
-    for (size_t i = 0; !text && i < sizeof reasoning_keys / sizeof *reasoning_keys; i++)
-        text = json_object_get(message, reasoning_keys[i]);
-    if (!text) return;
-    if (!json_object_get(message, "thinking")) json_object_set(message, "thinking", text);
-    json_object_set(message, "reasoning_content", text);
-}
-
 static bool put_content_into_part(json_t *message) {
     json_t *content = json_object_get(message, "content");
     if (!json_is_string(content)) return false;
@@ -58,16 +45,22 @@ static bool put_arguments_into_text(json_t *message) {
     return changed;
 }
 
-static bool put_none_beside_calls(json_t *message) {
-    if (!json_object_get(message, "tool_calls") || json_object_get(message, "content")) return false;
-    json_object_set_new(message, "content", json_null());
-    return true;
+static bool put_beside_calls(json_t *message, json_t *content) {
+    bool absent = json_object_get(message, "tool_calls") && !json_object_get(message, "content");
+    if (absent) json_object_set(message, "content", content);
+    json_decref(content);
+    return absent;
 }
+
+static bool put_empty_beside_calls(json_t *message) { return put_beside_calls(message, json_string("")); }
+
+static bool put_none_beside_calls(json_t *message) { return put_beside_calls(message, json_null()); }
 
 static const struct {
     form_t bit;
     bool (*put)(json_t *message);
 } forms[] = {{FORM_STRING_ARGUMENTS, put_arguments_into_text},
+             {FORM_EMPTY, put_empty_beside_calls},
              {FORM_PARTS, put_content_into_part},
              {FORM_NONE, put_none_beside_calls}};
 
@@ -77,7 +70,6 @@ json_t *chat_messages(const json_t *messages, form_t form) {
     unsigned changed = 0;
     json_array_foreach(messages, i, m) {
         json_t *copy = json_copy(m);
-        alias_reasoning(copy);
         for (size_t k = 0; k < sizeof forms / sizeof *forms; k++)
             if (form & forms[k].bit && forms[k].put(copy)) changed |= forms[k].bit;
         json_array_append_new(list, copy);

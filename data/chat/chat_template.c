@@ -5,7 +5,6 @@
 #include "base/file.h"
 #include "data/chat/shipped.h"
 #include "data/chat/template.h"
-#include "data/tokenizer/utf8.h"
 
 /* ---- shipped templates ---- */
 
@@ -109,7 +108,6 @@ static int open_file(chat_template_t *t, const char *path, err_t *err) {
         return err_set(err, ERR_USAGE,
                        "data.chat_template: \"%.200s\" is no template and no file; expected auto, " CHOICES, path);
     if (file_read(path, &t->foreign, &len, err)) return err->code;
-    if (utf8_valid(t->foreign, len) != len) return err_set(err, ERR_USAGE, "%s: not valid UTF-8", path);
     t->origin = xstrdup(path);
     return jinja_parse(path, t->foreign, len, &t->jinja, err);
 }

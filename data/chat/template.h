@@ -19,8 +19,9 @@ typedef enum {
     FORM_AS_IS,
     FORM_STRING_ARGUMENTS = 1, /* the arguments of calls as text of JSON */
     FORM_PARTS = 2,            /* contents as lists of one part of text */
-    FORM_NONE = 4,             /* a content of None beside calls, as OpenAI's API gives it; else there is none */
-    FORM_COUNT = 8
+    FORM_EMPTY = 4,            /* beside calls, where there is no content, an empty one */
+    FORM_NONE = 8,             /* or a content of None, as OpenAI's API gives it */
+    FORM_COUNT = 16
 } form_t;
 
 /* The messages in that form, a new list with the same messages at the same places. NULL: nothing there is to be put into

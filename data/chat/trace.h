@@ -15,7 +15,7 @@ typedef struct {
     ids_t ids;                         /* its tokens ... */
     places_t starts;                   /* ... and where each begins */
     span_t *spans;                     /* ascending, disjoint */
-    jinja_output_t prompt, bare, part; /* scratch, kept from row to row like all the others */
+    jinja_output_t prompt, bare, part; /* scratch */
     size_t n_spans, cap_spans;
 } trace_t;
 

@@ -72,7 +72,8 @@ static const char *find_unwritten(const json_t *message, const strbuf_t *written
     json_array_foreach(calls, i, call) {
         const char *name = call_name(call), *at = written->len ? written->p : "";
         json_array_foreach(calls, k, other) {
-            if (k > i || strcmp(call_name(other), name) != 0) continue;
+            if (strcmp(call_name(other), name) != 0) continue;
+            if (k < i) break; /* counted with that one */
             if (!(at = strstr(at, name))) return name;
             at += strlen(name);
         }

@@ -23,7 +23,7 @@ typedef struct {
 /* One for each of the first n messages, a new array. */
 written_t *written_find(const json_t *messages, size_t n, const jinja_output_t *out);
 
-/* ERR_USAGE, with the message, if a content or a call of the first n is not there: what find() gave. */
+/* ERR_USAGE, with the message, if a content or a call of the first n is not there: `written` is what written_find() gave. */
 int written_check(const json_t *messages, size_t n, const written_t *written, err_t *err);
 
 /* The end of the last text of a message before `item` that ends at `limit` or earlier, and whose it is; if `only` is not

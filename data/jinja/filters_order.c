@@ -5,13 +5,6 @@
 
 /* ---- attributes ----------------------------------------------------------------------------------------- */
 
-static bool all_digits(const string_t *s) {
-    for (size_t i = 0; i < s->len; i++) {
-        if (s->p[i] < '0' || s->p[i] > '9') return false;
-    }
-    return s->len > 0;
-}
-
 path_t path_of(render_t *r, value_t attribute) {
     path_t path = {0};
     if (attribute.type == V_NONE) return path;
@@ -29,7 +22,7 @@ path_t path_of(render_t *r, value_t attribute) {
         if (to == NOT_FOUND) to = s->len;
         path.parts[i] = string_slice(r, s, from, to);
         int64_t index;
-        if (all_digits(path.parts[i].s) && integer_of_text(r, path.parts[i].s, 10, &index)) {
+        if (text_all_digits(path.parts[i].s) && integer_of_text(r, path.parts[i].s, 10, &index)) {
             path.parts[i] = value_int(index);
         }
         from = to + 1;

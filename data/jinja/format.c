@@ -85,7 +85,7 @@ static const char *lengthen(render_t *r, const char *digits, int64_t precision) 
 }
 
 void format_integer(render_t *r, builder_t *b, value_t v, const format_spec_t *spec) {
-    int64_t i = v.type == V_BOOL ? v.b : v.i;
+    int64_t i = integer_of(v);
     uint64_t magnitude = i < 0 ? 0 - (uint64_t)i : (uint64_t)i;
     unsigned base = spec->type == 'b' ? 2 : spec->type == 'o' ? 8 : spec->type == 'x' || spec->type == 'X' ? 16 : 10;
     char digits[72], prefix[8];

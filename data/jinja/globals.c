@@ -18,7 +18,7 @@ static value_t function_value(render_t *r, const char *name,
 
 enum { MAX_RANGE = 100000 }; /* of Jinja's sandbox */
 
-value_t range_view(render_t *r, int64_t start, int64_t stop, int64_t step) {
+static value_t range_view(render_t *r, int64_t start, int64_t stop, int64_t step) {
     uint64_t span = step > 0 ? (start < stop ? (uint64_t)stop - (uint64_t)start : 0)
                              : (start > stop ? (uint64_t)start - (uint64_t)stop : 0);
     uint64_t stride = step > 0 ? (uint64_t)step : 0 - (uint64_t)step;
@@ -28,7 +28,7 @@ value_t range_view(render_t *r, int64_t start, int64_t stop, int64_t step) {
     value_t range = value_list(r, V_VIEW, (size_t)n);
     *range.list = (list_t){
         .v = range.list->v, .n = (size_t)n, .kind = LIST_RANGE, .start = start, .stop = stop, .step = step};
-    for (size_t i = 0; i < n; i++) range.list->v[i] = value_int(start + (int64_t)i * step);
+    for (size_t i = 0; i < n; i++) range.list->v[i] = value_int((int64_t)((uint64_t)start + i * (uint64_t)step));
     return range;
 }
 
@@ -185,12 +185,14 @@ GLOBAL(global_strftime_now) {
             at++;
             continue;
         }
-        size_t n = 1 + (format->p[at + 1] && strchr("-_0^#", format->p[at + 1]) ? 1 : 0);
-        char letter = format->p[at + n], directive[4] = {0}, written[128];
+        char directive[4] = {0}, written[128];
+        memcpy(directive, format->p + at, format->len - at < 3 ? format->len - at : 3);
+        size_t n = 1 + (directive[1] && strchr("-_0^#", directive[1]) ? 1 : 0);
+        char letter = directive[n];
         if (!letter || !strchr("aAbBcCdDeFfgGhHIjklmMnpPrRStTuUVwWxXyYzZ%", letter)) {
-            jinja_fail(r, "strftime_now: '%.3s' is not supported", format->p + at);
+            jinja_fail(r, "strftime_now: '%s' is not supported", directive);
         }
-        memcpy(directive, format->p + at, n + 1);
+        directive[n + 1] = '\0';
         build_bytes(r, &text, written, write_directive(written, sizeof written, directive, &tm), 0);
         at += n + 1;
     }

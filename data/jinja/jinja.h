@@ -3,7 +3,8 @@
  * character came from, so that a chat template can be asked what in its text is whose.
  *
  * A template is parsed once and rendered by any number of threads at a time. Depth, steps, output and memory of a render
- * are bounded, so a hostile template ends in an error. Every error is ERR_USAGE, "NAME:LINE:COLUMN: what is wrong". */
+ * are bounded, so a hostile template ends in an error. Every error is ERR_USAGE, "NAME:LINE:COLUMN: what is wrong"
+ * (without the column where a text cannot be a template: not UTF-8, a NUL in it, too long). */
 #ifndef DATA_JINJA_JINJA_H
 #define DATA_JINJA_JINJA_H
 

@@ -6,8 +6,10 @@
 
 /* ---- values --------------------------------------------------------------------------------------------- */
 
-bool value_is_number(value_t v);                                 /* int, float or bool */
-bool value_is_integer(value_t v);                                /* int or bool */
+bool value_is_number(value_t v);                                                     /* int, float or bool */
+bool value_is_integer(value_t v);                                                    /* int or bool */
+static inline int64_t integer_of(value_t v) { return v.type == V_BOOL ? v.b : v.i; } /* of an int or bool */
+bool numbers_equal(value_t a, value_t b);
 int64_t value_integer(render_t *r, value_t v, const char *what); /* fails unless it is one; `what` is for the message */
 double value_double(value_t number);
 bool value_same(value_t a, value_t b); /* `is` */
@@ -19,7 +21,6 @@ value_t value_pair(render_t *r, value_t a, value_t b); /* a tuple of two */
 value_t list_part(render_t *r, value_type_t type, const list_t *list, size_t from, size_t to);
 /* The elements of a dict view, in order. */
 value_t dict_view(render_t *r, const dict_t *d, list_kind_t kind);
-value_t range_view(render_t *r, int64_t start, int64_t stop, int64_t step);
 /* A generator whose elements are made when the first of them is asked for: what is wrong with one that nobody asks for is
  * no error. The value and arguments are kept. */
 typedef list_t *(*make_elements_fn)(render_t *r, value_t v, const call_args_t *args);
@@ -43,6 +44,7 @@ size_t count_chars(render_t *r, const string_t *s);
 /* Byte at which `needle` begins in s at or behind `from` (the last one at or before `to`), or NOT_FOUND. */
 size_t text_find(render_t *r, const string_t *s, const string_t *needle, size_t from, size_t to);
 size_t text_rfind(render_t *r, const string_t *s, const string_t *needle, size_t from, size_t to);
+bool text_all_digits(const string_t *s); /* 0 to 9, one at least */
 size_t text_count(render_t *r, const string_t *s, const string_t *needle, size_t from, size_t to);
 value_t text_replace(render_t *r, const string_t *s, const string_t *old, const string_t *with, int64_t count);
 value_t text_join(render_t *r, const string_t *separator, const list_t *strings); /* all of them V_STRING */
@@ -57,8 +59,6 @@ value_t text_strip(render_t *r, const string_t *s, const string_t *chars,
 list_t *text_lines(render_t *r, const string_t *s, bool keep_ends);
 /* At least `width` characters by filling up: '<' behind it, '>' before it, '^' both, as str.center() does. */
 value_t text_pad(render_t *r, const string_t *s, int64_t width, const string_t *fill, char align);
-/* A replacement field's worth: value by a format specification ("", ".2f", ">10"). */
-value_t text_format_spec(render_t *r, value_t v, const string_t *spec);
 /* As the filters see a value: a string as it is, markup too, anything else by str(). */
 value_t value_soft(render_t *r, value_t v);
 
@@ -75,9 +75,6 @@ bool char_alpha(int32_t c);
 bool char_decimal(int32_t c);
 bool char_digit(int32_t c);
 bool char_numeric(int32_t c);
-bool char_upper(int32_t c);
-bool char_lower(int32_t c);
-bool char_title(int32_t c);
 int char_decimal_value(int32_t c); /* 0 to 9; -1: none */
 
 /* What str.islower() and its like say of a text. */
@@ -96,7 +93,6 @@ bool text_is_upper(const string_t *s);
 /* ---- calls ---------------------------------------------------------------------------------------------- */
 
 /* `what` is the filter, test, method or function, for messages. */
-bool arg_given(const call_args_t *args, size_t i, const char *name, value_t *value);
 value_t arg_required(render_t *r, const call_args_t *args, size_t i, const char *name, const char *what);
 const string_t *arg_string(render_t *r, const call_args_t *args, size_t i, const char *name, const char *what);
 int64_t arg_integer(render_t *r, const call_args_t *args, size_t i, const char *name, int64_t fallback,

@@ -98,10 +98,13 @@ static value_t call_changed(render_t *r, const function_t *fn, const call_args_t
     return value_bool(changed);
 }
 
+static size_t loop_length(render_t *r, const function_t *fn) { return length(run_of(r), fn->data); }
+
 static value_t loop_function(run_t *run, loop_t *l, const char *name,
                              value_t (*call)(render_t *, const function_t *, const call_args_t *)) {
     function_t *fn = jinja_alloc(&run->r, sizeof *fn);
-    *fn = (function_t){.name = name, .call = call, .self = value_none(), .data = l};
+    *fn = (function_t){
+        .name = name, .call = call, .length = call == call_loop ? loop_length : NULL, .self = value_none(), .data = l};
     value_t v = {.type = V_FUNCTION};
     v.fn = fn;
     return v;

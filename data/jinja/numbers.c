@@ -104,7 +104,7 @@ bool integer_of_text(render_t *r, const string_t *s, int64_t base, int64_t *i) {
 
 /* ---- arguments ------------------------------------------------------------------------------------------ */
 
-bool arg_given(const call_args_t *args, size_t i, const char *name, value_t *value) {
+static bool arg_given(const call_args_t *args, size_t i, const char *name, value_t *value) {
     value_t none = {.type = V_UNDEFINED, .hint = true, .name = name};
     *value = arg_or(args, i, name, none);
     return !(value->type == V_UNDEFINED && value->hint && value->name == name);
@@ -133,7 +133,7 @@ int64_t arg_integer(render_t *r, const call_args_t *args, size_t i, const char *
     if (!value_is_integer(value)) {
         jinja_fail(r, "%s: the argument '%s' is a %s; expected an int", what, name, value_type_name(value));
     }
-    return value.type == V_BOOL ? value.b : value.i;
+    return integer_of(value);
 }
 
 bool arg_truth(render_t *r, const call_args_t *args, size_t i, const char *name, bool fallback) {

@@ -47,11 +47,6 @@ void arena_free(arena_block_t *last) {
     }
 }
 
-void jinja_arena_free(render_t *r) {
-    arena_free(r->arena);
-    r->arena = NULL;
-}
-
 /* ---- limits and errors ---------------------------------------------------------------------------------- */
 
 void jinja_steps(render_t *r, size_t n) {
@@ -141,6 +136,6 @@ int jinja_render(const jinja_t *t, const jinja_input_t *in, jinja_output_t *out,
     out->n_runs = 0;
     strbuf_add(&out->text, "", 0);
     int rc = render_guarded(&run);
-    jinja_arena_free(&run.r);
+    arena_free(run.r.arena);
     return rc;
 }

@@ -38,7 +38,8 @@ TEST(iterable) {
 TEST(sequence) {
     size_t n;
     no_arguments(r, args, "sequence");
-    return value_has_length(r, v, &n) && (v.type != V_VIEW || v.list->kind == LIST_RANGE);
+    bool items = v.type == V_VIEW ? v.list->kind == LIST_RANGE : v.type != V_FUNCTION;
+    return items && value_has_length(r, v, &n);
 }
 
 static bool rest_is(render_t *r, value_t v, value_t by, int64_t rest) {

@@ -49,6 +49,13 @@ size_t text_count(render_t *r, const string_t *s, const string_t *needle, size_t
     return count;
 }
 
+bool text_all_digits(const string_t *s) {
+    for (size_t i = 0; i < s->len; i++) {
+        if (s->p[i] < '0' || s->p[i] > '9') return false;
+    }
+    return s->len > 0;
+}
+
 /* ---- making --------------------------------------------------------------------------------------------- */
 
 value_t text_replace(render_t *r, const string_t *s, const string_t *old, const string_t *with, int64_t count) {

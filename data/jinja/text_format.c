@@ -85,7 +85,8 @@ static void format_as_number(render_t *r, builder_t *b, value_t v, format_spec_t
     }
 }
 
-value_t text_format_spec(render_t *r, value_t v, const string_t *spec) {
+/* A replacement field's worth: value by a format specification ("", ".2f", ">10"). */
+static value_t text_format_spec(render_t *r, value_t v, const string_t *spec) {
     if (spec->len == 0) return value_str(r, v);
     builder_t text = {0};
     if (v.type == V_UNDEFINED) undefined_fail(r, v);
@@ -101,7 +102,11 @@ value_t text_format_spec(render_t *r, value_t v, const string_t *spec) {
 
 /* ---- fields --------------------------------------------------------------------------------------------- */
 
-static bool all_digits(const string_t *s) { return s->len > 0 && strspn(s->p, "0123456789") == s->len; }
+/* The first of `ends` at byte `at` or behind; the length if there is none. */
+static size_t until(const string_t *s, size_t at, const char *ends) {
+    while (at < s->len && !(s->p[at] && strchr(ends, s->p[at]))) at++;
+    return at;
+}
 
 static int64_t index_of(render_t *r, const string_t *s) {
     size_t at = 0;
@@ -118,7 +123,7 @@ static value_t first_value(fields_t *f, const string_t *name, bool alone) {
         if (f->automatic < 0) fail_format(f->r, "some places are numbered and some are not");
         return numbered(f, f->automatic++);
     }
-    if (all_digits(name)) {
+    if (text_all_digits(name)) {
         if (f->automatic > 0 && alone) fail_format(f->r, "some places are numbered and some are not");
         if (alone) f->automatic = -1;
         return numbered(f, index_of(f->r, name));
@@ -131,19 +136,19 @@ static value_t first_value(fields_t *f, const string_t *name, bool alone) {
 
 /* name.attribute[item]: as a template would look it up. */
 static value_t field_value(fields_t *f, const string_t *field) {
-    size_t end = strcspn(field->p, ".["), at = end;
+    size_t end = until(field, 0, ".["), at = end;
     value_t v = first_value(f, string_slice(f->r, field, 0, end).s, end == field->len);
     while (at < field->len) {
         bool item = field->p[at++] == '[';
         size_t from = at;
-        at += strcspn(field->p + at, item ? "]" : ".[");
+        at = until(field, at, item ? "]" : ".[");
         const string_t *name = string_slice(f->r, field, from, at).s;
         if (name->len == 0) fail_format(f->r, "the name of an attribute or item is empty");
         if (item && at >= field->len) fail_format(f->r, "a '[' is not closed");
         if (item && ++at < field->len && field->p[at] != '.' && field->p[at] != '[') {
             fail_format(f->r, "behind ']' comes neither '.' nor '['");
         }
-        value_t key = all_digits(name) ? value_int(index_of(f->r, name)) : (value_t){.type = V_STRING, .s = name};
+        value_t key = text_all_digits(name) ? value_int(index_of(f->r, name)) : (value_t){.type = V_STRING, .s = name};
         v = item ? value_item(f->r, v, key) : value_attribute(f->r, v, name->p);
     }
     return v;
@@ -206,11 +211,10 @@ static value_t format_all(fields_t *f, const string_t *form, int depth) {
     builder_t text = {0};
     if (depth > 1) fail_format(f->r, "places are nested too deep");
     for (size_t at = 0; at < form->len;) {
-        size_t n = strcspn(form->p + at, "{}");
-        if (at + n < form->len && form->p[at + n] == '\0') n++; /* a NUL is text */
-        build_string(f->r, &text, form, at, at + n);
-        at += n;
-        if (at >= form->len || (form->p[at] != '{' && form->p[at] != '}')) continue;
+        size_t brace = until(form, at, "{}");
+        build_string(f->r, &text, form, at, brace);
+        at = brace;
+        if (at == form->len) break;
         jinja_steps(f->r, 1);
         if (at + 1 < form->len && form->p[at + 1] == form->p[at]) {
             build_string(f->r, &text, form, at, at + 1);

@@ -54,9 +54,9 @@ bool char_numeric(int32_t c) {
     return (category >= UTF8PROC_CATEGORY_ND && category <= UTF8PROC_CATEGORY_NO) || IN_RANGES(c, other_numeric);
 }
 
-bool char_upper(int32_t c) { return utf8proc_category(c) == UTF8PROC_CATEGORY_LU || IN_RANGES(c, other_upper); }
-bool char_lower(int32_t c) { return utf8proc_category(c) == UTF8PROC_CATEGORY_LL || IN_RANGES(c, other_lower); }
-bool char_title(int32_t c) { return utf8proc_category(c) == UTF8PROC_CATEGORY_LT; }
+static bool char_upper(int32_t c) { return utf8proc_category(c) == UTF8PROC_CATEGORY_LU || IN_RANGES(c, other_upper); }
+static bool char_lower(int32_t c) { return utf8proc_category(c) == UTF8PROC_CATEGORY_LL || IN_RANGES(c, other_lower); }
+static bool char_title(int32_t c) { return utf8proc_category(c) == UTF8PROC_CATEGORY_LT; }
 
 /* Digits of a script stand together from 0 to 9; a script may have several such rows, one behind the other. */
 int char_decimal_value(int32_t c) {

@@ -1,5 +1,5 @@
 /* Values and strings are made here; what Python does with them is in value_ops.c and its neighbours. */
-#include "data/jinja/value.h"
+#include "data/jinja/library.h"
 
 #include <string.h>
 
@@ -119,6 +119,32 @@ value_t build_end(render_t *r, builder_t *b) {
     return string_value(r, (string_t){.p = b->p, .len = b->len, .origin = b->origin, .origins = b->origins});
 }
 
+/* What can be added to, at its end: `s` as it is, if nothing was added to it, or a copy. */
+static builder_t *grow(render_t *r, const string_t *s) {
+    if (s->grown && s->grown->len == s->len) return s->grown;
+    builder_t *b = jinja_alloc(r, sizeof *b);
+    build_string(r, b, s, 0, s->len);
+    return b;
+}
+
+value_t string_add(render_t *r, const string_t *a, const string_t *b) {
+    builder_t short_one = {0}, *text = &short_one;
+    bool grows = a->len >= TEXT_GROWS;
+    if (grows) text = grow(r, a);
+    else build_string(r, text, a, 0, a->len);
+    build_string(r, text, b, 0, b->len);
+    build_reserve(r, text, 0);
+    text->p[text->len] = '\0';
+    string_t *made = jinja_alloc(r, sizeof *made);
+    *made = (string_t){.p = text->p,
+                       .len = text->len,
+                       .ascii = a->ascii && is_ascii(b->p, b->len),
+                       .origin = text->origin,
+                       .origins = text->origins,
+                       .grown = grows ? text : NULL};
+    return (value_t){.type = V_STRING, .s = made};
+}
+
 /* ---- lists and dicts ------------------------------------------------------------------------------------ */
 
 value_t value_list(render_t *r, value_type_t type, size_t n) {
@@ -159,21 +185,8 @@ static void check_key(render_t *r, value_t key, int depth) {
     for (size_t i = 0; i < key.list->n; i++) check_key(r, key.list->v[i], depth + 1);
 }
 
-static bool is_number(value_t v) { return v.type == V_BOOL || v.type == V_INT || v.type == V_FLOAT; }
-
-static bool numbers_equal(value_t a, value_t b) {
-    if (a.type != V_FLOAT && b.type != V_FLOAT) {
-        return (a.type == V_BOOL ? a.b : a.i) == (b.type == V_BOOL ? b.b : b.i);
-    }
-    if (a.type == V_FLOAT && b.type == V_FLOAT) return a.f == b.f;
-    double f = a.type == V_FLOAT ? a.f : b.f;
-    value_t other = a.type == V_FLOAT ? b : a;
-    int64_t i = other.type == V_BOOL ? other.b : other.i;
-    return f >= -0x1p63 && f < 0x1p63 && (int64_t)f == i && (double)(int64_t)f == f;
-}
-
 static bool keys_equal(value_t a, value_t b) {
-    if (is_number(a) && is_number(b)) return numbers_equal(a, b);
+    if (value_is_number(a) && value_is_number(b)) return numbers_equal(a, b);
     if (a.type != b.type) return false;
     switch (a.type) {
     case V_STRING: return a.s == b.s || (a.s->len == b.s->len && memcmp(a.s->p, b.s->p, a.s->len) == 0);

@@ -40,7 +40,6 @@ typedef struct render {
 
 /* Zeroed, aligned for any type; over the limit: jinja_fail(). */
 void *jinja_alloc(render_t *r, size_t n);
-void jinja_arena_free(render_t *r);
 /* Counts work that is not a statement or expression of its own (characters of a replace, elements of a range). */
 void jinja_steps(render_t *r, size_t n);
 _Noreturn void jinja_fail(render_t *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -86,13 +85,19 @@ struct value {
     };
 };
 
+/* Texts of so many bytes grow in place when something is added to them, so that one which is added to for every message
+ * takes no memory of that many times its length. Of the shorter one, which goes on to be what it was, the longer one's
+ * bytes stand behind the end: names and the like are compared up to a NUL, and are no longer than this. */
+enum { TEXT_GROWS = 4096 };
+
 /* UTF-8. Lengths and indices that a template sees are in characters, those here in bytes. */
 struct string {
-    const char *p; /* NUL-terminated besides */
+    const char *p; /* NUL-terminated besides, where that is before TEXT_GROWS bytes */
     size_t len;
     bool ascii;
     jinja_origin_t origin;         /* of all bytes, where */
     const jinja_origin_t *origins; /* this is NULL; else one a byte */
+    struct builder *grown;         /* of a long one that was made by adding: where more can be added; else NULL */
 };
 
 typedef enum { LIST_PLAIN, LIST_RANGE, LIST_KEYS, LIST_VALUES, LIST_ITEMS, LIST_GROUP } list_kind_t;
@@ -124,12 +129,13 @@ typedef struct {
     size_t n_named;
 } call_args_t;
 
-/* A macro, a bound method, a global: something to call. `self` is what it is bound to. */
+/* A macro, a loop, a bound method, a global: something to call. `self` is what it is bound to. */
 struct function {
     const char *name;
     value_t (*call)(render_t *r, const function_t *fn, const call_args_t *args);
+    size_t (*length)(render_t *r, const function_t *fn); /* len() of what is more than a function, a loop; else NULL */
     value_t self;
-    void *data; /* of the evaluator: the macro */
+    void *data; /* of who made it: the macro, the loop ... */
 };
 
 /* ---- making values (value.c) ---------------------------------------------------------------------------- */
@@ -149,7 +155,7 @@ bool dict_get_text(const dict_t *d, const char *key, value_t *value);
 value_t value_of_json(render_t *r, const json_t *json, bool traced, size_t items);
 
 /* A string under construction, with the origin of each byte. Zero-initialise. */
-typedef struct {
+typedef struct builder {
     char *p;
     jinja_origin_t *origins; /* NULL while all bytes have `origin` */
     jinja_origin_t origin;
@@ -158,6 +164,7 @@ typedef struct {
 void build_bytes(render_t *r, builder_t *b, const char *s, size_t n, jinja_origin_t origin);
 void build_string(render_t *r, builder_t *b, const string_t *s, size_t from, size_t to); /* bytes [from, to) of it */
 value_t build_end(render_t *r, builder_t *b);
+value_t string_add(render_t *r, const string_t *a, const string_t *b); /* a and behind it b; in place where it can be */
 
 jinja_origin_t string_origin(const string_t *s, size_t byte);
 value_t string_slice(render_t *r, const string_t *s, size_t from, size_t to); /* bytes */

@@ -112,6 +112,9 @@ bool value_has_length(render_t *r, value_t v, size_t *n) {
     case V_DICT: *n = v.dict->n; return true;
     case V_STRING: *n = count_chars(r, v.s); return true;
     case V_UNDEFINED: *n = 0; return true;
+    case V_FUNCTION:
+        if (v.fn->length) *n = v.fn->length(r, v.fn);
+        return v.fn->length != NULL;
     default: return false;
     }
 }
@@ -225,7 +228,7 @@ static bool find_item(render_t *r, value_t obj, value_t key, value_t *value) {
         return value_hashable(r, key) && dict_get(obj.dict, key, value);
     }
     if (!value_is_integer(key)) return false;
-    int64_t index = key.type == V_BOOL ? key.b : key.i;
+    int64_t index = integer_of(key);
     if (is_indexed(obj)) {
         if (!position(index, obj.list->n, &at)) return false;
         *value = obj.list->v[at];
@@ -294,6 +297,15 @@ static value_t sliced_text(render_t *r, value_t v, slice_t slice) {
     return result;
 }
 
+static _Noreturn void fail_range(render_t *r) { jinja_fail(r, "the bounds of a range have more than 64 bits"); }
+
+/* What element i would be, also in front of the first and behind the last. */
+static int64_t range_at(render_t *r, const list_t *range, int64_t i) {
+    int64_t v;
+    if (__builtin_mul_overflow(i, range->step, &v) || __builtin_add_overflow(range->start, v, &v)) fail_range(r);
+    return v;
+}
+
 value_t value_sliced(render_t *r, value_t obj, value_t start, value_t stop, value_t step) {
     if (obj.type == V_UNDEFINED) undefined_fail(r, obj);
     if (obj.type == V_STRING) return sliced_text(r, obj, slice_of(r, count_chars(r, obj.s), start, stop, step));
@@ -303,11 +315,9 @@ value_t value_sliced(render_t *r, value_t obj, value_t start, value_t stop, valu
     for (size_t i = 0; i < slice.n; i++) part.list->v[i] = obj.list->v[slice.start + (int64_t)i * slice.step];
     if (obj.type == V_VIEW) {
         part.list->kind = LIST_RANGE;
-        part.list->start = obj.list->start + slice.start * obj.list->step;
-        if (__builtin_mul_overflow(obj.list->step, slice.step, &part.list->step)) {
-            jinja_fail(r, "the step of a range has more than 64 bits");
-        }
-        part.list->stop = obj.list->start + slice.stop * obj.list->step;
+        part.list->start = range_at(r, obj.list, slice.start);
+        part.list->stop = range_at(r, obj.list, slice.stop);
+        if (__builtin_mul_overflow(obj.list->step, slice.step, &part.list->step)) fail_range(r);
     }
     return part;
 }

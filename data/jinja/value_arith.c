@@ -4,8 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-static int64_t integer(value_t v) { return v.type == V_BOOL ? v.b : v.i; }
-
 static _Noreturn void fail_operands(render_t *r, const char *op, value_t a, value_t b) {
     if (a.type == V_UNDEFINED) undefined_fail(r, a);
     if (b.type == V_UNDEFINED) undefined_fail(r, b);
@@ -111,8 +109,8 @@ value_t value_negative(render_t *r, value_t v) {
     if (v.type == V_UNDEFINED) undefined_fail(r, v);
     if (v.type == V_FLOAT) return value_float(-v.f);
     if (!value_is_integer(v)) jinja_fail(r, "a %s has no negative", value_type_name(v));
-    if (integer(v) == INT64_MIN) fail_large(r, "-");
-    return value_int(-integer(v));
+    if (integer_of(v) == INT64_MIN) fail_large(r, "-");
+    return value_int(-integer_of(v));
 }
 
 /* ---- texts and lists ------------------------------------------------------------------------------------ */
@@ -123,10 +121,7 @@ static value_t join_texts(render_t *r, value_t a, value_t b) {
         a = text_escape(r, a);
         b = text_escape(r, b);
     }
-    builder_t text = {0};
-    build_string(r, &text, a.s, 0, a.s->len);
-    build_string(r, &text, b.s, 0, b.s->len);
-    value_t v = build_end(r, &text);
+    value_t v = string_add(r, a.s, b.s);
     v.markup = markup;
     return v;
 }
@@ -156,10 +151,8 @@ static value_t multiply_sequence(render_t *r, value_t v, int64_t times) {
 }
 
 static value_t concatenate(render_t *r, value_t a, value_t b) {
-    builder_t text = {0};
-    const string_t *parts[] = {value_str(r, a).s, value_str(r, b).s};
-    for (int i = 0; i < 2; i++) build_string(r, &text, parts[i], 0, parts[i]->len);
-    return build_end(r, &text);
+    const string_t *left = value_str(r, a).s;
+    return string_add(r, left, value_str(r, b).s);
 }
 
 static bool is_sequence(value_t v) { return v.type == V_STRING || v.type == V_LIST || v.type == V_TUPLE; }
@@ -169,12 +162,12 @@ static const char *op_text(const char *op) { return *op == 'f' ? "//" : *op == '
 value_t value_binary(render_t *r, char op, value_t a, value_t b) {
     if (op == '~') return concatenate(r, a, b);
     if (op == '%' && a.type == V_STRING) return text_percent(r, a, b);
-    if (value_is_integer(a) && value_is_integer(b)) return integer_binary(r, op, integer(a), integer(b));
+    if (value_is_integer(a) && value_is_integer(b)) return integer_binary(r, op, integer_of(a), integer_of(b));
     if (value_is_number(a) && value_is_number(b)) return float_binary(r, op, value_double(a), value_double(b));
     if (op == '+' && a.type == b.type && is_sequence(a)) {
         return a.type == V_STRING ? join_texts(r, a, b) : join_lists(r, a, b);
     }
-    if (op == '*' && is_sequence(a) && value_is_integer(b)) return multiply_sequence(r, a, integer(b));
-    if (op == '*' && is_sequence(b) && value_is_integer(a)) return multiply_sequence(r, b, integer(a));
+    if (op == '*' && is_sequence(a) && value_is_integer(b)) return multiply_sequence(r, a, integer_of(b));
+    if (op == '*' && is_sequence(b) && value_is_integer(a)) return multiply_sequence(r, b, integer_of(a));
     fail_operands(r, op_text((const char[]){op, '\0'}), a, b);
 }

@@ -17,14 +17,12 @@ void value_enter(render_t *r) {
 bool value_is_integer(value_t v) { return v.type == V_INT || v.type == V_BOOL; }
 bool value_is_number(value_t v) { return value_is_integer(v) || v.type == V_FLOAT; }
 
-static int64_t integer(value_t v) { return v.type == V_BOOL ? v.b : v.i; }
-
-double value_double(value_t v) { return v.type == V_FLOAT ? v.f : (double)integer(v); }
+double value_double(value_t v) { return v.type == V_FLOAT ? v.f : (double)integer_of(v); }
 
 int64_t value_integer(render_t *r, value_t v, const char *what) {
     if (v.type == V_UNDEFINED) undefined_fail(r, v);
     if (!value_is_integer(v)) jinja_fail(r, "%s is a %s; expected an int", what, value_type_name(v));
-    return integer(v);
+    return integer_of(v);
 }
 
 const char *value_type_name(value_t v) {
@@ -127,12 +125,14 @@ static int compare_integer_double(int64_t i, double f) {
 
 static int compare_numbers(value_t a, value_t b) {
     if (a.type == V_FLOAT && b.type == V_FLOAT) return compare_doubles(a.f, b.f);
-    if (a.type == V_FLOAT) return -compare_integer_double(integer(b), a.f);
-    if (b.type == V_FLOAT) return compare_integer_double(integer(a), b.f);
-    return compare_integers(integer(a), integer(b));
+    if (a.type == V_FLOAT) return -compare_integer_double(integer_of(b), a.f);
+    if (b.type == V_FLOAT) return compare_integer_double(integer_of(a), b.f);
+    return compare_integers(integer_of(a), integer_of(b));
 }
 
 static bool is_nan(value_t v) { return v.type == V_FLOAT && isnan(v.f); }
+
+bool numbers_equal(value_t a, value_t b) { return !is_nan(a) && !is_nan(b) && compare_numbers(a, b) == 0; }
 
 static bool lists_equal(render_t *r, const list_t *a, const list_t *b) {
     if (a == b) return true;
@@ -187,7 +187,7 @@ static bool same_type_equal(render_t *r, value_t a, value_t b) {
 
 bool value_equal(render_t *r, value_t a, value_t b) {
     jinja_steps(r, 1);
-    if (value_is_number(a) && value_is_number(b)) return !is_nan(a) && !is_nan(b) && compare_numbers(a, b) == 0;
+    if (value_is_number(a) && value_is_number(b)) return numbers_equal(a, b);
     if (a.type != b.type) return false;
     if (a.type == V_STRING) jinja_steps(r, a.s->len / 64);
     value_enter(r);

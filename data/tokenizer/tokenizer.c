@@ -207,10 +207,6 @@ int tokenizer_encode(const tokenizer_t *t, const char *text, size_t len, bool sp
     return tokenizer_encode_starts(t, text, len, specials, false, out, NULL, err);
 }
 
-int tokenizer_encode_next(const tokenizer_t *t, const char *text, size_t len, bool specials, ids_t *out, err_t *err) {
-    return tokenizer_encode_starts(t, text, len, specials, true, out, NULL, err);
-}
-
 /* ---- decoding ---- */
 
 const char *tokenizer_piece(const tokenizer_t *t, int32_t id, bool specials, size_t *len) {

@@ -25,13 +25,10 @@ void tokenizer_close(tokenizer_t *tok); /* NULL is fine */
  * user-defined pieces of a SentencePiece model, which are part of its text).
  * ERR_USAGE on invalid UTF-8, with the byte offset. */
 int tokenizer_encode(const tokenizer_t *tok, const char *text, size_t len, bool specials, ids_t *out, err_t *err);
-/* The same for text that follows a token in a longer one: no space is put before its first word where only the
- * beginning of a text has one. */
-int tokenizer_encode_next(const tokenizer_t *tok, const char *text, size_t len, bool specials, ids_t *out, err_t *err);
-
-/* Either of them (`inside`: the second), with the byte of `text` where each id begins, appended to `starts`. Ids that
- * share a character (the bytes of one that has no token) all begin where it does; an added token that takes the white
- * space before it begins with that; a space that only the tokenizer puts before a word begins where the word does. */
+/* The same, with the byte of `text` where each id begins, appended to `starts`. Ids that share a character (the bytes of
+ * one that has no token) all begin where it does; an added token that takes the white space before it begins with that;
+ * a space that only the tokenizer puts before a word begins where the word does. `inside`: the text follows a token in a
+ * longer one, so that no space is put before its first word where only the beginning of a text has one. */
 int tokenizer_encode_starts(const tokenizer_t *tok, const char *text, size_t len, bool specials, bool inside,
                             ids_t *out, places_t *starts, err_t *err);
 
@@ -44,7 +41,7 @@ char *tokenizer_decode(const tokenizer_t *tok, const int32_t *ids, size_t n, boo
 
 size_t tokenizer_vocab(const tokenizer_t *tok); /* one more than the largest id */
 bool tokenizer_is_spm(const tokenizer_t *tok);  /* of SentencePiece's kind: not of bytes */
-/* Whether a space is put before the first word of every text, that of tokenizer_encode_next too. */
+/* Whether a space is put before the first word of every text, also of one that follows a token. */
 bool tokenizer_adds_space(const tokenizer_t *tok);
 bool tokenizer_add_bos(const tokenizer_t *tok); /* whether text starts with BOS by the model's own settings */
 int32_t tokenizer_bos(const tokenizer_t *tok);  /* -1: none */

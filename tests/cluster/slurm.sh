@@ -5,7 +5,7 @@
 #
 #   tests/cluster/slurm.sh PROGRAM
 #
-# Needs root and Debian's slurm-wlm and munge; without them it is skipped (exit status 77). Takes about ten minutes: Slurm
+# Needs root and Debian's slurm-wlm and munge; without them it is skipped (exit status 77). Takes about fifteen minutes: Slurm
 # holds a job that was requeued back for two, and counts time limits in minutes. Not part of scripts/test.sh.
 [ $# -eq 1 ] || { echo "usage: $0 PROGRAM" >&2; exit 2; }
 QLORA_TRAIN=$(realpath "$1")
@@ -23,10 +23,14 @@ cd "$work"
 host=$(hostname -s)
 export SLURM_CONF=$work/slurm.conf
 
+# Everything that was started here works in this directory or below it: the daemons, jobs, and what they started.
 finish() {
-    scancel --quiet --signal=KILL --full $(squeue -h -o %A 2>/dev/null) 2>/dev/null || true
-    jobs -p | xargs -r kill 2>/dev/null || true
-    wait
+    local process
+    for process in /proc/[0-9]*; do
+        case $(readlink "$process/cwd") in
+            "$work" | "$work"/*) [ "${process#/proc/}" = $$ ] || kill -KILL "${process#/proc/}" 2>/dev/null || true ;;
+        esac
+    done
     rm -rf "$work"
 }
 trap finish EXIT
@@ -57,6 +61,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 ReturnToService=2
 KillWait=30
+MinJobAge=3600
 NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) State=UNKNOWN
 PartitionName=gpu Nodes=$host Default=YES MaxTime=INFINITE State=UP
 END
@@ -108,7 +113,7 @@ made() {
 write_data
 made 100000 speed
 timeout 10 "$QLORA_TRAIN" speed.yaml >speed.log 2>&1 || true
-steps=$(($(logged_steps speed) * 9))
+steps=$(($(logged_steps speed) * 7))
 made $steps whole limit late requeue all cancel
 echo "$steps steps a run"
 "$QLORA_TRAIN" whole.yaml >whole.log 2>&1 &

@@ -411,6 +411,26 @@ static void test_rng(void **state) {
     assert_true(rng_mix(0) == 0xe220a8397b1dcdafu && rng_mix(0x9e3779b97f4a7c15u) == 0x6e789e6aa1b965f4u);
 }
 
+/* What a message shows of a text may end amid a character; what reads messages wants UTF-8. */
+static void test_error_is_utf8(void **state) {
+    (void)state;
+    err_t err = {0};
+    assert_error(err_set(&err, ERR_USAGE, "\"%.4s\" \xc3\xa9\xff\xf0\x9f\x98\x80.", "a\xc3\xa9\xc3\xa9"), err,
+                 ERR_USAGE, "\"a\xc3\xa9?\" \xc3\xa9?\xf0\x9f\x98\x80.");
+    char *text = xmalloc(2 * sizeof err.msg + 1);
+    for (size_t i = 0; i < sizeof err.msg; i++) memcpy(text + 2 * i, "\xc3\xa9", 3);
+    for (int odd = 0; odd < 2; odd++) {
+        err_set(&err, ERR_USAGE, "%s%s", odd ? "x" : "", text);
+        for (int k = 0; k < 3; k++) {
+            json_t *v = json_string(err.msg);
+            assert_non_null(v);
+            json_decref(v);
+            err_prefix(&err, "p");
+        }
+    }
+    free(text);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_paths),        cmocka_unit_test(test_files),        cmocka_unit_test(test_file_errors),
@@ -418,7 +438,7 @@ int main(void) {
         cmocka_unit_test(test_dir_remove),   cmocka_unit_test(test_file_hash),    cmocka_unit_test(test_json_places),
         cmocka_unit_test(test_json_members), cmocka_unit_test(test_json_ids),     cmocka_unit_test(test_messages),
         cmocka_unit_test(test_strbuf),       cmocka_unit_test(test_bf16),         cmocka_unit_test(test_f16),
-        cmocka_unit_test(test_dtype_sizes),  cmocka_unit_test(test_rng),
+        cmocka_unit_test(test_dtype_sizes),  cmocka_unit_test(test_rng),          cmocka_unit_test(test_error_is_utf8),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

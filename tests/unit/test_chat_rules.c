@@ -205,6 +205,17 @@ static void test_repeated(void **state) {
           "<|im_start|>A<|im_end|>[[<|im_start|><add><repo_name>]]add=3[[<|im_start|>D<|im_end|>]]");
 }
 
+/* A call without a content, in a template that takes its content for a text. */
+static void test_no_content(void **state) {
+    (void)state;
+    check("{% for m in messages %}<|im_start|>{{ m.content.strip() }}{% for c in m.tool_calls or [] %}{{ "
+          "c.function.name }}={{ c.function.arguments.a }}{% endfor %}<|im_end|>{% endfor %}{% if "
+          "add_generation_prompt %}<|im_start|>{% endif %}",
+          "{'messages': [{'role': 'user', 'content': 'A'}, {'role': 'assistant', 'tool_calls': [{'type': 'function', "
+          "'function': {'name': 'add', 'arguments': {'a': 1}}}]}]}",
+          TRAIN_ON_COMPLETION, "<|im_start|>A<|im_end|><|im_start|>[[add=1<|im_end|>]]");
+}
+
 /* A model's several templates: tool_use for rows with tools. */
 static void test_tool_use(void **state) {
     (void)state;
@@ -266,7 +277,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_train_on),    cmocka_unit_test(test_blocks),   cmocka_unit_test(test_forms),
         cmocka_unit_test(test_prompt_form), cmocka_unit_test(test_refused),  cmocka_unit_test(test_notes),
-        cmocka_unit_test(test_repeated),    cmocka_unit_test(test_tool_use), cmocka_unit_test(test_values),
+        cmocka_unit_test(test_repeated),    cmocka_unit_test(test_tool_use), cmocka_unit_test(test_no_content),
+        cmocka_unit_test(test_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

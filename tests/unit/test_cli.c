@@ -334,11 +334,14 @@ static void rows_for_programs(void **state) {
     assert_int_equal(ran.status, 2);
     char *want = xasprintf("{\"row\": 1, \"input_ids\": [5, 6, 7], \"labels\": [-100, 6, 7]}\n"
                            "{\"row\": 2, \"error\": \"%s:2: input_ids[1]: expected a token id\"}\n"
-                           "{\"row\": 3, \"error\": \"%s:3: not valid JSON: ']' expected near end of file\"}\n"
+                           "{\"row\": 3, \"error\": \"%s:3: not valid JSON: ']' expected near end of file; expected a "
+                           "row on one line, or an array [...] of rows\"}\n"
                            "{\"row\": 4, \"input_ids\": [8, 9], \"labels\": [-100, -100]}\n",
                            path, path);
     assert_string_equal(ran.out, want);
     free(want);
+    RUN("inspect", path, "--jsonl", "--row=5");
+    assert_refused("--row: 5; ");
     RUN("inspect", path, "--rows=2", "--row=1");
     assert_refused("--rows and --row: expected one of them");
     RUN("inspect", path, "--train-on=first");

@@ -109,6 +109,11 @@ static void names_of_the_formats(void **state) {
          "'name': "
          "'f'}, {'role': 'tool', 'content': '8'}, {'role': 'developer', 'content': 'D'}]",
          NULL, NULL},
+        /* The names of both formats, as columns that are null where they say nothing. */
+        {SHAREGPT,
+         "{'conversations': [{'role': 'user', 'from': null, 'content': null, 'value': 'Q'}, {'role': null, 'from': "
+         "'gpt', 'content': 'A', 'value': null}]}",
+         "[" U ", " A "]", NULL, NULL},
         /* Parts of a text. */
         {MESSAGES,
          "{'messages': [{'role': 'user', 'content': [{'type': 'text', 'text': 'Q1 '}, {'type': 'text', 'text': "
@@ -219,6 +224,20 @@ static void alpaca(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) assert_case(&cases[i]);
 }
 
+/* Of the names of both formats one is read; what the other says is not lost. */
+static void both_names(void **state) {
+    (void)state;
+    json_t *row = json_of("{'conversations': [{'role': 'user', 'from': 'gpt', 'content': 'Q', 'value': 'V'}]}");
+    conversation_t c;
+    row_notes_t notes = {0};
+    err_t err = {0};
+    assert_ok(convert(SHAREGPT, row, &c, &notes, &err), err);
+    assert_json("both", "messages", c.messages, "[{'role': 'user', 'content': 'Q', 'from': 'gpt', 'value': 'V'}]");
+    assert_int_equal(notes.unknown_keys, 1);
+    conversation_free(&c);
+    json_decref(row);
+}
+
 static void extras_and_notes(void **state) {
     (void)state;
     json_t *row = json_of(
@@ -283,6 +302,9 @@ static void refused(void **state) {
          "messages[0]: tool_calls: expected a list"},
         {MESSAGES, "{'messages': [{'role': 'assistant', 'tool_calls': [" CALL "], 'function_call': {'name': 'f'}}]}",
          "messages[0]: both tool_calls and function_call"},
+        {SHAREGPT,
+         "{'conversations': [{'from': 'function_call', 'value': '{\\'name\\': \\'f\\'}', 'tool_calls': [" CALL "]}]}",
+         "conversations[0]: a message of the role function_call is a call; expected no tool_calls"},
         {SHAREGPT, "{'conversations': [{'from': 'function_call', 'value': 'f(1)'}]}",
          "conversations[0]: value: not valid JSON: "},
         {SHAREGPT, "{'conversations': [{'from': 'function_call', 'value': '[]'}]}",
@@ -334,6 +356,7 @@ int main(void) {
         cmocka_unit_test(reasoning),
         cmocka_unit_test(marks),
         cmocka_unit_test(alpaca),
+        cmocka_unit_test(both_names),
         cmocka_unit_test(extras_and_notes),
         cmocka_unit_test(refused),
     };

@@ -316,6 +316,8 @@ static void test_bad_input(void **state) {
         {"a.jsonl", "", "empty"},
         {"a.csv", "a,b\n", "a.csv: .csv is not read; expected JSONL: "},
         {"a.doc", "a", "a.doc: unknown kind of data file; expected .jsonl, .json (an array) or .txt"},
+        {"a.json", "{\n\"data\": [{\"text\": \"a\"}]\n}\n",
+         "a.json:1: not valid JSON: string or '}' expected near end of file; expected a row on one line, or an array"},
         {"a.txt", "a\xff", "a.txt:1: the text is not valid UTF-8"},
         {"a.jsonl", "{\"question\": \"a\"}\n", "a.jsonl:1: the row's keys are of no known format; expected messages"},
         {"a.jsonl", "3\n", "a.jsonl:1: expected an object"},

@@ -116,6 +116,35 @@ static void test_none_beside_calls(void **state) {
     chat_template_close(chat);
 }
 
+/* Templates ask whether a message has reasoning: one that is empty is there under its own name only. */
+static void test_empty_reasoning(void **state) {
+    (void)state;
+    static const char jinja[] =
+        "{% for m in messages %}<|im_start|>{{ m.content }}{{ ' seen' if m.reasoning_content is defined }}"
+        "{{ ' thinks' if m.thinking is defined }}<|im_end|>{% endfor %}";
+    static const char *const names[] = {"reasoning", "reasoning_content", "thinking"};
+    static const char *const texts[] = {"A", "A seen", "A thinks"};
+    err_t err = {0};
+    dataset_t ds;
+    chat_template_t *chat;
+    const char *file = write_file("reasoning.jinja", jinja, sizeof jinja - 1);
+    assert_ok(chat_template_open(bpe, &(chat_spec_t){.choice = file}, &chat, &err), err);
+    dataset_spec_t spec = spec_of(NULL, 0, bpe, chat);
+    spec.train_on = TRAIN_ON_ALL;
+    for (size_t i = 0; i < 3; i++) {
+        char row[256], want[128];
+        snprintf(row, sizeof row,
+                 "{\"messages\": [{\"role\": \"user\", \"content\": \"Q\"}, {\"role\": \"assistant\", \"content\": "
+                 "\"A\", \"%s\": \"\"}]}",
+                 names[i]);
+        snprintf(want, sizeof want, "<|im_start|>[[Q<|im_end|><|im_start|>%s<|im_end|>]]", texts[i]);
+        assert_ok(load_rows("a.jsonl", row, &spec, &ds, &err), err);
+        assert_sample(&ds, 0, bpe, want);
+        dataset_free(&ds);
+    }
+    chat_template_close(chat);
+}
+
 /* A directory with SentencePiece's model and these settings. */
 static tokenizer_t *open_spm(const char *settings) {
     tokenizer_t *tok;
@@ -238,9 +267,9 @@ static void test_alpaca_without_template(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_what_is_trained),        cmocka_unit_test(test_notes),
-        cmocka_unit_test(test_none_beside_calls),      cmocka_unit_test(test_unused_columns),
-        cmocka_unit_test(test_special_tokens_of_spm),  cmocka_unit_test(test_reference_rows),
-        cmocka_unit_test(test_alpaca_without_template)};
+        cmocka_unit_test(test_what_is_trained),   cmocka_unit_test(test_notes),
+        cmocka_unit_test(test_none_beside_calls), cmocka_unit_test(test_empty_reasoning),
+        cmocka_unit_test(test_unused_columns),    cmocka_unit_test(test_special_tokens_of_spm),
+        cmocka_unit_test(test_reference_rows),    cmocka_unit_test(test_alpaca_without_template)};
     return cmocka_run_group_tests(tests, dataset_setup, dataset_teardown);
 }

@@ -396,6 +396,73 @@ static void test_work(void **state) {
     check_bound("{{ x.y }}", "{% set abcdefg = 1 %}", 45000, "", "t.jinja:1:");
 }
 
+/* ---- what grows ----------------------------------------------------------------------------------------- */
+
+static void check_text(const char *template, const json_t *vars, const char *want) {
+    jinja_output_t out = {0};
+    err_t err = {0};
+    assert_ok(render_text(template, strlen(template), vars, NULL, &out, &err), err);
+    assert_string_equal(out.text.p, want);
+    check_runs(&out);
+    jinja_output_free(&out);
+}
+
+/* A text that is added to for every message takes memory of its own length, not of its square, and keeps origins. */
+static void check_growing(const char *op) {
+    char *template = xasprintf(
+        "{%% set ns = namespace(x='') %%}{%% for m in messages %%}{%% set ns.x = ns.x %s m.role %s "
+        "m.content %%}{%% endfor %%}{{ ns.x }}",
+        op, op);
+    enum { MESSAGES = 1000, LENGTH = 1000 };
+    json_t *vars = json_object(), *messages = json_array();
+    char content[LENGTH + 1] = {0};
+    jinja_output_t out = {0};
+    err_t err = {0};
+    for (int i = 0; i < MESSAGES; i++) {
+        memset(content, 'a' + i % 26, LENGTH);
+        json_array_append_new(messages, json_pack("{s:s, s:s}", "role", "R", "content", content));
+    }
+    json_object_set_new(vars, "messages", messages);
+    assert_ok(render_text(template, strlen(template), vars, NULL, &out, &err), err);
+    assert_int_equal(out.text.len, MESSAGES * (LENGTH + 1));
+    assert_int_equal(out.n_runs, 2 * MESSAGES);
+    for (size_t i = 0; i < MESSAGES; i++) {
+        assert_int_equal(out.text.p[i * (LENGTH + 1) + 1], 'a' + i % 26);
+        assert_int_equal(out.runs[2 * i + 1].origin, jinja_origin(i, 1));
+        assert_int_equal(out.runs[2 * i + 1].end, (i + 1) * (LENGTH + 1));
+    }
+    jinja_output_free(&out);
+    json_decref(vars);
+    free(template);
+}
+
+/* Who holds a text that was added to sees no more of it, and two that grow from one have nothing in common but that. */
+static void test_growing(void **state) {
+    (void)state;
+    check_growing("+");
+    check_growing("~");
+    json_t *vars = json_object();
+    check_text("{% set a = 'ab' * 3000 %}{% set b = a + 'xx' %}{% set c = b + '1' %}{% set d = b ~ '2\u00e9' %}"
+               "{% set e = c + '3' %}{% set f = c + c + d %}"
+               "{{ [a|length, b[-3:], c[-3:], d[-3:], e[-4:], f|length, e|length, d|length] }}"
+               "{{ b == a + 'xx' }} {{ c == a + 'xx1' }} {{ d == a ~ 'xx2\u00e9' }} {{ e == a + 'xx13' }} "
+               "{{ f == c ~ c ~ d }} {{ {b: 1}[a + 'xx'] }} {{ b in {a: 1} }}",
+               vars, "[6000, 'bxx', 'xx1', 'x2\xc3\xa9', 'xx13', 18010, 6004, 6004]True True True True True 1 False");
+    check_text("{% set a = 'x' * 5000 + '{}' %}{% set b = a + '{0}y' %}{{ a.format(7)[-3:] }} {{ b is string }}", vars,
+               "xx7 True");
+    json_decref(vars);
+}
+
+/* As Jinja2: a loop has a length and can be gone through, yet it is no sequence. */
+static void test_loop_is_more_than_a_function(void **state) {
+    (void)state;
+    json_t *vars = json_object();
+    check_text("{% for i in [1, 2, 3] if i > 1 %}{{ loop|length }}{{ loop is iterable }}{{ loop is sequence }} "
+               "{% endfor %}",
+               vars, "2TrueFalse 2TrueFalse ");
+    json_decref(vars);
+}
+
 /* ---- threads -------------------------------------------------------------------------------------------- */
 
 static void test_threads(void **state) {
@@ -434,10 +501,13 @@ static void test_threads(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden),  cmocka_unit_test(test_errors),  cmocka_unit_test(test_texts_refused),
-        cmocka_unit_test(test_origins), cmocka_unit_test(test_writers), cmocka_unit_test(test_generation),
-        cmocka_unit_test(test_reads),   cmocka_unit_test(test_inputs),  cmocka_unit_test(test_depth),
-        cmocka_unit_test(test_work),    cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_golden),        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_texts_refused), cmocka_unit_test(test_origins),
+        cmocka_unit_test(test_writers),       cmocka_unit_test(test_generation),
+        cmocka_unit_test(test_reads),         cmocka_unit_test(test_inputs),
+        cmocka_unit_test(test_depth),         cmocka_unit_test(test_work),
+        cmocka_unit_test(test_growing),       cmocka_unit_test(test_loop_is_more_than_a_function),
+        cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -102,6 +102,10 @@ static void test_own(void **state) {
     (void)state;
     static const refusal_t cases[] = {
         {"huge + 1", "the result of + has more than 64 bits"},
+        {"range(huge - 1, huge, 2)[1:]", "the bounds of a range have more than 64 bits"},
+        {"range(0, huge, huge)[::3]", "the bounds of a range have more than 64 bits"},
+        {"strftime_now('%d %-')", "strftime_now: '%-' is not supported"},
+        {"range|length", "a function has no length"},
         {"2 ** 64", "the result of ** has more than 64 bits"},
         {"'9223372036854775808'|int", "the int 9223372036854775808 has more than 64 bits"},
         {"1e30|int", "the int of 1e+30 has more than 64 bits"},

@@ -63,6 +63,24 @@ static void extents(void **state) {
         assert_int_equal(json_extent(cases[i].text, strlen(cases[i].text)), cases[i].len);
 }
 
+/* Values and keys, however deep. */
+static void odd_values_are_found(void **state) {
+    (void)state;
+    static const char *const texts[] = {"{\"a\": [{\"b\": \"\\ud800\"}]}", "{\"a\": [{\"\\ud800\": 1}]}",
+                                        "{\"a\": [{\"b\": \"c\"}]}"};
+    for (size_t i = 0; i < 3; i++) {
+        strbuf_t b = {0};
+        err_t err = {0};
+        assert_int_equal(odd_json_replace(texts[i], strlen(texts[i]), &b), i < 2);
+        json_t *v = json_loadb(b.p, b.len, 0, NULL);
+        assert_non_null(v);
+        if (i < 2) assert_error(odd_json_refuse(v, &err), err, ERR_USAGE, "\"\\ud800\": half of a surrogate pair");
+        else assert_ok(odd_json_refuse(v, &err), err);
+        json_decref(v);
+        free(b.p);
+    }
+}
+
 /* The rows are read; only who looks at the value is told. */
 static void odd_rows(void **state) {
     (void)state;
@@ -259,9 +277,9 @@ static void other_kinds(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(replacing),       cmocka_unit_test(extents),
-                                       cmocka_unit_test(odd_rows),        cmocka_unit_test(compressed_files),
-                                       cmocka_unit_test(several_members), cmocka_unit_test(damaged_files),
-                                       cmocka_unit_test(other_kinds)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(replacing),     cmocka_unit_test(extents),          cmocka_unit_test(odd_values_are_found),
+        cmocka_unit_test(odd_rows),      cmocka_unit_test(compressed_files), cmocka_unit_test(several_members),
+        cmocka_unit_test(damaged_files), cmocka_unit_test(other_kinds)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

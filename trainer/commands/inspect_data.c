@@ -77,6 +77,10 @@ static bool shown(const inspect_data_t *in, size_t row) {
     return in->rows == 0 || (row >= in->first && row - in->first < in->rows);
 }
 
+static int no_such_row(const inspect_data_t *in, size_t n, err_t *err) {
+    return err_set(err, ERR_USAGE, "--row: %zu; %s has %zu row%s", in->first, in->path, n, n == 1 ? "" : "s");
+}
+
 /* ---- for programs: one object a row --------------------------------------------------------------------- */
 
 static void print_text(const char *key, const char *s, size_t n) {
@@ -113,7 +117,8 @@ static void print_error(size_t row, const err_t *e) {
 /* Of the rows that are refused the first makes the command's error. */
 static int print_rows(const inspect_data_t *in, rows_t *rows, row_writer_t *w, err_t *err) {
     bool more = true;
-    for (size_t n = 1; in->rows == 0 || n < in->first + in->rows; n++) {
+    size_t n = 1;
+    for (; in->rows == 0 || n < in->first + in->rows; n++) {
         file_row_t row = {0};
         err_t e = {0};
         if (rows_next_unparsed(rows, &row, &more, err)) return err->code;
@@ -129,7 +134,7 @@ static int print_rows(const inspect_data_t *in, rows_t *rows, row_writer_t *w, e
         if (e.code && !err->code) *err = e;
         row_free(&row);
     }
-    return err->code;
+    return in->rows && !more && in->first >= n ? no_such_row(in, n - 1, err) : err->code;
 }
 
 static int inspect_jsonl(const inspect_data_t *in, tools_t *t, err_t *err) {
@@ -215,8 +220,7 @@ static int count_rows(const inspect_data_t *in, data_format_t format, err_t *err
     }
     rows_close(&rows);
     if (rc) return rc;
-    if (in->rows && in->first > n)
-        return err_set(err, ERR_USAGE, "--row: %zu; %s has %zu row%s", in->first, in->path, n, n == 1 ? "" : "s");
+    if (in->rows && in->first > n) return no_such_row(in, n, err);
     log_info("%s: data, %s, %zu row%s", in->path, data_format_name(format), n, n == 1 ? "" : "s");
     return 0;
 }
