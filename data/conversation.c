@@ -19,5 +19,6 @@ void row_notes_add(row_notes_t *sum, const row_notes_t *more) {
     sum->no_reasoning += more->no_reasoning;
     sum->open_ends += more->open_ends;
     sum->empty_turns += more->empty_turns;
+    sum->headers += more->headers;
     sum->spelled_tokens += more->spelled_tokens;
 }

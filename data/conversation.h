@@ -32,6 +32,7 @@ typedef struct {
     size_t no_reasoning;   /* the template writes none of a trained message's reasoning */
     size_t open_ends;      /* a trained turn has no token that ends it */
     size_t empty_turns;    /* of an empty answer only its end is trained */
+    size_t headers;        /* the template has no generation prompt, so what it writes before an answer is trained */
     size_t spelled_tokens; /* a text of the row spells out a special token, which becomes that token */
 } row_notes_t;
 void row_notes_add(row_notes_t *sum, const row_notes_t *more);

@@ -279,6 +279,11 @@ static size_t find_end(const tracer_t *r, size_t from, size_t bound, bool *open)
 
 /* ---- one answer ---- */
 
+/* Where a template knows no generation prompt, an answer begins with what others have in theirs. */
+static bool trains_header(const tracer_t *r, const answer_t *a, size_t begin) {
+    return a->any && !jinja_reads(r->t->jinja, "add_generation_prompt") && !all_white(text_of(r), begin, a->first);
+}
+
 static int trace_answer(tracer_t *r, size_t k) {
     const written_t *w = &r->written[k];
     answer_t a = {.k = k, .any = w->any, .first = w->first, .last = w->last, .limit = w->first};
@@ -291,6 +296,7 @@ static int trace_answer(tracer_t *r, size_t k) {
     size_t end = find_end(r, behind, bound > behind ? bound : behind, &open);
     r->notes.open_ends |= open;
     r->notes.empty_turns |= !a.any;
+    r->notes.headers |= trains_header(r, &a, begin);
     if (end <= begin || (open && !a.any))
         return err_set(r->err, ERR_USAGE,
                        "it is empty, and the chat template writes no token that ends it; expected text");

@@ -44,6 +44,12 @@ mv elsewhere/own.jinja .
 expect 2 "$QLORA_TRAIN" config.yaml 'data.chat_template_kwargs={tag: "#"}'
 grep -q 'data.chat_template_kwargs={"*tag"*: "#"}' err.txt || { cat err.txt; fail "the variables are not named"; }
 
+# A checkpoint has the file with it: an export needs no other, and hands it on.
+mv own.jinja gone.jinja
+expect 0 "$QLORA_TRAIN" export run/checkpoint-4 --merged merged
+cmp merged/chat_template.jinja gone.jinja || fail "the export has another template"
+mv gone.jinja own.jinja
+
 # Variables reach it, from the config and from a row.
 sed 's/}]}$/}], "chat_template_kwargs": {"tag": "%"}}/' train.jsonl >tagged.jsonl
 expect 0 "$QLORA_TRAIN" inspect tagged.jsonl --model model --chat-template own.jinja --chat-template-kwargs '{"tag": "#"}'

@@ -184,6 +184,19 @@ static void test_notes(void **state) {
     assert_string_equal(rig_render(t, TWO("B", "D", "[]"), TRAIN_ON_COMPLETION, &notes),
                         "user: A\nassistant: [[B]]\nuser: C\nassistant: [[D]]\n");
     assert_int_equal(notes.open_ends, 1);
+    assert_int_equal(notes.headers, 0);
+    chat_template_close(t);
+    tokenizer_close(tok);
+    /* Who has no prompt for an answer begins it with its header. */
+    tok = rig_model(false, NULL,
+                    "{% for m in messages %}<|im_start|>{{ m.role }}: {{ m.content }}<|im_end|>{% endfor %}");
+    t = rig_template(tok, "auto");
+    assert_string_equal(rig_render(t,
+                                   "{'messages': [{'role': 'user', 'content': 'A'}, {'role': 'assistant', "
+                                   "'content': 'B'}]}",
+                                   TRAIN_ON_COMPLETION, &notes),
+                        "<|im_start|>user: A<|im_end|>[[<|im_start|>assistant: B<|im_end|>]]");
+    assert_int_equal(notes.headers, 1);
     chat_template_close(t);
     tokenizer_close(tok);
 }

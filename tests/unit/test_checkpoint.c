@@ -69,7 +69,9 @@ static float *all_state(void) {
 static void save(const char *dir, size_t step, size_t keep) {
     err_t err = {0};
     train_state_t s = {.step = step, .epoch = 0.1 * (double)step, .adam_t = step, .run_id = 1, .data_id = 2};
-    assert_ok(checkpoint_save(dir, &s, &tiny.lora, &tiny.opt, tiny.be, yaml, "base", keep, &err), err);
+    assert_ok(
+        checkpoint_save(dir, &s, &tiny.lora, &tiny.opt, tiny.be, &(checkpoint_about_t){yaml, "base", NULL}, keep, &err),
+        err);
 }
 
 static char *checkpoint_path(const char *dir, size_t step) { return xasprintf("%s/checkpoint-%zu", dir, step); }
@@ -123,7 +125,9 @@ static void test_round_trip(void **state) {
                        .compute = "bf16"},
                   back;
     fill_state(7);
-    assert_ok(checkpoint_save(dir, &s, &tiny.lora, &tiny.opt, tiny.be, yaml, "the/base", 3, &err), err);
+    assert_ok(checkpoint_save(dir, &s, &tiny.lora, &tiny.opt, tiny.be,
+                              &(checkpoint_about_t){yaml, "the/base", "{{ x }}"}, 3, &err),
+              err);
     float *want = all_state();
 
     char *path = checkpoint_path(dir, 7);
@@ -149,7 +153,16 @@ static void test_round_trip(void **state) {
     size_t len;
     assert_ok(file_read(config, &text, &len, &err), err);
     assert_string_equal(text, yaml);
-    free(text), free(config), free(adapter), free(want), free(path);
+    free(text), free(config), free(adapter), free(want);
+
+    /* So is the template, which counts as the other files do. */
+    char *template = checkpoint_chat_template(path);
+    assert_non_null(template);
+    assert_ok(file_read(template, &text, &len, &err), err);
+    assert_string_equal(text, "{{ x }}");
+    assert_ok(file_write(template, "{{ y }}", 7, &err), err);
+    assert_error(checkpoint_verify(path, &err), err, ERR_USAGE, "chat_template.jinja: the checksum does not hold");
+    free(text), free(template), free(path);
 }
 
 /* A checkpoint for other adapters is refused; nothing is loaded in part without an error. */
@@ -294,8 +307,9 @@ static void test_interrupted_save(void **state) {
     assert_newest(dir, 3);
     put(dir, "a-file", "x", 1);
     train_state_t s = {.step = 1};
-    assert_error(checkpoint_save(file, &s, &tiny.lora, &tiny.opt, tiny.be, yaml, "base", 0, &err), err, ERR_FAILED,
-                 "a-file");
+    assert_error(
+        checkpoint_save(file, &s, &tiny.lora, &tiny.opt, tiny.be, &(checkpoint_about_t){yaml, "base", NULL}, 0, &err),
+        err, ERR_FAILED, "a-file");
     free(tmp);
     free(file);
 }

@@ -241,6 +241,8 @@ static void paths_must_exist(void **state) {
     static const struct {
         const char *yaml, *place, *what;
     } cases[] = {
+        {"training: {output_dir: ./model}\nmodel: {path: model}\ndata: {train: train.jsonl}\n",
+         "c.yaml:1:24: training.output_dir: ", "is the directory of the model; expected one for the run"},
         {"model: {path: modle}\ndata: {train: train.jsonl}\ntraining: {output_dir: out}\n",
          "c.yaml:1:15: model.path: ", "/modle: No such file or directory; expected an existing path"},
         {"model: {path: model}\ndata:\n  train: [train.jsonl, t.jsonl]\ntraining: {output_dir: out}\n",

@@ -230,7 +230,9 @@ static void test_checkpoint(void **state) {
     open_tiny(&whole, OPTIMIZER_8BIT);
     train(&whole, 3);
     const char *run = test_tmpdir();
-    assert_ok(checkpoint_save(run, &s, &whole.lora, &whole.opt, whole.be, "lora: {}\n", "base", 0, &err), err);
+    assert_ok(checkpoint_save(run, &s, &whole.lora, &whole.opt, whole.be,
+                              &(checkpoint_about_t){"lora: {}\n", "base", NULL}, 0, &err),
+              err);
     char *dir;
     assert_ok(checkpoint_newest(run, &dir, &err), err);
     assert_non_null(dir);

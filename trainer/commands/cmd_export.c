@@ -249,13 +249,20 @@ static int load_config(const request_t *q, const char *path, config_t *c, err_t 
     static const char *const neutral[] = {"device.backend=cpu", "device.memory_limit=auto", "device.page_weights=auto",
                                           "device.spill=none"};
     enum { NEUTRAL = sizeof neutral / sizeof *neutral };
-    char *overrides[NEUTRAL + MAX_OVERRIDES];
-    for (size_t i = 0; i < NEUTRAL; i++) overrides[i] = (char *)(uintptr_t)neutral[i];
+    char *overrides[NEUTRAL + MAX_OVERRIDES + 1];
+    size_t n = 0;
+    for (size_t i = 0; i < NEUTRAL; i++) overrides[n++] = (char *)(uintptr_t)neutral[i];
     for (size_t i = 0; i < q->n_overrides; i++) {
         if (check_override(q->overrides[i], err)) return err->code;
-        overrides[NEUTRAL + i] = (char *)(uintptr_t)q->overrides[i];
+        overrides[n++] = (char *)(uintptr_t)q->overrides[i];
     }
-    if (config_load(path, overrides, NEUTRAL + q->n_overrides, CONFIG_GENERATE, c, err)) return err->code;
+    /* The file that was the template may be gone since, or another. */
+    char *template = checkpoint_chat_template(q->checkpoint), *text = NULL;
+    if (template) overrides[n++] = text = xasprintf("data.chat_template=%s", template);
+    int rc = config_load(path, overrides, n, CONFIG_GENERATE, c, err);
+    free(template);
+    free(text);
+    if (rc) return rc;
     if (strcmp(c->device.backend, "cpu") != 0)
         return err_set(err, ERR_USAGE,
                        "command line: device.backend: got \"%s\"; an export computes on the CPU; "

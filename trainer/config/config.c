@@ -265,13 +265,23 @@ static int check_train_files(const loader_t *l) {
 
 /* Of what makes conversations a text. Who generates finds the file itself; an export needs none. */
 static int check_template(const loader_t *l) {
-    const char *template = l->c->data.chat_template;
-    return template[0] == '/' ? need_file(l, "data", "chat_template", template) : 0;
+    return config_template_is_file(l->c) ? need_file(l, "data", "chat_template", l->c->data.chat_template) : 0;
+}
+
+/* Whether both are there and are one, whatever names lead to it. */
+static bool is_same(const char *a, const char *b) {
+    char *real_a = realpath(a, NULL), *real_b = realpath(b, NULL);
+    bool same = real_a && real_b && !strcmp(real_a, real_b);
+    free(real_a);
+    free(real_b);
+    return same;
 }
 
 static int check_training_paths(const loader_t *l) {
     const config_t *c = l->c;
     if (check_train_files(l)) return l->err->code;
+    if (is_same(c->model.path, c->training.output_dir))
+        return key_error(l, "training", "output_dir", "is the directory of the model; expected one for the run");
     if (path_exists(c->training.output_dir) && need_dir(l, "training", "output_dir", c->training.output_dir))
         return l->err->code;
     if (c->training.resume[0] != '/') return 0; /* auto, none */
@@ -395,6 +405,8 @@ char *config_to_yaml(const config_t *c) {
     return b.p;
 }
 
+bool config_template_is_file(const config_t *c) { return c->data.chat_template[0] == '/'; }
+
 bool config_pages_optimizer(const config_t *c) {
     return c->training.optim == OPTIM_PAGED_ADAMW_32BIT || c->training.optim == OPTIM_PAGED_ADAMW_8BIT;
 }
@@ -406,7 +418,7 @@ char *config_run_text(const config_t *c) {
         if (!k->defines_run) continue;
         char *text = config_value_text(k, c);
         /* What a file of a template says shows in the data's tokens, which are compared too; where it lies may change. */
-        bool file = k->kind == KEY_TEMPLATE && c->data.chat_template[0] == '/';
+        bool file = k->kind == KEY_TEMPLATE && config_template_is_file(c);
         strbuf_addf(&b, "%s.%s=%s\n", k->section, k->name, file ? "a file" : text ? text : "");
         free(text);
     }

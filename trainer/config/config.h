@@ -97,6 +97,9 @@ void config_free(config_t *c);
  * checkpoint. Loading it again gives the same config. The caller frees. */
 char *config_to_yaml(const config_t *c);
 
+/* Whether data.chat_template is the path of a file, which it is as soon as it is no name. */
+bool config_template_is_file(const config_t *c);
+
 /* Whether training.optim is one of those that may page. */
 bool config_pages_optimizer(const config_t *c);
 

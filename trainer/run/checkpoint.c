@@ -16,6 +16,7 @@
 #define PREFIX "checkpoint-"
 #define TEMPORARY ".tmp-" PREFIX
 #define CHECKSUMS "checksums.json"
+#define TEMPLATE "chat_template.jinja"
 #define STATE "trainer_state.json"
 #define OPTIMIZER "optimizer.safetensors"
 
@@ -153,14 +154,25 @@ static int hash_member(const char *dir, const char *file, char hex[17], err_t *e
     return rc;
 }
 
-static int write_checksums(const char *dir, err_t *err) {
+char *checkpoint_chat_template(const char *dir) {
+    char *path = path_join(dir, TEMPLATE);
+    if (path_exists(path)) return path;
+    free(path);
+    return NULL;
+}
+
+static int add_checksum(json_t *sums, const char *dir, const char *name, err_t *err) {
     char hex[17];
+    if (hash_member(dir, name, hex, err)) return err->code;
+    json_object_set_new(sums, name, json_string(hex));
+    return 0;
+}
+
+static int write_checksums(const char *dir, bool with_template, err_t *err) {
     json_t *sums = json_object();
     int rc = 0;
-    for (size_t i = 0; rc == 0 && i < N_CHECKED; i++) {
-        rc = hash_member(dir, checked_files[i], hex, err);
-        if (rc == 0) json_object_set_new(sums, checked_files[i], json_string(hex));
-    }
+    for (size_t i = 0; rc == 0 && i < N_CHECKED; i++) rc = add_checksum(sums, dir, checked_files[i], err);
+    if (rc == 0 && with_template) rc = add_checksum(sums, dir, TEMPLATE, err);
     if (rc == 0) {
         char *path = path_join(dir, CHECKSUMS);
         rc = json_write(path, sums, err);
@@ -170,17 +182,19 @@ static int write_checksums(const char *dir, err_t *err) {
     return rc;
 }
 
+static int verify_file(const json_t *sums, const char *where, const char *dir, const char *name, err_t *err) {
+    const char *want;
+    char hex[17];
+    if (json_need_string(sums, name, where, &want, err) || hash_member(dir, name, hex, err)) return err->code;
+    return strcmp(want, hex) == 0 ? 0 : err_set(err, ERR_USAGE, "%s/%s: the checksum does not hold", dir, name);
+}
+
 int checkpoint_verify(const char *dir, err_t *err) {
-    char *path = path_join(dir, CHECKSUMS), hex[17];
+    char *path = path_join(dir, CHECKSUMS);
     json_t *sums = NULL;
     int rc = json_file(path, &sums, err);
-    for (size_t i = 0; rc == 0 && i < N_CHECKED; i++) {
-        const char *want;
-        rc = json_need_string(sums, checked_files[i], path, &want, err);
-        if (rc == 0) rc = hash_member(dir, checked_files[i], hex, err);
-        if (rc == 0 && strcmp(want, hex) != 0)
-            rc = err_set(err, ERR_USAGE, "%s/%s: the checksum does not hold", dir, checked_files[i]);
-    }
+    for (size_t i = 0; rc == 0 && i < N_CHECKED; i++) rc = verify_file(sums, path, dir, checked_files[i], err);
+    if (rc == 0 && json_object_get(sums, TEMPLATE)) rc = verify_file(sums, path, dir, TEMPLATE, err);
     json_decref(sums);
     free(path);
     return rc;
@@ -311,29 +325,33 @@ int checkpoint_load(const char *dir, const train_state_t *state, lora_t *lora, o
 
 /* ---- saving --------------------------------------------------------------------------------------------- */
 
+static int write_text(const char *dir, const char *name, const char *text, err_t *err) {
+    char *path = path_join(dir, name);
+    int rc = file_write(path, text, strlen(text), err);
+    free(path);
+    return rc;
+}
+
 static int write_files(const char *dir, const train_state_t *state, lora_t *lora, optimizer_t *opt, backend_t *be,
-                       const char *config_yaml, const char *base_model, err_t *err) {
+                       const checkpoint_about_t *about, err_t *err) {
     if (dir_make(dir, err)) return err->code;
     float *master = xmalloc(lora->count * sizeof *master);
     be->download(be, master, lora->master, lora->count * sizeof *master);
-    int rc = adapter_write(dir, lora, master, base_model, err);
+    int rc = adapter_write(dir, lora, master, about->base_model, err);
     free(master);
     if (rc == 0) rc = write_optimizer(dir, lora, opt, be, err);
     if (rc == 0) rc = write_state(dir, state, err);
-    if (rc == 0) {
-        char *path = path_join(dir, "config.yaml");
-        rc = file_write(path, config_yaml, strlen(config_yaml), err);
-        free(path);
-    }
-    if (rc == 0) rc = write_checksums(dir, err);
+    if (rc == 0) rc = write_text(dir, "config.yaml", about->config_yaml, err);
+    if (rc == 0 && about->chat_template) rc = write_text(dir, TEMPLATE, about->chat_template, err);
+    if (rc == 0) rc = write_checksums(dir, about->chat_template != NULL, err);
     return rc ? rc : dir_sync(dir, err);
 }
 
 int checkpoint_save(const char *output_dir, const train_state_t *state, lora_t *lora, optimizer_t *opt, backend_t *be,
-                    const char *config_yaml, const char *base_model, size_t keep, err_t *err) {
+                    const checkpoint_about_t *about, size_t keep, err_t *err) {
     char *tmp = directory_of(output_dir, TEMPORARY, state->step), *dir = directory_of(output_dir, PREFIX, state->step);
     int rc = dir_remove(tmp, err);
-    if (rc == 0) rc = write_files(tmp, state, lora, opt, be, config_yaml, base_model, err);
+    if (rc == 0) rc = write_files(tmp, state, lora, opt, be, about, err);
     /* No good checkpoint has this name: what was damaged was set aside, and no step is saved twice (train.c). */
     if (rc == 0) rc = dir_remove(dir, err);
     if (rc == 0) rc = file_rename(tmp, dir, err);

@@ -1,6 +1,6 @@
 /* Checkpoints: output_dir/checkpoint-N/, N the optimizer steps done. A directory has adapter_config.json and
  * adapter_model.safetensors (PEFT loads it as it is), optimizer.safetensors (fp32 masters, the optimizer's arrays),
- * trainer_state.json, config.yaml, and checksums.json with the XXH3 of each of the others. It is written under
+ * trainer_state.json, config.yaml, chat_template.jinja where the config names a file for it, and checksums.json with the XXH3 of each of the others. It is written under
  * a temporary name, fsynced and renamed: a checkpoint is there whole or not at all. */
 #ifndef TRAINER_RUN_CHECKPOINT_H
 #define TRAINER_RUN_CHECKPOINT_H
@@ -21,9 +21,17 @@ typedef struct {
     char compute[8];        /* what the run computes in: "f32" or "bf16" */
 } train_state_t;
 
+/* What a checkpoint says of its run. */
+typedef struct {
+    const char *config_yaml, *base_model;
+    const char *chat_template; /* the text of the file that is data.chat_template; NULL: it is none */
+} checkpoint_about_t;
+
 /* Writes checkpoint-<state->step> and removes the oldest beyond `keep` (0: keeps all). */
 int checkpoint_save(const char *output_dir, const train_state_t *state, lora_t *lora, optimizer_t *opt, backend_t *be,
-                    const char *config_yaml, const char *base_model, size_t keep, err_t *err);
+                    const checkpoint_about_t *about, size_t keep, err_t *err);
+/* data.chat_template of a checkpoint, where a file was that (the caller frees); NULL: none was. */
+char *checkpoint_chat_template(const char *dir);
 
 /* The newest checkpoint whose checksums hold (the caller frees *dir); NULL: there is none. Each damaged one that is
  * newer is named in a warning. ERR_FAILED when one could not be read at all, which is no damage. */

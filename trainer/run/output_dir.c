@@ -91,7 +91,9 @@ static int check_run(output_dir_t *o, const json_t *j, const char *path, const r
     if (run != id->run_id) return another_run(o, j, id, err);
     snprintf(o->compute, sizeof o->compute, "%s", compute);
     if (config_only) return 0;
-    const char *other = data != id->data_id ? "training data" : model != id->model_id ? "model weights" : NULL;
+    const char *other = data != id->data_id     ? "training data (or in another chat template)"
+                        : model != id->model_id ? "model weights"
+                                                : NULL;
     if (other)
         return err_set(err, ERR_USAGE,
                        "training.output_dir: %s holds a run on other %s; expected an empty directory, "

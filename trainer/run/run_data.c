@@ -49,7 +49,7 @@ static int load_train(run_t *run, bool keep_train, bool keep_eval, err_t *err) {
     if (c->data.eval_split > 0) {
         dataset_t part;
         if (dataset_split(&run->train, c->data.eval_split, c->training.seed, &part, err))
-            return err_prefix(err, "%s", c->path);
+            return err_prefix(err, "%s", config_place(c, "data", "eval_split"));
         if (keep_eval) run->eval = part;
         else dataset_free(&part);
     }
@@ -67,7 +67,6 @@ int run_open_data(run_t *run, bool want_train, bool want_eval, err_t *err) {
 
 /* ---- for people ----------------------------------------------------------------------------------------- */
 
-/* "in 1 row", "in 12 rows". */
 static const char *s_of(size_t n) { return n == 1 ? "" : "s"; }
 
 void warn_of_rows(const char *what, const row_notes_t *notes) {
@@ -77,6 +76,8 @@ void warn_of_rows(const char *what, const row_notes_t *notes) {
     } said[] = {{notes->no_reasoning, "reasoning is not written by the chat template, so it is not trained"},
                 {notes->open_ends, "no token ends an answer, so where it ends is not trained"},
                 {notes->empty_turns, "an answer is empty, and only its end is trained"},
+                {notes->headers,
+                 "the chat template has no generation prompt, so what it writes before an answer is trained too"},
                 {notes->spelled_tokens, "a text spells out a special token, which becomes that token"}};
     if (notes->unknown_keys)
         log_warn(

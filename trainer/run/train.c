@@ -202,8 +202,12 @@ static int write_checkpoint(loop_t *l, err_t *err) {
     if (metrics_sync(l->metrics, err)) return err->code;
     /* Where steps come to nothing the checkpoints from before are the good ones: none is removed until one does not. */
     size_t keep = l->state->useless_in_row ? 0 : c->training.save_total_limit;
-    return checkpoint_save(c->training.output_dir, l->state, &l->run->lora, &l->run->opt, l->run->be, l->config_yaml,
-                           c->model.path, keep, err);
+    bool own_file = l->run->chat && config_template_is_file(c);
+    checkpoint_about_t about = {.config_yaml = l->config_yaml,
+                                .base_model = c->model.path,
+                                .chat_template = own_file ? chat_template_foreign(l->run->chat) : NULL};
+    return checkpoint_save(c->training.output_dir, l->state, &l->run->lora, &l->run->opt, l->run->be, &about, keep,
+                           err);
 }
 
 static int save(loop_t *l, err_t *err) {
