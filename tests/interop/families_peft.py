@@ -4,8 +4,8 @@
     families_peft.py build/qlora-train tests/golden/arch/*
 
 Each directory is a model with a batch.jsonl of tokens. Trains a few steps on it (plain LoRA, fp32), then compares the loss
-on the batch: with the adapter, by `qlora-train eval` and by PEFT; of `export --merged`, by `qlora-train eval` and by
-transformers. One line a model; the status is 1 if one differs by more than 2e-5 or has missing or additional tensors.
+on the batch: with the adapter, by `qlora-train eval` and by PEFT; with the adapter as PEFT saves it again, as `lora.init`; of
+`export --merged`, by `qlora-train eval` and by transformers. One line a model; the status is 1 if one differs by more than 2e-5 or has missing or additional tensors.
 """
 
 import argparse
@@ -68,8 +68,16 @@ def load_adapter(base, adapter):
     return model
 
 
+def init_loss(program, config, rows_file, adapter):
+    command = [program, "eval", str(config), f"data.eval={rows_file}", f"lora.init={adapter}"]
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if result.returncode:
+        raise RuntimeError(f"eval with lora.init: {result.stderr.strip().splitlines()[-1]}")
+    return json.loads(result.stdout.strip().splitlines()[-1])["eval_loss"]
+
+
 def compare(program, directory, steps, tmp):
-    """(ours, PEFT), (ours merged, transformers merged)"""
+    """(ours, PEFT), (PEFT, ours with what PEFT saved), (ours merged, transformers merged)"""
     model, rows_file, out = directory.resolve(), (directory / "batch.jsonl").resolve(), tmp / "run"
     config, merged = tmp / "config.yaml", tmp / "merged"
     config.write_text(train_config(model, rows_file, out, steps))
@@ -81,11 +89,14 @@ def compare(program, directory, steps, tmp):
     ours = common.our_loss(program, model, rows, str(out / "adapter"))
     base = load(model)
     base_loss, _ = common.their_loss(base, rows)
-    theirs, _ = common.their_loss(load_adapter(base, out / "adapter"), rows)
+    adapted = load_adapter(base, out / "adapter")
+    theirs, _ = common.their_loss(adapted, rows)
+    adapted.save_pretrained(tmp / "saved")
+    back = init_loss(program, config, rows_file, tmp / "saved")
     if common.relative(theirs, base_loss) < 1e-3:
         raise RuntimeError("the adapter changes nothing")
     merged_theirs, _ = common.their_loss(load(merged), rows)
-    return (ours, theirs), (common.our_loss(program, merged, rows), merged_theirs)
+    return (ours, theirs), (theirs, back), (common.our_loss(program, merged, rows), merged_theirs)
 
 
 def main():
@@ -98,7 +109,7 @@ def main():
     logging.disable_progress_bar()
     torch.set_num_threads(1)
     program, failed = os.path.abspath(args.program), 0
-    print(f"{'':30} {'ours':>10} {'PEFT':>10} {'':>8} {'merged':>10} {'transf.':>10}")
+    print(f"{'':30} {'ours':>10} {'PEFT':>10} {'':>8} {'PEFT':>10} {'init':>10} {'':>8} {'merged':>10} {'transf.':>10}")
     for directory in args.models:
         try:
             with tempfile.TemporaryDirectory() as tmp:
