@@ -1,17 +1,14 @@
 #include "model/formats/gguf_write.h"
 
-#include <errno.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/mem.h"
+#include "base/out_file.h"
 #include "model/formats/gguf_impl.h"
 
 #define ALIGNMENT ((size_t)32) /* the format's default, which is not written */
-#define WRITE_BUFFER ((size_t)1 << 20)
 
 typedef struct {
     char *name;
@@ -26,9 +23,7 @@ struct gguf_writer {
     slot_t *slots;
     size_t n, cap;
     size_t at, left; /* the tensor whose data comes next, and how many bytes of it */
-    char *path;
-    FILE *file; /* NULL: not begun, or failed */
-    bool failed;
+    out_file_t file;
 };
 
 gguf_writer_t *gguf_writer_new(void) { return xcalloc(1, sizeof(gguf_writer_t)); }
@@ -47,7 +42,7 @@ static void put_text(strbuf_t *b, const char *text, size_t len) {
 }
 
 static void put_key(gguf_writer_t *w, const char *key, size_t len, kv_type_t type) {
-    CHECK(!w->path && w->owed == 0);
+    CHECK(!w->file.path && w->owed == 0);
     put_text(&w->kvs, key, len);
     put_le(&w->kvs, type, 4);
     w->n_kvs++;
@@ -145,7 +140,7 @@ static size_t aligned(size_t n) { return (n + ALIGNMENT - 1) / ALIGNMENT * ALIGN
 
 void gguf_writer_declare(gguf_writer_t *w, const char *name, uint32_t type, size_t rows, size_t cols) {
     size_t len = gguf_block_len(type);
-    CHECK(!w->path && w->owed == 0 && len && cols && cols % len == 0);
+    CHECK(!w->file.path && w->owed == 0 && len && cols && cols % len == 0);
     VEC_GROW(w->slots, w->n, w->cap);
     slot_t *s = &w->slots[w->n];
     *s = (slot_t){xstrdup(name), type, rows, cols, (rows ? rows : 1) * (cols / len) * gguf_block_bytes(type), 0};
@@ -165,22 +160,10 @@ static void put_infos(const gguf_writer_t *w, strbuf_t *b) {
     }
 }
 
-/* Records the failure and removes the file: nothing half-written is left behind. */
-static int fail(gguf_writer_t *w, const char *what, err_t *err) {
-    int why = errno;
-    w->failed = true;
-    if (w->file) {
-        fclose(w->file);
-        w->file = NULL;
-        file_discard(w->path);
-    }
-    return err_set(err, ERR_FAILED, "%s: cannot %s: %s", w->path, what, strerror(why));
-}
-
 static int write_zeros(gguf_writer_t *w, size_t n, err_t *err) {
     static const uint8_t zeros[ALIGNMENT];
     CHECK(n < ALIGNMENT);
-    return fwrite(zeros, 1, n, w->file) == n ? 0 : fail(w, "write", err);
+    return out_write(&w->file, zeros, n, err);
 }
 
 /* Goes to the first tensor, from `at`, of which data is still missing. */
@@ -189,7 +172,7 @@ static void seek_tensor(gguf_writer_t *w) {
 }
 
 int gguf_writer_begin(gguf_writer_t *w, const char *path, err_t *err) {
-    CHECK(!w->path && w->owed == 0);
+    CHECK(!w->file.path && w->owed == 0);
     strbuf_t head = {0};
     strbuf_add(&head, "GGUF", 4);
     put_le(&head, 3, 4);
@@ -198,22 +181,19 @@ int gguf_writer_begin(gguf_writer_t *w, const char *path, err_t *err) {
     if (w->kvs.len) strbuf_add(&head, w->kvs.p, w->kvs.len);
     put_infos(w, &head);
     size_t size = aligned(head.len) + (w->n ? aligned(w->slots[w->n - 1].offset + w->slots[w->n - 1].bytes) : 0);
-    w->path = xstrdup(path);
-    w->file = fopen(path, "wb");
-    int rc = w->file ? 0 : fail(w, "create", err);
-    if (rc == 0) setvbuf(w->file, NULL, _IOFBF, WRITE_BUFFER);
-    if (rc == 0 && fwrite(head.p, 1, head.len, w->file) != head.len) rc = fail(w, "write", err);
+    int rc = out_open(&w->file, path, err);
+    if (rc == 0) rc = out_write(&w->file, head.p, head.len, err);
     if (rc == 0) rc = write_zeros(w, aligned(head.len) - head.len, err);
-    if (rc == 0) rc = gguf_writer_flush(w, err);
-    if (rc == 0 && ftruncate(fileno(w->file), (off_t)size) != 0) rc = fail(w, "write", err);
+    if (rc == 0) rc = out_flush(&w->file, err);
+    if (rc == 0) rc = out_extend(&w->file, size, err);
     free(head.p);
     seek_tensor(w);
     return rc;
 }
 
 int gguf_writer_data(gguf_writer_t *w, const void *data, size_t bytes, err_t *err) {
-    CHECK(w->path && !w->failed && w->at < w->n && bytes <= w->left);
-    if (bytes && fwrite(data, 1, bytes, w->file) != bytes) return fail(w, "write", err);
+    CHECK(w->at < w->n && bytes <= w->left);
+    if (out_write(&w->file, data, bytes, err)) return err->code;
     w->left -= bytes;
     if (w->left) return 0;
     size_t end = w->slots[w->at].bytes;
@@ -222,37 +202,27 @@ int gguf_writer_data(gguf_writer_t *w, const void *data, size_t bytes, err_t *er
     return write_zeros(w, aligned(end) - end, err);
 }
 
-int gguf_writer_flush(gguf_writer_t *w, err_t *err) { return fflush(w->file) == 0 ? 0 : fail(w, "write", err); }
+int gguf_writer_flush(gguf_writer_t *w, err_t *err) { return out_flush(&w->file, err); }
 
 static void writer_free(gguf_writer_t *w) {
     for (size_t i = 0; i < w->n; i++) free(w->slots[i].name);
     free(w->slots);
     free(w->kvs.p);
-    free(w->path);
     free(w);
 }
 
 int gguf_writer_finish(gguf_writer_t *w, err_t *err) {
-    int rc = w->failed ? err->code : 0;
-    if (!w->failed) {
-        CHECK(w->file && w->at == w->n);
-        if (fflush(w->file) != 0 || fsync(fileno(w->file)) != 0) rc = fail(w, "write", err);
-    }
-    if (w->file && fclose(w->file) != 0) {
-        w->file = NULL;
-        rc = fail(w, "write", err);
-        file_discard(w->path);
-    }
+    bool failed = out_failed(&w->file);
+    CHECK(failed || (w->file.path && w->at == w->n));
+    int rc = out_close(&w->file, failed ? err->code : 0, err);
     writer_free(w);
     return rc;
 }
 
 void gguf_writer_abort(gguf_writer_t *w) {
     if (!w) return;
-    if (w->file) {
-        fclose(w->file);
-        file_discard(w->path);
-    }
+    err_t told = {0};
+    out_close(&w->file, ERR_FAILED, &told);
     writer_free(w);
 }
 

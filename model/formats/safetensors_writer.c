@@ -1,15 +1,10 @@
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/out_file.h"
 #include "model/formats/safetensors.h"
-
-#define WRITE_BUFFER ((size_t)1 << 20)
 
 typedef struct {
     char *name;
@@ -23,9 +18,7 @@ struct st_writer {
     slot_t *slots; /* begin() puts them in file order */
     size_t n, cap;
     size_t total, written; /* bytes of data */
-    char *path;
-    FILE *file; /* NULL: not begun, or failed */
-    bool failed;
+    out_file_t file;
 };
 
 /* The reference writer's order of element types: from the widest, so that each tensor is aligned. */
@@ -38,7 +31,7 @@ static const int dtype_rank[DT_COUNT] = {
 st_writer_t *st_writer_new(void) { return xcalloc(1, sizeof(st_writer_t)); }
 
 void st_writer_declare(st_writer_t *w, const char *name, dtype_t dtype, int n_dims, const size_t *shape) {
-    CHECK(!w->path && n_dims >= 0 && n_dims <= TENSOR_MAX_DIMS);
+    CHECK(!w->file.path && n_dims >= 0 && n_dims <= TENSOR_MAX_DIMS);
     VEC_GROW(w->slots, w->n, w->cap);
     slot_t *s = &w->slots[w->n];
     *s = (slot_t){.name = xstrdup(name), .dtype = dtype, .n_dims = n_dims, .bytes = dtype_size(dtype)};
@@ -83,75 +76,50 @@ static char *make_header(const st_writer_t *w, size_t *len) {
     return s;
 }
 
-/* Records the failure and removes the file: nothing half-written is left behind. */
-static int fail(st_writer_t *w, const char *what, err_t *err) {
-    int why = errno;
-    w->failed = true;
-    if (w->file) {
-        fclose(w->file);
-        w->file = NULL;
-        file_discard(w->path);
-    }
-    return err_set(err, ERR_FAILED, "%s: cannot %s: %s", w->path, what, strerror(why));
-}
-
 int st_writer_begin(st_writer_t *w, const char *path, err_t *err) {
-    CHECK(!w->path);
-    w->path = xstrdup(path);
+    CHECK(!w->file.path);
     if (w->n) qsort(w->slots, w->n, sizeof *w->slots, by_file_order);
-    w->file = fopen(path, "wb");
-    if (!w->file) return fail(w, "create", err);
-    setvbuf(w->file, NULL, _IOFBF, WRITE_BUFFER);
+    if (out_open(&w->file, path, err)) return err->code;
     size_t n;
     char *header = make_header(w, &n);
     uint8_t length[8];
     for (int i = 0; i < 8; i++) length[i] = (uint8_t)(n >> 8 * i);
-    bool ok = fwrite(length, 1, 8, w->file) == 8 && fwrite(header, 1, n, w->file) == n;
+    int rc = out_write(&w->file, length, sizeof length, err);
+    if (rc == 0) rc = out_write(&w->file, header, n, err);
     free(header);
-    return ok ? 0 : fail(w, "write", err);
+    return rc;
 }
 
 size_t st_writer_order(const st_writer_t *w, size_t i) {
-    CHECK(w->path && i < w->n);
+    CHECK(w->file.path && i < w->n);
     return w->slots[i].declared;
 }
 
 size_t st_writer_total(const st_writer_t *w) { return w->total; }
 
 int st_writer_data(st_writer_t *w, const void *data, size_t bytes, err_t *err) {
-    CHECK(w->path && !w->failed && bytes <= w->total - w->written);
-    if (bytes && fwrite(data, 1, bytes, w->file) != bytes) return fail(w, "write", err);
+    CHECK(bytes <= w->total - w->written);
     w->written += bytes;
-    return 0;
+    return out_write(&w->file, data, bytes, err);
 }
 
 static void writer_free(st_writer_t *w) {
     for (size_t i = 0; i < w->n; i++) free(w->slots[i].name);
     free(w->slots);
-    free(w->path);
     free(w);
 }
 
 int st_writer_finish(st_writer_t *w, err_t *err) {
-    int rc = w->failed ? err->code : 0;
-    if (!w->failed) {
-        CHECK(w->file && w->written == w->total);
-        if (fflush(w->file) != 0 || fsync(fileno(w->file)) != 0) rc = fail(w, "write", err);
-    }
-    if (w->file && fclose(w->file) != 0) {
-        w->file = NULL;
-        rc = fail(w, "write", err);
-        file_discard(w->path);
-    }
+    bool failed = out_failed(&w->file);
+    CHECK(failed || (w->file.path && w->written == w->total));
+    int rc = out_close(&w->file, failed ? err->code : 0, err);
     writer_free(w);
     return rc;
 }
 
 void st_writer_abort(st_writer_t *w) {
     if (!w) return;
-    if (w->file) {
-        fclose(w->file);
-        file_discard(w->path);
-    }
+    err_t told = {0};
+    out_close(&w->file, ERR_FAILED, &told);
     writer_free(w);
 }
