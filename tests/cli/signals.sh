@@ -35,7 +35,7 @@ wait_for_steps $held held 1 || fail "the run ended by itself"
 kill -STOP $held
 held_since=$SECONDS
 
-steps=100
+steps=300
 write_config whole $steps 1000 >whole.yaml
 write_config stopped $steps 1000 >stopped.yaml
 expect 0 "$QLORA_TRAIN" whole.yaml
@@ -114,7 +114,7 @@ expect 0 "$QLORA_TRAIN" stopped.yaml
 same_run whole stopped
 
 # Pending already when the program starts, as a signal is that comes while it starts itself again: nothing is written.
-write_config first 3 1000 >first.yaml
+write_config first 100000 100000 >first.yaml
 status=0
 timeout 20 env --block-signal=TERM -u OMP_WAIT_POLICY sh -c 'kill -TERM $$; exec "$0" "$@"' "$QLORA_TRAIN" first.yaml \
     training.preempted_exit_status=1 training.preempted_exit_status=33 >first.out 2>&1 || status=$?
@@ -123,7 +123,7 @@ timeout 20 env --block-signal=TERM -u OMP_WAIT_POLICY sh -c 'kill -TERM $$; exec
 
 # While data is read and before the first step: at once, and another run may have the directory. Before main() the signal
 # ends the program as any other.
-for i in $(seq 60); do cat train.jsonl; done >much.jsonl
+for i in $(seq 200); do cat train.jsonl; done >much.jsonl
 before=0
 for round in 1 2 3 4 5 6; do
     delay=0.$(printf '%02d' $((RANDOM % 30)))
@@ -210,7 +210,8 @@ ended 0 "$(cat busy.yaml.err)"
 same_run whole busy
 
 # Slurm's script: every process of the job is asked, or the shell alone; the job goes back into the queue, but not when
-# its user has cancelled it.
+# its user has cancelled it. The shell hands a request on within a second, in which the program is held, or it might be done.
+name=$(basename "$QLORA_TRAIN" | cut -c 1-15)
 mkdir bin
 printf '#!/bin/sh\necho "$@" >>requeued\n[ "$1" != show ] || cat shown\n' >bin/scontrol
 chmod +x bin/scontrol
@@ -222,7 +223,14 @@ for who in group shell cancelled group shell; do
     env PATH="$PWD/bin:$PATH" SLURM_JOB_ID=7 setsid bash "$TESTS/../configs/slurm.sbatch" job.yaml >job.out 2>&1 &
     pid=$!
     wait_for_steps $pid job $((logged + 2)) || { tail -n 3 job.out; fail "the job ended by itself"; }
-    case $who in shell) kill -USR1 $pid ;; *) kill -TERM -- -$pid ;; esac
+    if [ $who = shell ]; then
+        pkill -STOP -x -g $pid "$name" || fail "the job has no program"
+        kill -USR1 $pid
+        sleep 1.5
+        pkill -CONT -x -g $pid "$name" || fail "the held program is gone"
+    else
+        kill -TERM -- -$pid
+    fi
     ended 75 "a job ($who): $(tail -n 3 job.out)"
     saved job "a job ($who)"
     [ $who = cancelled ] || requeues=$((requeues + 1))
