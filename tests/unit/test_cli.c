@@ -381,7 +381,7 @@ static void variables_of_a_template(void **state) {
                               "\"content\": \"A\"}]}\n";
     static const char text[] =
         "{{ strftime_now('%d %B %Y') }} {{ mood }}{% for m in messages %}<|im_start|>{{ m.content "
-        "}}<|im_end|>{% endfor %}";
+        "}}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>{% endif %}";
     assert_ok(file_write(path, row, strlen(row), &err) || file_write(jinja, text, strlen(text), &err), err);
     RUN("inspect", path, "--model", test_path("golden/tokenizer/tokenizer.json"), "--chat-template", jinja,
         "--chat-template-date=2024-07-26", "--chat-template-kwargs={\"mood\": \"good\"}", "--jsonl");
