@@ -61,3 +61,9 @@ char *name_list(const char *const *names, size_t n) {
     }
     return b.p;
 }
+
+bool name_is_among(const char *name, const char *const *names) {
+    for (; *names; names++)
+        if (strcmp(name, *names) == 0) return true;
+    return false;
+}

@@ -1,11 +1,14 @@
-/* Names in messages: finding what a mistyped one was meant to be, and listing what is expected. */
+/* Lists of names, and names in messages: finding what a mistyped one was meant to be, and listing what is expected. */
 #ifndef BASE_NAMES_H
 #define BASE_NAMES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* The closest of `names` to `word` by edit distance, NULL when none is near: for "did you mean". */
 const char *closest_name(const char *word, const char *const *names, size_t n);
+/* Whether it is one of the names; NULL ends them. */
+bool name_is_among(const char *name, const char *const *names);
 /* "a, b or c". The caller frees. */
 char *name_list(const char *const *names, size_t n);
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/names.h"
 #include "data/conversation_parts.h"
 #include "data/rows.h"
 
@@ -183,12 +184,6 @@ static int read_mark(const json_t *m, const char *role, train_mark_t *mark, err_
 
 /* ---- the message ---- */
 
-static bool among(const char *key, const char *const *keys) {
-    for (; *keys; keys++)
-        if (strcmp(key, *keys) == 0) return true;
-    return false;
-}
-
 /* The keys that were read above, and those that some template reads beside them, in the wild. */
 static const char *const read_keys[] = {
     "role",  "from",   "content",      "value",           "tool_calls", "function_call",
@@ -201,16 +196,17 @@ static const char *const template_keys[] = {"name",      "tool_call_id", "id",  
 static bool was_read(const json_t *m, const char *key) {
     if (strcmp(key, "from") == 0) return !row_member(m, "role");
     if (strcmp(key, "value") == 0) return strcmp(content_key(m), "value") == 0;
-    return among(key, read_keys);
+    return name_is_among(key, read_keys);
 }
 
 static void add_others(const json_t *m, json_t *out, const char **unknown) {
     const char *key;
     json_t *v;
     json_object_foreach((json_t *)(uintptr_t)m, key, v) {
-        if (json_is_null(v) || was_read(m, key) || among(key, media_keys) || json_object_get(out, key)) continue;
+        if (json_is_null(v) || was_read(m, key) || name_is_among(key, media_keys) || json_object_get(out, key))
+            continue;
         json_object_set(out, key, v);
-        if (!among(key, template_keys) && !*unknown) *unknown = key;
+        if (!name_is_among(key, template_keys) && !*unknown) *unknown = key;
     }
 }
 

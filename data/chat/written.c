@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/names.h"
 #include "data/tokenizer/utf8.h"
 
 /* The name of an element's key by its number; "" for those that are not told apart. */
@@ -14,15 +15,9 @@ static const char *key_name(const json_t *messages, jinja_origin_t origin) {
     return "";
 }
 
-static bool is_one_of(const char *key, const char *const *keys) {
-    for (; *keys; keys++)
-        if (!strcmp(key, *keys)) return true;
-    return false;
-}
-
 bool written_is_text(const json_t *messages, jinja_origin_t origin) {
     static const char *const others[] = {"role", "name", "tool_call_id", "id", NULL};
-    return jinja_traced(origin) && !is_one_of(key_name(messages, origin), others);
+    return jinja_traced(origin) && !name_is_among(key_name(messages, origin), others);
 }
 
 static size_t run_start(const jinja_output_t *out, size_t i) { return i ? out->runs[i - 1].end : 0; }
@@ -44,7 +39,7 @@ static void note_text(found_t *f, written_t *w, const char *key, place_t place, 
     f->any[place] = true;
     f->last[place] = to;
     w->content |= !strcmp(key, "content");
-    w->reasoning |= is_one_of(key, reasoning);
+    w->reasoning |= name_is_among(key, reasoning);
     if (strcmp(key, "tool_calls") != 0) return;
     w->calls = true;
     strbuf_add(&f->calls, text + from, to - from);

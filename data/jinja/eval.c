@@ -113,13 +113,13 @@ static value_t eval_compare(run_t *run, const expr_t *e) {
 static value_t eval_logic(run_t *run, const expr_t *e) {
     value_t a = eval(run, e->of.a);
     run->r.place = e->place;
-    return value_truth(&run->r, a) == (e->kind == E_AND) ? eval(run, e->of.b) : a;
+    return value_truth(a) == (e->kind == E_AND) ? eval(run, e->of.b) : a;
 }
 
 static value_t eval_if(run_t *run, const expr_t *e) {
     value_t test = eval(run, e->of.b);
     run->r.place = e->place;
-    if (value_truth(&run->r, test)) return eval(run, e->of.a);
+    if (value_truth(test)) return eval(run, e->of.a);
     return e->of.c ? eval(run, e->of.c) : value_undefined(NULL);
 }
 
@@ -153,7 +153,7 @@ static value_t eval_compound(run_t *run, const expr_t *e) {
     }
     value_t v = eval(run, e->of.a);
     run->r.place = e->place;
-    return value_bool(!value_truth(&run->r, v));
+    return value_bool(!value_truth(v));
 }
 
 value_t eval(run_t *run, const expr_t *e) {

@@ -106,7 +106,7 @@ static flow_t exec_if(run_t *run, const stmt_t *s) {
         const branch_t *branch = &s->branches.v[i];
         value_t test = eval(run, branch->test);
         run->r.place = branch->test->place;
-        if (value_truth(&run->r, test)) return exec_body(run, branch->body);
+        if (value_truth(test)) return exec_body(run, branch->body);
     }
     return exec_body(run, s->branches.otherwise);
 }

@@ -6,7 +6,7 @@
 static value_t filter_default(render_t *r, value_t v, const call_args_t *args) {
     static const char *const names[] = {"default_value", "boolean", NULL};
     args_check(r, args, 0, 2, names, "default");
-    bool replaced = v.type == V_UNDEFINED || (arg_truth(r, args, 1, "boolean", false) && !value_truth(r, v));
+    bool replaced = v.type == V_UNDEFINED || (arg_truth(args, 1, "boolean", false) && !value_truth(v));
     return replaced ? arg_or(args, 0, "default_value", value_text(r, "", 0, 0)) : v;
 }
 

@@ -41,7 +41,7 @@ static bool is_named(const call_args_t *args, const char *name) {
 }
 
 static list_t *map_elements(render_t *r, value_t v, const call_args_t *args) {
-    if (!value_truth(r, v)) return value_list(r, V_LIST, 0).list;
+    if (!value_truth(v)) return value_list(r, V_LIST, 0).list;
     if (args->n == 0 && is_named(args, "attribute")) return map_attribute(r, v, args);
     if (args->n == 0) jinja_fail(r, "map: the name of a filter is missing");
     const list_t *elements = value_elements(r, v);
@@ -61,7 +61,7 @@ value_t filter_map(render_t *r, value_t v, const call_args_t *args) {
 
 /* The elements (by their attribute, if it is asked for) of which a test, or their truth, is `wanted`. */
 static list_t *chosen(render_t *r, value_t v, const call_args_t *args, bool attribute, bool wanted) {
-    if (!value_truth(r, v)) return value_list(r, V_LIST, 0).list;
+    if (!value_truth(v)) return value_list(r, V_LIST, 0).list;
     size_t skip = attribute ? 1 : 0;
     if (args->n < skip) jinja_fail(r, "the name of an attribute is missing");
     path_t path = attribute ? path_of(r, args->v[0]) : (path_t){0};
@@ -79,7 +79,7 @@ static list_t *chosen(render_t *r, value_t v, const call_args_t *args, bool attr
     for (size_t i = 0; i < elements->n; i++) {
         value_t key = path_get(r, &path, elements->v[i]);
         jinja_steps(r, 1);
-        if ((test ? test(r, key, &rest) : value_truth(r, key)) == wanted) kept->v[kept->n++] = elements->v[i];
+        if ((test ? test(r, key, &rest) : value_truth(key)) == wanted) kept->v[kept->n++] = elements->v[i];
     }
     return kept;
 }

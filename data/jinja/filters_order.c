@@ -123,10 +123,10 @@ static path_t *paths_of(render_t *r, value_t attribute, bool lower, size_t *n) {
 value_t filter_sort(render_t *r, value_t v, const call_args_t *args) {
     static const char *const names[] = {"reverse", "case_sensitive", "attribute", NULL};
     args_check(r, args, 0, 3, names, "sort");
-    bool reverse = arg_truth(r, args, 0, "reverse", false);
+    bool reverse = arg_truth(args, 0, "reverse", false);
     size_t n;
     const path_t *paths = paths_of(r, arg_or(args, 2, "attribute", value_none()),
-                                   !arg_truth(r, args, 1, "case_sensitive", false), &n);
+                                   !arg_truth(args, 1, "case_sensitive", false), &n);
     const list_t *elements = value_elements(r, v);
     list_t *keys = value_list(r, V_LIST, elements->n).list;
     for (size_t i = 0; i < elements->n; i++) {
@@ -146,17 +146,17 @@ value_t filter_dictsort(render_t *r, value_t v, const call_args_t *args) {
     }
     if (v.type == V_UNDEFINED) undefined_fail(r, v);
     if (v.type != V_DICT) jinja_fail(r, "dictsort: a %s has no items; expected a dict", value_type_name(v));
-    path_t self = {.lower = !arg_truth(r, args, 0, "case_sensitive", false)};
+    path_t self = {.lower = !arg_truth(args, 0, "case_sensitive", false)};
     const list_t *keys = keys_by(r, dict_view(r, v.dict, by_key ? LIST_KEYS : LIST_VALUES).list, &self);
     const list_t *items = dict_view(r, v.dict, LIST_ITEMS).list;
-    return in_order(r, items, keys, arg_truth(r, args, 2, "reverse", false));
+    return in_order(r, items, keys, arg_truth(args, 2, "reverse", false));
 }
 
 /* ---- unique, min, max, groupby -------------------------------------------------------------------------- */
 
 static path_t element_path(render_t *r, const call_args_t *args) {
     path_t path = path_of(r, arg_or(args, 1, "attribute", value_none()));
-    path.lower = !arg_truth(r, args, 0, "case_sensitive", false);
+    path.lower = !arg_truth(args, 0, "case_sensitive", false);
     return path;
 }
 
@@ -215,7 +215,7 @@ value_t filter_groupby(render_t *r, value_t v, const call_args_t *args) {
     path.missing = arg_or(args, 1, "default", value_none());
     path.has_missing = path.missing.type != V_NONE;
     path_t shown = path;
-    path.lower = !arg_truth(r, args, 2, "case_sensitive", false);
+    path.lower = !arg_truth(args, 2, "case_sensitive", false);
     const list_t *elements = value_elements(r, v);
     const list_t *sorted = in_order(r, elements, keys_by(r, elements, &path), false).list;
     const list_t *keys = keys_by(r, sorted, &path);

@@ -105,7 +105,7 @@ value_t filter_indent(render_t *r, value_t v, const call_args_t *args) {
     if (v.type == V_UNDEFINED) undefined_fail(r, v);
     if (v.type != V_STRING) jinja_fail(r, "indent: a %s; expected a str", value_type_name(v));
     const string_t *by = indention(r, args), *s = v.s;
-    bool first = arg_truth(r, args, 1, "first", false), blank = arg_truth(r, args, 2, "blank", false);
+    bool first = arg_truth(args, 1, "first", false), blank = arg_truth(args, 2, "blank", false);
     value_t with_end = value_binary(r, '+', value_plain(v), value_text(r, "\n", 1, 0));
     const list_t *lines = text_lines(r, with_end.s, false);
     builder_t text = {0};
@@ -142,7 +142,7 @@ value_t filter_truncate(render_t *r, value_t v, const call_args_t *args) {
     if (length > INT64_MAX - leeway || (int64_t)chars <= length + leeway) return v;
     if (v.type != V_STRING) jinja_fail(r, "truncate: a %s; expected a str", value_type_name(v));
     size_t keep = string_byte(v.s, (size_t)(length - end_length));
-    if (!arg_truth(r, args, 1, "killwords", false)) {
+    if (!arg_truth(args, 1, "killwords", false)) {
         string_t space = {.p = " ", .len = 1};
         size_t word = text_rfind(r, v.s, &space, 0, keep);
         if (word != NOT_FOUND) keep = word;

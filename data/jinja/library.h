@@ -97,7 +97,7 @@ value_t arg_required(render_t *r, const call_args_t *args, size_t i, const char 
 const string_t *arg_string(render_t *r, const call_args_t *args, size_t i, const char *name, const char *what);
 int64_t arg_integer(render_t *r, const call_args_t *args, size_t i, const char *name, int64_t fallback,
                     const char *what);
-bool arg_truth(render_t *r, const call_args_t *args, size_t i, const char *name, bool fallback);
+bool arg_truth(const call_args_t *args, size_t i, const char *name, bool fallback);
 
 /* A filter that Jinja2 has and this engine does not. */
 bool jinja_lacks_filter(const char *name);

@@ -29,7 +29,7 @@ static bool pull(run_t *run, loop_t *l, value_t *v) {
         run->vars = l->filter_vars;
         value_t test = eval(run, l->f->filter);
         run->vars = vars;
-        if (value_truth(&run->r, test)) return true;
+        if (value_truth(test)) return true;
     }
     return false;
 }

@@ -136,7 +136,7 @@ int64_t arg_integer(render_t *r, const call_args_t *args, size_t i, const char *
     return integer_of(value);
 }
 
-bool arg_truth(render_t *r, const call_args_t *args, size_t i, const char *name, bool fallback) {
+bool arg_truth(const call_args_t *args, size_t i, const char *name, bool fallback) {
     value_t value;
-    return arg_given(args, i, name, &value) ? value_truth(r, value) : fallback;
+    return arg_given(args, i, name, &value) ? value_truth(value) : fallback;
 }

@@ -110,7 +110,7 @@ value_t text_rsplit(render_t *r, const function_t *fn, const call_args_t *args) 
 value_t text_splitlines(render_t *r, const function_t *fn, const call_args_t *args) {
     static const char *const names[] = {"keepends", NULL};
     args_check(r, args, 0, 1, names, fn->name);
-    list_t *lines = text_lines(r, fn->self.s, arg_truth(r, args, 0, "keepends", false));
+    list_t *lines = text_lines(r, fn->self.s, arg_truth(args, 0, "keepends", false));
     for (size_t i = 0; i < lines->n; i++) lines->v[i].markup = fn->self.markup;
     return (value_t){.type = V_LIST, .list = lines};
 }

@@ -160,10 +160,10 @@ value_t filter_tojson(render_t *r, value_t v, const call_args_t *args) {
     static const char *const names[] = {"ensure_ascii", "indent", "separators", "sort_keys", NULL};
     args_check(r, args, 0, 4, names, "tojson");
     json_writer_t w = {.r = r};
-    w.ascii = arg_truth(r, args, 0, "ensure_ascii", false);
+    w.ascii = arg_truth(args, 0, "ensure_ascii", false);
     w.indent = indent_of(r, arg_or(args, 1, "indent", value_none()));
     read_separators(&w, arg_or(args, 2, "separators", value_none()));
-    w.sorted = arg_truth(r, args, 3, "sort_keys", false);
+    w.sorted = arg_truth(args, 3, "sort_keys", false);
     put_value(&w, v, 0);
     return build_end(r, &w.text);
 }

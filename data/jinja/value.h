@@ -174,7 +174,7 @@ size_t string_byte(const string_t *s, size_t character); /* where it begins; len
 /* ---- what Python does with values (value_ops.c) --------------------------------------------------------- */
 
 _Noreturn void undefined_fail(render_t *r, value_t v); /* says what is undefined */
-bool value_truth(render_t *r, value_t v);
+bool value_truth(value_t v);
 bool value_equal(render_t *r, value_t a, value_t b);
 int value_compare(render_t *r, value_t a, value_t b); /* <0, 0, >0; fails where Python raises TypeError */
 bool value_contains(render_t *r, value_t container, value_t item);

@@ -48,8 +48,7 @@ const char *value_type_name(value_t v) {
     return "object";
 }
 
-bool value_truth(render_t *r, value_t v) {
-    (void)r;
+bool value_truth(value_t v) {
     switch (v.type) {
     case V_UNDEFINED:
     case V_NONE: return false;

@@ -34,3 +34,17 @@ const char *write_kind(const json_t *base, const json_t *files) {
     }
     return dir;
 }
+
+json_t *load_json(const char *path) {
+    err_t err = {0};
+    json_t *root;
+    assert_ok(json_file(path, &root, &err), err);
+    return root;
+}
+
+tokenizer_t *open_tokenizer(const char *path) {
+    err_t err = {0};
+    tokenizer_t *t;
+    assert_ok(tokenizer_open(path, &t, &err), err);
+    return t;
+}

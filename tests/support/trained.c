@@ -75,3 +75,19 @@ bf16_t *read_bf16(const model_source_t *src, const char *name, size_t *n) {
     assert_ok(source_read(src, t, 0, *n, DT_BF16, v, &err), err);
     return v;
 }
+
+trained_t tied, plain;
+
+int train_both(void **state) {
+    (void)state;
+    tied = trained_on(test_path("golden/tiny/llama-gqa-tied-odd"), "f32", NULL);
+    plain = trained_on(test_path("golden/tiny/llama-mha"), "bf16", NULL);
+    return 0;
+}
+
+int free_both(void **state) {
+    (void)state;
+    trained_free(&tied);
+    trained_free(&plain);
+    return 0;
+}

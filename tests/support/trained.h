@@ -22,4 +22,10 @@ float *read_adapter(const char *dir, const model_config_t *c, lora_t *lora);
 /* All n values of a tensor. The caller frees. */
 bf16_t *read_bf16(const model_source_t *src, const char *name, size_t *n);
 
+/* Two runs for the tests of exports, made and freed as setup and teardown of a group: fp32 adapters on a tied model, BF16
+ * ones on another. */
+extern trained_t tied, plain;
+int train_both(void **state);
+int free_both(void **state);
+
 #endif

@@ -14,22 +14,6 @@
 #include "program.h"
 #include "trained.h"
 
-static trained_t tied, plain; /* fp32 adapters on the tied model, BF16 ones on the other */
-
-static int train_both(void **state) {
-    (void)state;
-    tied = trained_on(test_path("golden/tiny/llama-gqa-tied-odd"), "f32", NULL);
-    plain = trained_on(test_path("golden/tiny/llama-mha"), "bf16", NULL);
-    return 0;
-}
-
-static int free_both(void **state) {
-    (void)state;
-    trained_free(&tied);
-    trained_free(&plain);
-    return 0;
-}
-
 /* The names in a directory, hidden ones too, are these and no others. */
 static void assert_names(const char *dir, const char *const *want, size_t n) {
     DIR *d = opendir(dir);

@@ -23,22 +23,6 @@ static gguf_t *open_gguf(const char *path) {
 
 /* ---- what the program writes -------------------------------------------------------------------------------- */
 
-static trained_t tied, plain;
-
-static int train_both(void **state) {
-    (void)state;
-    tied = trained_on(test_path("golden/tiny/llama-gqa-tied-odd"), "f32", NULL);
-    plain = trained_on(test_path("golden/tiny/llama-mha"), "bf16", NULL);
-    return 0;
-}
-
-static int free_both(void **state) {
-    (void)state;
-    trained_free(&tied);
-    trained_free(&plain);
-    return 0;
-}
-
 static void assert_only(const char *dir, const char *a, const char *b) {
     DIR *d = opendir(dir);
     for (struct dirent *e; (e = readdir(d));)

@@ -13,6 +13,7 @@
 #include "data/tokenizer/tokenizer_gguf_write.h"
 #include "model/gguf_config_write.h"
 #include "model/formats/gguf_write.h"
+#include "tokenizer_kinds.h"
 #include "trained.h"
 
 static char *in(const char *dir, const char *name) { return (char *)(uintptr_t)test_keep(path_join(dir, name)); }
@@ -191,13 +192,6 @@ static void test_no_architecture(void **state) {
 }
 
 /* ---- tokenizers --------------------------------------------------------------------------------------------- */
-
-static tokenizer_t *open_tokenizer(const char *path) {
-    err_t err = {0};
-    tokenizer_t *t = NULL;
-    assert_ok(tokenizer_open(path, &t, &err), err);
-    return t;
-}
 
 static void same_ids(const tokenizer_t *a, const tokenizer_t *b, const json_t *text) {
     err_t err = {0};

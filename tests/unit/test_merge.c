@@ -11,20 +11,6 @@
 #include "trained.h"
 #include "trainer/export/merge.h"
 
-static trained_t tied;
-
-static int train(void **state) {
-    (void)state;
-    tied = trained_on(test_path("golden/tiny/llama-gqa-tied-odd"), "f32", NULL);
-    return 0;
-}
-
-static int free_trained(void **state) {
-    (void)state;
-    trained_free(&tied);
-    return 0;
-}
-
 /* What a merge that rounds to nearest would have written, in place of the adapted weights of layer 0: it loses small
  * changes, though each value is a neighbour of the one that it should be. */
 static void round_to_nearest(const char *dir, const merge_t *m) {
@@ -160,5 +146,5 @@ static void test_small_adapter(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_lost_adapter), cmocka_unit_test(test_small_adapter)};
-    return cmocka_run_group_tests(tests, train, free_trained);
+    return cmocka_run_group_tests(tests, train_both, free_both);
 }

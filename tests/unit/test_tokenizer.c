@@ -12,22 +12,9 @@
 #include "data/tokenizer/spm_shim.h"
 #include "data/tokenizer/tokenizer.h"
 #include "gguf_text.h"
+#include "tokenizer_kinds.h"
 
 #define GOLDEN(name) test_path("golden/tokenizer/" name)
-
-static json_t *load_json(const char *path) {
-    err_t err = {0};
-    json_t *root;
-    assert_ok(json_file(path, &root, &err), err);
-    return root;
-}
-
-static tokenizer_t *open_tokenizer(const char *path) {
-    err_t err = {0};
-    tokenizer_t *t;
-    assert_ok(tokenizer_open(path, &t, &err), err);
-    return t;
-}
 
 static const char *own_template(const tokenizer_t *t) {
     size_t len;

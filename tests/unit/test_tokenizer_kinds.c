@@ -30,13 +30,6 @@ static int teardown(void **state) {
     return 0;
 }
 
-static tokenizer_t *open_tokenizer(const char *path) {
-    err_t err = {0};
-    tokenizer_t *t;
-    assert_ok(tokenizer_open(path, &t, &err), err);
-    return t;
-}
-
 static bool same_ids(const ids_t *got, const json_t *want) {
     if (got->len != json_array_size(want)) return false;
     for (size_t i = 0; i < got->len; i++) {

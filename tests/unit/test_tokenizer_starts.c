@@ -10,20 +10,6 @@
 #include "data/tokenizer/tokenizer.h"
 #include "tokenizer_kinds.h"
 
-static json_t *load_json(const char *path) {
-    err_t err = {0};
-    json_t *root;
-    assert_ok(json_file(path, &root, &err), err);
-    return root;
-}
-
-static tokenizer_t *open_tokenizer(const char *path) {
-    err_t err = {0};
-    tokenizer_t *t;
-    assert_ok(tokenizer_open(path, &t, &err), err);
-    return t;
-}
-
 static bool same(const places_t *got, const json_t *want) {
     bool same = got->len == json_array_size(want);
     for (size_t i = 0; same && i < got->len; i++)

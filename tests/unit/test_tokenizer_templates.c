@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "data/tokenizer/tokenizer.h"
+#include "tokenizer_kinds.h"
 #include "gguf_text.h"
 
 static void put(const char *dir, const char *name, const char *text) {
@@ -24,13 +25,6 @@ static const char *new_dir(const char *config) {
     put(dir, "tokenizer_config.json", config);
     free(path);
     return dir;
-}
-
-static tokenizer_t *open_tokenizer(const char *path) {
-    err_t err = {0};
-    tokenizer_t *t;
-    assert_ok(tokenizer_open(path, &t, &err), err);
-    return t;
 }
 
 static void check_template(const tokenizer_t *t, const char *name, const char *want) {
