@@ -4,6 +4,14 @@
 
 #include <stddef.h>
 
+/* Which of the processes of a run on this host: they share its processors, its memory and its GPUs. */
+typedef struct {
+    int index, count;
+    int processors; /* that this one should use; 0: all that it may */
+} host_share_t;
+
+#define HOST_ALONE ((host_share_t){0, 1, 0})
+
 /* Bytes that can still be used and the total: of the machine, or of the control group if that is less. */
 void host_memory(size_t *free_bytes, size_t *total_bytes);
 

@@ -1,9 +1,14 @@
 #include "base/log.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 void (*log_before_line)(void);
+
+static bool errors_only;
+
+void log_errors_only(void) { errors_only = true; }
 
 static void line(FILE *f, const char *head, const char *fmt, va_list ap) {
     if (log_before_line) log_before_line();
@@ -15,6 +20,7 @@ static void line(FILE *f, const char *head, const char *fmt, va_list ap) {
 
 void log_info(const char *fmt, ...) {
     va_list ap;
+    if (errors_only) return;
     va_start(ap, fmt);
     line(stdout, "", fmt, ap);
     va_end(ap);
@@ -22,6 +28,7 @@ void log_info(const char *fmt, ...) {
 
 void log_warn(const char *fmt, ...) {
     va_list ap;
+    if (errors_only) return;
     va_start(ap, fmt);
     line(stderr, "warning: ", fmt, ap);
     va_end(ap);

@@ -11,6 +11,9 @@ void log_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* A line on standard error, without a prefix: it starts with the place, "file:line:column: ...". */
 void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* From now on only log_error() prints: another process says the rest (trainer/ranks/ranks.h). */
+void log_errors_only(void);
+
 /* Set by the progress bar: called before a line is printed, to take the bar off the terminal. */
 extern void (*log_before_line)(void);
 

@@ -63,8 +63,9 @@ static int open_parts(cuda_impl_t *impl, err_t *err) {
     return cuda_gemm_open(impl, err);
 }
 
-extern "C" int backend_open_cuda(dtype_t act, backend_t **out, err_t *err) {
+extern "C" int backend_open_cuda(dtype_t act, host_share_t share, backend_t **out, err_t *err) {
     cudaDeviceProp p;
+    (void)share;
     if (act != DT_F32 && act != DT_BF16) return err_set(err, ERR_USAGE, "the CUDA backend computes in bf16 or f32");
     if (find_device(&p, err)) return err->code;
 

@@ -25,6 +25,7 @@
 
 #include "base/dtype.h"
 #include "base/error.h"
+#include "base/host.h"
 #include "model/formats/quant.h"
 
 typedef struct backend backend_t;
@@ -209,6 +210,12 @@ typedef struct {
     attn_shape_t attn;
 } workspace_need_t;
 
+/* Identifies a group of devices that add up among themselves; rank 0 makes it and all are given it. */
+#define JOIN_ID_BYTES 128
+typedef struct {
+    unsigned char bytes[JOIN_ID_BYTES];
+} join_id_t;
+
 struct backend {
     const char *name; /* "cpu", "cuda" */
     char device[128]; /* for reports: CPU model and instruction set, GPU name */
@@ -354,15 +361,25 @@ struct backend {
      * adamw_8bit_moments(), adamw_step() and dynamic_code() in model/backend/element.h. */
     void (*adamw_8bit)(backend_t *be, float *p, const float *g, const adamw_8bit_state_t *s, size_t n_blocks,
                        const adamw_t *h);
+
+    /* ---- processes that train together ----------------------------------------------------------- */
+    /* NULL, all three, where the devices cannot add up among themselves; the processes then do so in host memory. */
+    int (*join_id)(backend_t *be, join_id_t *id, err_t *err);
+    /* Called by all ranks at the same time, with one id; once. */
+    int (*join)(backend_t *be, const join_id_t *id, int rank, int ranks, err_t *err);
+    /* x[n] becomes its sum over the ranks, which all call this in the same order: the same bits on all, and from run to
+     * run. Queued on LANE_COMPUTE like an op. What fails on the way ends the process. */
+    void (*sum_ranks)(backend_t *be, float *x, size_t n);
 };
 
 /* Opens the CPU backend. threads 0: one per core that the process may use. reference: only the plain-C ops,
  * the oracle, for tests. */
 int backend_open_cpu(dtype_t act, int threads, bool reference, backend_t **be, err_t *err);
 
-/* Opens the CUDA backend on the current device; only in builds that have it. ERR_USAGE, with what is missing, where no
+/* Opens the CUDA backend on the GPU of the share's index, or on the only one that the process sees; only in builds that
+ * have it. ERR_USAGE, with what is missing, where no
  * GPU is usable: none there, a driver that is too old, a GPU older than sm_80. */
-int backend_open_cuda(dtype_t act, backend_t **be, err_t *err);
+int backend_open_cuda(dtype_t act, host_share_t share, backend_t **be, err_t *err);
 
 /* A CUDA backend that nothing runs on: what a plan asks of one (act, workspace_bytes), on any machine. */
 backend_t backend_plan_cuda(dtype_t act);

@@ -18,7 +18,7 @@ static backend_t *open_seeded(dtype_t act, unsigned seed) {
     backend_t *be;
     err_t err = {0};
     cuda_host_seed(seed);
-    assert_ok(backend_open_cuda(act, &be, &err), err);
+    assert_ok(backend_open_cuda(act, HOST_ALONE, &be, &err), err);
     return be;
 }
 
@@ -46,11 +46,11 @@ static void test_open(void **state) {
     close_backend(be);
 
     err_t err = {0};
-    assert_ok(backend_open("auto", DT_COUNT, 0, &be, &err), err);
+    assert_ok(backend_open("auto", DT_COUNT, 0, HOST_ALONE, &be, &err), err);
     assert_string_equal(be->name, "cuda");
     assert_int_equal(be->act, DT_BF16);
     be->close(be);
-    assert_error(backend_open_cuda(DT_F16, &be, &err), err, ERR_USAGE, "bf16 or f32");
+    assert_error(backend_open_cuda(DT_F16, HOST_ALONE, &be, &err), err, ERR_USAGE, "bf16 or f32");
 }
 
 static const struct {
@@ -69,9 +69,9 @@ static void test_no_usable_gpu(void **state) {
         backend_t *be = NULL;
         err_t err = {0};
         cuda_host_set_device(unusable[i].count, unusable[i].major, unusable[i].minor, unusable[i].driver);
-        assert_error(backend_open("cuda", DT_COUNT, 0, &be, &err), err, ERR_USAGE, unusable[i].message);
+        assert_error(backend_open("cuda", DT_COUNT, 0, HOST_ALONE, &be, &err), err, ERR_USAGE, unusable[i].message);
         err = (err_t){0};
-        assert_ok(backend_open("auto", DT_COUNT, 0, &be, &err), err);
+        assert_ok(backend_open("auto", DT_COUNT, 0, HOST_ALONE, &be, &err), err);
         assert_string_equal(be->name, "cpu");
         be->close(be);
     }
@@ -93,11 +93,11 @@ static void test_no_cublas(void **state) {
         backend_t *be = NULL;
         err_t err = {0};
         cuda_host_set_cublas(no_cublas[i].library);
-        assert_error(backend_open("cuda", DT_COUNT, 0, &be, &err), err, ERR_USAGE, no_cublas[i].message);
+        assert_error(backend_open("cuda", DT_COUNT, 0, HOST_ALONE, &be, &err), err, ERR_USAGE, no_cublas[i].message);
         assert_int_equal(strncmp(err.msg, "device.backend: cuda: ", 22), 0);
         assert_int_equal(cuda_host_used_memory(), 0);
         err = (err_t){0};
-        assert_ok(backend_open("auto", DT_COUNT, 0, &be, &err), err);
+        assert_ok(backend_open("auto", DT_COUNT, 0, HOST_ALONE, &be, &err), err);
         assert_string_equal(be->name, "cpu");
         assert_non_null(strstr(be->no_gpu, no_cublas[i].message));
         be->close(be);
@@ -113,7 +113,7 @@ static void test_open_without_memory(void **state) {
         backend_t *be;
         err_t err = {0};
         cuda_host_fail_allocation(n);
-        assert_error(backend_open_cuda(DT_BF16, &be, &err), err, ERR_FAILED, "out of memory");
+        assert_error(backend_open_cuda(DT_BF16, HOST_ALONE, &be, &err), err, ERR_FAILED, "out of memory");
         assert_int_equal(cuda_host_used_memory(), 0);
     }
     close_backend(open_seeded(DT_BF16, 1));

@@ -73,7 +73,7 @@ static int open_gpu(void **state) {
     err_t err = {0};
     for (size_t i = 0; i < 2; i++) {
         backend_t *be;
-        if (backend_open_cuda(acts[i], &be, &err)) {
+        if (backend_open_cuda(acts[i], HOST_ALONE, &be, &err)) {
             if (cuda_host_emulated()) fail_msg("%s", err.msg);
             printf("skip: no GPU to run on: %s\n", err.msg);
             return 0;

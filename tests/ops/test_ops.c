@@ -463,7 +463,7 @@ static void test_open(void **state) {
     (void)state;
     backend_t *be;
     err_t err = {0};
-    assert_ok(backend_open("auto", DT_COUNT, 0, &be, &err), err);
+    assert_ok(backend_open("auto", DT_COUNT, 0, HOST_ALONE, &be, &err), err);
     assert_string_equal(be->name, "cpu");
     assert_int_equal(be->act, backend_auto_type(be));
     assert_true(be->threads >= 1);
@@ -472,8 +472,8 @@ static void test_open(void **state) {
     assert_true(free_bytes > 0 && free_bytes <= total);
     print_message("%s; %d threads\n", be->device, be->threads);
     be->close(be);
-    assert_error(backend_open("tpu", DT_COUNT, 0, &be, &err), err, ERR_USAGE, "expected auto, cpu or cuda");
-    assert_error(backend_open("cpu", DT_F16, 0, &be, &err), err, ERR_USAGE, "f32 or bf16");
+    assert_error(backend_open("tpu", DT_COUNT, 0, HOST_ALONE, &be, &err), err, ERR_USAGE, "expected auto, cpu or cuda");
+    assert_error(backend_open("cpu", DT_F16, 0, HOST_ALONE, &be, &err), err, ERR_USAGE, "f32 or bf16");
 }
 
 int main(void) {

@@ -74,7 +74,7 @@ static void place(tiny_t *t, const tiny_spec_t *spec, pool_t *pool) {
 }
 
 static int open_backend(const tiny_spec_t *spec, backend_t **be, err_t *err) {
-    if (spec->backend) return backend_open(spec->backend, spec->act, spec->threads, be, err);
+    if (spec->backend) return backend_open(spec->backend, spec->act, spec->threads, HOST_ALONE, be, err);
     return backend_open_cpu(spec->act, spec->threads ? spec->threads : 1, spec->reference, be, err);
 }
 

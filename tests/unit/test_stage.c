@@ -23,7 +23,7 @@ static backend_t *open_backend(unsigned seed) {
     err_t err = {0};
 #ifdef TEST_BACKEND
     cuda_host_seed(seed);
-    assert_ok(backend_open(TEST_BACKEND, DT_COUNT, 2, &be, &err), err);
+    assert_ok(backend_open(TEST_BACKEND, DT_COUNT, 2, HOST_ALONE, &be, &err), err);
     assert_int_equal(be->stage_bytes, STAGE); /* as the emulator's build has it */
 #else
     (void)seed;

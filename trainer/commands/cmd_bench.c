@@ -315,7 +315,7 @@ static int bench(bench_t *b, err_t *err) {
             return err_set(err, ERR_USAGE, "command line: --layers: got %zu; %s has %zu", b->layers, b->models[i],
                            b->shapes[i].layers);
     }
-    if (backend_open(b->config.device.backend, act, b->config.device.threads, &be, err)) return err->code;
+    if (backend_open(b->config.device.backend, act, b->config.device.threads, HOST_ALONE, &be, err)) return err->code;
     int rc = bench_all(b, be, err);
     be->close(be);
     return rc;

@@ -292,7 +292,7 @@ static int quantize(const char *model, const char *out_dir, const asked_t *asked
     int rc = model_source_open(model, &src, err);
     if (rc == 0) rc = check_quantized(src, asked, err);
     if (rc == 0) rc = model_dir_begin(out_dir, &tmp, err);
-    if (rc == 0) rc = backend_open("cpu", DT_F32, 0, &be, err);
+    if (rc == 0) rc = backend_open("cpu", DT_F32, 0, HOST_ALONE, &be, err);
     if (rc == 0) {
         quant_type_t type = asked->type && !strcmp(asked->type, "fp4") ? QUANT_FP4 : QUANT_NF4;
         model_init(&m, model_source_config(src), be, type, !asked->no_double_quant, 1);

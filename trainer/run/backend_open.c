@@ -28,10 +28,10 @@ static void advise(dtype_t compute) {
     }
 }
 
-static int open_cpu(dtype_t compute, int threads, backend_t **be, err_t *err) {
+static int open_cpu(dtype_t compute, int threads, host_share_t share, backend_t **be, err_t *err) {
     const tiles_choice_t *choice = tiles_choice();
     dtype_t act = compute == DT_COUNT ? tiles_auto_type(choice) : compute;
-    if (backend_open_cpu(act, threads, false, be, err)) return err->code;
+    if (backend_open_cpu(act, threads ? threads : share.processors, false, be, err)) return err->code;
     if (compute == DT_COUNT) tiles_auto_reason(choice, (*be)->why_act, sizeof(*be)->why_act);
     advise(compute);
     return 0;
@@ -47,37 +47,38 @@ const char *backend_type_name(const backend_t *be) { return be->act == DT_F32 ? 
 bool backend_has_cuda(void) { return true; }
 
 /* The host's threads read and convert weights. */
-static int open_cuda(dtype_t compute, int threads, backend_t **be, err_t *err) {
-    if (backend_open_cuda(compute == DT_COUNT ? DT_BF16 : compute, be, err)) return err->code;
+static int open_cuda(dtype_t compute, int threads, host_share_t share, backend_t **be, err_t *err) {
+    if (backend_open_cuda(compute == DT_COUNT ? DT_BF16 : compute, share, be, err)) return err->code;
+    if (threads == 0) threads = share.processors;
     if (threads > 0) omp_set_num_threads(threads);
     (*be)->threads = omp_get_max_threads();
     return 0;
 }
 
-static int open_auto(dtype_t compute, int threads, backend_t **be, err_t *err) {
+static int open_auto(dtype_t compute, int threads, host_share_t share, backend_t **be, err_t *err) {
     err_t no_gpu = {0};
-    if (open_cuda(compute, threads, be, &no_gpu) == 0) return 0;
-    if (open_cpu(compute, threads, be, err)) return err->code;
+    if (open_cuda(compute, threads, share, be, &no_gpu) == 0) return 0;
+    if (open_cpu(compute, threads, share, be, err)) return err->code;
     snprintf((*be)->no_gpu, sizeof(*be)->no_gpu, "%.*s", (int)sizeof(*be)->no_gpu - 1, no_gpu.msg);
     return 0;
 }
 #else
 bool backend_has_cuda(void) { return false; }
 
-static int open_cuda(dtype_t compute, int threads, backend_t **be, err_t *err) {
-    (void)compute, (void)threads, (void)be;
+static int open_cuda(dtype_t compute, int threads, host_share_t share, backend_t **be, err_t *err) {
+    (void)compute, (void)threads, (void)share, (void)be;
     return err_set(err, ERR_USAGE, "not part of this build, which found no CUDA toolkit; expected cpu or auto");
 }
 
-static int open_auto(dtype_t compute, int threads, backend_t **be, err_t *err) {
-    return open_cpu(compute, threads, be, err);
+static int open_auto(dtype_t compute, int threads, host_share_t share, backend_t **be, err_t *err) {
+    return open_cpu(compute, threads, share, be, err);
 }
 #endif
 
-int backend_open(const char *name, dtype_t compute, int threads, backend_t **be, err_t *err) {
-    if (strcmp(name, "auto") == 0) return open_auto(compute, threads, be, err);
-    if (strcmp(name, "cpu") == 0) return open_cpu(compute, threads, be, err);
+int backend_open(const char *name, dtype_t compute, int threads, host_share_t share, backend_t **be, err_t *err) {
+    if (strcmp(name, "auto") == 0) return open_auto(compute, threads, share, be, err);
+    if (strcmp(name, "cpu") == 0) return open_cpu(compute, threads, share, be, err);
     if (strcmp(name, "cuda") == 0)
-        return open_cuda(compute, threads, be, err) ? err_prefix(err, "device.backend: cuda") : 0;
+        return open_cuda(compute, threads, share, be, err) ? err_prefix(err, "device.backend: cuda") : 0;
     return err_set(err, ERR_USAGE, "device.backend: \"%s\"; expected auto, cpu or cuda", name);
 }

@@ -2,11 +2,13 @@
 #ifndef TRAINER_RUN_BACKEND_OPEN_H
 #define TRAINER_RUN_BACKEND_OPEN_H
 
+#include "base/host.h"
 #include "model/backend/backend.h"
 
 /* Opens what a config names: "auto", "cpu" or "cuda" (auto: CUDA where there is a usable GPU, else the CPU).
- * compute DT_COUNT: the backend's own default. */
-int backend_open(const char *name, dtype_t compute, int threads, backend_t **be, err_t *err);
+ * compute DT_COUNT: the backend's own default. threads 0: as many as the share has processors. On a host
+ * with several GPUs the share's index is the GPU's. */
+int backend_open(const char *name, dtype_t compute, int threads, host_share_t share, backend_t **be, err_t *err);
 bool backend_has_cuda(void);
 
 /* What its own default is, whatever it computes in. */
