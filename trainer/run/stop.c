@@ -51,8 +51,10 @@ static _Noreturn void leave(int sig) {
     _exit(atomic_load(&status_of_stop));
 }
 
-/* Takes effect when the handler returns. */
+/* Takes effect when the handler returns. The first process of a container is not ended by a signal that it does not
+ * catch: it ends with the status that a shell would show. */
 static void end_as_any_program(int sig) {
+    if (getpid() == 1) _exit(128 + sig);
     signal(sig, SIG_DFL);
     raise(sig);
 }
