@@ -151,7 +151,7 @@ slurm_tests() {
 check_names
 
 heading "Dependencies"
-scripts/deps.sh || { failed=1; finish; }
+scripts/deps.sh --tools || { failed=1; finish; }
 
 heading "Model for the tests that need one"
 if [ -z "${QLORA_SMOLLM2_GGUF:-}" ]; then
