@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -113,7 +114,7 @@ bool stop_wanted(void) {
 
 const char *stop_name(void) { return name_of((int)(atomic_load(&request) % 256)); }
 
-double stop_age(void) { return (double)(now_us() - atomic_load(&request) / 256) * 1e-6; }
+double stop_age(void) { return fmax(0, (double)(now_us() - atomic_load(&request) / 256) * 1e-6); }
 
 double stop_longest_wait(void) { return looks.longest; }
 

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "trainer/run/finite.h"
 #include "trainer/run/metrics.h"
+#include "trainer/run/output_dir.h"
 #include "trainer/run/progress.h"
 #include "trainer/run/schedule.h"
 #include "trainer/run/stop.h"
@@ -160,7 +161,7 @@ static int log_step(loop_t *l, const step_result_t *r, err_t *err) {
                           .learning_rate = r->lr,
                           .tokens = r->tokens,
                           .label_tokens = r->labels,
-                          .tokens_per_second = (double)r->tokens / r->seconds,
+                          .tokens_per_second = r->seconds > 0 ? (double)r->tokens / r->seconds : 0,
                           .peak_device_bytes = r->peak_bytes,
                           .paged_bytes = r->paged_bytes,
                           .paging_stall_seconds = r->stalled,
@@ -199,7 +200,7 @@ static void warn_slow_stop(loop_t *l) {
 
 static int write_checkpoint(loop_t *l, err_t *err) {
     const config_t *c = &l->run->config;
-    if (metrics_sync(l->metrics, err)) return err->code;
+    if (output_dir_check_place(c->training.output_dir, err) || metrics_sync(l->metrics, err)) return err->code;
     /* Where steps come to nothing the checkpoints from before are the good ones: none is removed until one does not. */
     size_t keep = l->state->useless_in_row ? 0 : c->training.save_total_limit;
     bool own_file = l->run->chat && config_template_is_file(c);
@@ -325,6 +326,7 @@ int train_loop(run_t *run, const steps_t *steps, train_state_t *state, bool *usa
     l.config_yaml = config_to_yaml(&run->config);
     progress_start(steps->total, state->step);
     rc = run_steps(&l, usable, err);
+    if (rc == 0) rc = metrics_sync(l.metrics, err); /* the last evaluation came after the last checkpoint */
     progress_end();
     metrics_close(l.metrics);
     if (l.have_epoch) epoch_free(&l.epoch);
