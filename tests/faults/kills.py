@@ -4,9 +4,8 @@ import os
 HOWS = ("before", "after", "torn")
 
 
-def log_of(rig, template):
+def log_of(place, template):
     """Every call of a run, in order: the lines of its log."""
-    place = rig.first
     place.clear(template)
     file = place.path("log")
     place.run("run.yaml", log=file)
@@ -33,7 +32,7 @@ def points(rig, lines, budget):
 
 
 def kills(rig, starts, budget):
-    cases = [(start, at, how) for start, t in starts.items() for at, how in points(rig, log_of(rig, t), budget)]
+    cases = [(start, at, how) for start, t in starts.items() for at, how in points(rig, log_of(rig.first, t), budget)]
 
     def check(place, start, at, how):
         place.clear(starts[start])
@@ -47,7 +46,7 @@ def kills(rig, starts, budget):
 
 def kills_in_a_row(rig, starts, n):
     """Killed, killed while it resumes, and again."""
-    most = len(log_of(rig, None))
+    most = len(log_of(rig.first, None))
     cases = [(start, i) for start in starts for i in range(n)]
     draws = {case: [(rig.random.randrange(1, most), rig.random.choice(HOWS)) for _ in range(4)] for case in cases}
 
@@ -120,8 +119,8 @@ def check_order(lines, run):
 
 def power(rig, starts):
     def check(place, start):
-        lines = log_of(rig, starts[start])
-        run = rig.first.path("run")
+        lines = log_of(place, starts[start])
+        run = place.path("run")
         bad = check_order(lines, run)
         rig.must(not bad, "; ".join(bad))
         # The checker itself: without any one of the syncs that it is about something must be missing.
