@@ -7,6 +7,7 @@ import queue
 import random
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 
@@ -76,6 +77,7 @@ def byte_tokenizer():
 
 
 CONFIG = """model: {{path: {model}}}
+quantization: {{compute_dtype: f32}}  # auto is measured
 lora: {{r: 4, lora_alpha: 8, lora_dropout: 0.1}}
 data: {{train: train.jsonl, eval: eval.jsonl, format: tokens, max_length: 32, packing: true}}
 training:
@@ -117,8 +119,9 @@ class Place:
         if template:
             shutil.copytree(template, self.path(name), symlinks=True)
 
-    def run(self, *arguments, env=None, limit=60, before=None, **plan):
-        """Runs the program; plan: call, at, do, always, log, counts, clock for interpose.c."""
+    def run(self, *arguments, env=None, limit=60, before=None, meanwhile=None, **plan):
+        """Runs the program; plan: call, at, do, always, log, counts, clock for interpose.c. meanwhile: what is done while
+        the program is held at a call (do="stop")."""
         full = dict(os.environ, OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive", **(env or {}))
         if plan:
             full["LD_PRELOAD"] = self.rig.library
@@ -126,20 +129,29 @@ class Place:
             for key, value in plan.items():
                 if value:
                     full["FAULTS_" + key.upper()] = str(value)
+        p = subprocess.Popen(
+            [self.rig.program, *arguments],
+            cwd=self.dir,
+            env=full,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=before,
+        )
+        if meanwhile:
+            _, status = os.waitpid(p.pid, os.WUNTRACED)
+            if not os.WIFSTOPPED(status):
+                raise Broken("it was not held")
+            meanwhile()
+            os.kill(p.pid, signal.SIGCONT)
         try:
-            p = subprocess.run(
-                [self.rig.program, *arguments],
-                cwd=self.dir,
-                env=full,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=limit,
-                preexec_fn=before,
-            )
+            out, err = p.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
+            p.kill()
+            p.communicate()
             raise Broken(f"it hangs: {arguments}") from None
         self.rig.runs += 1
-        return Result(p.returncode, p.stdout.decode(errors="replace"), p.stderr.decode(errors="replace"))
+        return Result(p.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
 
     def counts(self, *arguments, log=None):
         """How many calls of each kind a run makes."""

@@ -197,6 +197,7 @@ static int train(run_t *run, err_t *err) {
     else if (rc == 0) rc = go_on(run, &out, &id, err);
     output_dir_close(&out);
     free(id.config);
+    json_decref(id.model);
     return rc;
 }
 
