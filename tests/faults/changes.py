@@ -105,6 +105,46 @@ def run(rig):
         adapter = {k: v for k, v in p.snapshot("run/adapter").items() if k.endswith(".safetensors")}
         rig.must(adapter and all(rig.whole["adapter/" + k] == v for k, v in adapter.items()), "another adapter")
 
+    def tokenizer(place, _):
+        """Other tokens of the same texts."""
+        p = fresh(place)
+        p.clear()
+        p.write("texts.jsonl", "".join(json.dumps({"text": f"Text {i} of a few, and its end."}) + "\n" for i in range(20)))
+        replace_in(p.path("run.yaml"), "train: train.jsonl, eval: eval.jsonl, format: tokens", "train: texts.jsonl")
+        replace_in(p.path("run.yaml"), "eval_steps: 2", "eval_steps: 0")
+        r = p.run("run.yaml", call="rename", at=5, do="before")
+        rig.must(r.status == -9 and os.path.isdir(p.path("run/checkpoint-1")), r.show())
+        path = p.path("model/tokenizer.json")
+        with open(path) as f:
+            t = json.load(f)
+        vocab = t["model"]["vocab"]
+        vocab["a"], vocab["b"] = vocab["b"], vocab["a"]
+        with open(path, "w") as f:
+            json.dump(t, f)
+        r = p.run("run.yaml")
+        rig.must(r.status == 2 and "other training data (or in another chat template)" in r.err, r.show())
+
+    def init(place, what):
+        """The adapter of lora.init counts at the start only; later the checkpoint has what became of it."""
+        p = fresh(place)
+        p.clear()
+        shutil.copytree(rig.first.path("adapter-of-whole"), p.path("init"))
+        replace_in(p.path("run.yaml"), "lora_dropout: 0.1", "lora_dropout: 0.1, init: init")
+        whole = p.run("run.yaml")
+        rig.must(whole.status == 0, whole.show())
+        wanted = p.snapshot()
+        p.clear()
+        r = p.run("run.yaml", call="rename", at=6, do="before")
+        rig.must(r.status == -9 and os.path.isdir(p.path("run/checkpoint-2")), r.show())
+        one_weight(p.path("init/adapter_model.safetensors"))
+        r = p.run("run.yaml")
+        rig.must(r.status == 0 and p.snapshot() == wanted, r.show())
+
+    rig.first.clear()
+    rig.first.run("run.yaml")
+    shutil.copytree(rig.first.path("run/adapter"), rig.first.path("adapter-of-whole"))
+    rig.each("changed: the tokenizer", [("",)], tokenizer)
+    rig.each("changed: the adapter of lora.init", [("",)], init)
     rig.each("changed: refused", [(w,) for w in REFUSED], refused)
     rig.each("changed: told", [(w,) for w in TOLD], told)
     rig.each("changed: no matter", [(w,) for w in NO_MATTER], no_matter)

@@ -62,7 +62,7 @@ def run(rig):
                 cases += [(name, kind, "EINTR", at, "") for at in rig.spread(count[kind], 3)]
             if kind in SHORT:
                 cases += [(name, kind, "short", 1, "1")]
-        cases += [(name, "alloc", "ENOMEM", at, always) for at in rig.spread(count["alloc"], 12) for always in ("", "1")]
+        cases += [(name, "alloc", "ENOMEM", at, always) for at in rig.spread(count["alloc"], 12, 200) for always in ("", "1")]
         if made:
             cases += [(name, "any", how, at, "") for how in ("before", "after", "torn")
                       for at in rig.spread(sum(v for k, v in count.items() if k != "alloc"), 12)]

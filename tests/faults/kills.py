@@ -47,7 +47,7 @@ def kills(rig, starts, budget):
 def kills_in_a_row(rig, starts, n):
     """Killed, killed while it resumes, and again."""
     most = len(log_of(rig.first, None))
-    cases = [(start, i) for start in starts for i in range(n)]
+    cases = [(start, i) for start in starts for i in range(n * 10 if rig.everything else n)]
     draws = {case: [(rig.random.randrange(1, most), rig.random.choice(HOWS)) for _ in range(4)] for case in cases}
 
     def check(place, start, i):
@@ -65,7 +65,7 @@ def kills_in_a_row(rig, starts, n):
 
 def kills_in_memory(rig, starts, n, budget):
     """Between calls of files: at allocations, of which there are many more."""
-    cases = [(start, at) for start, count in n.items() for at in rig.spread(count["alloc"], budget)]
+    cases = [(start, at) for start, count in n.items() for at in rig.spread(count["alloc"], budget, 1500)]
 
     def check(place, start, at):
         place.clear(starts[start])

@@ -119,17 +119,15 @@ class Place:
         if template:
             shutil.copytree(template, self.path(name), symlinks=True)
 
-    def run(self, *arguments, env=None, limit=60, before=None, meanwhile=None, **plan):
-        """Runs the program; plan: call, at, do, always, log, counts, clock for interpose.c. meanwhile: what is done while
-        the program is held at a call (do="stop")."""
+    def start(self, *arguments, env=None, before=None, **plan):
+        """Starts the program; plan: call, at, do, always, log, counts, clock for interpose.c."""
         full = dict(os.environ, OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive", **(env or {}))
         if plan:
             full["LD_PRELOAD"] = self.rig.library
-            full["FAULTS_DIR"] = plan.pop("below", self.rig.top)
-            for key, value in plan.items():
-                if value:
-                    full["FAULTS_" + key.upper()] = str(value)
-        p = subprocess.Popen(
+            full["FAULTS_DIR"] = self.rig.top
+            full.update({"FAULTS_" + key.upper(): str(value) for key, value in plan.items() if value})
+        self.rig.runs += 1
+        return subprocess.Popen(
             [self.rig.program, *arguments],
             cwd=self.dir,
             env=full,
@@ -138,20 +136,26 @@ class Place:
             stderr=subprocess.PIPE,
             preexec_fn=before,
         )
+
+    def finish(self, p, limit):
+        try:
+            out, err = p.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            p.kill()
+            p.communicate()
+            raise Broken(f"it hangs: {p.args}") from None
+        return Result(p.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+
+    def run(self, *arguments, limit=60, meanwhile=None, **how):
+        """Runs it to its end. meanwhile: what is done while it is held at a call (do="stop")."""
+        p = self.start(*arguments, **how)
         if meanwhile:
             _, status = os.waitpid(p.pid, os.WUNTRACED)
             if not os.WIFSTOPPED(status):
                 raise Broken("it was not held")
             meanwhile()
             os.kill(p.pid, signal.SIGCONT)
-        try:
-            out, err = p.communicate(timeout=limit)
-        except subprocess.TimeoutExpired:
-            p.kill()
-            p.communicate()
-            raise Broken(f"it hangs: {arguments}") from None
-        self.rig.runs += 1
-        return Result(p.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+        return self.finish(p, limit)
 
     def counts(self, *arguments, log=None):
         """How many calls of each kind a run makes."""
@@ -323,9 +327,11 @@ class Rig:
 
     # ---- many cases ----------------------------------------------------------------------------------------
 
-    def spread(self, n, budget):
-        """1..n, or with a budget about that many of them, evenly, from a random start."""
-        if self.everything or n <= budget:
+    def spread(self, n, budget, most=None):
+        """About `budget` of 1..n, evenly, from a random start; with --all every one of them, or `most`."""
+        if self.everything:
+            budget = most or n
+        if n <= budget:
             return list(range(1, n + 1))
         step = n / budget
         start = self.random.random() * step
