@@ -50,8 +50,7 @@ static void catch_bus_errors(void) {
 }
 
 void bus_error_watch(const void *data, size_t size, const char *path) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, catch_bus_errors);
+    catch_bus_errors(); /* again: a library may have set its own meanwhile */
     pthread_mutex_lock(&lock);
     size_t i = 0;
     while (i < MAX_WATCHED && atomic_load(&watched[i].from)) i++;
