@@ -67,15 +67,16 @@ static int nccl_error(const char *what, ncclResult_t result, err_t *err) {
 
 /* ---- the sum -------------------------------------------------------------------------------------------- */
 
-/* out[n] = the sum of in[k * stride ..], k < ranks, in that order. */
+/* out[n] = the sum of in[k * stride ..], k < ranks, in that order; in double and rounded once, as ranks_sum_f32() adds up
+ * in host memory: the same bits. */
 enum { THREADS = 256 };
 __global__ void __launch_bounds__(THREADS)
     add_ranks_kernel(float *out, const float *in, size_t stride, int ranks, size_t n) {
     size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
     if (i >= n) return;
-    float sum = in[i];
+    double sum = in[i];
     for (int k = 1; k < ranks; k++) sum += in[(size_t)k * stride + i];
-    out[i] = sum;
+    out[i] = (float)sum;
 }
 
 static void add_ranks(const join_t *j, cudaStream_t s, float *out, size_t n) {

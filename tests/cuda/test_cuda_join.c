@@ -109,24 +109,26 @@ static void opened_and_joined(rank_t *r) {
 static const size_t sizes[] = {1, 3, 8, 15, 16, 17, 1000, 1023, 1024, 1040, 5000, 10007};
 enum { N_SIZES = sizeof sizes / sizeof *sizes };
 
-/* The values of a rank, of very different sizes: another order of the sum gives other bits. */
+/* The values of a rank, of very different sizes: another order of the sum, also in double, gives other bits. */
 static float *values(int rank, unsigned seed, size_t i) {
     float *x = xmalloc(sizes[i] * sizeof *x);
     rig_normal(rng_fold(seed, 100 * i + (size_t)rank), x, sizes[i], 1);
-    for (size_t j = 0; j < sizes[i]; j++) x[j] = ldexpf(x[j], (int)((j * 7 + (size_t)rank * 5) % 20));
+    for (size_t j = 0; j < sizes[i]; j++) x[j] = ldexpf(x[j], (int)((j * 7 + (size_t)rank * 13) % 60));
     return x;
 }
 
-/* 2 x of each rank, added in their order; then twice that. */
+/* 2 x of each rank, added in their order in double and rounded once; then twice that. */
 static float *expected(int ranks, unsigned seed, size_t i) {
-    float *sum = xmalloc(sizes[i] * sizeof *sum);
+    double *sum = xcalloc(sizes[i], sizeof *sum);
+    float *out = xmalloc(sizes[i] * sizeof *out);
     for (int k = 0; k < ranks; k++) {
         float *x = values(k, seed, i);
-        for (size_t j = 0; j < sizes[i]; j++) sum[j] = k ? sum[j] + 2 * x[j] : 2 * x[j];
+        for (size_t j = 0; j < sizes[i]; j++) sum[j] += 2 * x[j];
         free(x);
     }
-    for (size_t j = 0; j < sizes[i]; j++) sum[j] *= 2;
-    return sum;
+    for (size_t j = 0; j < sizes[i]; j++) out[j] = 2 * (float)sum[j];
+    free(sum);
+    return out;
 }
 
 /* Sums between two ops, one after another, without a wait between them. What the op behind made leaves through another
