@@ -97,6 +97,13 @@ static void make(const char *dir, const char *name) {
     free(path);
 }
 
+static bool any(const char *dir) {
+    err_t err = {0};
+    bool found;
+    assert_ok(checkpoint_any(dir, &found, &err), err);
+    return found;
+}
+
 /* step 0: none is good. */
 static void assert_newest(const char *dir, size_t step) {
     err_t err = {0};
@@ -233,7 +240,7 @@ static void test_damage(void **state) {
     assert_newest(dir, 1);
     put(first, "checksums.json", "{}", 2);
     assert_newest(dir, 0);
-    assert_true(checkpoint_any(dir));
+    assert_true(any(dir));
     free(newest), free(second), free(first);
 }
 
@@ -242,13 +249,16 @@ static void test_not_checkpoints(void **state) {
     const char *dir = test_tmpdir();
     char *absent = path_join(dir, "absent");
     assert_newest(absent, 0);
-    assert_false(checkpoint_any(absent));
+    assert_false(any(absent));
     make(dir, "checkpoint-");
     make(dir, "checkpoint-12x");
     make(dir, "my-checkpoint-12");
     make(dir, ".tmp-checkpoint-9");
+    make(dir, "checkpoint-012");
+    make(dir, "checkpoint-+12");
+    make(dir, "checkpoint-99999999999999999999");
     assert_newest(dir, 0);
-    assert_false(checkpoint_any(dir));
+    assert_false(any(dir));
     save(dir, 4, 0);
     make(dir, "checkpoint-6"); /* a directory without files */
     put(dir, "checkpoint-7", "a file", 6);
@@ -262,6 +272,8 @@ static void test_limit(void **state) {
     const char *dir = test_tmpdir();
     put(dir, "metrics.jsonl", "", 0);
     make(dir, "checkpoint-best");
+    make(dir, "checkpoint-00000000000000000012"); /* no step, but more than all of them to who reads its digits */
+    make(dir, "checkpoint-99999999999999999999");
     for (size_t step = 8; step <= 11; step++) save(dir, step, 2);
     assert_false(has(dir, "checkpoint-8") || has(dir, "checkpoint-9"));
     assert_true(has(dir, "checkpoint-10") && has(dir, "checkpoint-11"));
@@ -270,10 +282,7 @@ static void test_limit(void **state) {
     save(dir, 105, 1);
     assert_false(has(dir, "checkpoint-104") || has(dir, "checkpoint-10"));
     assert_true(has(dir, "metrics.jsonl") && has(dir, "checkpoint-best"));
-    assert_newest(dir, 105);
-    /* The same step again replaces it. */
-    fill_state(55);
-    save(dir, 105, 1);
+    assert_true(has(dir, "checkpoint-00000000000000000012") && has(dir, "checkpoint-99999999999999999999"));
     assert_newest(dir, 105);
 }
 
@@ -285,13 +294,13 @@ static void test_set_aside(void **state) {
     make(dir, ".tmp-checkpoint-1/half");
     make(dir, ".tmp-checkpoint-5");
     put(dir, "notes.txt", "", 0);
-    assert_ok(checkpoint_set_aside(dir, 2, &err), err);
+    assert_ok(checkpoint_tidy(dir, 2, 0, &err), err);
     assert_false(has(dir, ".tmp-checkpoint-1") || has(dir, ".tmp-checkpoint-5"));
     assert_true(has(dir, "checkpoint-1") && has(dir, "checkpoint-2") && has(dir, "notes.txt"));
     assert_false(has(dir, "checkpoint-3") || has(dir, "checkpoint-4"));
     assert_true(has(dir, "checkpoint-3.damaged/config.yaml") && has(dir, "checkpoint-4.damaged/config.yaml"));
-    assert_ok(checkpoint_set_aside(dir, 0, &err), err);
-    assert_false(checkpoint_any(dir));
+    assert_ok(checkpoint_tidy(dir, 0, 0, &err), err);
+    assert_false(any(dir));
 }
 
 /* A save into a directory that a save before left half-written; and one that cannot be: nothing half-made stays. */

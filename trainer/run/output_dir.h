@@ -37,8 +37,11 @@ int output_dir_check_config(output_dir_t *o, const run_identity_t *id, err_t *er
 int output_dir_check(output_dir_t *o, const run_identity_t *id, err_t *err);
 /* Makes the directory if need be, takes its lock, checks it, and claims it in run.json. A directory that was claimed
  * but has neither a checkpoint nor a logged step (its run failed to start) may be claimed anew. ERR_USAGE when another
- * process works on it, or when it holds another run. */
+ * process works on it, or when it holds another run; a warning where the file system has no locks. */
 int output_dir_open(output_dir_t *o, const run_identity_t *id, err_t *err);
+/* Before anything is written under the name `dir`: whether that is still the directory which was opened. What somebody
+ * has moved away or removed meanwhile is not made anew, and what is there in its place not written to. */
+int output_dir_check_place(const char *dir, err_t *err);
 int output_dir_finish(output_dir_t *o, const run_identity_t *id, err_t *err);
 void output_dir_close(output_dir_t *o);
 
