@@ -79,6 +79,7 @@ typedef struct {
     device_tables_t *tables; /* on the device */
     const dynamic_map_t *signed_map, *unsigned_map; /* in it */
     void *gemm;                                     /* gemm_cublas.cu's own */
+    struct cuda_join *join;                         /* join.cu's own; NULL: no other GPUs were joined */
 
     cudaStream_t dequant; /* runs ahead of LANE_COMPUTE, so that a weight is there when its product begins */
     weight_slot_t slot[2];
@@ -126,6 +127,7 @@ int cuda_memory_open(cuda_impl_t *impl, err_t *err);
 void cuda_memory_close(cuda_impl_t *impl);
 int cuda_lanes_open(cuda_impl_t *impl, err_t *err);
 void cuda_lanes_close(cuda_impl_t *impl);
+void cuda_join_close(cuda_impl_t *impl);
 /* 0, or ERR_FAILED with a message: for the calls of opening, which need not work. */
 #define CUDA_TRY(call, err) cuda_try((call), #call, err)
 int cuda_try(cudaError_t status, const char *what, err_t *err);
@@ -143,5 +145,6 @@ void cuda_glu_ops(backend_t *be);
 void cuda_loss_ops(backend_t *be);
 void cuda_optimizer_ops(backend_t *be);
 void cuda_attention_ops(backend_t *be);
+void cuda_join_ops(backend_t *be); /* or be->no_join; needs the device and nothing else */
 
 #endif

@@ -63,6 +63,42 @@ static const struct {
     {1, 7, 5, 13000, "has compute capability 7.5; expected 8.0"},
 };
 
+/* Which process of a host takes which GPU, of those that it sees. */
+static void test_device_of_share(void **state) {
+    (void)state;
+    static const struct {
+        int index, count;
+        const char *sees, *id;
+    } taken[] = {
+        {0, 1, "0,1,2,3", "GPU-656d756c-6174-6564-2030-000000000000"},
+        {0, 4, "0,1,2,3", "GPU-656d756c-6174-6564-2030-000000000000"},
+        {3, 4, "0,1,2,3", "GPU-656d756c-6174-6564-2033-000000000000"},
+        {1, 2, "2,3", "GPU-656d756c-6174-6564-2033-000000000000"}, /* of CUDA_VISIBLE_DEVICES */
+        {3, 4, "3", "GPU-656d756c-6174-6564-2033-000000000000"},   /* a launcher that shows each its own */
+        {1, 2, "0", "GPU-656d756c-6174-6564-2030-000000000000"},   /* and one that shows all the same */
+    };
+    backend_t *be;
+    err_t err = {0};
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++) {
+        const host_share_t share = {taken[i].index, taken[i].count, 0};
+        cuda_host_see_devices(taken[i].sees);
+        assert_ok(backend_open_cuda(DT_F32, share, &be, &err), err);
+        assert_string_equal(be->device_id, taken[i].id);
+        float *x = be->alloc(be, 4, MEM_DEVICE); /* on that device: the emulator looks */
+        be->free(be, x, MEM_DEVICE);
+        close_backend(be);
+    }
+    cuda_host_see_devices("0,1,2");
+    assert_error(backend_open("cuda", DT_COUNT, 0, (host_share_t){3, 4, 1}, &be, &err), err, ERR_USAGE,
+                 "process 3 of 4 on this host (counted from 0) sees 3 GPUs; expected one for each: start 3 processes "
+                 "here, or let them see more (CUDA_VISIBLE_DEVICES, srun --gpus-per-node)");
+    cuda_host_see_devices("0");
+    assert_ok(backend_open_cpu(DT_F32, 1, true, &be, &err), err);
+    assert_string_equal(be->device_id, "");
+    assert_null(be->join_id);
+    be->close(be);
+}
+
 static void test_no_usable_gpu(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof unusable / sizeof *unusable; i++) {
@@ -538,6 +574,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_open),
         cmocka_unit_test(test_no_usable_gpu),
+        cmocka_unit_test(test_device_of_share),
         cmocka_unit_test(test_no_cublas),
         cmocka_unit_test(test_open_without_memory),
         cmocka_unit_test(test_alloc),
