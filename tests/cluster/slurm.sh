@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# configs/slurm.sbatch, as it ships, in a real Slurm: a controller and eight made-up nodes, started here and ended with the
+# configs/slurm.sbatch, as it ships, in a real Slurm: a controller and eleven made-up nodes, started here and ended with the
 # test. What cuts a job (its time limit, an administrator, a signal, preemption, a node that loses power) costs no step,
 # or what was done since the last checkpoint: each ends in the bytes of an uninterrupted run. What must not come back
 # (cancelled by its user, refused by the program) does not.
@@ -18,6 +18,7 @@ for program in munged slurmctld slurmd sbatch srun; do
     command -v $program >/dev/null || skip "slurm: there is no $program here"
 done
 [ "$(id -u)" -eq 0 ] || skip "slurm: the daemons are started as root"
+export OMPI_MCA_mpi_yield_when_idle=1    # processes that wait leave the processor to others
 unset "${!SLURM_@}" "${!SBATCH_@}" "${!SRUN_@}"    # of a job that this test may itself be
 
 work=$(mktemp -d)
@@ -56,8 +57,9 @@ state() { # JOB
     scontrol show job "$1" | sed -nE 's/.*JobState=([A-Z_]+).*/\1/p'
 }
 is() { [ "$(state "$1")" = "$2" ]; } # JOB STATE
+has_restarts() { scontrol show job "$1" | grep -q " Restarts=$2 "; } # JOB COUNT
 restarts() { # JOB COUNT
-    scontrol show job "$1" | grep -q " Restarts=$2 " || fail "job $1: $(scontrol show job "$1" | grep Restarts=)"
+    has_restarts "$@" || fail "job $1: $(scontrol show job "$1" | grep Restarts=)"
 }
 
 # wait_for SECONDS WHAT COMMAND...
@@ -80,12 +82,16 @@ saved() { [ -d "$1" ] && [ -n "$(newest_checkpoint "$1")" ]; }
 hold() { # RUN
     wait_for 120 "the first steps of $1" stepped "$1" "${moment[$1]}"
     programs "$1" | xargs -r kill -STOP
-    ! stepped "$1" "$steps" || fail "$1 was done before it was held"
+    [ -n "$(programs "$1")" ] && [ ! -e "$1/adapter" ] || fail "$1 was done before it was held"
 }
 go_on() { programs "$1" | xargs -r kill -CONT; }
-asked_by() { # SIGNAL_BIT RUN: the signal waits for the held program
-    local pending pid
-    pid=$(programs "$2") && pending=$(sed -n 's/^ShdPnd:\t//p' "/proc/$pid/status") && [ $((0x$pending & $1)) -ne 0 ]
+asked_by() { # SIGNAL_BIT RUN: the signal waits for each process of the held program
+    local pending pid pids
+    pids=$(programs "$2") || return 1
+    for pid in $pids; do
+        pending=$(sed -n 's/^ShdPnd:\t//p' "/proc/$pid/status")
+        [ $((0x$pending & $1)) -ne 0 ] || return 1
+    done
 }
 usr1=0x200 term=0x4000
 
@@ -198,7 +204,7 @@ power() {
     [ "$(node_of)" != "$node" ] || fail "power: the same node again"
 }
 restarted_elsewhere() { # JOB NODE
-    scontrol show job "$1" | grep -q " Restarts=1 " && ! scontrol show job "$1" | grep -q "^ *NodeList=$2\$"
+    has_restarts "$1" 1 && ! scontrol show job "$1" | grep -q "^ *NodeList=$2\$"
 }
 
 # Three configs, of which the first and the last are asked to stop while the second goes on: the last task has the number
@@ -238,6 +244,36 @@ both() {
     restarts "$job" 0
 }
 
+# Runs of two processes on two nodes, started by srun: asked as before a time limit, by a signal to the processes alone,
+# and the node without the script loses its power.
+ranks() {
+    local run node
+    declare -A jobs
+    ! [ -f "${QLORA_TRAIN%/*}/qlora-mpi.so" ] && echo "ranks: left out, as the program was built without MPI" && return
+    ! srun --mpi=list 2>&1 | grep -q pmix && echo "ranks: left out, as this Slurm has no pmix" && return
+    for run in ranks-whole ranks-limit ranks-steps; do jobs[$run]=$(submit $run --nodes=2); done
+    jobs[ranks-power]=$(submit ranks-power --nodes=2 --partition=pair)
+    for run in ranks-limit ranks-steps ranks-power; do hold $run; done
+
+    scancel --signal=USR1 --batch "${jobs[ranks-limit]}"
+    scancel --signal=TERM "${jobs[ranks-steps]}"
+    node=$(scontrol show job "${jobs[ranks-power]}" | sed -nE 's/^ *NodeList=node\[([0-9]+)[-,]([0-9]+)\]$/node\2/p')
+    power_off "$node"
+    echo "ranks-power: $node is off, at step $(logged_steps ranks-power), $(newest_checkpoint ranks-power) is there"
+    go_on ranks-power
+    wait_for 60 "the signal" asked_by $usr1 ranks-limit
+    wait_for 60 "the signal" asked_by $term ranks-steps
+    for run in ranks-limit ranks-steps; do
+        go_on $run
+        requeued $run "${jobs[$run]}"
+    done
+    wait_for 120 "the job in the queue again" has_restarts "${jobs[ranks-power]}" 1
+    completed ranks-whole "${jobs[ranks-whole]}" ranks-whole
+    for run in ranks-limit ranks-steps ranks-power; do completed $run "${jobs[$run]}" ranks-whole; done
+    grep -h '^ranks ' ranks-limit.log | uniq
+    grep '^a node does not answer' ranks-power.log || fail "ranks-power: what was lost is not said"
+}
+
 # What there is to see of a scenario that failed.
 said() { # SCENARIO...
     squeue
@@ -248,7 +284,7 @@ said() { # SCENARIO...
 }
 
 scenarios=("$@")
-[ $# -gt 0 ] || scenarios=(limit late administrator everybody cancelled grace abrupt power array both)
+[ $# -gt 0 ] || scenarios=(limit late administrator everybody cancelled grace abrupt power array both ranks)
 
 # ---- all of them, side by side ------------------------------------------------------------------------------------
 
@@ -260,6 +296,12 @@ for run in "${scenarios[@]}" array-{1,2,3}; do
     made "$steps" $save "$run"
 done
 moment[power]=$((steps / 5 + 1 + RANDOM % (steps / 3)))
+# Processes that wait for each other are slow where there are more of them than processors.
+pair_steps=$((steps / 3)) save=$((steps / 15 + 1))
+for run in ranks-{whole,limit,steps,power}; do
+    made $pair_steps $save "$run"
+    moment[$run]=$((save + RANDOM % (pair_steps / 3)))
+done
 made "$steps" 100000 whole
 "${as_user[@]}" "$QLORA_TRAIN" whole.yaml >whole.log 2>&1 || { cat whole.log; fail "the uninterrupted run"; }
 
