@@ -5,7 +5,7 @@ export SLURM_CONF=$work/slurm.conf
 
 # A job that was put back waits for as long as its credential is good (cred_expire), two minutes by default. Where the
 # time of grace begins Slurm asks a batch script only with preempt_send_user_signal. pmix wants a TmpFS for each node.
-# srun waits for a lost node twice for KillWait before the script knows, far shorter than a real SlurmdTimeout.
+# srun waits KillWait for a lost node before the script can ask whether it is one, and SlurmdTimeout is longer as in life.
 slurm_configure() { # PORT
     cat >slurm.conf <<END_CONF
 ClusterName=test
@@ -34,7 +34,7 @@ SlurmctldParameters=preempt_send_user_signal
 ReturnToService=2
 KillWait=15
 MinJobAge=3600
-SlurmdTimeout=60
+SlurmdTimeout=75
 GresTypes=gpu
 NodeName=node[1-11] NodeHostname=$host NodeAddr=127.0.0.1 Port=[$(($1 + 1))-$(($1 + 11))] CPUs=64 Gres=gpu:8 State=UNKNOWN
 PartitionName=gpu Nodes=node[1-4] Default=YES PriorityTier=1
