@@ -43,7 +43,7 @@ made() { # STEPS SAVE_STEPS RUN: evaluates after each step, so that it lasts
 made 100000 100000 speed
 timeout 5 "$QLORA_TRAIN" speed.yaml >speed.log 2>&1 || true
 steps=$(logged_steps speed)
-[ "$steps" -ge 30 ] || steps=30
+[ "$steps" -ge 60 ] || steps=60
 echo "$steps steps a run"
 
 # submit RUN OPTION...: a job of that run's config, by a user without rights where such a user can read the program.
@@ -68,7 +68,7 @@ wait_for() {
     shift 2
     until "$@"; do
         [ $SECONDS -lt $until ] || fail "in vain for $what"
-        sleep 0.5
+        sleep "${pause:-0.5}"
     done
 }
 
@@ -80,11 +80,12 @@ saved() { [ -d "$1" ] && [ -n "$(newest_checkpoint "$1")" ]; }
 
 # The run's program stands still between two steps of its first half.
 hold() { # RUN
+    local pause=0.1
     wait_for 120 "the first steps of $1" stepped "$1" "${moment[$1]}"
-    programs "$1" | xargs -r kill -STOP
+    programs "$1" | xargs -r kill -STOP || true
     [ -n "$(programs "$1")" ] && [ ! -e "$1/adapter" ] || fail "$1 was done before it was held"
 }
-go_on() { programs "$1" | xargs -r kill -CONT; }
+go_on() { programs "$1" | xargs -r kill -CONT || true; }
 asked_by() { # SIGNAL_BIT RUN: the signal waits for each process of the held program
     local pending pid pids
     pids=$(programs "$2") || return 1
@@ -251,16 +252,20 @@ ranks() {
     declare -A jobs
     ! [ -f "${QLORA_TRAIN%/*}/qlora-mpi.so" ] && echo "ranks: left out, as the program was built without MPI" && return
     ! srun --mpi=list 2>&1 | grep -q pmix && echo "ranks: left out, as this Slurm has no pmix" && return
-    for run in ranks-whole ranks-limit ranks-steps; do jobs[$run]=$(submit $run --nodes=2); done
     jobs[ranks-power]=$(submit ranks-power --nodes=2 --partition=pair)
-    for run in ranks-limit ranks-steps ranks-power; do hold $run; done
-
-    scancel --signal=USR1 --batch "${jobs[ranks-limit]}"
-    scancel --signal=TERM "${jobs[ranks-steps]}"
+    hold ranks-power
     node=$(scontrol show job "${jobs[ranks-power]}" | sed -nE 's/^ *NodeList=node\[([0-9]+)[-,]([0-9]+)\]$/node\2/p')
     power_off "$node"
     echo "ranks-power: $node is off, at step $(logged_steps ranks-power), $(newest_checkpoint ranks-power) is there"
     go_on ranks-power
+
+    jobs[ranks-whole]=$(submit ranks-whole --nodes=2)
+    for run in ranks-limit ranks-steps; do
+        jobs[$run]=$(submit $run --nodes=2)
+        hold $run
+    done
+    scancel --signal=USR1 --batch "${jobs[ranks-limit]}"
+    scancel --signal=TERM "${jobs[ranks-steps]}"
     wait_for 60 "the signal" asked_by $usr1 ranks-limit
     wait_for 60 "the signal" asked_by $term ranks-steps
     for run in ranks-limit ranks-steps; do
@@ -271,7 +276,7 @@ ranks() {
     completed ranks-whole "${jobs[ranks-whole]}" ranks-whole
     for run in ranks-limit ranks-steps ranks-power; do completed $run "${jobs[$run]}" ranks-whole; done
     grep -h '^ranks ' ranks-limit.log | uniq
-    grep -hE '^rank [0-9]|^a node does not answer|^srun: error: (Node failure|Timed out)' ranks-power.log
+    grep -hE '^rank [0-9]|^a node does not answer|^srun: error: (Node failure|Timed out)' ranks-power.log || true
 }
 
 # What there is to see of a scenario that failed.
@@ -297,7 +302,7 @@ for run in "${scenarios[@]}" array-{1,2,3}; do
 done
 moment[power]=$((steps / 5 + 1 + RANDOM % (steps / 3)))
 # Processes that wait for each other are slow where there are more of them than processors.
-pair_steps=$((steps / 3)) save=$((steps / 15 + 1))
+pair_steps=$((steps / 2)) save=$((steps / 20 + 1))
 for run in ranks-{whole,limit,steps,power}; do
     made $pair_steps $save "$run"
     moment[$run]=$((save + RANDOM % (pair_steps / 3)))
