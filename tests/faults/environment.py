@@ -167,8 +167,35 @@ def places(rig):
     rig.each("output_dir goes away", cases, check)
 
 
+def mapped(rig):
+    """The model's file is cut short while it is mapped: named, and no crash."""
+
+    def check(place, size):
+        place.clear(name="cut")
+        place.clear()
+        shutil.copytree(rig.model, place.path("cut"))
+        with open(place.path("run.yaml")) as f:
+            place.write("cut.yaml", f.read().replace(rig.model, place.path("cut")))
+        place.run("cut.yaml", log=place.path("log"))
+        with open(place.path("log")) as f:
+            lines = f.read().splitlines()
+        os.remove(place.path("log"))
+        at = next(i for i, line in enumerate(lines, 1) if line.startswith("mmap\t") and "/cut/model" in line)
+        place.clear()
+
+        def meanwhile():
+            os.truncate(place.path("cut/model.safetensors"), size)
+
+        r = place.run("cut.yaml", call="any", at=at + 1, do="stop", meanwhile=meanwhile)
+        rig.must(r.status == 1 and len(r.complaints) == 1, r.show())
+        rig.must("cut/model.safetensors: cannot read: it became shorter" in r.complaints[0], r.show())
+
+    rig.each("a mapped file is cut short", [(0,), (4096,), (100000,)], check)
+
+
 def run(rig):
     limits(rig)
+    mapped(rig)
     locks(rig)
     places(rig)
     mounts(rig)
