@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/minmax.h"
 #include "base/rng.h"
 
 /* ---- paths and files ------------------------------------------------------------------------------------ */
@@ -513,6 +514,23 @@ static void test_error_is_utf8(void **state) {
     free(text);
 }
 
+/* The fewest pieces of a size that is allowed are none larger than that, none empty, and whole. */
+static void test_pieces(void **state) {
+    (void)state;
+    for (size_t n = 1; n < 400; n++)
+        for (size_t of = 1; of < 130; of += 43)
+            for (size_t most = of; most < 300; most += of) {
+                size_t pieces = (n + most - 1) / most;
+                assert_int_equal(piece_begin(n, pieces, of, 0), 0);
+                assert_int_equal(piece_begin(n, pieces, of, pieces), n);
+                for (size_t i = 0; i < pieces; i++) {
+                    size_t begin = piece_begin(n, pieces, of, i), end = piece_begin(n, pieces, of, i + 1);
+                    assert_true(begin < end && end - begin <= most && begin % of == 0);
+                    assert_true(end - begin + of > n / pieces);
+                }
+            }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_paths),        cmocka_unit_test(test_files),        cmocka_unit_test(test_file_errors),
@@ -522,6 +540,7 @@ int main(void) {
         cmocka_unit_test(test_json_members), cmocka_unit_test(test_json_ids),     cmocka_unit_test(test_messages),
         cmocka_unit_test(test_strbuf),       cmocka_unit_test(test_bf16),         cmocka_unit_test(test_f16),
         cmocka_unit_test(test_dtype_sizes),  cmocka_unit_test(test_rng),          cmocka_unit_test(test_error_is_utf8),
+        cmocka_unit_test(test_pieces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
