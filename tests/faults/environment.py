@@ -45,6 +45,7 @@ def mounts(rig):
 
     if not mount("-o", "size=64k"):
         print("skip full and read-only file systems: nothing may be mounted here", flush=True)
+        rig.skipped += 1
         os.rmdir(disk)
         return
     subprocess.run(["umount", disk], check=True)

@@ -215,6 +215,7 @@ class Rig:
         fast = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 256 << 20
         self.top = tempfile.mkdtemp(prefix="faults-", dir=memory if fast else None)
         self.runs = self.cases = 0
+        self.passed = self.failed = self.skipped = 0
         self.broken = []
         self.library = os.path.join(self.top, "interpose.so")
         subprocess.run(
@@ -355,9 +356,13 @@ class Rig:
                 done.result()
         self.cases += len(cases)
         found = self.broken[before:]
+        if not cases:
+            return
+        self.passed += not found
+        self.failed += bool(found)
         print(f"{'FAIL' if found else 'ok  '} {what}: {len(cases)} cases{f', {len(found)} broken' if found else ''}",
               flush=True)
-        for text in found[:40]:
+        for text in found[:8]:
             print("     " + text.strip().replace("\n", "\n     "), flush=True)
 
 
