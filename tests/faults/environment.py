@@ -194,8 +194,29 @@ def mapped(rig):
     rig.each("a mapped file is cut short", [(0,), (4096,), (100000,)], check)
 
 
+def streams(rig):
+    """Standard streams that are closed at the start, or whose disk is full: nothing of theirs gets into the run's files."""
+
+    def closed(place, *which):
+        place.clear()
+        r = place.run("run.yaml", before=lambda: [os.close(fd) for fd in which])
+        rig.must(r.status == 0, r.show())
+        rig.check_whole(place)
+
+    def full(place):
+        place.clear()
+        with open("/dev/full", "w") as out:
+            r = place.run("run.yaml", stdout=out)
+        rig.must(r.status == 1 and r.complaints == ["standard output: cannot write"], r.show())
+        rig.check_whole(place)
+
+    rig.each("closed streams", [(0,), (1,), (2,), (0, 1), (0, 1, 2), (1, 2)], closed)
+    rig.each("a log on a full disk", [()], full)
+
+
 def run(rig):
     limits(rig)
+    streams(rig)
     mapped(rig)
     locks(rig)
     places(rig)

@@ -119,7 +119,7 @@ class Place:
         if template:
             shutil.copytree(template, self.path(name), symlinks=True)
 
-    def start(self, *arguments, env=None, before=None, **plan):
+    def start(self, *arguments, env=None, before=None, stdout=subprocess.PIPE, **plan):
         """Starts the program; plan: call, at, do, always, log, counts, clock for interpose.c."""
         full = dict(os.environ, OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive", **(env or {}))
         if plan:
@@ -132,7 +132,7 @@ class Place:
             cwd=self.dir,
             env=full,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             preexec_fn=before,
         )
@@ -144,7 +144,7 @@ class Place:
             p.kill()
             p.communicate()
             raise Broken(f"it hangs: {p.args}") from None
-        return Result(p.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+        return Result(p.returncode, (out or b"").decode(errors="replace"), err.decode(errors="replace"))
 
     def run(self, *arguments, limit=60, meanwhile=None, **how):
         """Runs it to its end. meanwhile: what is done while it is held at a call (do="stop")."""
