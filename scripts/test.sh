@@ -153,6 +153,11 @@ slurm_tests() {
     esac
 }
 
+fault_tests() {
+    build release build
+    counted tests/faults/run.sh build/qlora-train
+}
+
 check_names
 
 heading "Dependencies"
@@ -176,6 +181,7 @@ stage cli_asan "Command line tests, AddressSanitizer" cli_tests asan build-asan/
     accumulation bad_input configs damaged_checkpoint generate resume stopped_export
 stage cli_cuda "Command line tests, emulated GPU" cli_tests release build/tests/qlora-train-cudahost cuda no_cublas
 stage slurm "Jobs in a Slurm" slurm_tests
+stage faults "Failures of the machine" fault_tests
 
 heading "Result"
 finish
