@@ -9,6 +9,9 @@
 void *xmalloc(size_t n);
 void *xcalloc(size_t count, size_t size);
 void *xrealloc(void *p, size_t n);
+/* Of `count` elements; what no size can say is more than there is. */
+void *xmalloc_array(size_t count, size_t size);
+void *xrealloc_array(void *p, size_t count, size_t size);
 char *xstrdup(const char *s);
 char *xstrndup(const char *s, size_t n);
 /* printf into a new string, which the caller frees. */
@@ -19,7 +22,7 @@ char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
     do { \
         if ((len) >= (cap)) { \
             (cap) = (cap) ? 2 * (cap) : 16; \
-            (ptr) = xrealloc((ptr), (cap) * sizeof *(ptr)); \
+            (ptr) = xrealloc_array((ptr), (cap), sizeof *(ptr)); \
         } \
     } while (0)
 

@@ -69,7 +69,7 @@ hangs() { # TARGET DIR
 }
 
 fuzz() { # TARGET
-    local t=$1 corpus=$build/corpus/$1 found=$build/findings/$1 log=$build/$1.log known=tests/fuzz/found/$1 rc=0 last
+    local t=$1 corpus=$build/corpus/$1 found=$build/findings/$1 log=$build/$1.log known=$root/tests/fuzz/found/$1 rc=0 last
     mkdir -p "$corpus" "$found"
     rm -f "$found"/*
     [ -d "$known" ] || known=
@@ -93,7 +93,7 @@ fuzz() { # TARGET
     return $rc
 }
 export -f run hangs fuzz
-export build seconds runs
+export root build seconds runs
 status=$(mktemp)
 printf '%s\n' "${targets[@]}" |
     xargs -P "$(nproc)" -I{} bash -c 'fuzz "$1" && echo passed >>"$2" || echo failed >>"$2"' _ {} "$status"

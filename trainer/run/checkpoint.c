@@ -228,6 +228,9 @@ static int parse_state(const json_t *j, const char *where, train_state_t *s, err
         json_need_id(j, "model_id", where, &s->model_id, err) ||
         json_opt_string(j, "compute_dtype", where, &compute, err))
         return err->code;
+    if (adam_t > s->step || s->skipped > s->step - adam_t || s->useless_in_row > s->step)
+        return err_set(err, ERR_USAGE, "%s: adam_t %zu, skipped %zu, useless_in_row %zu of %zu steps cannot be", where,
+                       adam_t, s->skipped, s->useless_in_row, s->step);
     snprintf(s->compute, sizeof s->compute, "%s", compute);
     s->adam_t = adam_t;
     return 0;
