@@ -12,6 +12,8 @@ void *xrealloc(void *p, size_t n);
 /* Of `count` elements; what no size can say is more than there is. */
 void *xmalloc_array(size_t count, size_t size);
 void *xrealloc_array(void *p, size_t count, size_t size);
+/* What a library has allocated, which is NULL only for want of memory (of n bytes; 0: who knows). */
+void *mem_checked(void *p, size_t n);
 char *xstrdup(const char *s);
 char *xstrndup(const char *s, size_t n);
 /* printf into a new string, which the caller frees. */
