@@ -176,6 +176,7 @@ stage cli_asan "Command line tests, AddressSanitizer" cli_tests asan build-asan/
     accumulation bad_input configs damaged_checkpoint generate resume stopped_export
 stage cli_cuda "Command line tests, emulated GPU" cli_tests release build/tests/qlora-train-cudahost cuda no_cublas
 stage slurm "Jobs in a Slurm" slurm_tests
+stage fuzz "Fuzzing" counted scripts/fuzz.sh --seconds 6
 
 heading "Result"
 finish
