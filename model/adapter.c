@@ -321,7 +321,7 @@ static int check_embedding(const safetensors_t *st, const st_tensor_t *t, const 
         if (model_source_at(base, i)->role == (head ? TENSOR_HEAD : TENSOR_EMBEDDING)) want = model_source_at(base, i);
     CHECK(want != NULL);
     bool same = t->n_dims == 2 && t->shape[0] == want->rows && t->shape[1] == want->cols;
-    float *row = xmalloc(want->cols * sizeof *row);
+    float *row = xmalloc_array(want->cols, sizeof *row);
     for (size_t r = 0; same && r < want->rows; r++) {
         if (source_read(base, want, r * want->cols, want->cols, DT_F32, row, err)) {
             free(row);
@@ -469,7 +469,7 @@ static int write_tensors(const char *path, const lora_t *lora, const float *mast
         st_writer_declare(w, name, dtype, 2, (size_t[]){t->rows, t->cols});
     }
     int rc = st_writer_begin(w, path, err);
-    bf16_t *narrow = xmalloc(lora->count * sizeof *narrow);
+    bf16_t *narrow = xmalloc_array(lora->count, sizeof *narrow);
     for (size_t i = 0; i < lora->count; i++) narrow[i] = bf16_from_f32(master[i]);
     for (size_t i = 0; rc == 0 && i < lora->n_tensors; i++) {
         const lora_tensor_t *t = &lora->tensors[st_writer_order(w, i)];
