@@ -182,6 +182,7 @@ stage cli_asan "Command line tests, AddressSanitizer" cli_tests asan build-asan/
 stage cli_cuda "Command line tests, emulated GPU" cli_tests release build/tests/qlora-train-cudahost cuda no_cublas
 stage slurm "Jobs in a Slurm" slurm_tests
 stage faults "Failures of the machine" fault_tests
+stage fuzz "Fuzzing" counted scripts/fuzz.sh --seconds 6
 
 heading "Result"
 finish
