@@ -88,7 +88,7 @@ c_tests() { # PRESET DIR
     local dir=$2 log=$2/Testing/Temporary/LastTest.log ok=0 bad=0 left=0
     build "$1" "$dir"
     rm -f "$log"
-    ctest --test-dir "$dir" --output-on-failure --no-tests=error --test-output-size-passed 10000000 \
+    ctest --test-dir "$dir" -j "$jobs" --output-on-failure --no-tests=error --test-output-size-passed 10000000 \
         --test-output-size-failed 10000000 || true
     if [ ! -f "$log" ]; then
         failed=$((failed + 1))
