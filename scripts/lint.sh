@@ -9,9 +9,9 @@ cd "$(dirname "$0")/.."
 build=build-lint
 jobs=$(nproc)
 passed=0 failed=0 skipped=0
-analyzer=-clang-analyzer-*
+analyzer='-clang-analyzer-*'
 if [ "${1:-}" = --all ]; then
-    analyzer=clang-analyzer-*
+    analyzer='clang-analyzer-*'
     shift
 fi
 files=("$@")
