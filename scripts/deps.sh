@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that building, testing and the quick start need. Does nothing when all are there.
 # deps.sh --tools: also what further stages of scripts/test.sh take, which are skipped without.
+# deps.sh --slurm: instead those of tests/cluster/slurm.sh.
 # deps.sh --download DIR: instead fetches the libraries among them, and what those need, into DIR, for a machine
 # without a network (scripts/gpu_check.sh).
 set -euo pipefail
@@ -17,6 +18,8 @@ tools=(
     clang-14 libomp-14-dev       # ThreadSanitizer: libgomp has no eyes for it
     valgrind                     # tests/cli/memcheck.sh
 )
+
+[ "${1:-}" != --slurm ] || packages=(slurm-wlm munge)
 
 if ! command -v dpkg-query >/dev/null 2>&1; then
     echo "deps.sh: this is no Debian system; install what corresponds to: ${packages[*]}" >&2

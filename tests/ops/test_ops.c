@@ -382,7 +382,10 @@ static double def_b(const def_t *d, size_t o, size_t k) {
     return o >= 9 && k >= DEF_R ? d->B2[(o - 9) * DEF_R2 + k - DEF_R] : 0;
 }
 
-static double def_mask(const def_t *d, size_t t, size_t c) { return is_kept(&d->key, t, c) ? 1 / 0.7 : 0; }
+/* 0.3 is 19661 of 65536. */
+static double def_mask(const def_t *d, size_t t, size_t c) {
+    return is_kept(&d->key, t, c) ? 65536 / (65536 - 19661.0) : 0;
+}
 
 /* The reference ops, which all others are compared with, by the formulas. */
 static void test_linear_by_definition(void **state) {

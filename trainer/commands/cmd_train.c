@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "model/adapter.h"
 #include "trainer/commands/command.h"
+#include "trainer/ranks/ranks.h"
 #include "trainer/run/prepare.h"
 #include "trainer/run/progress.h"
 #include "trainer/run/stop.h"
@@ -23,19 +24,23 @@ static const char train_help[] =
     "a SIGINT or SIGTERM that comes later ends at once.\n"
     "A run ends with 1, although all steps are done, when more than a tenth of them were skipped because loss or\n"
     "gradient were not finite, or when an evaluation was not.\n"
-    "docs/config.md explains every key; a value on the command line overrides the file's.\n";
+    "docs/config.md explains every key; a value on the command line overrides the file's.\n"
+    "Started by mpirun or srun, several processes share the micro-batches of each step (docs/cluster.md).\n";
 
-/* ---- train ---------------------------------------------------------------------------------------------- */
+/* ---- what rank 0 does for all --------------------------------------------------------------------------- */
 
 /* The checkpoint to go on from; *dir NULL: start at step 0. `none` and a directory say how the run begins: when it
  * was started so before and stopped, the same command continues it. */
 static int find_start(const config_t *c, bool continued, char **dir, err_t *err) {
     const char *from = c->training.resume, *out = c->training.output_dir;
+    bool any = false;
     *dir = NULL;
     if (!strcmp(from, "auto") || continued) {
         if (checkpoint_newest(out, dir, err)) return err->code;
         if (*dir || !strcmp(from, "auto") || !strcmp(from, "none")) return 0;
-    } else if (checkpoint_any(out)) {
+    } else if (checkpoint_any(out, &any, err)) {
+        return err->code;
+    } else if (any) {
         return err_set(err, ERR_USAGE,
                        "training.resume_from_checkpoint: %s, but %s has checkpoints of this run "
                        "already; remove them, choose another training.output_dir, or use auto",
@@ -70,13 +75,17 @@ static int resume(run_t *run, const char *dir, const train_state_t *state, err_t
  * written too, if it computes anything. */
 static int write_adapter(run_t *run, bool learnt, err_t *err) {
     const char *out = run->config.training.output_dir;
-    char *tmp = path_join(out, ".tmp-adapter"), *dir = path_join(out, "adapter");
+    char *tmp = path_join(out, ".tmp-adapter"), *dir = path_join(out, "adapter"),
+         *old = path_join(out, ".tmp-adapter-old");
     float *master = xmalloc(run->lora.count * sizeof *master);
     run->be->download(run->be, master, run->lora.master, run->lora.count * sizeof *master);
-    int rc = dir_remove(tmp, err);
-    if (rc == 0) rc = dir_make(tmp, err);
+    int rc = output_dir_check_place(out, err);
+    if (rc == 0) rc = dir_remove(tmp, err);
+    if (rc == 0) rc = dir_remove(old, err);
+    if (rc == 0) rc = dir_make_new(tmp, err);
     if (rc == 0) rc = adapter_write(tmp, &run->lora, master, run->config.model.path, err);
-    if (rc == 0) rc = dir_remove(dir, err);
+    if (rc == 0) rc = dir_sync(tmp, err);
+    if (rc == 0) rc = dir_discard(dir, old, err);
     if (rc == 0) rc = file_rename(tmp, dir, err);
     if (rc) {
         err_t ignored = {0};
@@ -84,42 +93,71 @@ static int write_adapter(run_t *run, bool learnt, err_t *err) {
     }
     if (rc == 0) log_info("%sthe adapter is in %s", learnt ? "done: " : "", dir);
     free(master);
+    free(old);
     free(tmp);
     free(dir);
     return rc;
 }
 
+/* The checkpoint to start from and its state; *start NULL: there is none. */
+static int choose_start(const config_t *c, const output_dir_t *out, char **start, train_state_t *state, err_t *err) {
+    if (find_start(c, out->continued, start, err)) return err->code;
+    return *start ? read_start(*start, state, err) : 0;
+}
+
+/* The run as it was at its start, or as the checkpoint has it; what is not of it any more goes, as it went when the last
+ * checkpoint was written (record.c). */
+static int restore(run_t *run, const output_dir_t *out, const char *start, const train_state_t *state, err_t *err) {
+    if (start && resume(run, start, state, err)) return err->code;
+    size_t keep = state->useless_in_row ? 0 : run->config.training.save_total_limit;
+    return checkpoint_tidy(out->dir, state->step, keep, err);
+}
+
+/* After the last step. `rc`: of a run that did not learn its error, which stays. */
+static void finish(run_t *run, output_dir_t *out, const run_identity_t *id, bool usable, int rc, err_t *err) {
+    err_t unwritten = {0};
+    if (usable) write_adapter(run, rc == 0, rc ? &unwritten : err);
+    if (unwritten.code) log_warn("%s", unwritten.msg);
+    if (!err->code) output_dir_finish(out, id, err);
+}
+
+/* ---- train, all ranks ----------------------------------------------------------------------------------- */
+
+/* All ranks have the model, and the state that rank 0 has read. */
+static int load(run_t *run, const output_dir_t *out, train_state_t *state, err_t *err) {
+    char *start = NULL;
+    if (ranks_first()) choose_start(&run->config, out, &start, state, err);
+    double begin = clock_seconds();
+    if (ranks_agree(err) == 0) run_load(run, NULL, err);
+    if (ranks_agree(err) == 0) log_info("weights   loaded and quantized in %.2f s", clock_seconds() - begin);
+    if (ranks_first() && !err->code) restore(run, out, start, state, err);
+    free(start);
+    if (ranks_agree(err)) return err->code;
+    replicas_open(&run->replicas, &run->lora, &run->opt, state);
+    return 0;
+}
+
 static int train_in(run_t *run, const steps_t *steps, output_dir_t *out, const run_identity_t *id, err_t *err) {
-    const config_t *c = &run->config;
     train_state_t state = {.run_id = id->run_id, .data_id = id->data_id, .model_id = id->model_id};
     memcpy(state.compute, id->compute, sizeof state.compute);
-    char *start = NULL, *yaml = config_to_yaml(c);
+    char *yaml = config_to_yaml(&run->config);
+    bool usable;
     log_info("config:\n%s", yaml);
     free(yaml);
-    int rc = find_start(c, out->continued, &start, err);
-    if (rc == 0 && start) rc = read_start(start, &state, err);
-    double begin = clock_seconds();
-    if (rc == 0) rc = run_load(run, NULL, err);
-    if (rc == 0) log_info("weights   loaded and quantized in %.2f s", clock_seconds() - begin);
-    if (rc == 0 && start) rc = resume(run, start, &state, err);
-    free(start);
-    if (rc == 0) rc = checkpoint_set_aside(out->dir, state.step, err);
-    bool usable = false;
-    if (rc == 0) rc = train_loop(run, steps, &state, &usable, err);
-    if (usable) {
-        err_t unwritten = {0};
-        int written = write_adapter(run, rc == 0, rc ? &unwritten : err);
-        if (unwritten.code) log_warn("%s", unwritten.msg);
-        rc = rc ? rc : written;
-    }
-    return rc ? rc : output_dir_finish(out, id, err);
+    if (load(run, out, &state, err)) return err->code;
+    int rc = train_loop(run, steps, &state, &usable, err);
+    if (rc == EXIT_STOPPED) return rc;
+    if (ranks_first()) finish(run, out, id, usable, rc, err);
+    return ranks_agree(err);
 }
 
 /* A run that is not finished yet. */
 static int go_on(run_t *run, output_dir_t *out, const run_identity_t *id, err_t *err) {
     steps_t steps = {0};
     int rc = prepare_plan(run, &steps, out->begun, err);
-    if (rc == 0) rc = output_dir_open(out, id, err);
+    if (rc == 0 && ranks_first()) output_dir_open(out, id, err);
+    if (rc == 0) rc = ranks_agree(err);
+    ranks_broadcast(&out->finished, sizeof out->finished);
     if (rc == 0 && !out->finished) rc = train_in(run, &steps, out, id, err);
     steps_free(&steps);
     return rc;
@@ -152,28 +190,36 @@ static void say_finished(const output_dir_t *out) {
 static int train(run_t *run, err_t *err) {
     output_dir_t out = output_dir_at(run->config.training.output_dir);
     run_identity_t id = {0};
-    int rc = output_dir_lock(&out, err);
+    if (ranks_first()) output_dir_lock(&out, err);
+    int rc = ranks_agree(err);
     if (rc == 0) rc = prepare_open(run, &out, &id, err);
     if (rc == 0 && out.finished) say_finished(&out);
     else if (rc == 0) rc = go_on(run, &out, &id, err);
     output_dir_close(&out);
     free(id.config);
+    json_decref(id.model);
     return rc;
 }
 
 /* ---- command ------------------------------------------------------------------------------------------- */
 
+/* Of all processes that a launcher has started. */
+static int train_together(int argc, char **argv, run_t *run, err_t *err) {
+    bool helped;
+    command_config(argc, argv, "train", train_help, NULL, 0, CONFIG_TRAIN, &run->config, &helped, err);
+    if (ranks_agree(err) || helped) return err->code;
+    stop_catch((int)run->config.training.preempted_exit_status);
+    return train(run, err);
+}
+
 int command_train(int argc, char **argv) {
     run_t run = {0};
     err_t err = {0};
-    bool helped;
-    int rc = command_config(argc, argv, "train", train_help, NULL, 0, CONFIG_TRAIN, &run.config, &helped, &err);
-    int stopped = (int)run.config.training.preempted_exit_status;
-    if (rc == 0 && !helped) {
-        stop_catch(stopped);
-        rc = train(&run, &err);
-    }
-    if (rc && rc != EXIT_STOPPED) log_error("%s", err.msg);
+    int rc = ranks_open(&err);
+    if (rc == 0) rc = train_together(argc, argv, &run, &err);
+    if (rc && rc != EXIT_STOPPED && ranks_first()) log_error("%s", err.msg);
+    int status = rc == EXIT_STOPPED ? (int)run.config.training.preempted_exit_status : rc;
     run_close(&run);
-    return rc == EXIT_STOPPED ? stopped : rc;
+    ranks_close();
+    return status;
 }

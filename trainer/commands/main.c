@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/names.h"
 #include "commit.h"
@@ -12,6 +13,7 @@
 #include "cpu/tiles_choice.h"
 #include "model/backend/backend.h"
 #include "trainer/commands/command.h"
+#include "trainer/ranks/ranks.h"
 #include "trainer/run/backend_open.h"
 #include "trainer/run/stop.h"
 
@@ -94,6 +96,19 @@ static int unknown_command(const char *name) {
     return ERR_USAGE;
 }
 
+/* Several processes would do, and write, the same thing several times: rank 0 says so. */
+static int run_alone(const command_t *command, int argc, char **argv) {
+    err_t err = {0};
+    int n = ranks_open(&err) ? 1 : ranks_size();
+    if (n > 1)
+        err_set(&err, ERR_USAGE,
+                "command line: %s runs as one process, but %d were started; only a training is shared out",
+                command->name, n);
+    if (err.code && ranks_first()) log_error("%s", err.msg);
+    ranks_close();
+    return err.code ? err.code : command->run(argc, argv);
+}
+
 static bool is_one_of(const char *arg, const char *a, const char *b, const char *c) {
     return strcmp(arg, a) == 0 || strcmp(arg, b) == 0 || strcmp(arg, c) == 0;
 }
@@ -110,7 +125,8 @@ static int dispatch(int argc, char **argv) {
         return about ? about->run(1, (char *[]){"--help"}) : unknown_command(argv[2]);
     }
     const command_t *command = find_command(argv[1]);
-    if (command) return command->run(argc - 2, argv + 2);
+    if (command && command->run != command_train) return run_alone(command, argc - 2, argv + 2);
+    if (command) return command_train(argc - 2, argv + 2);
     if (is_config(argv[1])) return command_train(argc - 1, argv + 1);
     return unknown_command(argv[1]);
 }
@@ -119,6 +135,7 @@ int main(int argc, char **argv) {
     /* A file that grows beyond the limit of its size (ulimit -f) is an error of the write, as a full disk is, and is
      * cleaned up after; it does not end the program. */
     signal(SIGXFSZ, SIG_IGN);
+    json_use_checked_memory();
     stop_hold();
     wait_asleep(argv);
     if (!is_training(argc, argv)) stop_release(); /* a training catches them when it has read its config */

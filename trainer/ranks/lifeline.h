@@ -7,12 +7,14 @@
 #ifndef TRAINER_RANKS_LIFELINE_H
 #define TRAINER_RANKS_LIFELINE_H
 
+#include <stdbool.h>
+
 #include "base/error.h"
 
 #define LIFELINE_SECONDS 30
 
-/* (all) Connects; ranks_broadcast(), ranks_gather() and ranks_agree() work. */
-int lifeline_open(err_t *err);
+/* (all) Connects; ranks_broadcast(), ranks_gather() and ranks_agree() work. beside_first: on the host of rank 0. */
+int lifeline_open(bool beside_first, err_t *err);
 /* (all) After this the end of a process is no event. */
 void lifeline_close(void);
 

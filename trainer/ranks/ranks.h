@@ -19,12 +19,12 @@
 #include "base/error.h"
 #include "base/host.h"
 
-/* (all) Joins the others, if there are any; before anything else of a training. From here on only rank 0's log_info()
- * and log_warn() show. ERR_USAGE where a launcher started several processes that MPI cannot join: the module or the
- * library is missing, or srun was called without --mpi. */
+/* (all) Joins the others, if there are any; before anything else of a training, and before stop_catch(). From here on
+ * only rank 0's log_info() and log_warn() show. ERR_USAGE where a launcher started several processes that MPI cannot
+ * join: the module or the library is missing, or srun was called without --mpi. */
 int ranks_open(err_t *err);
-/* (all) Leaves them. Whatever rank 0 has to write is written before: launchers kill what goes on when one process has
- * ended with another status than 0. */
+/* (all) Leaves them, if ranks_open() was successful; what follows says only who is who. Whatever rank 0 has to write is
+ * written before: launchers kill what goes on when one process has ended with another status than 0. */
 void ranks_close(void);
 
 int ranks_rank(void);
@@ -32,25 +32,28 @@ int ranks_size(void);
 bool ranks_first(void); /* rank 0 */
 /* This process among those of its host. */
 host_share_t ranks_share(void);
-/* "rank 3 (gpu07)", for messages. */
+/* For messages: "rank 3 (gpu07)", "gpu07", and "Open MPI v4.1.4", "" where that is not loaded. */
 const char *ranks_name(int rank);
+const char *ranks_host(int rank);
+const char *ranks_library(void);
 
 /* (all) Whether all succeeded: 0, or else the error of the lowest rank that failed, the same on all; its message begins
  * with the rank's name unless that is rank 0. *err is read where it has a code. */
 int ranks_agree(err_t *err);
 /* (all) What rank 0 has at p. */
 void ranks_broadcast(void *p, size_t bytes);
-/* (all) all[k * bytes ..] = what rank k has at mine. */
+/* (all) all[k * bytes ..] = what rank k has at mine. bytes below 2 GiB. */
 void ranks_gather(const void *mine, size_t bytes, void *all);
-/* (all) Adds up x[n] over the ranks, in the order of ranks: the same bits on all, and from run to run. */
+/* (all) Adds up x[n] over the ranks, in the order of ranks, in double: the same bits on all, and from run to run. */
 void ranks_sum(double *x, size_t n);
 void ranks_sum_f32(float *x, size_t n);
 
 /* ---- requests to stop ----------------------------------------------------------------------------------- */
 
-/* `take` is called, on another thread, with the signal that another rank was asked to stop by. */
+/* `take` is called, on another thread, with the signal that another rank was asked to stop by; once, and not where this
+ * one has told the others. */
 void ranks_on_stop(void (*take)(int sig));
-/* Both may be called by a signal handler. The others' `take` is called. */
+/* Both may be called by a signal handler, of any thread. The others' `take` is called. */
 void ranks_tell_stop(int sig);
 /* This process ends now, before its time but as it should: the others end with `status` too, and say nothing. */
 void ranks_tell_end(int status);

@@ -9,18 +9,23 @@
 #define RANKS_MODULE_SYMBOL "ranks_module"
 #define RANKS_MODULE_VERSION 1 /* of this table */
 
-/* Every call but the first two is made by all ranks. Sizes in bytes or elements, of any length: the module cuts what is
- * longer than MPI's counts. */
 typedef struct {
-    int version;         /* RANKS_MODULE_VERSION */
-    const char *library; /* "Open MPI 4.1.4", for messages */
-    /* 0, or a message in `why`. */
-    int (*open)(char *why, size_t size);
-    void (*place)(int *rank, int *ranks, int *local, int *local_ranks);
-    void (*broadcast)(void *p, size_t bytes);
-    void (*gather)(const void *mine, size_t bytes, void *all);
-    /* Of x[n], n a multiple of the ranks, piece k of all ranks goes to rank k: pieces[j] is what rank j had. */
-    void (*exchange)(const void *x, size_t piece_bytes, void *pieces);
+    int rank, ranks;
+    int local, locals; /* among those of this host */
+    int host;          /* the lowest rank of this host */
+} ranks_place_t;
+
+/* Every call but place() is made by all ranks. `bytes` of gather and exchange fit MPI's counts, an int; broadcast cuts
+ * what is longer. Those three return NULL, or what MPI says of a failure. */
+typedef struct {
+    int version;                         /* RANKS_MODULE_VERSION */
+    const char *(*library)(void);        /* "Open MPI v4.1.4", for messages */
+    int (*open)(char *why, size_t size); /* 0, or a message in `why` */
+    void (*place)(ranks_place_t *place);
+    const char *(*broadcast)(void *p, size_t bytes);
+    const char *(*gather)(const void *mine, size_t bytes, void *all);
+    /* Piece k of everybody's x, one piece for each rank, goes to rank k: pieces[j] is what rank j had for this one. */
+    const char *(*exchange)(const void *x, size_t piece_bytes, void *pieces);
     void (*close)(void); /* returns when all ranks have called it */
 } ranks_module_t;
 

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "trainer/ranks/ranks.h"
 
 /* Rows named in a message, and rows tried to see whether any is finite. */
 enum { NAMED = 3, TRIED = 8 };
@@ -152,6 +153,7 @@ static bool say_what_all_have(run_t *run, size_t step, size_t since) {
 void finite_explain_step(run_t *run, const epoch_t *e, size_t step_in_epoch, size_t step, size_t since,
                          bool (*stop)(void)) {
     blamed_t losses = {0}, gradients = {0};
+    if (!ranks_first()) return;
     if (say_what_all_have(run, step, since)) return;
     try_step(run, e, step_in_epoch, loss_is_finite, stop, &losses);
     if (losses.bad) say_rows(&losses, "step", step, "loss");
@@ -163,6 +165,7 @@ void finite_explain_step(run_t *run, const epoch_t *e, size_t step_in_epoch, siz
 
 void finite_explain_eval(run_t *run, size_t step, size_t since, bool (*stop)(void)) {
     blamed_t losses = {0};
+    if (!ranks_first()) return;
     if (say_what_all_have(run, step, since)) return;
     for (size_t i = 0; i < run->eval.n_samples && !stop(); i++) try_row(run, &run->eval, i, loss_is_finite, &losses);
     if (losses.bad) say_rows(&losses, "evaluation", step, "loss");

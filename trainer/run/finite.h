@@ -1,5 +1,6 @@
 /* What of a run is not finite, and why: for the messages about steps that were skipped and evaluations that came to
- * nothing. Rows are computed one by one between two steps; nothing of the run changes by it. */
+ * nothing. Rows are computed one by one between two steps; nothing of the run changes by it. Rank 0 looks and tells; on
+ * the others the first two return at once. */
 #ifndef TRAINER_RUN_FINITE_H
 #define TRAINER_RUN_FINITE_H
 

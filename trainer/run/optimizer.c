@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "base/minmax.h"
+#include "trainer/ranks/ranks.h"
 
 /* ---- the two kinds -------------------------------------------------------------------------------------- */
 
@@ -208,28 +209,42 @@ static void update(optimizer_t *o, lora_t *lora, backend_t *be, const adamw_t *a
     }
 }
 
-bool optimizer_step(optimizer_t *o, lora_t *lora, backend_t *be, const optimizer_hyper_t *h, size_t next_top,
-                    double *grad_norm) {
+/* The numbers of an update, for A and B. They take sums and powers, which two kinds of processors may round differently:
+ * all ranks take rank 0's. */
+typedef struct {
     double sumsq;
-    be->sumsq(be, o->sumsq, lora->grad, o->count);
-    be->download(be, &sumsq, o->sumsq, sizeof sumsq);
-    *grad_norm = sqrt(sumsq);
-    if (!isfinite(sumsq)) return false;
+    adamw_t a, b;
+} update_t;
 
+/* Leaves out a and b where the gradient is not finite. */
+static update_t prepare_update(const optimizer_t *o, const lora_t *lora, backend_t *be, const optimizer_hyper_t *h) {
+    update_t u = {0};
+    be->sumsq(be, o->sumsq, lora->grad, o->count);
+    be->download(be, &u.sumsq, o->sumsq, sizeof u.sumsq);
+    if (!isfinite(u.sumsq)) return u;
     /* As torch.nn.utils.clip_grad_norm_: the small constant keeps a zero norm harmless. */
-    double clip = h->max_grad_norm > 0 ? h->max_grad_norm / (*grad_norm + 1e-6) : 1.0;
-    o->t++;
-    adamw_t step = {.lr = h->lr,
+    double clip = h->max_grad_norm > 0 ? h->max_grad_norm / (sqrt(u.sumsq) + 1e-6) : 1.0;
+    u.a = (adamw_t){.lr = h->lr,
                     .beta1 = h->beta1,
                     .beta2 = h->beta2,
                     .eps = h->eps,
                     .weight_decay = h->weight_decay,
-                    .c1 = (float)(1.0 - pow(h->beta1, (double)o->t)),
-                    .c2 = (float)(1.0 - pow(h->beta2, (double)o->t)),
+                    .c1 = (float)(1.0 - pow(h->beta1, (double)o->t + 1)),
+                    .c2 = (float)(1.0 - pow(h->beta2, (double)o->t + 1)),
                     .grad_scale = (float)(clip < 1.0 ? clip : 1.0)};
-    adamw_t step_b = step;
-    step_b.lr = h->lr_b;
-    update(o, lora, be, &step, &step_b, next_top);
+    u.b = u.a;
+    u.b.lr = h->lr_b;
+    return u;
+}
+
+bool optimizer_step(optimizer_t *o, lora_t *lora, backend_t *be, const optimizer_hyper_t *h, size_t next_top,
+                    double *grad_norm) {
+    update_t u = prepare_update(o, lora, be, h);
+    ranks_broadcast(&u, sizeof u);
+    *grad_norm = sqrt(u.sumsq);
+    if (!isfinite(u.sumsq)) return false;
+    o->t++;
+    update(o, lora, be, &u.a, &u.b, next_top);
     lora_refresh(lora, be);
     return true;
 }

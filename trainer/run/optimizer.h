@@ -56,7 +56,7 @@ void optimizer_free(optimizer_t *o); /* a zeroed one is fine */
 int optimizer_open(optimizer_t *o, const lora_t *lora, const pool_t *pool, size_t top, const char *spill_dir,
                    err_t *err);
 
-/* One update of lora->master from lora->grad. *grad_norm: before clipping. Returns false, having changed
+/* (all) One update of lora->master from lora->grad, the same on all ranks. *grad_norm: before clipping. Returns false, having changed
  * nothing, when the gradient is not finite. next_top: where the next activations are expected to end in the pool, 0
  * when it is not known. */
 bool optimizer_step(optimizer_t *o, lora_t *lora, backend_t *be, const optimizer_hyper_t *h, size_t next_top,

@@ -7,13 +7,13 @@
 #include "trainer/run/run.h"
 #include "trainer/run/steps.h"
 
-/* Opens the run, and tells of the directory `out`, which was named before, whether it is free, holds this run or has
- * finished it; one that holds another configuration's is refused before data are read. id->config is the caller's to
- * free. */
+/* (all) Opens the run, and tells of the directory `out`, which was named before, whether it is free, holds this run or has
+ * finished it; one that holds another configuration's is refused before data are read. Rank 0 looks into it, and what it
+ * finds holds for all. id->config is the caller's to free. */
 int prepare_open(run_t *run, output_dir_t *out, run_identity_t *id, err_t *err);
 
-/* Plans steps and memory of the open run, and prints both; the table also when the run does not fit. `begun`: advice is
- * for a run that goes on. */
+/* (all) Plans steps and memory of the open run, and prints both; the table also when the run does not fit. `begun`: advice
+ * is for a run that goes on. */
 int prepare_plan(run_t *run, steps_t *steps, bool begun, err_t *err);
 
 /* The kind that training.optim names. */

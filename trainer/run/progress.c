@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "trainer/ranks/ranks.h"
 
 #define REDRAW_SECONDS 0.1
 #define BAR_MIN 10
@@ -125,7 +126,8 @@ void progress_start(size_t total_steps, size_t start_step) {
     bar.on = true;
     bar.total = total_steps;
     bar.start_step = start_step;
-    bar.terminal = isatty(STDOUT_FILENO) && !(term && strcmp(term, "dumb") == 0);
+    /* mpirun gives each process a terminal and writes what it says there to wherever its own output goes. */
+    bar.terminal = isatty(STDOUT_FILENO) && !(term && strcmp(term, "dumb") == 0) && ranks_size() == 1;
     bar.colour = bar.terminal && !(no_colour && *no_colour);
     bar.started = clock_seconds();
     if (bar.terminal) log_before_line = clear_bar;

@@ -10,8 +10,10 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "model/adapter.h"
+#include "trainer/ranks/ranks.h"
 #include "trainer/run/checkpoint.h"
 #include "trainer/run/run_data.h"
+#include "trainer/run/shares.h"
 
 /* ---- opening -------------------------------------------------------------------------------------------- */
 
@@ -26,7 +28,7 @@ int run_open(run_t *run, bool load_train, bool load_eval, bool need_chat, err_t 
     /* A wrong path is told even where nothing has to be paged yet. */
     if (c->device.spill && spill_check(c->device.spill, err)) return err->code;
     if (model_source_open(c->model.path, &run->src, err)) return err->code;
-    if (backend_open(c->device.backend, compute_dtype(run), c->device.threads, HOST_ALONE, &run->be, err))
+    if (backend_open(c->device.backend, compute_dtype(run), c->device.threads, ranks_share(), &run->be, err))
         return err->code;
     if (need_chat && (tokenizer_open(c->model.path, &run->tok, err) || run_find_template(run, err))) return err->code;
     return run_open_data(run, load_train, load_eval, err);
@@ -103,7 +105,8 @@ size_t run_memory_limit(const config_t *c, backend_t *be) {
     be->mem_info(be, &free_bytes, &total);
     /* A margin for what is not in the pool: the dataset and the page cache; the driver's own. */
     size_t margin = be->unified ? free_bytes / 8 : (size_t)512 << 20;
-    return free_bytes > margin ? free_bytes - margin : 0;
+    size_t usable = free_bytes > margin ? free_bytes - margin : 0;
+    return be->unified ? usable / (size_t)ranks_share().count : usable;
 }
 
 static lora_t *lora_of(run_t *run) { return run->lora.layers ? &run->lora : NULL; }
@@ -217,6 +220,7 @@ int run_load(run_t *run, const char *adapter_dir, err_t *err) {
 
 void run_close(run_t *run) {
     free(run->acts.blocks);
+    replicas_close(&run->replicas);
     kv_cache_free(&run->cache);
     optimizer_free(&run->opt);
     model_free(&run->model);
@@ -264,25 +268,33 @@ static batch_spec_t eval_spec(const run_t *run) {
         .batch_size = run->config.training.batch_size, .accumulation = 1, .max_length = run->config.data.max_length};
 }
 
+/* This rank's share of the batches; whether it has given up. */
+static bool evaluate_share(run_t *run, const epoch_t *e, bool (*stop)(void), shares_t *shares) {
+    batch_t b = {0};
+    bool gave_up = false;
+    for (size_t i = shares_first(); i < e->n_micro; i = shares_next(i)) {
+        gave_up = stop && stop();
+        if (gave_up) break;
+        batch_fill(e, i, &b);
+        model_loss(&run->model, run_acts(run, PASS_LOSS, b.T), &b, &shares->loss[i], NULL);
+    }
+    batch_free(&b);
+    return gave_up;
+}
+
 bool run_evaluate(run_t *run, const dataset_t *ds, bool (*stop)(void), double *loss, size_t *label_tokens) {
     batch_spec_t spec = eval_spec(run);
+    shares_t shares;
     epoch_t e;
-    batch_t b = {0};
-    double sum = 0;
-    *label_tokens = 0;
+    double sum;
     epoch_plan(ds, &spec, 0, &e);
-    size_t i = 0;
-    for (; i < e.n_micro && !(stop && stop()); i++) {
-        double part;
-        batch_fill(&e, i, &b);
-        model_loss(&run->model, run_acts(run, PASS_LOSS, b.T), &b, &part, NULL);
-        sum += part;
-        *label_tokens += b.n_labels;
-    }
-    bool whole = i == e.n_micro;
-    batch_free(&b);
-    epoch_free(&e);
+    shares_open(&shares, e.n_micro);
+    shares_begin(&shares, e.n_micro);
+    bool whole = shares_sum(&shares, evaluate_share(run, &e, stop, &shares), &sum);
+    *label_tokens = ds->label_tokens;
     *loss = *label_tokens ? sum / (double)*label_tokens : 0;
+    shares_close(&shares);
+    epoch_free(&e);
     return whole;
 }
 

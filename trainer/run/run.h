@@ -12,6 +12,7 @@
 #define TRAINER_RUN_RUN_H
 
 #include "trainer/run/plan.h"
+#include "trainer/run/replicas.h"
 
 typedef struct {
     config_t config;
@@ -24,7 +25,8 @@ typedef struct {
     model_t model;
     lora_t lora; /* layers 0: none */
     optimizer_t opt;
-    kv_cache_t cache; /* generation only: need.cache > 0 */
+    replicas_t replicas; /* several processes only */
+    kv_cache_t cache;    /* generation only: need.cache > 0 */
     plan_need_t need;
     plan_t plan;
     pool_t pool;
@@ -44,7 +46,8 @@ int run_open_data(run_t *run, bool load_train, bool load_eval, err_t *err);
 uint64_t run_model_id(const run_t *run);
 /* Adapters as the config describes them; ERR_USAGE where it targets layers that the model does not have. */
 int run_lora_spec(const config_t *c, const model_config_t *m, lora_spec_t *spec, err_t *err);
-/* device.memory_limit in bytes; auto: what the device has free, less a margin. */
+/* device.memory_limit in bytes; auto: what the device has free, less a margin; where it is the host's memory, this
+ * process's share of that. */
 size_t run_memory_limit(const config_t *c, backend_t *be);
 /* Adapters as the config describes them, or as a directory of adapters says (adapter_dir; NULL: config). */
 int run_set_lora(run_t *run, const char *adapter_dir, err_t *err);
@@ -62,8 +65,8 @@ size_t run_acts_top(const run_t *run, size_t T);
 /* Brings pages to where they are between two steps, whatever ran before. */
 void run_settle(run_t *run);
 
-/* Mean loss over a dataset, in file order. Between batches `stop` (may be NULL) is asked whether to give up: then
- * false. */
+/* (all) Mean loss over a dataset, in file order. Between batches `stop` (may be NULL) is asked whether to give up: then
+ * false, on all ranks if it was on one. */
 bool run_evaluate(run_t *run, const dataset_t *ds, bool (*stop)(void), double *loss, size_t *label_tokens);
 /* Tokens and longest segment of its largest batch. */
 void run_eval_extent(const run_t *run, const dataset_t *ds, size_t *tokens, size_t *seg);

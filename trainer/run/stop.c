@@ -6,11 +6,14 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "trainer/ranks/ranks.h"
 
 static const int requests[] = {SIGINT, SIGTERM, SIGUSR1, SIGHUP};
 #define N_REQUESTS (sizeof requests / sizeof *requests)
@@ -24,6 +27,7 @@ static const int requests[] = {SIGINT, SIGTERM, SIGUSR1, SIGHUP};
 
 /* The first request: microseconds * 256 + signal, in one word, as two threads may take two signals at once. 0: none. */
 static _Atomic int64_t request;
+static atomic_int own_signal; /* 0: only other ranks were asked */
 static atomic_bool waits_for_look;
 static atomic_int status_of_stop;
 
@@ -48,25 +52,38 @@ static _Noreturn void leave(int sig) {
     say("stopped by ");
     say(name_of(sig));
     say(" before a step was taken: there is nothing to save; run the same command again\n");
+    ranks_tell_end(atomic_load(&status_of_stop));
     _exit(atomic_load(&status_of_stop));
 }
 
-/* Takes effect when the handler returns. */
+/* Takes effect when the handler returns. The first process of a container is not ended by a signal that it does not
+ * catch: it ends with the status that a shell would show. */
 static void end_as_any_program(int sig) {
+    if (getpid() == 1) _exit(128 + sig);
     signal(sig, SIG_DFL);
     raise(sig);
 }
 
+/* Whether it is the first arrival of the request. Before the first step the others wait for rank 0, which knows whether
+ * there has been one. */
+static bool take(int sig, int64_t now) {
+    int64_t none = 0;
+    if (!atomic_compare_exchange_strong(&request, &none, now * 256 + sig)) return false;
+    if (!atomic_load(&waits_for_look) && ranks_first()) leave(sig);
+    return true;
+}
+
 static void on_signal(int sig) {
-    int error = errno;
-    int64_t now = now_us(), first = 0;
-    if (atomic_compare_exchange_strong(&request, &first, now * 256 + sig)) {
-        if (!atomic_load(&waits_for_look)) leave(sig);
-    } else if (now - first / 256 > SAME_REQUEST_US && (sig == SIGINT || sig == SIGTERM)) {
+    int error = errno, none = 0;
+    int64_t now = now_us();
+    atomic_compare_exchange_strong(&own_signal, &none, sig);
+    if (take(sig, now)) ranks_tell_stop(sig);
+    else if (now - atomic_load(&request) / 256 > SAME_REQUEST_US && (sig == SIGINT || sig == SIGTERM))
         end_as_any_program(sig);
-    }
     errno = error;
 }
+
+static void on_request_of_another(int sig) { take(sig, now_us()); }
 
 /* ---- who takes the signals -------------------------------------------------------------------------------------- */
 
@@ -92,6 +109,7 @@ void stop_catch(int status) {
             sigaction(requests[i], &act, NULL);
     /* A reader of the log that dies (tee, head) is no reason to lose a run. */
     signal(SIGPIPE, SIG_IGN);
+    ranks_on_stop(on_request_of_another);
     stop_release();
 }
 
@@ -111,9 +129,25 @@ bool stop_wanted(void) {
     return atomic_load(&request) != 0;
 }
 
-const char *stop_name(void) { return name_of((int)(atomic_load(&request) % 256)); }
+/* What a rank knows of the request; it may have come to another and not have been told here yet. */
+typedef struct {
+    int own_signal; /* 0: none */
+    double age;     /* -1: not told */
+} known_t;
 
-double stop_age(void) { return (double)(now_us() - atomic_load(&request) / 256) * 1e-6; }
+char *stop_name(double *age) {
+    int64_t first = atomic_load(&request);
+    known_t mine = {atomic_load(&own_signal), first ? fmax(0, (double)(now_us() - first / 256) * 1e-6) : -1};
+    int n = ranks_size(), to = 0;
+    known_t *all = xmalloc((size_t)n * sizeof *all);
+    ranks_gather(&mine, sizeof mine, all);
+    while (to + 1 < n && !all[to].own_signal) to++;
+    *age = 0;
+    for (int k = 0; k < n; k++) *age = fmax(*age, all[k].age);
+    const char *name = name_of(all[to].own_signal);
+    free(all);
+    return to ? xasprintf("%s to %s", name, ranks_name(to)) : xstrdup(name);
+}
 
 double stop_longest_wait(void) { return looks.longest; }
 

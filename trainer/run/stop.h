@@ -5,7 +5,10 @@
  * process at once, as it ends any program; a SIGUSR1 or SIGHUP is ignored.
  *
  * Until the first step there is nothing that a checkpoint could keep: the handler itself ends the process, in the middle
- * of whatever loads. From then on the training asks, between micro-batches. */
+ * of whatever loads. From then on the training asks, between micro-batches.
+ *
+ * Of several processes that train together (trainer/ranks/ranks.h) a request to any is one to all. Before the first step
+ * it is rank 0 that ends them. */
 #ifndef TRAINER_RUN_STOP_H
 #define TRAINER_RUN_STOP_H
 
@@ -22,9 +25,9 @@ void stop_wait_for_look(void);
 
 /* For the one thread that trains. */
 bool stop_wanted(void);
-/* Of the request: "SIGTERM", and the seconds since it came. */
-const char *stop_name(void);
-double stop_age(void);
+/* (all) Of a request that a rank has seen: "SIGTERM", and if it did not come to rank 0, "SIGTERM to rank 2 (gpu07)", which
+ * the caller frees; and the seconds since it came. */
+char *stop_name(double *age);
 
 /* The longest time between two calls of stop_wanted(), which is what a request may have to wait; without the time up to
  * a call that follows stop_look_away(). */

@@ -5,13 +5,15 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/minmax.h"
+#include "trainer/ranks/ranks.h"
 #include "trainer/run/finite.h"
-#include "trainer/run/metrics.h"
 #include "trainer/run/progress.h"
+#include "trainer/run/record.h"
 #include "trainer/run/schedule.h"
+#include "trainer/run/shares.h"
 #include "trainer/run/stop.h"
 
 /* After this many steps in a row without a gradient to learn from, going on would only burn time. */
@@ -19,7 +21,15 @@
 /* Of so many skipped steps of a run the cause is looked for; those that follow will have the same. */
 #define EXPLAINED_STEPS 3
 
+/* All ranks are in the same place of this file whenever they meet in a call that is marked (all): what decides the way
+ * is the same on all of them, or one of them has told the others. */
+
 /* ---- one optimizer step --------------------------------------------------------------------------------- */
+
+typedef struct {
+    size_t peak, paged;
+    double stalled;
+} figures_t;
 
 typedef struct {
     run_t *run;
@@ -29,21 +39,13 @@ typedef struct {
     epoch_t epoch;
     bool have_epoch;
     batch_t batch;
-    metrics_t *metrics;
-    char *config_yaml;
-    size_t first_step;   /* done before */
-    size_t saved_step;   /* has nothing that would have to be saved */
-    double save_seconds; /* the longest that a checkpoint took */
-    bool warned;         /* that a stop takes long */
-    double started;      /* clock_seconds() minus the seconds that the run had before */
+    shares_t shares;    /* of a step's micro-batches */
+    figures_t *figures; /* [ranks] */
+    record_t record;
+    size_t first_step; /* done before */
+    size_t saved_step; /* has nothing that would have to be saved */
+    double started;    /* clock_seconds() minus the seconds that the run had before */
 } loop_t;
-
-typedef struct {
-    double loss, grad_norm, lr, seconds;
-    size_t tokens, labels, peak_bytes, paged_bytes;
-    double stalled; /* seconds that ops waited for pages */
-    bool skipped;
-} step_result_t;
 
 static void enter_epoch(loop_t *l, size_t epoch) {
     if (l->have_epoch && l->epoch.epoch == epoch) return;
@@ -62,32 +64,40 @@ static optimizer_hyper_t hyper(const config_t *c, double lr) {
                                .max_grad_norm = c->training.max_grad_norm};
 }
 
-/* All micro-batches of a step: the gradient of the mean loss over the step's trained tokens. False: given up in between
- * for a request to stop. */
-static bool accumulate(loop_t *l, size_t step_in_epoch, step_result_t *r) {
+/* The gradients of this rank's micro-batches of a step, added up in lora->grad. Whether it gave up in between for a
+ * request to stop. */
+static bool train_share(loop_t *l, size_t first, const step_result_t *r) {
     run_t *run = l->run;
-    size_t first = step_in_epoch * l->spec.accumulation, n = epoch_step_micros(&l->epoch, step_in_epoch);
-    r->labels = epoch_step_labels(&l->epoch, step_in_epoch);
     pass_seed_t seed = {run->config.training.seed, l->state->step};
-    double sum = 0;
+    bool gave_up = stop_wanted();
     run->be->zero(run->be, run->lora.grad, run->lora.count * sizeof(float));
-    for (size_t m = first; m < first + n; m++) {
-        double part;
-        if (m > first && stop_wanted()) return false;
-        batch_fill(&l->epoch, m, &l->batch);
+    for (size_t m = shares_first(); m < l->shares.n && !gave_up;) {
+        batch_fill(&l->epoch, first + m, &l->batch);
         model_train(&run->model, run_acts(run, PASS_TRAIN, l->batch.T), &l->batch, seed, 1.0f / (float)r->labels,
-                    &part);
-        sum += part;
-        r->tokens += l->batch.T;
+                    &l->shares.loss[m]);
+        m = shares_next(m);
+        gave_up = m < l->shares.n && stop_wanted();
     }
+    return gave_up;
+}
+
+/* The gradient of the mean loss over the step's trained tokens, of all ranks. False: one has given up. */
+static bool accumulate(loop_t *l, size_t step_in_epoch, step_result_t *r) {
+    size_t first = step_in_epoch * l->spec.accumulation, n = epoch_step_micros(&l->epoch, step_in_epoch);
+    double sum;
+    r->labels = epoch_step_labels(&l->epoch, step_in_epoch);
+    for (size_t m = first; m < first + n; m++) r->tokens += epoch_micro_tokens(&l->epoch, m);
+    shares_begin(&l->shares, n);
+    if (!shares_sum(&l->shares, train_share(l, first, r), &sum)) return false;
     r->loss = sum / (double)r->labels;
+    if (isfinite(r->loss)) replicas_sum(&l->run->replicas);
     return true;
 }
 
-/* Where the activations of a step's first micro-batch end; 0 when the epoch has no such step. */
+/* Where the activations of this rank's first micro-batch of a step end; 0 when there is no such step, or it has none. */
 static size_t next_top(const loop_t *l, size_t step_in_epoch) {
-    if (step_in_epoch >= l->epoch.n_steps) return 0;
-    return run_acts_top(l->run, epoch_micro_tokens(&l->epoch, step_in_epoch * l->spec.accumulation));
+    if (step_in_epoch >= l->epoch.n_steps || shares_first() >= epoch_step_micros(&l->epoch, step_in_epoch)) return 0;
+    return run_acts_top(l->run, epoch_micro_tokens(&l->epoch, step_in_epoch * l->spec.accumulation + shares_first()));
 }
 
 /* A step begins with every page at its place, so that its figures are its own: the same after a resumption, and after
@@ -100,7 +110,19 @@ static void start_counting(run_t *run) {
     run->pool.peak = run->least_peak;
 }
 
-/* False: given up, and nothing of the run has changed. */
+/* (all) What a step took: of the most loaded rank, and of all together. */
+static void take_figures(loop_t *l, step_result_t *r) {
+    const run_t *run = l->run;
+    figures_t mine = {run->pool.peak, run->opt.pager.moved + run->model.pager.moved, run->be->stalled(run->be)};
+    ranks_gather(&mine, sizeof mine, l->figures);
+    for (int k = 0; k < ranks_size(); k++) {
+        r->peak_bytes = max_size(r->peak_bytes, l->figures[k].peak);
+        r->paged_bytes += l->figures[k].paged;
+        r->stalled = fmax(r->stalled, l->figures[k].stalled);
+    }
+}
+
+/* (all) False: given up, and nothing of the run has changed. */
 static bool train_step(loop_t *l, step_result_t *r) {
     run_t *run = l->run;
     const config_t *c = &run->config;
@@ -120,9 +142,7 @@ static bool train_step(loop_t *l, step_result_t *r) {
                  !optimizer_step(&run->opt, &run->lora, run->be, &h, next_top(l, step_in_epoch + 1), &r->grad_norm);
     run->be->sync(run->be);
     r->seconds = clock_seconds() - begin;
-    r->peak_bytes = run->pool.peak;
-    r->paged_bytes = run->opt.pager.moved + run->model.pager.moved;
-    r->stalled = run->be->stalled(run->be);
+    take_figures(l, r);
 
     l->state->step++;
     l->state->adam_t = run->opt.t;
@@ -151,23 +171,8 @@ static void say_skipped(loop_t *l, const step_result_t *r) {
 }
 
 static int log_step(loop_t *l, const step_result_t *r, err_t *err) {
-    const train_state_t *s = l->state;
     if (r->skipped) say_skipped(l, r);
-    metrics_step_t row = {.step = s->step,
-                          .epoch = s->epoch,
-                          .loss = r->loss,
-                          .grad_norm = r->grad_norm,
-                          .learning_rate = r->lr,
-                          .tokens = r->tokens,
-                          .label_tokens = r->labels,
-                          .tokens_per_second = (double)r->tokens / r->seconds,
-                          .peak_device_bytes = r->peak_bytes,
-                          .paged_bytes = r->paged_bytes,
-                          .paging_stall_seconds = r->stalled,
-                          .elapsed_seconds = s->elapsed_seconds};
-    bool logged = s->step % l->run->config.training.logging_steps == 0 || s->step == l->steps->total;
-    progress_step(&row, logged);
-    return logged ? metrics_step(l->metrics, &row, err) : 0;
+    return record_step(&l->record, r, err);
 }
 
 static bool evaluation_due(const loop_t *l) {
@@ -175,67 +180,44 @@ static bool evaluation_due(const loop_t *l) {
     return every && step && (step % every == 0 || step == l->steps->total);
 }
 
-/* Given up for a request to stop: the resumed run does it first. */
+/* (all) Given up for a request to stop: the resumed run does it first. */
 static int evaluate(loop_t *l, err_t *err) {
     run_t *run = l->run;
     size_t step = l->state->step, tokens;
     double loss;
     progress_note("evaluating");
+    if (replicas_compare(&run->replicas, step, err)) return err->code;
     if (!run_evaluate(run, &run->eval, stop_wanted, &loss, &tokens)) return 0;
-    progress_eval(step, loss, exp(loss));
-    if (!isfinite(loss) && !metrics_bad_evals(l->metrics, NULL))
-        finite_explain_eval(run, step, last_useful(l->state), stop_wanted);
-    return metrics_eval(l->metrics, step, loss, exp(loss), err);
-}
-
-/* Schedulers kill what does not stop in time: said once, as soon as it is measured. */
-static void warn_slow_stop(loop_t *l) {
-    char *what = l->warned ? NULL : stop_advice(stop_longest_wait(), l->save_seconds);
-    if (!what) return;
-    log_warn("%s", what);
-    l->warned = true;
-    free(what);
-}
-
-static int write_checkpoint(loop_t *l, err_t *err) {
-    const config_t *c = &l->run->config;
-    if (metrics_sync(l->metrics, err)) return err->code;
-    /* Where steps come to nothing the checkpoints from before are the good ones: none is removed until one does not. */
-    size_t keep = l->state->useless_in_row ? 0 : c->training.save_total_limit;
-    bool own_file = l->run->chat && config_template_is_file(c);
-    checkpoint_about_t about = {.config_yaml = l->config_yaml,
-                                .base_model = c->model.path,
-                                .chat_template = own_file ? chat_template_foreign(l->run->chat) : NULL};
-    return checkpoint_save(c->training.output_dir, l->state, &l->run->lora, &l->run->opt, l->run->be, &about, keep,
-                           err);
-}
-
-static int save(loop_t *l, err_t *err) {
-    if (l->saved_step == l->state->step) return 0;
-    progress_note("saving checkpoint-%zu", l->state->step);
-    l->saved_step = l->state->step;
-    stop_wanted(); /* the time until here is a wait, that of the checkpoint is measured by itself */
-    double begin = clock_seconds();
-    if (write_checkpoint(l, err)) return err->code;
-    double seconds = clock_seconds() - begin;
-    if (seconds > l->save_seconds) l->save_seconds = seconds;
-    stop_look_away();
+    bool first_bad = !isfinite(loss) && !record_bad_evals(&l->record, NULL);
+    if (record_eval(&l->record, loss, err)) return err->code;
+    if (first_bad) finite_explain_eval(run, step, last_useful(l->state), stop_wanted);
     return 0;
 }
 
-/* A run that has done nothing since it started leaves its directory as it was. */
+/* (all) */
+static int save(loop_t *l, err_t *err) {
+    size_t step = l->state->step;
+    if (l->saved_step == step) return 0;
+    l->saved_step = step;
+    return replicas_compare(&l->run->replicas, step, err) ? err->code : record_checkpoint(&l->record, err);
+}
+
+/* (all) A run that has done nothing since it started leaves its directory as it was. */
 static int stop(loop_t *l, err_t *err) {
     size_t step = l->state->step;
     if (save(l, err)) return err->code;
     progress_end();
+    double age;
+    char *by = stop_name(&age);
     if (step == l->first_step)
         log_info("stopped by %s before step %zu was done, %.3f s after the request: there is nothing to save; run the "
                  "same command to continue",
-                 stop_name(), step + 1, stop_age());
+                 by, step + 1, age);
     else
         log_info("stopped by %s after step %zu of %zu; checkpoint-%zu is written, %.3f s after the request; run the "
                  "same command to continue",
-                 stop_name(), step, l->steps->total, step, stop_age());
+                 by, step, l->steps->total, step, age);
+    free(by);
     return EXIT_STOPPED;
 }
 
@@ -267,11 +249,11 @@ static int too_many_useless(const loop_t *l, double loss, err_t *err) {
     return err->code;
 }
 
-/* All steps are done. A run that skipped more than a tenth of them, or that has an evaluation which is not finite, did
+/* (all) All steps are done. A run that skipped more than a tenth of them, or that has an evaluation which is not finite, did
  * not do what it was started for, however it looks. */
 static int judge(loop_t *l, bool *usable, err_t *err) {
     const train_state_t *s = l->state;
-    size_t first_eval, evals = metrics_bad_evals(l->metrics, &first_eval);
+    size_t first_eval, evals = record_bad_evals(&l->record, &first_eval);
     bool failed = s->skipped * 10 > s->step || evals;
     *usable = !failed || finite_adapter(l->run);
     if (!failed) return 0;
@@ -288,24 +270,26 @@ static int judge(loop_t *l, bool *usable, err_t *err) {
     return err->code;
 }
 
+static bool evaluation_missing(const loop_t *l) { return evaluation_due(l) && !record_has_eval(&l->record); }
+
 static int run_steps(loop_t *l, bool *usable, err_t *err) {
     size_t save_every = l->run->config.training.save_steps;
     stop_wait_for_look();
     /* A stop may have come between a checkpoint and the evaluation that was due with it. */
-    if (evaluation_due(l) && !metrics_has_eval(l->metrics, l->state->step) && evaluate(l, err)) return err->code;
+    if (evaluation_missing(l) && evaluate(l, err)) return err->code;
     while (l->state->step < l->steps->total) {
         step_result_t r;
-        if (stop_wanted() || !train_step(l, &r)) return stop(l, err);
+        if (!train_step(l, &r)) return stop(l, err);
         if (log_step(l, &r, err)) return err->code;
         size_t step = l->state->step;
         if (l->state->useless_in_row >= MAX_USELESS_IN_ROW) return too_many_useless(l, r.loss, err);
         bool last = step == l->steps->total;
         if ((last || (save_every && step % save_every == 0)) && save(l, err)) return err->code;
         if (evaluation_due(l) && evaluate(l, err)) return err->code;
-        warn_slow_stop(l);
+        record_slow_stop(&l->record);
     }
     /* Stopped in the very last evaluation: the run is not done before it is there. */
-    if (evaluation_due(l) && !metrics_has_eval(l->metrics, l->state->step)) return stop(l, err);
+    if (evaluation_missing(l)) return stop(l, err);
     return judge(l, usable, err);
 }
 
@@ -318,17 +302,15 @@ int train_loop(run_t *run, const steps_t *steps, train_state_t *state, bool *usa
                 .first_step = state->step,
                 .saved_step = state->step,
                 .started = clock_seconds() - state->elapsed_seconds};
-    char *path = path_join(run->config.training.output_dir, "metrics.jsonl");
-    int rc = metrics_open(path, state->step, &l.metrics, err);
-    free(path);
+    int rc = record_open(&l.record, run, state, steps->total, err);
     if (rc) return rc;
-    l.config_yaml = config_to_yaml(&run->config);
-    progress_start(steps->total, state->step);
+    shares_open(&l.shares, l.spec.accumulation);
+    l.figures = xmalloc((size_t)ranks_size() * sizeof *l.figures);
     rc = run_steps(&l, usable, err);
-    progress_end();
-    metrics_close(l.metrics);
+    record_close(&l.record);
+    shares_close(&l.shares);
+    free(l.figures);
     if (l.have_epoch) epoch_free(&l.epoch);
     batch_free(&l.batch);
-    free(l.config_yaml);
     return rc;
 }
