@@ -116,7 +116,7 @@ same_run whole stopped
 # Pending already when the program starts, as a signal is that comes while it starts itself again: nothing is written.
 write_config first 100000 100000 >first.yaml
 status=0
-timeout 20 env --block-signal=TERM -u OMP_WAIT_POLICY sh -c 'kill -TERM $$; exec "$0" "$@"' "$QLORA_TRAIN" first.yaml \
+timeout 120 env --block-signal=TERM -u OMP_WAIT_POLICY sh -c 'kill -TERM $$; exec "$0" "$@"' "$QLORA_TRAIN" first.yaml \
     training.preempted_exit_status=1 training.preempted_exit_status=33 >first.out 2>&1 || status=$?
 [ $status -eq 33 ] || { cat first.out; fail "exit status $status after a pending SIGTERM, expected 33"; }
 [ ! -e first ] || fail "a run that was stopped at its very beginning left something"
