@@ -4,6 +4,7 @@
 #include "cpu/features.h"
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/tiles.h"
+#include "cpu/tiles_choice.h"
 
 void kernels_exact_base(cpu_kernels_t *k);
 void kernels_rows_base(cpu_kernels_t *k);

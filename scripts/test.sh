@@ -1,15 +1,36 @@
 #!/usr/bin/env bash
 # Every test there is: the style, the C tests in a Release build and under AddressSanitizer + UBSan, tests/cli/*.sh.
-# The last line is "N passed, N failed[, N skipped]"; exit status 1 if anything failed.
+# scripts/test.sh STAGE...: those stages only; with a name that there is not it lists them.
+# The last line is "N passed, N failed[, N skipped]"; exit status 1 if anything failed, or if nothing was run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 jobs=$(nproc)
 style_version=14    # of clang-format, which writes some code otherwise in each version
 passed=0 failed=0 skipped=0
+wanted=" $* " built=" "
 
 heading() {
     printf '\n=== %s ===\n' "$1"
+}
+
+# Runs COMMAND under a heading and says how long it took, unless others were asked for.
+stage() { # NAME TITLE COMMAND [ARGUMENT...]
+    local name=$1 began=$SECONDS before=$((passed + failed + skipped))
+    case $wanted in "  " | *" $1 "*) ;; *) return 0 ;; esac
+    heading "$2"
+    shift 2
+    "$@"
+    [ $((passed + failed + skipped)) -gt "$before" ] || { echo "stage $name tested nothing"; failed=$((failed + 1)); }
+    echo "stage $name: $((SECONDS - began)) s"
+}
+
+check_names() {
+    local known name
+    known=$(sed -nE 's/^stage ([a-z_]+) ".*/\1/p' scripts/test.sh)
+    for name in $wanted; do
+        grep -qxF "$name" <<<"$known" || { echo "no stage $name; there are:" "${known//$'\n'/ }" >&2; exit 2; }
+    done
 }
 
 finish() {
@@ -18,7 +39,7 @@ finish() {
     else
         echo "$passed passed, $failed failed"
     fi
-    [ "$failed" -eq 0 ]
+    [ "$failed" -eq 0 ] && [ $((passed + skipped)) -gt 0 ]
     exit
 }
 
@@ -31,6 +52,7 @@ style() {
         skipped=$((skipped + 1))
         return
     fi
+    [ -n "$(git ls-files '*.c')" ] || { echo "style: no file of this checkout is known to git"; return; }
     bad=$(git ls-files -z '*.c' '*.h' '*.cc' '*.cu' '*.cuh' | xargs -0 clang-format --dry-run -Werror 2>&1 || true)
     if [ -z "$bad" ]; then
         echo "style: as clang-format $style_version writes it"
@@ -43,9 +65,11 @@ style() {
     fi
 }
 
-# What does not build is one failure, and the end: nothing after it could be trusted.
+# What does not build is one failure, and the end: nothing after it could be trusted. Once a run, whoever needs it.
 build() { # PRESET DIR
     local dir=$2
+    case $built in *" $1 "*) return 0 ;; esac
+    built+="$1 "
     if ! {
         cmake --preset "$1" -DQLORA_TESTS=ON -DQLORA_WERROR=ON >"$dir.log" &&
             cmake --build "$dir" -j "$jobs" >>"$dir.log"
@@ -60,10 +84,11 @@ build() { # PRESET DIR
 
 # Runs the C tests of a build and counts cmocka's cases. A program counts as one failure if it fails without a failed
 # case (it crashed, or ran out of time) or passes without having run one, and so does a build without any test.
-c_tests() { # DIR
-    local log=$1/Testing/Temporary/LastTest.log ok=0 bad=0 left=0
+c_tests() { # PRESET DIR
+    local dir=$2 log=$2/Testing/Temporary/LastTest.log ok=0 bad=0 left=0
+    build "$1" "$dir"
     rm -f "$log"
-    ctest --test-dir "$1" --output-on-failure --no-tests=error --test-output-size-passed 10000000 \
+    ctest --test-dir "$dir" --output-on-failure --no-tests=error --test-output-size-passed 10000000 \
         --test-output-size-failed 10000000 || true
     if [ ! -f "$log" ]; then
         failed=$((failed + 1))
@@ -79,7 +104,7 @@ c_tests() { # DIR
         /^Test Failed\.$/             { ended++; if (!case_failed) bad++ }
         END                           { print ok + 0, bad + programs - ended + !programs, left + 0 }' "$log")
     if [ "$left" -gt 0 ]; then
-        echo "skipped in $1:"
+        echo "skipped in $dir:"
         awk '/^\[=+\].*test\(s\) run/ { summary = 1 }  / Testing: / { summary = 0 }
              /^\[  SKIPPED \]/ && !summary { print "  " $4 (reason == "" ? "" : ": " reason) }
              { reason = /^skip(ped)?: / ? substr($0, index($0, " ") + 1) : "" }' "$log"
@@ -87,21 +112,33 @@ c_tests() { # DIR
     passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + left))
 }
 
-cli_tests() { # PROGRAM TEST...
-    local out
+cli_tests() { # PRESET PROGRAM TEST...
+    local out ok bad left
+    build "$1" "${2%%/*}"
     out=$(mktemp)
-    "$root/tests/cli/run.sh" "$@" | tee "$out" || true
+    "$root/tests/cli/run.sh" "$root/$2" "${@:3}" | tee "$out" || true
     read -r ok bad left < <(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p' "$out" |
         tail -n 1; echo 0 1 0)    # a runner that printed no count failed
-    passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + left))
     rm -f "$out"
+    passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + left))
 }
+
+release_tests() {
+    build release build
+    if build/qlora-train --version | grep -q "CUDA: yes"; then
+        echo "CUDA kernels compiled by nvcc, warnings as errors"
+        passed=$((passed + 1))
+    else
+        echo "no CUDA toolkit: compiling the kernels with nvcc is skipped; they are tested on the host all the same"
+        skipped=$((skipped + 1))
+    fi
+    c_tests release build
+}
+
+check_names
 
 heading "Dependencies"
 scripts/deps.sh || { failed=1; finish; }
-
-heading "Style"
-style
 
 heading "Model for the tests that need one"
 if [ -z "${QLORA_SMOLLM2_GGUF:-}" ]; then
@@ -112,29 +149,13 @@ if [ -z "${QLORA_SMOLLM2_GGUF:-}" ]; then
     fi
 fi
 
-heading "C tests, Release"
-build release build
-if build/qlora-train --version | grep -q "CUDA: yes"; then
-    echo "CUDA kernels compiled by nvcc, warnings as errors"
-    passed=$((passed + 1))
-else
-    echo "no CUDA toolkit: compiling the kernels with nvcc is skipped; they are tested on the host all the same"
-    skipped=$((skipped + 1))
-fi
-c_tests build
-
-heading "C tests, AddressSanitizer and UndefinedBehaviorSanitizer"
-build asan build-asan
-c_tests build-asan
-
-heading "Command line tests"
-cli_tests "$root/build/qlora-train"
-
-heading "Command line tests, AddressSanitizer"
-cli_tests "$root/build-asan/qlora-train" accumulation bad_input configs damaged_checkpoint generate resume stopped_export
-
-heading "Command line tests, emulated GPU"
-cli_tests "$root/build/tests/qlora-train-cudahost" cuda no_cublas
+stage style "Style" style
+stage release "C tests, Release" release_tests
+stage asan "C tests, AddressSanitizer and UndefinedBehaviorSanitizer" c_tests asan build-asan
+stage cli "Command line tests" cli_tests release build/qlora-train
+stage cli_asan "Command line tests, AddressSanitizer" cli_tests asan build-asan/qlora-train \
+    accumulation bad_input configs damaged_checkpoint generate resume stopped_export
+stage cli_cuda "Command line tests, emulated GPU" cli_tests release build/tests/qlora-train-cudahost cuda no_cublas
 
 heading "Result"
 finish

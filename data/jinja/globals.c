@@ -187,7 +187,7 @@ GLOBAL(global_strftime_now) {
         }
         char directive[4] = {0}, written[128];
         memcpy(directive, format->p + at, format->len - at < 3 ? format->len - at : 3);
-        size_t n = 1 + (directive[1] && strchr("-_0^#", directive[1]) ? 1 : 0);
+        size_t n = directive[1] && strchr("-_0^#", directive[1]) ? 2 : 1;
         char letter = directive[n];
         if (!letter || !strchr("aAbBcCdDeFfgGhHIjklmMnpPrRStTuUVwWxXyYzZ%", letter)) {
             jinja_fail(r, "strftime_now: '%s' is not supported", directive);

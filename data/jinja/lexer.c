@@ -267,7 +267,7 @@ static void read_piece(lexer_t *x) {
     add_data(x, x->at, tag, tag + 2 < x->n ? x->s[tag + 2] : 0, kind != '{');
     place_at(x, tag);
     x->at = skip_sign(x, tag + 2);
-    x->line_starts = raw && raw > 0 && x->s[raw - 1] == '\n';
+    x->line_starts = raw && x->s[raw - 1] == '\n';
     if (raw) {
         read_raw(x, raw);
     } else if (kind == '#') {

@@ -1,91 +1,63 @@
 #!/usr/bin/env bash
-# configs/slurm.sbatch in a real Slurm of one node, started here and ended with the test: a job that its time limit, an
-# administrator's `scontrol requeue` or a TERM to all of its processes cuts ends in the bytes of an uninterrupted run; one
-# that its user cancels does not come back.
+# configs/slurm.sbatch, as it ships, in a real Slurm: a controller and eight made-up nodes, started here and ended with the
+# test. What cuts a job (its time limit, an administrator, a signal, preemption, a node that loses power) costs no step,
+# or what was done since the last checkpoint: each ends in the bytes of an uninterrupted run. What must not come back
+# (cancelled by its user, refused by the program) does not.
 #
-#   tests/cluster/slurm.sh PROGRAM
+#   tests/cluster/slurm.sh PROGRAM [SCENARIO...]    # some by name; all without
 #
-# Needs root and Debian's slurm-wlm and munge; without them it is skipped (exit status 77). Takes about fifteen minutes: Slurm
-# holds a job that was requeued back for two, and counts time limits in minutes. Not part of scripts/test.sh.
-[ $# -eq 1 ] || { echo "usage: $0 PROGRAM" >&2; exit 2; }
+# Needs root and Debian's slurm-wlm and munge; without them it is skipped (exit status 77). All jobs run side by side, held
+# where they would otherwise have to last: two to four minutes, most of it waiting for limits, which Slurm counts in minutes.
+[ $# -ge 1 ] || { echo "usage: $0 PROGRAM [SCENARIO...]" >&2; exit 2; }
 QLORA_TRAIN=$(realpath "$1")
+shift
 TESTS=$(realpath "$(dirname "$0")/..")
 export QLORA_TRAIN TESTS
 . "$TESTS/cli/lib.sh"
-for program in munged slurmctld slurmd sbatch; do
+for program in munged slurmctld slurmd sbatch srun; do
     command -v $program >/dev/null || skip "slurm: there is no $program here"
 done
 [ "$(id -u)" -eq 0 ] || skip "slurm: the daemons are started as root"
+unset "${!SLURM_@}" "${!SBATCH_@}" "${!SRUN_@}"    # of a job that this test may itself be
 
 work=$(mktemp -d)
-chmod 755 "$work"
+chmod 1777 "$work"
 cd "$work"
-host=$(hostname -s)
-export SLURM_CONF=$work/slurm.conf
-
-# Everything that was started here works in this directory or below it: the daemons, jobs, and what they started.
-finish() {
-    local process
-    for process in /proc/[0-9]*; do
-        case $(readlink "$process/cwd") in
-            "$work" | "$work"/*) [ "${process#/proc/}" = $$ ] || kill -KILL "${process#/proc/}" 2>/dev/null || true ;;
-        esac
-    done
-    rm -rf "$work"
-}
+. "$TESTS/cluster/slurm_start.sh"
 trap finish EXIT
+slurm_start
 
-mkdir munge state spool
-head -c 128 /dev/urandom >munge/key
-chmod 400 munge/key
-port=$((20000 + RANDOM % 10000))
-cat >slurm.conf <<END
-ClusterName=test
-SlurmctldHost=$host(127.0.0.1)
-SlurmUser=root
-AuthType=auth/munge
-AuthInfo=socket=$work/munge/socket
-CryptoType=crypto/munge
-SlurmctldPort=$port
-SlurmdPort=$((port + 1))
-SlurmctldPidFile=$work/slurmctld.pid
-SlurmdPidFile=$work/slurmd.pid
-SlurmctldLogFile=$work/slurmctld.log
-SlurmdLogFile=$work/slurmd.log
-StateSaveLocation=$work/state
-SlurmdSpoolDir=$work/spool
-MailProg=/bin/true
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_CPU
-ReturnToService=2
-KillWait=30
-MinJobAge=3600
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) State=UNKNOWN
-PartitionName=gpu Nodes=$host Default=YES MaxTime=INFINITE State=UP
-END
+# Jobs belong to a user without rights, where such a user can read what they need.
+as_user=(setpriv --reuid=nobody --regid=nogroup --clear-groups)
+"${as_user[@]}" sh -c 'test -x "$QLORA_TRAIN" && test -r "$0/model.safetensors"' "$model" 2>/dev/null || as_user=()
+if [ ${#as_user[@]} -gt 0 ]; then echo "jobs belong to nobody"; else echo "jobs belong to root"; fi
 
-munged --force --foreground --socket="$work/munge/socket" --key-file="$work/munge/key" \
-    --log-file="$work/munge/log" --pid-file="$work/munge/pid" --seed-file="$work/munge/seed" &
-until [ -S munge/socket ]; do sleep 0.1; done
-slurmctld -D >slurmctld.out 2>&1 &
-slurmd -D -N "$host" >slurmd.out 2>&1 &
-for i in $(seq 60); do
-    [ "$(sinfo -h -o %t 2>/dev/null)" != idle ] || break
-    sleep 0.5
-done
-[ "$(sinfo -h -o %t)" = idle ] || { tail -n 20 slurmctld.log slurmd.log; fail "Slurm did not start"; }
+# ---- runs and jobs ------------------------------------------------------------------------------------------------
 
-# submit RUN OPTION...: a job of that run's config, on one CPU of this node.
+# As many steps as take some seconds, so that a job is cut in its middle.
+write_data
+made() { # STEPS SAVE_STEPS RUN: evaluates after each step, so that it lasts
+    write_config "$3" "$1" "$2" | sed 's/threads: 2/threads: 1/; s/eval_steps: 20/eval_steps: 1/' >"$3.yaml"
+}
+made 100000 100000 speed
+timeout 5 "$QLORA_TRAIN" speed.yaml >speed.log 2>&1 || true
+steps=$(logged_steps speed)
+[ "$steps" -ge 30 ] || steps=30
+echo "$steps steps a run"
+
+# submit RUN OPTION...: a job of that run's config, by a user without rights where such a user can read the program.
 submit() {
     local run=$1
     shift
-    sbatch --parsable --gres=none --cpus-per-task=1 --output="$run.log" "$@" "$TESTS/../configs/slurm.sbatch" "$run.yaml"
+    "${as_user[@]}" sbatch --parsable --output="$run.log" "$@" "$TESTS/../configs/slurm.sbatch" "$work/$run.yaml"
 }
 
 state() { # JOB
-    scontrol show job "$1" | sed -nE 's/.*JobState=([A-Z]+).*/\1/p'
+    scontrol show job "$1" | sed -nE 's/.*JobState=([A-Z_]+).*/\1/p'
+}
+is() { [ "$(state "$1")" = "$2" ]; } # JOB STATE
+restarts() { # JOB COUNT
+    scontrol show job "$1" | grep -q " Restarts=$2 " || fail "job $1: $(scontrol show job "$1" | grep Restarts=)"
 }
 
 # wait_for SECONDS WHAT COMMAND...
@@ -93,63 +65,213 @@ wait_for() {
     local until=$((SECONDS + $1)) what=$2
     shift 2
     until "$@"; do
-        [ $SECONDS -lt $until ] || { tail -n 5 ./*.log; squeue; fail "in vain for $what"; }
-        sleep 0.2
+        [ $SECONDS -lt $until ] || fail "in vain for $what"
+        sleep 0.5
     done
 }
-is() { [ "$(state "$1")" = "$2" ]; }
+
+programs() { # RUN: the processes of its program
+    pgrep -f "^$QLORA_TRAIN $work/$1.yaml "
+}
 stepped() { [ "$(logged_steps "$1")" -ge "$2" ]; }
 saved() { [ -d "$1" ] && [ -n "$(newest_checkpoint "$1")" ]; }
-# made STEPS RUN...: runs with an evaluation after each step, so that they last.
-made() {
-    local steps=$1
-    shift
-    for run in "$@"; do
-        write_config "$run" "$steps" 100000 | sed 's/threads: 2/threads: 1/; s/eval_steps: 20/eval_steps: 1/' >"$run.yaml"
-    done
+
+# The run's program stands still between two steps of its first half.
+hold() { # RUN
+    wait_for 120 "the first steps of $1" stepped "$1" "${moment[$1]}"
+    programs "$1" | xargs -r kill -STOP
+    ! stepped "$1" "$steps" || fail "$1 was done before it was held"
+}
+go_on() { programs "$1" | xargs -r kill -CONT; }
+asked_by() { # SIGNAL_BIT RUN: the signal waits for the held program
+    local pending pid
+    pid=$(programs "$2") && pending=$(sed -n 's/^ShdPnd:\t//p' "/proc/$pid/status") && [ $((0x$pending & $1)) -ne 0 ]
+}
+usr1=0x200 term=0x4000
+
+# A checkpoint of the last step that was taken, and the job in the queue again.
+requeued() { # RUN JOB
+    wait_for 120 "a checkpoint of $1" saved "$1"
+    wait_for 120 "$1 in the queue again" is "$2" PENDING
+    [ "$(newest_checkpoint "$1")" = "$1/checkpoint-$(logged_steps "$1")" ] || fail "$1: steps were lost"
+    restarts "$2" 1
+    echo "$1: requeued after step $(logged_steps "$1"), $(grep -o '[0-9.]* s after the request' "$1.log" | tail -n 1)"
 }
 
-# As many steps as take longer than the shortest time limit, a minute.
-write_data
-made 100000 speed
-timeout 10 "$QLORA_TRAIN" speed.yaml >speed.log 2>&1 || true
-steps=$(($(logged_steps speed) * 7))
-made $steps whole limit late requeue all cancel
-echo "$steps steps a run"
-"$QLORA_TRAIN" whole.yaml >whole.log 2>&1 &
-whole=$!
+completed() { # RUN JOB [WHOLE_RUN]
+    wait_for 240 "the end of $1" is "$2" COMPLETED
+    (mkdir -p "compared/$1" && cd "compared/$1" && same_run "../../${3:-whole}" "../../$1")
+    scontrol show job "$2" | sed -nE "s/.* Restarts=([0-9]+) .*/$1: restarted \1 times, the bytes of an uninterrupted run/p"
+}
 
-# Asked by the system administrator, by a signal to all processes, and by its user.
-requeue=$(submit requeue) all=$(submit all)
-wait_for 60 "the first steps" stepped requeue 3
-wait_for 60 "the first steps" stepped all 3
-scontrol requeue "$requeue"
-scancel --signal=TERM --full "$all"
-for run in requeue all; do
-    wait_for 60 "a checkpoint of $run" saved $run
-    wait_for 60 "$run in the queue again" is "${!run}" PENDING
-    echo "$run: $(newest_checkpoint $run) of $(logged_steps $run) steps, $(grep 'after the request' $run.log)"
-    [ "$(newest_checkpoint $run)" = "$run/checkpoint-$(logged_steps $run)" ] || fail "$run: steps were lost"
-done
-cancel=$(submit cancel)
-wait_for 60 "the first steps" stepped cancel 3
-scancel "$cancel"
-wait_for 60 "the end of what was cancelled" is "$cancel" CANCELLED
-sleep 5
-is "$cancel" CANCELLED || fail "a cancelled job is $(state "$cancel")"
+# ---- what happens to jobs -----------------------------------------------------------------------------------------
 
-# Cut by its limit, asked before (Slurm may ask up to a minute earlier than told) and when it is over.
-limit=$(submit limit --time=1 --signal=B:USR1@20) late=$(submit late --time=1 --signal=B:CONT@1)
-for run in limit late; do
-    wait_for 180 "a checkpoint of $run" saved $run
-    wait_for 60 "$run in the queue again" is "${!run}" PENDING
-    echo "$run: $(newest_checkpoint $run) of $(logged_steps $run) steps, $(grep 'after the request' $run.log)"
-    [ "$(newest_checkpoint $run)" = "$run/checkpoint-$(logged_steps $run)" ] || fail "$run: steps were lost"
-done
+# Asked before its time limit of a minute. Slurm may ask up to a minute earlier than told.
+limit() {
+    local job
+    job=$(submit limit --time=1 --signal=B:USR1@10)
+    hold limit
+    wait_for 120 "a request before the limit" asked_by $usr1 limit
+    go_on limit
+    requeued limit "$job"
+    completed limit "$job"
+}
 
-wait $whole || fail "the uninterrupted run"
-for run in requeue all limit late; do
-    wait_for 1200 "the end of $run" is "${!run}" COMPLETED
-    same_run whole $run
-    echo "$run: the bytes of an uninterrupted run, after $(grep -c 'after the request' $run.log) stops"
+# Not asked before, but ended with TERM, and KillWait, when its time is over.
+late() {
+    local job
+    job=$(submit late --time=1 --signal=B:CONT@1)
+    hold late
+    wait_for 180 "the end of its time" saved late
+    requeued late "$job"
+    completed late "$job"
+}
+
+administrator() {
+    local job
+    job=$(submit administrator)
+    hold administrator
+    scontrol requeue "$job"
+    requeued administrator "$job"
+    completed administrator "$job"
+}
+
+# TERM to every process of the job, the shell and the program.
+everybody() {
+    local job
+    job=$(submit everybody)
+    hold everybody
+    scancel --signal=TERM --full "$job"
+    wait_for 60 "the signal" asked_by $term everybody
+    go_on everybody
+    requeued everybody "$job"
+    completed everybody "$job"
+}
+
+# Cancelled by its user: it does not come back, but goes on when it is submitted again.
+cancelled() {
+    local job
+    job=$(submit cancelled)
+    hold cancelled
+    "${as_user[@]}" scancel "$job"
+    wait_for 120 "a checkpoint of what was cancelled" saved cancelled
+    wait_for 60 "the end of what was cancelled" is "$job" CANCELLED
+    sleep 8    # longer than a requeued job waits
+    is "$job" CANCELLED || fail "a cancelled job is $(state "$job")"
+    restarts "$job" 0
+    echo "cancelled: after step $(logged_steps cancelled), stays $(state "$job")"
+    job=$(submit cancelled)
+    completed cancelled "$job"
+}
+
+# A job of a partition that goes before: one is asked by Slurm when its grace time begins
+# (SlurmctldParameters=preempt_send_user_signal), one has no grace time.
+preempted() { # RUN PARTITION NODE
+    local job other
+    job=$(submit "$1" --partition="$2")
+    hold "$1"
+    other=$(sbatch --parsable --partition=urgent --nodelist="$3" --exclusive --output="$1.other" --wrap "sleep 3")
+    if [ "$2" = grace ]; then
+        wait_for 60 "a request in the time of grace" asked_by $usr1 "$1"
+        go_on "$1"
+    fi
+    requeued "$1" "$job"
+    wait_for 60 "the other job" is "$other" COMPLETED
+    completed "$1" "$job"
+}
+grace() { preempted grace grace node5; }
+abrupt() { preempted abrupt abrupt node6; }
+
+# The node loses its power: it is not asked, everything on it is gone at once, and Slurm notices after a while.
+power() {
+    local job
+    job=$(submit power --partition=power)
+    wait_for 120 "a checkpoint of power" saved power
+    hold power
+    node_of() { scontrol show job "$job" | sed -nE 's/^ *NodeList=(.+)/\1/p'; }
+    local node
+    node=$(node_of)
+    power_off "$node"
+    echo "power: $node is off, at step $(logged_steps power), $(newest_checkpoint power) of the run is there"
+    wait_for 120 "the job in the queue again or on another node" restarted_elsewhere "$job" "$node"
+    completed power "$job"
+    [ "$(node_of)" != "$node" ] || fail "power: the same node again"
+}
+restarted_elsewhere() { # JOB NODE
+    scontrol show job "$1" | grep -q " Restarts=1 " && ! scontrol show job "$1" | grep -q "^ *NodeList=$2\$"
+}
+
+# Three configs, of which the first and the last are asked to stop while the second goes on: the last task has the number
+# of the whole array.
+array() {
+    local first k
+    first=$("${as_user[@]}" sbatch --parsable --array=1-3 --output="array-%a.log" "$TESTS/../configs/slurm.sbatch" \
+        "$work"/array-{1,2,3}.yaml device.threads=1)
+    for k in 1 2 3; do hold array-$k; done
+    for k in 3 1; do
+        scancel --signal=USR1 --batch "${first}_$k"
+        wait_for 60 "the signal" asked_by $usr1 array-$k
+        go_on array-$k
+    done
+    for k in 1 3; do requeued array-$k "${first}_$k"; done
+    is "${first}_2" RUNNING || fail "array-2 is $(state "${first}_2")"
+    restarts "${first}_2" 0
+    go_on array-2
+    for k in 1 2 3; do completed array-$k "${first}_$k"; done
+    restarts "${first}_2" 0
+}
+
+# A second job on one output_dir is refused, once; the first goes on.
+both() {
+    local job second
+    job=$(submit both)
+    hold both
+    second=$(submit both --output=both.second)
+    wait_for 120 "the refusal" is "$second" FAILED
+    sleep 8
+    is "$second" FAILED || fail "a refused job is $(state "$second")"
+    scontrol show job "$second" | grep -q ' ExitCode=2:0' || fail "a refused job: $(scontrol show job "$second" | grep ExitCode)"
+    restarts "$second" 0
+    echo "both: $(cat both.second)"
+    go_on both
+    completed both "$job"
+    restarts "$job" 0
+}
+
+# What there is to see of a scenario that failed.
+said() { # SCENARIO...
+    squeue
+    for scenario; do
+        tail -n 20 "$scenario"*.log
+    done
+    tail -n 30 slurmctld.log
+}
+
+scenarios=("$@")
+[ $# -gt 0 ] || scenarios=(limit late administrator everybody cancelled grace abrupt power array both)
+
+# ---- all of them, side by side ------------------------------------------------------------------------------------
+
+declare -A moment    # the step after which each is held
+for run in "${scenarios[@]}" array-{1,2,3}; do
+    save=100000
+    [ "$run" != power ] || save=$((steps / 5 + 1))
+    moment[$run]=$((2 + RANDOM % (steps / 3)))
+    made "$steps" $save "$run"
 done
+moment[power]=$((steps / 5 + 1 + RANDOM % (steps / 3)))
+made "$steps" 100000 whole
+"${as_user[@]}" "$QLORA_TRAIN" whole.yaml >whole.log 2>&1 || { cat whole.log; fail "the uninterrupted run"; }
+
+declare -A running
+for scenario in "${scenarios[@]}"; do
+    ($scenario) >"$scenario.out" 2>&1 &
+    running[$scenario]=$!
+done
+failures=()
+for scenario in "${scenarios[@]}"; do
+    wait "${running[$scenario]}" || failures+=("$scenario")
+    cat "$scenario.out"
+done
+[ ${#failures[@]} -eq 0 ] || { said "${failures[@]}"; fail "${failures[*]}"; }
+echo "${#scenarios[@]} scenarios in $SECONDS s"

@@ -247,6 +247,9 @@ static void test_not_checkpoints(void **state) {
     make(dir, "checkpoint-12x");
     make(dir, "my-checkpoint-12");
     make(dir, ".tmp-checkpoint-9");
+    make(dir, "checkpoint-012");
+    make(dir, "checkpoint-+12");
+    make(dir, "checkpoint-99999999999999999999");
     assert_newest(dir, 0);
     assert_false(checkpoint_any(dir));
     save(dir, 4, 0);
@@ -262,6 +265,8 @@ static void test_limit(void **state) {
     const char *dir = test_tmpdir();
     put(dir, "metrics.jsonl", "", 0);
     make(dir, "checkpoint-best");
+    make(dir, "checkpoint-00000000000000000012"); /* no step, but more than all of them to who reads its digits */
+    make(dir, "checkpoint-99999999999999999999");
     for (size_t step = 8; step <= 11; step++) save(dir, step, 2);
     assert_false(has(dir, "checkpoint-8") || has(dir, "checkpoint-9"));
     assert_true(has(dir, "checkpoint-10") && has(dir, "checkpoint-11"));
@@ -270,6 +275,7 @@ static void test_limit(void **state) {
     save(dir, 105, 1);
     assert_false(has(dir, "checkpoint-104") || has(dir, "checkpoint-10"));
     assert_true(has(dir, "metrics.jsonl") && has(dir, "checkpoint-best"));
+    assert_true(has(dir, "checkpoint-00000000000000000012") && has(dir, "checkpoint-99999999999999999999"));
     assert_newest(dir, 105);
     /* The same step again replaces it. */
     fill_state(55);

@@ -12,6 +12,7 @@
 typedef struct {
     size_t rows, length; /* of a micro-batch; tokens: rows * length */
     size_t rank;
+    double dropout; /* of the adapters' input */
     quant_type_t quant;
     bool double_quant;
     tristate_t checkpointing;

@@ -174,7 +174,7 @@ static int open_memory(bench_model_t *b, err_t *err) {
 int bench_model_open(bench_model_t *b, backend_t *be, const model_config_t *c, const bench_spec_t *spec, err_t *err) {
     *b = (bench_model_t){0};
     model_init(&b->model, c, be, spec->quant, spec->double_quant, spec->length);
-    lora_spec_t lora = {.r = spec->rank, .alpha = (double)spec->rank};
+    lora_spec_t lora = {.r = spec->rank, .alpha = (double)spec->rank, .dropout = spec->dropout};
     lora_spec_fill(&lora, c, ~0u);
     lora_init(&b->lora, c, &lora);
     b->model.lora = &b->lora;

@@ -31,6 +31,7 @@ static const char help[] =
     "  --tokens N           instead: as many rows as make N tokens\n"
     "  --length N[,N...]    tokens of a row (1024)\n"
     "  --rank N             of the adapters, on all linear layers (16)\n"
+    "  --dropout P          as lora.lora_dropout (0)\n"
     "  --steps N            training steps that are timed, after one that is not (5)\n"
     "  --layers N           only so many layers of the shape\n"
     "  --checkpointing W    auto, true or false (auto)\n"
@@ -67,6 +68,7 @@ static const struct {
     {"quant-type", "quantization", "quant_type", "nf4"},
     {"batch", "training", "per_device_train_batch_size", "4"},
     {"rank", "lora", "r", "16"},
+    {"dropout", "lora", "lora_dropout", "0"},
     {"checkpointing", "training", "gradient_checkpointing", "auto"},
     {"memory-limit", "device", "memory_limit", "auto"},
     {"cache-weights", "device", "cache_weights", "auto"},
@@ -191,6 +193,7 @@ static bench_spec_t spec_of(const bench_t *b, backend_t *be, size_t length) {
     return (bench_spec_t){.rows = rows,
                           .length = length,
                           .rank = b->config.lora.r,
+                          .dropout = b->config.lora.dropout,
                           .quant = b->config.quantization.quant_type,
                           .double_quant = b->config.quantization.quant_type != QUANT_NONE,
                           .checkpointing = b->config.training.gradient_checkpointing,
@@ -202,14 +205,14 @@ static bench_spec_t spec_of(const bench_t *b, backend_t *be, size_t length) {
 static json_t *describe(const char *model, const model_config_t *c, size_t full_layers, const bench_spec_t *s) {
     model_params_t p = model_count_params(c);
     size_t parameters = p.linear + p.embedding + p.head + p.rest;
-    log_info("\n%s: %.1f M parameters, %zu%s%zu layers; %zu rows of %zu, %s, rank %zu", model, (double)parameters / 1e6,
-             c->layers, c->layers < full_layers ? " of " : "/", full_layers, s->rows, s->length,
-             quant_type_name(s->quant), s->rank);
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:I}", "model", model, "parameters",
+    log_info("\n%s: %.1f M parameters, %zu%s%zu layers; %zu rows of %zu, %s, rank %zu, dropout %g", model,
+             (double)parameters / 1e6, c->layers, c->layers < full_layers ? " of " : "/", full_layers, s->rows,
+             s->length, quant_type_name(s->quant), s->rank, s->dropout);
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:f}", "model", model, "parameters",
                      (json_int_t)parameters, "layers", (json_int_t)c->layers, "full_layers", (json_int_t)full_layers,
                      "rows", (json_int_t)s->rows, "length", (json_int_t)s->length, "tokens",
                      (json_int_t)(s->rows * s->length), "quant_type", quant_type_name(s->quant), "rank",
-                     (json_int_t)s->rank);
+                     (json_int_t)s->rank, "dropout", s->dropout);
 }
 
 static int measure(const bench_t *b, backend_t *be, const model_config_t *c, const bench_spec_t *spec,

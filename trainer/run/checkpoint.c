@@ -26,11 +26,15 @@ static const char *const checked_files[] = {"adapter_config.json", "adapter_mode
 
 /* ---- the list of checkpoints ---------------------------------------------------------------------------- */
 
+/* A step as directory_of() writes it: other digits, or more than a number holds, are the name of somebody else's
+ * directory, which must not take the place of a checkpoint among those that are kept. */
 static bool parse_step(const char *name, const char *prefix, size_t *step) {
     size_t n = strlen(prefix);
-    if (strncmp(name, prefix, n) != 0 || !name[n] || strspn(name + n, "0123456789") != strlen(name + n)) return false;
+    if (strncmp(name, prefix, n) != 0) return false;
     *step = (size_t)strtoull(name + n, NULL, 10);
-    return true;
+    char written[24];
+    snprintf(written, sizeof written, "%zu", *step);
+    return strcmp(name + n, written) == 0;
 }
 
 static int by_step(const void *a, const void *b) {

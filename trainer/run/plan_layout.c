@@ -174,9 +174,10 @@ static void count_paged(const question_t *q, size_t top_of_training) {
     const pager_t *w = &q->m->pager;
     p->host_weights = pager_away_bytes(w, 0, 0);
     /* A pass begins with the pages in the slots with which the one before ended. */
-    for (size_t i = 0; i < w->n; i++)
-        p->weights_step_bytes += q->need->micro_batches * w->pages[i].bytes *
-                                 ((i >= PAGER_SLOTS) + (i + PAGER_SLOTS < w->n));
+    for (size_t i = 0; i < w->n; i++) {
+        size_t times = (size_t)(i >= PAGER_SLOTS) + (size_t)(i + PAGER_SLOTS < w->n);
+        p->weights_step_bytes += q->need->micro_batches * w->pages[i].bytes * times;
+    }
 }
 
 static void fill_in(const question_t *q, const layout_t *layout) {
