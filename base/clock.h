@@ -2,12 +2,8 @@
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
 
-#include <time.h>
-
-static inline double clock_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+/* Never less than before: no duration is negative, also where a machine that is moved or resumed has a clock which goes
+ * back. */
+double clock_seconds(void);
 
 #endif

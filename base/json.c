@@ -9,6 +9,8 @@
 #include "base/file.h"
 #include "base/mem.h"
 
+void json_use_checked_memory(void) { json_set_alloc_funcs(xmalloc, free); }
+
 int json_text(const char *text, size_t len, const char *where, json_t **root, err_t *err) {
     json_error_t e;
     *root = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);

@@ -10,6 +10,10 @@
 
 #include "base/error.h"
 
+/* Once, at the start of a program: jansson's own answer to memory that is not to be had is a NULL in the middle of
+ * building something, which then lacks a member. */
+void json_use_checked_memory(void);
+
 int json_file(const char *path, json_t **root, err_t *err); /* ERR_USAGE with line and column */
 /* Strict UTF-8 JSON of exactly `len` bytes; `where` prefixes the message. */
 int json_text(const char *text, size_t len, const char *where, json_t **root, err_t *err);

@@ -6,20 +6,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void *checked(void *p, size_t n) {
+void *mem_checked(void *p, size_t n) {
     if (p) return p;
-    fprintf(stderr, "out of host memory (%zu bytes asked for)\n", n);
+    if (n) fprintf(stderr, "out of host memory (%zu bytes asked for)\n", n);
+    else fputs("out of host memory\n", stderr);
     exit(1);
 }
 
-void *xmalloc(size_t n) { return checked(malloc(n ? n : 1), n); }
+void *xmalloc(size_t n) { return mem_checked(malloc(n ? n : 1), n); }
 
 void *xcalloc(size_t count, size_t size) {
-    if (count && size) return checked(calloc(count, size), count > SIZE_MAX / size ? SIZE_MAX : count * size);
-    return checked(calloc(1, 1), 1);
+    if (count && size) return mem_checked(calloc(count, size), count > SIZE_MAX / size ? SIZE_MAX : count * size);
+    return mem_checked(calloc(1, 1), 1);
 }
 
-void *xrealloc(void *p, size_t n) { return checked(realloc(p, n ? n : 1), n); }
+void *xrealloc(void *p, size_t n) { return mem_checked(realloc(p, n ? n : 1), n); }
 
 char *xstrndup(const char *s, size_t n) {
     char *d = xmalloc(n + 1);
@@ -34,6 +35,7 @@ static char *vformat(const char *fmt, va_list ap, size_t *len) {
     va_list again;
     va_copy(again, ap);
     int n = vsnprintf(NULL, 0, fmt, ap);
+    if (n < 0) mem_checked(NULL, 0); /* nothing else fails here */
     char *s = xmalloc((size_t)n + 1);
     vsnprintf(s, (size_t)n + 1, fmt, again);
     va_end(again);

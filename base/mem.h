@@ -9,6 +9,8 @@
 void *xmalloc(size_t n);
 void *xcalloc(size_t count, size_t size);
 void *xrealloc(void *p, size_t n);
+/* What a library has allocated, which is NULL only for want of memory (of n bytes; 0: who knows). */
+void *mem_checked(void *p, size_t n);
 char *xstrdup(const char *s);
 char *xstrndup(const char *s, size_t n);
 /* printf into a new string, which the caller frees. */

@@ -15,7 +15,7 @@
 static int fail(out_file_t *o, const char *what, err_t *err) {
     int why = errno;
     if (o->fd >= 0) {
-        close(o->fd);
+        fd_close(o->fd);
         o->fd = -1;
         file_discard(o->path);
     }
@@ -23,7 +23,9 @@ static int fail(out_file_t *o, const char *what, err_t *err) {
 }
 
 int out_open(out_file_t *o, const char *path, err_t *err) {
-    *o = (out_file_t){.path = xstrdup(path), .fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)};
+    *o = (out_file_t){.path = xstrdup(path), .fd = -1};
+    do o->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    while (o->fd < 0 && errno == EINTR);
     if (o->fd < 0) return fail(o, "create", err);
     o->buffer = xmalloc(BUFFER);
     return 0;
@@ -57,16 +59,19 @@ int out_write(out_file_t *o, const void *data, size_t n, err_t *err) {
 
 int out_extend(out_file_t *o, size_t size, err_t *err) {
     CHECK(o->path && o->fd >= 0 && o->held == 0);
-    return ftruncate(o->fd, (off_t)size) == 0 ? 0 : fail(o, "write", err);
+    int rc;
+    do rc = ftruncate(o->fd, (off_t)size);
+    while (rc != 0 && errno == EINTR);
+    return rc == 0 ? 0 : fail(o, "write", err);
 }
 
 int out_close(out_file_t *o, int rc, err_t *err) {
     if (o->fd >= 0 && o->path) {
         if (rc == 0) rc = out_flush(o, err);
-        if (rc == 0 && fsync(o->fd) != 0) rc = fail(o, "write", err);
+        if (rc == 0 && fd_sync(o->fd) != 0) rc = fail(o, "write", err);
         int fd = o->fd;
         o->fd = -1;
-        if (fd >= 0 && close(fd) != 0 && rc == 0)
+        if (fd >= 0 && fd_close(fd) != 0 && rc == 0)
             rc = err_set(err, ERR_FAILED, "%s: cannot write: %s", o->path, strerror(errno));
         if (rc) file_discard(o->path);
     }

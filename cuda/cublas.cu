@@ -2,6 +2,8 @@
 
 #include <dlfcn.h>
 
+#include "cuda/library.h"
+
 #ifndef CUBLAS_DIRECTORY /* of the build's toolkit, see cmake/cuda.cmake */
 #define CUBLAS_DIRECTORY "/usr/local/cuda/lib64"
 #endif
@@ -14,30 +16,19 @@
 #define CUBLAS_LIBRARIES CUBLAS_NAME(CUBLAS_VER_MAJOR), CUBLAS_DIRECTORY "/" CUBLAS_NAME(CUBLAS_VER_MAJOR)
 #endif
 
-static int cannot_load(err_t *err) {
-    return err_set(err, ERR_USAGE, "cuBLAS cannot be loaded: %s; expected cuBLAS %d on this machine", dlerror(),
+static int cannot_load(const char *why, err_t *err) {
+    return err_set(err, ERR_USAGE, "cuBLAS cannot be loaded: %s; expected cuBLAS %d on this machine", why,
                    CUBLAS_VER_MAJOR);
 }
 
-/* The error is that of the first name. */
-static void *open_library(err_t *err) {
-    static const int mode = RTLD_NOW | RTLD_LOCAL;
-    const char *const names[] = {CUBLAS_LIBRARIES};
-    void *library = dlopen(names[0], mode);
-    if (library) return library;
-    err_t missing;
-    cannot_load(&missing);
-    for (size_t i = 1; !library && i < sizeof names / sizeof *names; i++) library = dlopen(names[i], mode);
-    if (!library) *err = missing;
-    return library;
-}
-
 int cublas_load(cublas_t *lib, err_t *err) {
-    void *library = open_library(err);
-    if (!library) return err->code;
+    const char *const names[] = {CUBLAS_LIBRARIES};
+    char why[300];
+    void *library = library_open(names, sizeof names / sizeof *names, why, sizeof why);
+    if (!library) return cannot_load(why, err);
 #define CUBLAS_RESOLVE(name) \
     lib->name = (decltype(lib->name))dlsym(library, #name); \
-    if (!lib->name) return cannot_load(err);
+    if (!lib->name) return cannot_load(dlerror(), err);
     CUBLAS_FUNCTIONS(CUBLAS_RESOLVE)
 #undef CUBLAS_RESOLVE
     return 0;

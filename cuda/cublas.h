@@ -28,8 +28,7 @@ typedef struct {
 #undef CUBLAS_MEMBER
 } cublas_t;
 
-/* Fills *lib; ERR_USAGE where the library cannot be loaded or lacks one of the functions. It stays loaded until the
- * process ends, as the driver may know code of it. */
+/* Fills *lib; ERR_USAGE where the library cannot be loaded or lacks one of the functions. */
 int cublas_load(cublas_t *lib, err_t *err);
 
 #endif

@@ -79,6 +79,7 @@ typedef struct {
     device_tables_t *tables; /* on the device */
     const dynamic_map_t *signed_map, *unsigned_map; /* in it */
     void *gemm;                                     /* gemm_cublas.cu's own */
+    struct cuda_join *join;                         /* join.cu's own; NULL: no other GPUs were joined */
 
     cudaStream_t dequant; /* runs ahead of LANE_COMPUTE, so that a weight is there when its product begins */
     weight_slot_t slot[2];
@@ -93,8 +94,8 @@ static inline cuda_impl_t *cuda_impl(const backend_t *be) { return (cuda_impl_t 
 /* Where all ops run but the copies of paging. */
 static inline cudaStream_t compute_stream(const backend_t *be) { return cuda_impl(be)->lane[LANE_COMPUTE].stream; }
 
-/* Scratch for the op that is being queued on LANE_COMPUTE, 256-byte aligned, until the next op. CUDA_SCRATCH_MIN is
- * always there; an op that may need more says so in workspace.c. */
+/* Scratch for the op that is being queued on LANE_COMPUTE, 256-byte aligned, until the next op.
+ * cuda_scratch_min() is always there; an op that may need more says so in workspace.c. */
 void *compute_scratch(const backend_t *be, size_t bytes);
 /* Where augmented weight i (0, 1) lies; CHECKs that `bytes` are there. */
 void *weight_scratch(const backend_t *be, size_t i, size_t bytes);
@@ -126,6 +127,7 @@ int cuda_memory_open(cuda_impl_t *impl, err_t *err);
 void cuda_memory_close(cuda_impl_t *impl);
 int cuda_lanes_open(cuda_impl_t *impl, err_t *err);
 void cuda_lanes_close(cuda_impl_t *impl);
+void cuda_join_close(cuda_impl_t *impl);
 /* 0, or ERR_FAILED with a message: for the calls of opening, which need not work. */
 #define CUDA_TRY(call, err) cuda_try((call), #call, err)
 int cuda_try(cudaError_t status, const char *what, err_t *err);
@@ -143,5 +145,6 @@ void cuda_glu_ops(backend_t *be);
 void cuda_loss_ops(backend_t *be);
 void cuda_optimizer_ops(backend_t *be);
 void cuda_attention_ops(backend_t *be);
+void cuda_join_ops(backend_t *be); /* or be->no_join; needs the device and nothing else */
 
 #endif

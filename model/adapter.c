@@ -265,7 +265,7 @@ int adapter_target_text(const char *dir, char **text, err_t *err) {
     json_t *cfg = NULL;
     strbuf_t b = {0};
     int rc = open_config(dir, &cfg, &path, err);
-    add_targets(&b, json_object_get(cfg, "target_modules"));
+    if (rc == 0) add_targets(&b, json_object_get(cfg, "target_modules"));
     for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
         const json_t *v = json_object_get(cfg, more[i]);
         char *dump = is_off(v) ? NULL : json_dumps(v, JSON_ENCODE_ANY);

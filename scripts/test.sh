@@ -112,15 +112,20 @@ c_tests() { # PRESET DIR
     passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + left))
 }
 
-cli_tests() { # PRESET PROGRAM TEST...
+# Runs what ends with "N passed, N failed, N skipped", and adds these.
+counted() { # COMMAND...
     local out ok bad left
-    build "$1" "${2%%/*}"
     out=$(mktemp)
-    "$root/tests/cli/run.sh" "$root/$2" "${@:3}" | tee "$out" || true
+    "$@" | tee "$out" || true
     read -r ok bad left < <(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p' "$out" |
         tail -n 1; echo 0 1 0)    # a runner that printed no count failed
     rm -f "$out"
     passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + left))
+}
+
+cli_tests() { # PRESET PROGRAM TEST...
+    build "$1" "${2%%/*}"
+    counted "$root/tests/cli/run.sh" "$root/$2" "${@:3}"
 }
 
 release_tests() {
@@ -135,10 +140,23 @@ release_tests() {
     c_tests release build
 }
 
+# The job script in a Slurm of its own, which takes root and Debian's packages. It waits most of its two minutes.
+slurm_tests() {
+    local status=0
+    build release
+    if [ "$(id -u)" -eq 0 ] && ! command -v slurmctld >/dev/null; then scripts/deps.sh --slurm || true; fi
+    timeout -k 30 900 tests/cluster/slurm.sh build/qlora-train || status=$?
+    case $status in
+        0) passed=$((passed + 1)) ;;
+        77) skipped=$((skipped + 1)) ;;
+        *) failed=$((failed + 1)) ;;
+    esac
+}
+
 check_names
 
 heading "Dependencies"
-scripts/deps.sh || { failed=1; finish; }
+scripts/deps.sh --tools || { failed=1; finish; }
 
 heading "Model for the tests that need one"
 if [ -z "${QLORA_SMOLLM2_GGUF:-}" ]; then
@@ -150,12 +168,14 @@ if [ -z "${QLORA_SMOLLM2_GGUF:-}" ]; then
 fi
 
 stage style "Style" style
+stage lint "Static analysis" counted scripts/lint.sh
 stage release "C tests, Release" release_tests
 stage asan "C tests, AddressSanitizer and UndefinedBehaviorSanitizer" c_tests asan build-asan
 stage cli "Command line tests" cli_tests release build/qlora-train
 stage cli_asan "Command line tests, AddressSanitizer" cli_tests asan build-asan/qlora-train \
     accumulation bad_input configs damaged_checkpoint generate resume stopped_export
 stage cli_cuda "Command line tests, emulated GPU" cli_tests release build/tests/qlora-train-cudahost cuda no_cublas
+stage slurm "Jobs in a Slurm" slurm_tests
 
 heading "Result"
 finish

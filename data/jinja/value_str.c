@@ -57,8 +57,8 @@ static void build_repr(render_t *r, builder_t *b, value_t v);
 static void build_escape(render_t *r, builder_t *b, int32_t c, jinja_origin_t origin) {
     char text[16];
     const char *form = c < 0x100 ? "\\x%02x" : c < 0x10000 ? "\\u%04x" : "\\U%08x";
-    snprintf(text, sizeof text, c == '\n' ? "\\n" : c == '\r' ? "\\r" : c == '\t' ? "\\t" : form, (unsigned)c);
-    build_text(r, b, text, origin);
+    snprintf(text, sizeof text, form, (unsigned)c);
+    build_text(r, b, c == '\n' ? "\\n" : c == '\r' ? "\\r" : c == '\t' ? "\\t" : text, origin);
 }
 
 static void build_quoted(render_t *r, builder_t *b, const string_t *s) {

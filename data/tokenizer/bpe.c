@@ -206,7 +206,7 @@ void bpe_encode(const bpe_t *b, bpe_scratch_t *s, const char *word, size_t len, 
     }
     size_t from = out->len;
     encode_word(b, s, word, len, out);
-    if (slot) wordcache_put(slot, word, len, out->ids + from, out->len - from);
+    if (slot) wordcache_put(slot, word, len, ids_from(out, from), out->len - from);
 }
 
 /* The length of the character or byte at `i` if it has no token of its own, else 0. */

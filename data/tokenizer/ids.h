@@ -15,6 +15,8 @@ static inline void ids_add(ids_t *v, int32_t id) {
     VEC_GROW(v->ids, v->len, v->cap);
     v->ids[v->len++] = id;
 }
+/* Those from `first` on; NULL where none was ever added: nothing may be added to that, not even 0. */
+static inline const int32_t *ids_from(const ids_t *v, size_t first) { return v->ids ? v->ids + first : NULL; }
 
 typedef struct {
     size_t *at;

@@ -133,7 +133,7 @@ static void encode_word(void *ctx, const char *word, size_t len, origin_t origin
     if (!e->starts) return;
     places_t *in_word = &e->scratch->starts;
     in_word->len = 0;
-    bpe_starts(&e->tok->bpe, word, len, e->out->ids + from, e->out->len - from, in_word);
+    bpe_starts(&e->tok->bpe, word, len, ids_from(e->out, from), e->out->len - from, in_word);
     for (size_t i = 0; i < in_word->len; i++) add_start(e, origin_of(origin, in_word->at[i]));
 }
 

@@ -5,6 +5,7 @@
 #include "data/tokenizer/tokenizer.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "data/tokenizer/spm_check.h"
 #include "data/tokenizer/tokenizer_parts.h"
 #include "data/tokenizer/utf8.h"
 
@@ -20,6 +21,7 @@ static int add_control_pieces(tokenizer_t *t, err_t *err) {
 int tokenizer_load_spm(tokenizer_t *t, const void *proto, size_t len, class_rule_t rule, const char *where,
                        err_t *err) {
     char why[256];
+    if (spm_check(proto, len, where, err)) return err->code;
     t->spm = spm_model_open(proto, len, why, sizeof why);
     if (!t->spm) return err_set(err, ERR_USAGE, "%s: not a usable SentencePiece model: %s", where, why);
     if (spm_vocab(t->spm, &t->vocab, where, err) || add_control_pieces(t, err)) return err->code;

@@ -1,5 +1,4 @@
 /* What the files beside a tokenizer say for chat templates: the templates, special tokens by name, ids that end a text. */
-#include <dirent.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,18 +33,18 @@ static int load_template_file(tokenizer_t *t, const char *path, const char *name
 
 /* NAME.jinja of the directory in which transformers saves all templates but the default one. */
 static int load_template_dir(tokenizer_t *t, const char *dir, err_t *err) {
+    dir_list_t list;
     char *path = path_join(dir, TEMPLATE_DIR);
-    DIR *d = opendir(path);
-    int rc = 0;
-    for (struct dirent *e; d && rc == 0 && (e = readdir(d));) {
-        if (!path_has_suffix(e->d_name, TEMPLATE_SUFFIX)) continue;
-        char *file = path_join(path, e->d_name);
-        char *name = xstrndup(e->d_name, strlen(e->d_name) - strlen(TEMPLATE_SUFFIX));
+    int rc = dir_list(path, &list, err);
+    for (size_t i = 0; rc == 0 && i < list.n; i++) {
+        if (!path_has_suffix(list.name[i], TEMPLATE_SUFFIX)) continue;
+        char *file = path_join(path, list.name[i]);
+        char *name = xstrndup(list.name[i], strlen(list.name[i]) - strlen(TEMPLATE_SUFFIX));
         rc = load_template_file(t, file, name, err);
         free(name);
         free(file);
     }
-    if (d) closedir(d);
+    dir_list_free(&list);
     free(path);
     return rc;
 }

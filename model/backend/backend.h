@@ -157,7 +157,7 @@ typedef struct {
     uint64_t seed;
     uint64_t step;
     uint32_t layer, site; /* site: 0 q/k/v input, 1 o, 2 gate/up, 3 down; the head's: layer behind the last, site 0 */
-    float p;              /* probability of a zero; kept values are scaled by 1/(1-p) */
+    float p;              /* probability of a zero, in steps of 1/65536; kept values are scaled by dropout_scale() */
     const int32_t *row;   /* [T] the row's index within the optimizer step */
     const int32_t *pos;   /* [T] the position in that row */
 } dropout_t;
@@ -219,8 +219,12 @@ typedef struct {
 struct backend {
     const char *name; /* "cpu", "cuda" */
     char device[128]; /* for reports: CPU model and instruction set, GPU name */
-    char no_gpu[160]; /* where "auto" took the CPU although the build knows GPUs: why; else empty */
-    char why_act[96]; /* where `act` was left to the CPU backend: why it is that; else empty */
+    /* Which GPU it is, among all that there are, as `nvidia-smi -L` names it ("GPU-" and a UUID): two processes with the
+     * same one share it, which no run of several may do. Empty on the CPU, which they do share. */
+    char device_id[48];
+    char no_gpu[160];  /* where "auto" took the CPU although the build knows GPUs: why; else empty */
+    char why_act[96];  /* where `act` was left to the CPU backend: why it is that; else empty */
+    char no_join[160]; /* where a GPU cannot join() others: why; else empty */
     dtype_t act;
     int threads;        /* host threads in use */
     size_t stage_bytes; /* the most that stage() gives at a time; a multiple of 512 */
@@ -365,10 +369,11 @@ struct backend {
     /* ---- processes that train together ----------------------------------------------------------- */
     /* NULL, all three, where the devices cannot add up among themselves; the processes then do so in host memory. */
     int (*join_id)(backend_t *be, join_id_t *id, err_t *err);
-    /* Called by all ranks at the same time, with one id; once. */
+    /* Called by all ranks at the same time, with one id; once, and before mem_info() is asked how much may be used, for it
+     * takes memory of the device. */
     int (*join)(backend_t *be, const join_id_t *id, int rank, int ranks, err_t *err);
     /* x[n] becomes its sum over the ranks, which all call this in the same order: the same bits on all, and from run to
-     * run. Queued on LANE_COMPUTE like an op. What fails on the way ends the process. */
+     * run, for they are added in the order of ranks. Queued on LANE_COMPUTE like an op. What fails on the way ends the process. */
     void (*sum_ranks)(backend_t *be, float *x, size_t n);
 };
 
@@ -377,8 +382,8 @@ struct backend {
 int backend_open_cpu(dtype_t act, int threads, bool reference, backend_t **be, err_t *err);
 
 /* Opens the CUDA backend on the GPU of the share's index, or on the only one that the process sees; only in builds that
- * have it. ERR_USAGE, with what is missing, where no
- * GPU is usable: none there, a driver that is too old, a GPU older than sm_80. */
+ * have it. ERR_USAGE, with what is missing, where no GPU is usable: none there or none left for this index, a driver that
+ * is too old, a GPU older than sm_80. */
 int backend_open_cuda(dtype_t act, host_share_t share, backend_t **be, err_t *err);
 
 /* A CUDA backend that nothing runs on: what a plan asks of one (act, workspace_bytes), on any machine. */

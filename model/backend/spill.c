@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/bus_error.h"
 #include "base/file.h"
 #include "base/host.h"
 #include "base/log.h"
@@ -24,6 +25,7 @@ static int map_file(spill_t *s, const char *path, int fd, err_t *err) {
                        strerror(e));
     void *p = mmap(NULL, s->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (p == MAP_FAILED) return err_set(err, ERR_FAILED, "device.spill: %s: %s", path, strerror(errno));
+    bus_error_watch(p, s->bytes, path);
     s->base = p;
     s->kind = SPILL_FILE;
     return 0;
@@ -91,6 +93,9 @@ void spill_close(spill_t *s) {
     s->be->sync(s->be); /* copies from and to it may still be on their way */
     if (s->kind == SPILL_PINNED) s->be->free(s->be, s->base, MEM_PINNED);
     else if (s->kind == SPILL_PAGEABLE) free(s->base);
-    else munmap(s->base, s->bytes);
+    else {
+        bus_error_forget(s->base);
+        munmap(s->base, s->bytes);
+    }
     s->base = NULL;
 }

@@ -1,6 +1,9 @@
 #include <math.h>
 #include <pthread.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 #include "model/backend/element.h"
 #include "model/formats/kernels/quant_kernels.h"
@@ -78,10 +81,18 @@ static quant_encode_fn *sets[MAX_SETS];
 static int n_sets;
 static pthread_once_t sets_once = PTHREAD_ONCE_INIT;
 
+#if defined(__x86_64__)
+/* clang before 15 knows no such name for __builtin_cpu_supports(). */
+static bool has_f16c(void) {
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
+
 static void find_sets(void) {
     sets[n_sets++] = quant_encode_base;
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c")) sets[n_sets++] = quant_encode_avx2;
+    if (__builtin_cpu_supports("avx2") && has_f16c()) sets[n_sets++] = quant_encode_avx2;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512dq"))
         sets[n_sets++] = quant_encode_avx512;

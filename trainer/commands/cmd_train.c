@@ -33,11 +33,14 @@ static const char train_help[] =
  * was started so before and stopped, the same command continues it. */
 static int find_start(const config_t *c, bool continued, char **dir, err_t *err) {
     const char *from = c->training.resume, *out = c->training.output_dir;
+    bool any = false;
     *dir = NULL;
     if (!strcmp(from, "auto") || continued) {
         if (checkpoint_newest(out, dir, err)) return err->code;
         if (*dir || !strcmp(from, "auto") || !strcmp(from, "none")) return 0;
-    } else if (checkpoint_any(out)) {
+    } else if (checkpoint_any(out, &any, err)) {
+        return err->code;
+    } else if (any) {
         return err_set(err, ERR_USAGE,
                        "training.resume_from_checkpoint: %s, but %s has checkpoints of this run "
                        "already; remove them, choose another training.output_dir, or use auto",
@@ -72,13 +75,17 @@ static int resume(run_t *run, const char *dir, const train_state_t *state, err_t
  * written too, if it computes anything. */
 static int write_adapter(run_t *run, bool learnt, err_t *err) {
     const char *out = run->config.training.output_dir;
-    char *tmp = path_join(out, ".tmp-adapter"), *dir = path_join(out, "adapter");
+    char *tmp = path_join(out, ".tmp-adapter"), *dir = path_join(out, "adapter"),
+         *old = path_join(out, ".tmp-adapter-old");
     float *master = xmalloc(run->lora.count * sizeof *master);
     run->be->download(run->be, master, run->lora.master, run->lora.count * sizeof *master);
-    int rc = dir_remove(tmp, err);
-    if (rc == 0) rc = dir_make(tmp, err);
+    int rc = output_dir_check_place(out, err);
+    if (rc == 0) rc = dir_remove(tmp, err);
+    if (rc == 0) rc = dir_remove(old, err);
+    if (rc == 0) rc = dir_make_new(tmp, err);
     if (rc == 0) rc = adapter_write(tmp, &run->lora, master, run->config.model.path, err);
-    if (rc == 0) rc = dir_remove(dir, err);
+    if (rc == 0) rc = dir_sync(tmp, err);
+    if (rc == 0) rc = dir_discard(dir, old, err);
     if (rc == 0) rc = file_rename(tmp, dir, err);
     if (rc) {
         err_t ignored = {0};
@@ -86,6 +93,7 @@ static int write_adapter(run_t *run, bool learnt, err_t *err) {
     }
     if (rc == 0) log_info("%sthe adapter is in %s", learnt ? "done: " : "", dir);
     free(master);
+    free(old);
     free(tmp);
     free(dir);
     return rc;
@@ -97,10 +105,12 @@ static int choose_start(const config_t *c, const output_dir_t *out, char **start
     return *start ? read_start(*start, state, err) : 0;
 }
 
-/* The run as it was at its start, or as the checkpoint has it; newer checkpoints are set aside. */
+/* The run as it was at its start, or as the checkpoint has it; what is not of it any more goes, as it went when the last
+ * checkpoint was written (record.c). */
 static int restore(run_t *run, const output_dir_t *out, const char *start, const train_state_t *state, err_t *err) {
     if (start && resume(run, start, state, err)) return err->code;
-    return checkpoint_set_aside(out->dir, state->step, err);
+    size_t keep = state->useless_in_row ? 0 : run->config.training.save_total_limit;
+    return checkpoint_tidy(out->dir, state->step, keep, err);
 }
 
 /* After the last step. `rc`: of a run that did not learn its error, which stays. */
@@ -187,6 +197,7 @@ static int train(run_t *run, err_t *err) {
     else if (rc == 0) rc = go_on(run, &out, &id, err);
     output_dir_close(&out);
     free(id.config);
+    json_decref(id.model);
     return rc;
 }
 

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/names.h"
 #include "commit.h"
@@ -134,6 +135,7 @@ int main(int argc, char **argv) {
     /* A file that grows beyond the limit of its size (ulimit -f) is an error of the write, as a full disk is, and is
      * cleaned up after; it does not end the program. */
     signal(SIGXFSZ, SIG_IGN);
+    json_use_checked_memory();
     stop_hold();
     wait_asleep(argv);
     if (!is_training(argc, argv)) stop_release(); /* a training catches them when it has read its config */

@@ -6,7 +6,6 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,25 +117,38 @@ static void forget_unfinished(void) {
     unfinished.parent = unfinished.made = NULL;
 }
 
-/* Then ends as if the signal had not been caught, which is what a shell and its scripts look for. */
-static void *remove_unfinished(void *unused) {
-    while (sem_wait(&unfinished.stopped) != 0) {}
-    pthread_mutex_lock(&unfinished.lock);
-    /* The writer goes on meanwhile: what it makes after the directory was listed is removed in the next round. */
+/* The writer goes on meanwhile: what it makes after the directory was listed is removed in the next round. */
+static void remove_made(void) {
     for (int i = 0; i < 100 && unfinished.dir; i++) {
         err_t again = {0};
         if (dir_remove(unfinished.dir, &again) == 0) unfinished.dir = NULL;
     }
     remove_parents();
+}
+
+/* Then ends as if the signal had not been caught, which is what a shell and its scripts look for. */
+static void *remove_unfinished(void *unused) {
+    while (sem_wait(&unfinished.stopped) != 0) {}
+    pthread_mutex_lock(&unfinished.lock);
+    remove_made();
     signal(unfinished.signal, SIG_DFL);
     raise(unfinished.signal);
     return unused;
+}
+
+/* Where the program ends in the middle because there is no memory left. Nobody to wait for: whoever holds the lock may be
+ * who ends it. */
+static void remove_at_exit(void) {
+    if (!unfinished.dir || pthread_mutex_trylock(&unfinished.lock) != 0) return;
+    remove_made();
+    pthread_mutex_unlock(&unfinished.lock);
 }
 
 /* Once, before the first directory. What the program was started to ignore (nohup) it goes on ignoring. */
 static void watch_signals(void) {
     static const int ending[] = {SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM};
     pthread_t thread;
+    atexit(remove_at_exit);
     CHECK(sem_init(&unfinished.stopped, 0, 0) == 0);
     /* Without a thread to be had signals end the program as they always do. */
     if (pthread_create(&thread, NULL, remove_unfinished, NULL) != 0) return;
@@ -171,10 +183,12 @@ int model_dir_begin(const char *dir, char **tmp, err_t *err) {
 /* `from`, in *tmp or that itself, becomes `to`; what is left of *tmp goes. */
 static int end(char *tmp, const char *from, const char *to, int rc, err_t *err) {
     pthread_mutex_lock(&unfinished.lock);
+    bool whole = rc == 0;
     if (rc == 0) rc = file_rename(from, to, err);
+    if (whole && rc && path_exists(to)) err_prefix(err, "%s is written, but a loss of power may take its name", to);
     if (rc || from != tmp) {
-        err_t ignored = {0};
-        dir_remove(tmp, &ignored);
+        err_t left = {0};
+        if (dir_remove(tmp, &left) && rc == 0) log_warn("%s; it may go", left.msg);
     }
     if (rc) remove_parents();
     forget_unfinished();
@@ -286,17 +300,18 @@ static const char *const companions[] = {
 
 /* Chat templates besides the default one, NAME.jinja in a folder of their own. */
 static int copy_templates(const char *tmp, const char *from, err_t *err) {
+    dir_list_t list;
     char *source = path_join(from, "additional_chat_templates"), *target = path_join(tmp, "additional_chat_templates");
-    DIR *d = opendir(source);
-    int rc = d ? dir_make(target, err) : 0;
-    for (struct dirent *e; d && rc == 0 && (e = readdir(d));) {
-        if (!path_has_suffix(e->d_name, ".jinja")) continue;
-        char *a = path_join(source, e->d_name), *b = path_join(target, e->d_name);
+    int rc = dir_list(source, &list, err);
+    if (rc == 0 && list.n) rc = dir_make(target, err);
+    for (size_t i = 0; rc == 0 && i < list.n; i++) {
+        if (!path_has_suffix(list.name[i], ".jinja")) continue;
+        char *a = path_join(source, list.name[i]), *b = path_join(target, list.name[i]);
         rc = file_copy(a, b, err);
         free(a);
         free(b);
     }
-    if (d) closedir(d);
+    dir_list_free(&list);
     free(source);
     free(target);
     return rc;

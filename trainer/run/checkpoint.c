@@ -1,6 +1,5 @@
 #include "trainer/run/checkpoint.h"
 
-#include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,36 +41,35 @@ static int by_step(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-/* Steps of the directories named prefix-N, ascending. */
-static size_t *list_steps(const char *output_dir, const char *prefix, size_t *n) {
-    size_t *steps = NULL, cap = 0, step;
+/* Steps of the directories named prefix-N, ascending; the caller frees. */
+static int list_steps(const char *output_dir, const char *prefix, size_t **steps, size_t *n, err_t *err) {
+    dir_list_t list;
+    *steps = NULL;
     *n = 0;
-    DIR *d = opendir(output_dir);
-    for (struct dirent *e; d && (e = readdir(d));) {
-        if (!parse_step(e->d_name, prefix, &step)) continue;
-        VEC_GROW(steps, *n, cap);
-        steps[(*n)++] = step;
-    }
-    if (d) closedir(d);
-    if (*n) qsort(steps, *n, sizeof *steps, by_step);
-    return steps;
+    if (dir_list(output_dir, &list, err)) return err->code;
+    *steps = xmalloc((list.n + 1) * sizeof **steps);
+    for (size_t i = 0; i < list.n; i++) *n += parse_step(list.name[i], prefix, &(*steps)[*n]);
+    dir_list_free(&list);
+    if (*n) qsort(*steps, *n, sizeof **steps, by_step);
+    return 0;
 }
 
 static char *directory_of(const char *output_dir, const char *prefix, size_t step) {
     return xasprintf("%s/%s%zu", output_dir, prefix, step);
 }
 
-bool checkpoint_any(const char *output_dir) {
-    size_t n;
-    free(list_steps(output_dir, PREFIX, &n));
-    return n > 0;
+int checkpoint_any(const char *output_dir, bool *any, err_t *err) {
+    size_t n, *steps;
+    int rc = list_steps(output_dir, PREFIX, &steps, &n, err);
+    free(steps);
+    *any = n > 0;
+    return rc;
 }
 
 int checkpoint_newest(const char *output_dir, char **dir, err_t *err) {
-    size_t n, total;
-    size_t *steps = list_steps(output_dir, PREFIX, &total);
+    size_t n, total, *steps;
     *dir = NULL;
-    int rc = 0;
+    int rc = list_steps(output_dir, PREFIX, &steps, &total, err);
     for (n = total; rc == 0 && n-- > 0 && !*dir;) {
         err_t damage = {0};
         char *path = directory_of(output_dir, PREFIX, steps[n]);
@@ -93,9 +91,10 @@ int checkpoint_newest(const char *output_dir, char **dir, err_t *err) {
 }
 
 char *checkpoint_before(const char *output_dir, size_t step) {
-    size_t n;
-    size_t *steps = list_steps(output_dir, PREFIX, &n);
+    size_t n, *steps;
     char *found = NULL;
+    err_t unlisted = {0};
+    list_steps(output_dir, PREFIX, &steps, &n, &unlisted);
     while (!found && n-- > 0) {
         err_t damage = {0};
         if (steps[n] >= step) continue;
@@ -108,17 +107,6 @@ char *checkpoint_before(const char *output_dir, size_t step) {
     return found;
 }
 
-static int remove_dirs(const char *output_dir, const char *prefix, const size_t *steps, size_t from, size_t to,
-                       err_t *err) {
-    for (size_t i = from; i < to; i++) {
-        char *path = directory_of(output_dir, prefix, steps[i]);
-        int rc = dir_remove(path, err);
-        free(path);
-        if (rc) return rc;
-    }
-    return 0;
-}
-
 static int set_aside(const char *output_dir, size_t step, err_t *err) {
     char *dir = directory_of(output_dir, PREFIX, step), *aside = xasprintf("%s.damaged", dir);
     int rc = dir_remove(aside, err);
@@ -128,23 +116,48 @@ static int set_aside(const char *output_dir, size_t step, err_t *err) {
     return rc;
 }
 
-int checkpoint_set_aside(const char *output_dir, size_t step, err_t *err) {
-    size_t n;
-    size_t *steps = list_steps(output_dir, TEMPORARY, &n);
-    int rc = remove_dirs(output_dir, TEMPORARY, steps, 0, n, err);
-    free(steps);
-    steps = list_steps(output_dir, PREFIX, &n);
-    while (rc == 0 && n-- > 0 && steps[n] > step) rc = set_aside(output_dir, steps[n], err);
+/* What cannot be removed takes space and harms nothing: no reason to lose a run. */
+static void warn_left(int rc, const err_t *err) {
+    if (rc) log_warn("%s; it stays, and the run goes on", err->msg);
+}
+
+static int remove_temporary(const char *output_dir, err_t *err) {
+    size_t n, *steps;
+    int rc = list_steps(output_dir, TEMPORARY, &steps, &n, err);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        char *path = directory_of(output_dir, TEMPORARY, steps[i]);
+        err_t left = {0};
+        warn_left(dir_remove(path, &left), &left);
+        free(path);
+    }
     free(steps);
     return rc;
 }
 
+/* Under the name of what is unfinished: what is left of it, if the program is killed meanwhile, goes at the next start. */
+static void discard(const char *output_dir, size_t step) {
+    char *dir = directory_of(output_dir, PREFIX, step), *aside = directory_of(output_dir, TEMPORARY, step);
+    err_t left = {0};
+    warn_left(dir_discard(dir, aside, &left), &left);
+    free(dir);
+    free(aside);
+}
+
 static int prune(const char *output_dir, size_t keep, err_t *err) {
-    size_t n;
-    size_t *steps = list_steps(output_dir, PREFIX, &n);
-    int rc = keep && n > keep ? remove_dirs(output_dir, PREFIX, steps, 0, n - keep, err) : 0;
+    size_t n, *steps;
+    int rc = list_steps(output_dir, PREFIX, &steps, &n, err);
+    for (size_t i = 0; rc == 0 && keep && i + keep < n; i++) discard(output_dir, steps[i]);
     free(steps);
     return rc;
+}
+
+int checkpoint_tidy(const char *output_dir, size_t step, size_t keep, err_t *err) {
+    size_t n, *steps;
+    if (remove_temporary(output_dir, err)) return err->code;
+    int rc = list_steps(output_dir, PREFIX, &steps, &n, err);
+    while (rc == 0 && n-- > 0 && steps[n] > step) rc = set_aside(output_dir, steps[n], err);
+    free(steps);
+    return rc ? rc : prune(output_dir, keep, err);
 }
 
 /* ---- checksums ------------------------------------------------------------------------------------------ */
@@ -338,7 +351,8 @@ static int write_text(const char *dir, const char *name, const char *text, err_t
 
 static int write_files(const char *dir, const train_state_t *state, lora_t *lora, optimizer_t *opt, backend_t *be,
                        const checkpoint_about_t *about, err_t *err) {
-    if (dir_make(dir, err)) return err->code;
+    /* Not with its parents: an output_dir that is gone is not made anew in silence. */
+    if (dir_make_new(dir, err)) return err->code;
     float *master = xmalloc(lora->count * sizeof *master);
     be->download(be, master, lora->master, lora->count * sizeof *master);
     int rc = adapter_write(dir, lora, master, about->base_model, err);
@@ -356,8 +370,7 @@ int checkpoint_save(const char *output_dir, const train_state_t *state, lora_t *
     char *tmp = directory_of(output_dir, TEMPORARY, state->step), *dir = directory_of(output_dir, PREFIX, state->step);
     int rc = dir_remove(tmp, err);
     if (rc == 0) rc = write_files(tmp, state, lora, opt, be, about, err);
-    /* No good checkpoint has this name: what was damaged was set aside, and no step is saved twice (train.c). */
-    if (rc == 0) rc = dir_remove(dir, err);
+    /* Nothing has this name: what was damaged was set aside, and no step is saved twice (train.c). */
     if (rc == 0) rc = file_rename(tmp, dir, err);
     if (rc) {
         err_t ignored = {0};

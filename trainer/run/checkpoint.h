@@ -47,10 +47,11 @@ int checkpoint_read_state(const char *dir, train_state_t *state, err_t *err);
 int checkpoint_load(const char *dir, const train_state_t *state, lora_t *lora, optimizer_t *opt, backend_t *be,
                     err_t *err);
 
-/* Renames checkpoints newer than `step` to checkpoint-N.damaged (the run goes on from an earlier one because their
- * checksums do not hold), and removes temporary directories that an interrupted save left. */
-int checkpoint_set_aside(const char *output_dir, size_t step, err_t *err);
+/* At the start of a run that goes on from `step`: removes what an interrupted save or removal left under a temporary name,
+ * renames checkpoints newer than `step` to checkpoint-N.damaged (the run goes on from an earlier one because their
+ * checksums do not hold), and removes the oldest beyond `keep` (0: none), which a kill may have prevented. */
+int checkpoint_tidy(const char *output_dir, size_t step, size_t keep, err_t *err);
 /* Whether there is any, good or not. */
-bool checkpoint_any(const char *output_dir);
+int checkpoint_any(const char *output_dir, bool *any, err_t *err);
 
 #endif

@@ -4,37 +4,54 @@
 #include <jansson.h>
 #include <math.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/mem.h"
 
 struct metrics {
-    FILE *file;
+    int fd;
     char *path;
+    bool has_eval;
+    size_t last_eval; /* the step of the last evaluation, if there is one */
+    size_t bad_evals, first_bad;
 };
 
-/* The step of a row; false when the line is no row. */
-static bool row_step(const char *line, size_t len, size_t *step) {
-    json_t *row = json_loadb(line, len, 0, NULL);
-    json_t *value = json_object_get(row, "step"); /* NULL of what is no object */
-    bool ok = json_is_integer(value) && json_integer_value(value) >= 0;
-    if (ok) *step = (size_t)json_integer_value(value);
-    json_decref(row);
+typedef struct {
+    size_t step;
+    bool is_eval, finite;
+} row_t;
+
+/* False when the line is no row. */
+static bool parse_row(const char *line, size_t len, row_t *row) {
+    json_t *j = json_loadb(line, len, 0, NULL);
+    json_t *step = json_object_get(j, "step"), *loss = json_object_get(j, "eval_loss"); /* NULL of what is no object */
+    bool ok = json_is_integer(step) && json_integer_value(step) >= 0;
+    if (ok) *row = (row_t){(size_t)json_integer_value(step), loss != NULL, json_is_number(loss)};
+    json_decref(j);
     return ok;
 }
 
-/* Keeps the whole lines whose step is at most last_step; returns whether that left anything out. */
-static bool keep_rows(const char *text, size_t len, size_t last_step, strbuf_t *kept) {
+static void note_eval(metrics_t *m, size_t step, bool finite) {
+    m->has_eval = true;
+    m->last_eval = step;
+    if (!finite && m->bad_evals++ == 0) m->first_bad = step;
+}
+
+/* Keeps the whole lines whose step is at most last_step; returns whether that left anything out. *damaged: lines that
+ * are whole and no rows. */
+static bool keep_rows(metrics_t *m, const char *text, size_t len, size_t last_step, strbuf_t *kept, size_t *damaged) {
     bool dropped = false;
     for (size_t at = 0; at < len;) {
         const char *newline = memchr(text + at, '\n', len - at);
-        size_t n = newline ? (size_t)(newline - text) - at : len - at, step;
-        bool keep = newline && row_step(text + at, n, &step) && step <= last_step;
+        size_t n = newline ? (size_t)(newline - text) - at : len - at;
+        row_t row;
+        bool is_row = newline && parse_row(text + at, n, &row), keep = is_row && row.step <= last_step;
         if (keep) strbuf_add(kept, text + at, n + 1);
+        if (keep && row.is_eval) note_eval(m, row.step, row.finite);
+        *damaged += newline && !is_row;
         dropped |= !keep;
         at += n + 1;
     }
@@ -43,63 +60,47 @@ static bool keep_rows(const char *text, size_t len, size_t last_step, strbuf_t *
 
 static int replace_file(const char *path, const char *data, size_t len, err_t *err) {
     char *temporary = xasprintf("%s.tmp", path);
-    int rc = file_write(temporary, data, len, err);
-    if (rc == 0) rc = file_rename(temporary, path, err);
+    int rc = file_replace(temporary, path, file_write(temporary, data, len, err), err);
     free(temporary);
     return rc;
 }
 
-static int trim(const char *path, size_t last_step, err_t *err) {
-    if (last_step == 0) return replace_file(path, "", 0, err);
-    if (!path_exists(path)) return 0;
+static int trim(metrics_t *m, size_t last_step, err_t *err) {
+    if (last_step == 0) return replace_file(m->path, "", 0, err);
+    if (!path_exists(m->path)) return 0;
     char *text;
-    size_t len;
+    size_t len, damaged = 0;
     strbuf_t kept = {0};
-    if (file_read(path, &text, &len, err)) return err->code;
+    if (file_read(m->path, &text, &len, err)) return err->code;
     int rc = 0;
-    if (keep_rows(text, len, last_step, &kept)) rc = replace_file(path, kept.p ? kept.p : "", kept.len, err);
+    if (keep_rows(m, text, len, last_step, &kept, &damaged))
+        rc = replace_file(m->path, kept.p ? kept.p : "", kept.len, err);
+    if (rc == 0 && damaged)
+        log_warn("%s: %zu line%s no row and removed", m->path, damaged, damaged == 1 ? " is" : "s are");
     free(text);
     free(kept.p);
     return rc;
 }
 
 int metrics_open(const char *path, size_t last_step, metrics_t **m, err_t *err) {
+    *m = xcalloc(1, sizeof **m);
+    **m = (metrics_t){.fd = -1, .path = xstrdup(path)};
+    if (trim(*m, last_step, err) == 0) (*m)->fd = fd_open_append(path, err);
+    if ((*m)->fd >= 0) return 0;
+    metrics_close(*m);
     *m = NULL;
-    if (trim(path, last_step, err)) return err->code;
-    FILE *file = fopen(path, "ae");
-    if (!file) return err_set(err, ERR_FAILED, "%s: cannot open: %s", path, strerror(errno));
-    *m = xmalloc(sizeof **m);
-    **m = (metrics_t){.file = file, .path = xstrdup(path)};
-    return 0;
+    return err->code;
 }
 
-bool metrics_has_eval(const metrics_t *m, size_t step) {
-    char *text, want[64];
-    size_t len;
-    err_t err = {0};
-    if (file_read(m->path, &text, &len, &err)) return false;
-    snprintf(want, sizeof want, "{\"step\": %zu, \"eval_loss\":", step);
-    bool found = strstr(text, want) != NULL;
-    free(text);
-    return found;
-}
+bool metrics_has_eval(const metrics_t *m, size_t step) { return m->has_eval && m->last_eval == step; }
 
 size_t metrics_bad_evals(const metrics_t *m, size_t *first) {
-    char *text;
-    size_t len, n = 0;
-    err_t err = {0};
-    if (file_read(m->path, &text, &len, &err)) return 0;
-    for (const char *at = text; (at = strstr(at, "\"eval_loss\": null")); at++) {
-        const char *line = at;
-        while (line > text && line[-1] != '\n') line--;
-        if (n++ == 0 && first && !row_step(line, strcspn(line, "\n"), first)) *first = 0;
-    }
-    free(text);
-    return n;
+    if (m->bad_evals && first) *first = m->first_bad;
+    return m->bad_evals;
 }
 
 int metrics_sync(metrics_t *m, err_t *err) {
-    if (fsync(fileno(m->file)) == 0) return 0;
+    if (fd_sync(m->fd) == 0) return 0;
     return err_set(err, ERR_FAILED, "%s: cannot write: %s", m->path, strerror(errno));
 }
 
@@ -116,10 +117,9 @@ static void add_real(strbuf_t *b, const char *key, double v) {
 /* Ends and writes the row, and frees it. */
 static int write_row(metrics_t *m, strbuf_t *row, err_t *err) {
     strbuf_adds(row, "}\n");
-    bool ok = fwrite(row->p, 1, row->len, m->file) == row->len && fflush(m->file) == 0;
-    if (!ok) err_set(err, ERR_FAILED, "%s: cannot write: %s", m->path, strerror(errno));
+    int rc = fd_write(m->fd, m->path, row->p, row->len, err);
     free(row->p);
-    return ok ? 0 : err->code;
+    return rc;
 }
 
 int metrics_step(metrics_t *m, const metrics_step_t *r, err_t *err) {
@@ -143,12 +143,13 @@ int metrics_eval(metrics_t *m, size_t step, double loss, double perplexity, err_
     add_count(&b, "step", step);
     add_real(&b, "eval_loss", loss);
     add_real(&b, "eval_perplexity", perplexity);
+    note_eval(m, step, isfinite(loss));
     return write_row(m, &b, err);
 }
 
 void metrics_close(metrics_t *m) {
     if (!m) return;
-    fclose(m->file); /* nothing is buffered: every row was flushed */
+    if (m->fd >= 0) fd_close(m->fd); /* nothing is buffered, and a checkpoint had it synced */
     free(m->path);
     free(m);
 }

@@ -29,7 +29,7 @@ int metrics_open(const char *path, size_t last_step, metrics_t **m, err_t *err);
 /* Each row is handed to the system before the call returns. ERR_FAILED when it cannot be (a full disk). */
 int metrics_step(metrics_t *m, const metrics_step_t *row, err_t *err);
 int metrics_eval(metrics_t *m, size_t step, double loss, double perplexity, err_t *err);
-/* Whether the file has an evaluation after this step. */
+/* Whether the last evaluation in the file is one after this step. */
 bool metrics_has_eval(const metrics_t *m, size_t step);
 /* Evaluations in the file whose loss is not finite; *first: the step of the first of them (may be NULL). */
 size_t metrics_bad_evals(const metrics_t *m, size_t *first);

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "trainer/ranks/ranks.h"
+#include "trainer/run/output_dir.h"
 #include "trainer/run/progress.h"
 #include "trainer/run/stop.h"
 
@@ -38,7 +39,7 @@ static int write_step(record_t *r, const step_result_t *s, err_t *err) {
                           .learning_rate = s->lr,
                           .tokens = s->tokens,
                           .label_tokens = s->labels,
-                          .tokens_per_second = (double)s->tokens / s->seconds,
+                          .tokens_per_second = s->seconds > 0 ? (double)s->tokens / s->seconds : 0,
                           .peak_device_bytes = s->peak_bytes,
                           .paged_bytes = s->paged_bytes,
                           .paging_stall_seconds = s->stalled,
@@ -56,7 +57,8 @@ int record_step(record_t *r, const step_result_t *s, err_t *err) {
 int record_eval(record_t *r, double loss, err_t *err) {
     if (r->writes) {
         progress_eval(r->state->step, loss, exp(loss));
-        metrics_eval(r->metrics, r->state->step, loss, exp(loss), err);
+        /* The last one comes after the last checkpoint, so it is synced by itself. */
+        if (metrics_eval(r->metrics, r->state->step, loss, exp(loss), err) == 0) metrics_sync(r->metrics, err);
     }
     return ranks_agree(err);
 }
@@ -88,7 +90,7 @@ void record_slow_stop(record_t *r) {
 
 static int write_checkpoint(record_t *r, err_t *err) {
     const config_t *c = &r->run->config;
-    if (metrics_sync(r->metrics, err)) return err->code;
+    if (output_dir_check_place(c->training.output_dir, err) || metrics_sync(r->metrics, err)) return err->code;
     /* Where steps come to nothing the checkpoints from before are the good ones: none is removed until one does not. */
     size_t keep = r->state->useless_in_row ? 0 : c->training.save_total_limit;
     bool own_file = r->run->chat && config_template_is_file(c);

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -55,8 +56,10 @@ static _Noreturn void leave(int sig) {
     _exit(atomic_load(&status_of_stop));
 }
 
-/* Takes effect when the handler returns. */
+/* Takes effect when the handler returns. The first process of a container is not ended by a signal that it does not
+ * catch: it ends with the status that a shell would show. */
 static void end_as_any_program(int sig) {
+    if (getpid() == 1) _exit(128 + sig);
     signal(sig, SIG_DFL);
     raise(sig);
 }
@@ -134,7 +137,7 @@ typedef struct {
 
 char *stop_name(double *age) {
     int64_t first = atomic_load(&request);
-    known_t mine = {atomic_load(&own_signal), first ? (double)(now_us() - first / 256) * 1e-6 : -1};
+    known_t mine = {atomic_load(&own_signal), first ? fmax(0, (double)(now_us() - first / 256) * 1e-6) : -1};
     int n = ranks_size(), to = 0;
     known_t *all = xmalloc((size_t)n * sizeof *all);
     ranks_gather(&mine, sizeof mine, all);

@@ -28,10 +28,21 @@ void cuda_host_fail_allocation(unsigned n);
  * Without a call: one device of capability 9.0, driver 13.0. */
 void cuda_host_set_device(int count, int major, int minor, int driver);
 
+/* Which devices of the machine the process sees, "0,2" say: to CUDA these are 0 and 1. Without a call:
+ * CUDA_HOST_DEVICES, or all that were set. */
+void cuda_host_see_devices(const char *list);
+
 /* The library that is loaded as cuBLASLt; NULL: this program, which has it (cublas.cc). Without a call:
  * CUDA_HOST_CUBLAS, or this program. */
 void cuda_host_set_cublas(const char *name);
 const char *cuda_host_cublas(void);
+
+/* The same for NCCL (nccl.cc): CUDA_HOST_NCCL. */
+void cuda_host_set_nccl(const char *name);
+const char *cuda_host_nccl(void);
+
+/* From now on NCCL, when asked, tells of a connection that was lost. */
+void cuda_host_break_nccl(void);
 
 /* Host code that follows a device pointer ends with a message. Without a call: when CUDA_HOST_GUARD is in the
  * environment. Not under the sanitizers, whose allocator has no such pages. */

@@ -1,10 +1,11 @@
-# The CUDA backend compiled for the host: against the emulator of this folder instead of CUDA, and its cuBLASLt by plain loops.
+# The CUDA backend compiled for the host: against the emulator of this folder instead of CUDA, and its cuBLASLt and NCCL.
 # Object libraries, since what they define must win over the same names in the qlora library.
 file(GLOB CUDA_KERNELS CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/cuda/*.cu)
 file(GLOB CUDA_EMULATOR CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/cuda/host/*.cc)
 # Here, in tests/, a kernel file is C++; in the directory above it is CUDA.
 set(CUDA_FAULTS ${CMAKE_CURRENT_SOURCE_DIR}/cuda/host/faults/faults.cu)
 set_source_files_properties(${CUDA_KERNELS} ${CUDA_FAULTS} PROPERTIES LANGUAGE CXX)
+set_property(SOURCE ${CMAKE_SOURCE_DIR}/cuda/backend_cuda.cu APPEND PROPERTY COMPILE_DEFINITIONS QLORA_NCCL)
 
 # Kernels as nvcc sees them: a uint4 may be read as eight bf16, and #pragma unroll is known. -O1 compiles in half the
 # time of -O2 and runs nearly as fast: most of the time goes into changing fibers. Misaligned vector access, which a
@@ -14,7 +15,7 @@ set(CUDA_KERNEL_OPTIONS -x c++ -O1 -fno-strict-aliasing -Wno-unknown-pragmas -fs
 
 # Buffers small enough that what is done piece by piece takes several, and quick to fill.
 set(CUDA_HOST_SIZES CUDA_BLAS_BYTES=65536 CUDA_MIXED_BYTES=65536 CUDA_DROPPED_BYTES=32768
-  STAGING_PIECE=32768)
+  STAGING_PIECE=32768 JOIN_PIECE=4096 JOIN_LEAVE_SECONDS=3)
 
 # Targets cuda_host<suffix>, to link with, and cuda_host_faults<suffix>, with further options for the kernels.
 function(add_cuda_host suffix)
@@ -33,7 +34,7 @@ function(add_cuda_host suffix)
   target_sources(cuda_host${suffix} INTERFACE $<TARGET_OBJECTS:cuda_host_emulator${suffix}>
     $<TARGET_OBJECTS:cuda_host_kernels${suffix}> $<TARGET_OBJECTS:cuda_host_backend>)
   target_link_libraries(cuda_host${suffix} INTERFACE qlora ${CMAKE_DL_LIBS})
-  # -rdynamic: the backend looks for cuBLASLt in the program.
+  # -rdynamic: the backend looks for cuBLASLt and NCCL in the program.
   target_link_options(cuda_host${suffix} INTERFACE -rdynamic -fsanitize=alignment ${ARGN})
 
   add_executable(cuda_host_faults${suffix} $<TARGET_OBJECTS:cuda_host_emulator${suffix}>

@@ -1,7 +1,10 @@
 /* The simulated machine: devices, their limits, attributes of kernels, errors. */
+#include <atomic>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <map>
+#include <vector>
 
 #include "control.h"
 #include "cuda_host.h"
@@ -14,9 +17,34 @@ namespace cuda_host {
  * launched here can be launched on all. */
 enum { RUNTIME_VERSION = 13000, SHARED_DEFAULT = 48 << 10, SHARED_OPTIN = 99 << 10, MAX_THREADS = 1024 };
 
-static int n_devices = 1, capability[2] = {9, 0}, driver_version = RUNTIME_VERSION;
+static int capability[2] = {9, 0}, driver_version = RUNTIME_VERSION;
+static std::vector<int> *visible; /* physical numbers of the devices that the process sees; NULL: not known yet */
+static std::atomic<int> chosen;   /* by the latest cudaSetDevice() */
+static thread_local int current;
 static cudaError_t last_error = cudaSuccess;
 static std::map<const void *, int> *dynamic_limits = new std::map<const void *, int>;
+
+static void see_devices(const char *list) {
+    auto seen = new std::vector<int>;
+    for (char *end; *list; list = *end == ',' ? end + 1 : end) {
+        seen->push_back((int)strtol(list, &end, 10));
+        if (end == list || (*end && *end != ',')) fault({}, "devices: %s; expected numbers with commas between", list);
+    }
+    delete visible;
+    visible = seen;
+}
+
+static const std::vector<int> &devices() {
+    const char *list = getenv("CUDA_HOST_DEVICES");
+    if (!visible) see_devices(list ? list : "0");
+    return *visible;
+}
+
+int physical_device() { return devices().at((size_t)chosen); }
+
+void check_device() {
+    if (current != chosen) fault({}, "a thread on device %d, where the process has chosen %d", current, (int)chosen);
+}
 
 cudaError_t device_error(cudaError_t e) {
     if (e != cudaSuccess) last_error = e;
@@ -70,29 +98,36 @@ using namespace cuda_host;
 cudaError_t cudaGetDeviceCount(int *count) {
     *count = 0;
     if (driver_version < RUNTIME_VERSION) return device_error(cudaErrorInsufficientDriver);
-    if (n_devices == 0) return device_error(cudaErrorNoDevice);
-    *count = n_devices;
+    if (devices().empty()) return device_error(cudaErrorNoDevice);
+    *count = (int)devices().size();
     return cudaSuccess;
 }
 
-cudaError_t cudaSetDevice(int device) {
+static cudaError_t known_device(int device) {
     int n;
     cudaError_t e = cudaGetDeviceCount(&n);
     if (e != cudaSuccess) return e;
     return device >= 0 && device < n ? cudaSuccess : device_error(cudaErrorInvalidDevice);
 }
 
+cudaError_t cudaSetDevice(int device) {
+    cudaError_t e = known_device(device);
+    if (e == cudaSuccess) current = chosen = device;
+    return e;
+}
+
 cudaError_t cudaGetDevice(int *device) {
-    *device = 0;
+    *device = current;
     return cudaSuccess;
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device) {
-    cudaError_t e = cudaSetDevice(device);
+    cudaError_t e = known_device(device);
     if (e != cudaSuccess) return e;
     size_t free_bytes;
     *p = {};
     snprintf(p->name, sizeof p->name, "emulated GPU");
+    snprintf(p->uuid.bytes, sizeof p->uuid.bytes, "emulated %d", devices()[(size_t)device]);
     cudaMemGetInfo(&free_bytes, &p->totalGlobalMem);
     p->sharedMemPerBlock = SHARED_DEFAULT;
     p->sharedMemPerBlockOptin = SHARED_OPTIN;
@@ -175,8 +210,12 @@ const char *cudaGetErrorName(cudaError_t e) {
 
 bool cuda_host_emulated(void) { return true; }
 
+void cuda_host_see_devices(const char *list) { see_devices(list); }
+
 void cuda_host_set_device(int count, int major, int minor, int driver) {
-    n_devices = count;
+    delete visible;
+    visible = new std::vector<int>;
+    for (int i = 0; i < count; i++) visible->push_back(i);
     capability[0] = major;
     capability[1] = minor;
     driver_version = driver;

@@ -130,6 +130,7 @@ static cudaError_t add_block(void **p, size_t bytes, memory_kind_t kind, size_t 
 
 static cudaError_t remove_block(void *p, memory_kind_t kind) {
     if (!p) return cudaSuccess;
+    check_device();
     cudaDeviceSynchronize(); /* as the driver does */
     auto it = blocks->find((const char *)p);
     if (it == blocks->end() || it->second.kind != kind)
@@ -149,6 +150,7 @@ using namespace cuda_host;
 
 cudaError_t cudaMalloc(void **p, size_t bytes) {
     size_t charged = (bytes + GRANULE - 1) / GRANULE * GRANULE;
+    check_device();
     watch_segv();
     *p = nullptr;
     bool fails = fail_after && --fail_after == 0;
@@ -160,6 +162,7 @@ cudaError_t cudaMalloc(void **p, size_t bytes) {
 cudaError_t cudaFree(void *p) { return remove_block(p, MEMORY_DEVICE); }
 
 cudaError_t cudaMallocHost(void **p, size_t bytes, unsigned) {
+    check_device();
     *p = nullptr;
     return device_error(add_block(p, bytes, MEMORY_PINNED, 0));
 }
@@ -168,6 +171,7 @@ cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned flags) { return cudaM
 cudaError_t cudaFreeHost(void *p) { return remove_block(p, MEMORY_PINNED); }
 
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes) {
+    check_device();
     *total_bytes = memory_size();
     *free_bytes = *total_bytes - used_bytes;
     return cudaSuccess;

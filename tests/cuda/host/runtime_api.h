@@ -65,8 +65,12 @@ enum cudaDeviceAttr {
     cudaDevAttrMaxSharedMemoryPerBlockOptin = 97
 };
 
+struct cudaUUID_t {
+    char bytes[16];
+};
 struct cudaDeviceProp {
     char name[256];
+    cudaUUID_t uuid;
     size_t totalGlobalMem, sharedMemPerBlock, sharedMemPerBlockOptin, sharedMemPerMultiprocessor;
     int major, minor, multiProcessorCount, warpSize, maxThreadsPerBlock, maxThreadsPerMultiProcessor;
     int regsPerBlock, regsPerMultiprocessor, l2CacheSize, asyncEngineCount, ECCEnabled, memoryBusWidth;
@@ -136,6 +140,10 @@ namespace cuda_host {
 cudaError_t function_set_attribute(const void *function, cudaFuncAttribute attribute, int value);
 cudaError_t function_attributes(cudaFuncAttributes *a, const void *function);
 cudaError_t device_error(cudaError_t e); /* keeps it for cudaGetLastError(), and returns it */
+int physical_device();                   /* the number on this machine of the device that is used */
+
+/* A process of this program uses one device: a thread that has not chosen it gets what it asks for on another. */
+void check_device();
 
 /* Queues host code that stands for a device library's kernel (the GEMM): it may touch device memory. */
 void enqueue(stream_t *s, std::function<void()> work);

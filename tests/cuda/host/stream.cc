@@ -94,6 +94,7 @@ static void push_in_order(stream_t *s, std::function<void()> work) {
 }
 
 void enqueue(stream_t *s, std::function<void()> work) {
+    check_device();
     push_in_order(stream_of(s), std::move(work));
     run_by_itself();
 }
@@ -172,6 +173,7 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t s, cudaHostFn_t f, void *argument) {
 
 /* ---- streams --------------------------------------------------------------------------------------------------- */
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags) {
+    check_device();
     default_stream();
     *s = stream_new(!(flags & cudaStreamNonBlocking));
     return cudaSuccess;
@@ -213,6 +215,7 @@ cudaError_t cudaDeviceSynchronize() {
 
 /* ---- events ---------------------------------------------------------------------------------------------------- */
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags) {
+    check_device();
     *e = new event_t{nullptr, 0, !(flags & cudaEventDisableTiming), {}};
     return cudaSuccess;
 }

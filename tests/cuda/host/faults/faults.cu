@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "control.h"
+#include "nccl.h"
 
 namespace {
 
@@ -198,6 +199,41 @@ template <int FAULT> bool stream() {
     return value_at(sum, 9) == 21;
 }
 
+/* ---- other processes --------------------------------------------------------------------------------------------- */
+enum join_fault_t { JOIN_RIGHT, JOIN_EARLY, JOIN_NOT_WAITED_FOR };
+
+/* Adds what a group of one rank sends to itself on one stream, between two kernels on another. */
+template <int FAULT> bool join() {
+    cudaStream_t compute, other;
+    cudaEvent_t made, here;
+    ncclUniqueId id;
+    ncclComm_t comm;
+    cudaStreamCreateWithFlags(&compute, cudaStreamNonBlocking);
+    cudaStreamCreateWithFlags(&other, cudaStreamNonBlocking);
+    cudaEventCreate(&made);
+    cudaEventCreate(&here);
+    if (ncclGetUniqueId(&id) || ncclCommInitRank(&comm, 1, id, 0)) abort();
+    buffer_t sum = buffer_of(THREADS, false), x = buffer_of(THREADS, false), y = buffer_of(THREADS, false);
+    buffer_t step = buffer_of(THREADS);
+    cudaMemsetAsync(sum.device, 0, THREADS * sizeof(float), compute);
+    cudaMemsetAsync(x.device, 0, THREADS * sizeof(float), compute);
+    cudaDeviceSynchronize();
+    for (int p = 1; p <= 6; p++) {
+        LAUNCH(add_kernel, 1, THREADS, 0, compute, x.device, step.device);
+        cudaEventRecord(made, compute);
+        if (FAULT != JOIN_EARLY) cudaStreamWaitEvent(other, made, 0);
+        ncclGroupStart();
+        ncclSend(x.device, THREADS, ncclFloat, 0, comm, other);
+        ncclRecv(y.device, THREADS, ncclFloat, 0, comm, other);
+        ncclGroupEnd();
+        cudaEventRecord(here, other);
+        if (FAULT != JOIN_NOT_WAITED_FOR) cudaStreamWaitEvent(compute, here, 0);
+        LAUNCH(add_kernel, 1, THREADS, 0, compute, sum.device, y.device);
+    }
+    cudaStreamSynchronize(compute);
+    return value_at(sum, 9) == 9 * 21;
+}
+
 /* ---- launches --------------------------------------------------------------------------------------------------- */
 __global__ void empty_kernel(float *) {}
 
@@ -271,6 +307,9 @@ const struct {
     {"stream-no-wait", stream<STREAM_NO_WAIT>},
     {"stream-no-wait-before-reuse", stream<STREAM_NO_WAIT_BEFORE_REUSE>},
     {"stream-source-reused", stream<STREAM_SOURCE_REUSED>},
+    {"join", join<JOIN_RIGHT>},
+    {"join-early", join<JOIN_EARLY>},
+    {"join-not-waited-for", join<JOIN_NOT_WAITED_FOR>},
     {"launch-threads", launch<1025, 1, 0>},
     {"launch-blocks", launch<32, 65536, 0>},
     {"launch-shared", launch<32, 1, 49153>},
