@@ -153,6 +153,25 @@ slurm_tests() {
     esac
 }
 
+# A script of tests/cluster is one test: exit status 77 is skipped, and its last line says why.
+cluster_test() { # PRESET PROGRAM SCRIPT ARGUMENT...
+    local out status=0
+    build "$1" "${2%%/*}"
+    out=$(mktemp)
+    timeout -k 30 900 "tests/cluster/$3.sh" "$2" "${@:4}" >"$out" 2>&1 || status=$?
+    case $status in
+        0) echo "PASS $3 ${*:4}"; passed=$((passed + 1)) ;;
+        77) echo "SKIP $3: $(tail -n 1 "$out")"; skipped=$((skipped + 1)) ;;
+        *) cat "$out"; echo "FAIL $3 ${*:4}"; failed=$((failed + 1)) ;;
+    esac
+    rm -f "$out"
+}
+
+ranks_tests() {
+    cluster_test release build/qlora-train train_ranks
+    cluster_test asan build-asan/qlora-train train_ranks short
+}
+
 check_names
 
 heading "Dependencies"
@@ -176,6 +195,7 @@ stage cli_asan "Command line tests, AddressSanitizer" cli_tests asan build-asan/
     accumulation bad_input configs damaged_checkpoint generate resume stopped_export
 stage cli_cuda "Command line tests, emulated GPU" cli_tests release build/tests/qlora-train-cudahost cuda no_cublas
 stage slurm "Jobs in a Slurm" slurm_tests
+stage ranks "Several processes" ranks_tests
 
 heading "Result"
 finish
