@@ -143,7 +143,7 @@ release_tests() {
 # The job script in a Slurm of its own, which takes root and Debian's packages. It waits most of its two minutes.
 slurm_tests() {
     local status=0
-    build release
+    build release build
     if [ "$(id -u)" -eq 0 ] && ! command -v slurmctld >/dev/null; then scripts/deps.sh --slurm || true; fi
     timeout -k 30 900 tests/cluster/slurm.sh build/qlora-train || status=$?
     case $status in
