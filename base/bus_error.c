@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -24,8 +25,11 @@ static struct {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-static void say(const char *text) {
-    if (write(STDERR_FILENO, text, strlen(text)) < 0) _exit(ERR_FAILED);
+static _Noreturn void end_with(const char *path) {
+    static const char why[] = ": cannot read: it became shorter while it was in use, or its disk or network fails\n";
+    struct iovec line[] = {{(void *)(uintptr_t)path, strlen(path)}, {(void *)(uintptr_t)why, sizeof why - 1}};
+    if (writev(STDERR_FILENO, line, 2) < 0) _exit(ERR_FAILED); /* nobody listens */
+    _exit(ERR_FAILED);
 }
 
 static void on_bus_error(int sig, siginfo_t *info, void *context) {
@@ -34,9 +38,7 @@ static void on_bus_error(int sig, siginfo_t *info, void *context) {
     for (size_t i = 0; i < MAX_WATCHED; i++) {
         uintptr_t from = atomic_load(&watched[i].from);
         if (!from || at < from || at >= atomic_load(&watched[i].to)) continue;
-        say(atomic_load(&watched[i].path));
-        say(": cannot read: it became shorter while it was in use, or its disk or network fails\n");
-        _exit(ERR_FAILED);
+        end_with(atomic_load(&watched[i].path));
     }
     signal(sig, SIG_DFL); /* takes effect when the access is tried again */
 }
@@ -48,8 +50,7 @@ static void catch_bus_errors(void) {
 }
 
 void bus_error_watch(const void *data, size_t size, const char *path) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, catch_bus_errors);
+    catch_bus_errors(); /* again: a library may have set its own meanwhile */
     pthread_mutex_lock(&lock);
     size_t i = 0;
     while (i < MAX_WATCHED && atomic_load(&watched[i].from)) i++;

@@ -39,9 +39,10 @@ char *path_dirname(const char *path) {
 /* Whether the last call says that there is nothing of the name, and not that the system could not look. */
 static bool is_absent(void) { return errno == ENOENT || errno == ENOTDIR; }
 
+/* Where the first question fails another is asked, here and below, or there would be a wrong answer without its reason. */
 bool path_exists(const char *path) {
     struct stat st;
-    return stat(path, &st) == 0 || !is_absent();
+    return stat(path, &st) == 0 || (!is_absent() && (access(path, F_OK) == 0 || !is_absent()));
 }
 
 /* What a signal interrupts is done again, here and below: on a network disk nearly any call may be. */
@@ -65,7 +66,6 @@ int fd_close(int fd) { return close(fd) == 0 || errno == EINTR ? 0 : -1; }
 bool path_is_dir(const char *path) {
     struct stat st;
     if (stat(path, &st) == 0) return S_ISDIR(st.st_mode);
-    /* Where the question fails it is asked in another way, or the reason would get lost. */
     int fd = is_absent() ? -1 : open_again(path, O_RDONLY | O_DIRECTORY, 0);
     if (fd >= 0) fd_close(fd);
     return fd >= 0;
@@ -170,9 +170,10 @@ static int sync_parent(const char *path, err_t *err) {
 
 /* One directory; its name is as durable as what will be in it. */
 static int make_one(const char *path, err_t *err) {
+    if (path_is_dir(path)) return 0;
     if (mkdir(path, 0777) == 0) return sync_parent(path, err);
     int why = errno;
-    if (path_is_dir(path)) return 0;
+    if (why == EEXIST && path_is_dir(path)) return 0;
     return err_set(err, ERR_FAILED, "%s: cannot make the directory: %s", path, strerror(why));
 }
 

@@ -30,8 +30,7 @@ static void cpu_free(backend_t *be, void *p, mem_kind_t kind) {
 static void *cpu_stage(backend_t *be, size_t bytes) {
     cpu_impl_t *impl = be->impl;
     CHECK(bytes <= be->stage_bytes);
-    if (!impl->stage) impl->stage = cpu_alloc(be, STAGE_BYTES, MEM_PINNED);
-    CHECK(impl->stage != NULL);
+    if (!impl->stage) impl->stage = mem_checked(cpu_alloc(be, STAGE_BYTES, MEM_PINNED), STAGE_BYTES);
     return impl->stage;
 }
 

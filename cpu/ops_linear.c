@@ -3,6 +3,7 @@
 #include "base/minmax.h"
 #include "cpu/act.h"
 #include "cpu/product.h"
+#include "model/backend/element.h"
 
 enum {
     FEW_TOKENS = 4,     /* up to this many, decode and multiply in one pass over the weight; measured */
@@ -111,7 +112,7 @@ static void linear_bwd(backend_t *be, size_t T, mat_t dy, const linear_t *l, con
 }
 
 /* What is kept is scaled by this: the products with it are, so that the values themselves are not rounded again. */
-static float kept_scale(const dropout_t *d) { return d ? 1.0f / (1.0f - d->p) : 1.0f; }
+static float kept_scale(const dropout_t *d) { return d ? dropout_scale(d->p) : 1.0f; }
 
 /* Those of one scale are one product. */
 static void adapter_fwd(backend_t *be, size_t T, mat_t x, const linear_t *l, const dropout_t *drop, mat_t u) {

@@ -7,6 +7,7 @@
 
 #include "base/minmax.h"
 #include "cpu/operands.h"
+#include "model/backend/element.h"
 
 enum {
     TILE_FLOATS = TILE_MAX_ROWS * TILE_MAX_COLS,
@@ -57,7 +58,7 @@ static void mask_sums(const task_t *k, float *sums, size_t ld, size_t m, size_t 
     const dropout_t *d = k->p->mask;
     for (size_t i = 0; i < M; i++) {
         operands_drop(k->pack.be, sums + i * ld, DT_F32, d, m + i, n, N);
-        cpu_kernels(k->pack.be)->scale(sums + i * ld, N, 1.0f / (1.0f - d->p));
+        cpu_kernels(k->pack.be)->scale(sums + i * ld, N, dropout_scale(d->p));
     }
 }
 

@@ -10,10 +10,10 @@ static float weight_at(const backend_t *be, const qweight_t *w, size_t o, size_t
     return be->act == DT_BF16 ? bf16_round(x) : x;
 }
 
-/* Factor of channel c under dropout: 0, or 1/(1-p). */
+/* Factor of channel c under dropout. */
 static float mask_at(const dropout_t *d, uint64_t key, size_t c) {
     if (!d) return 1;
-    return dropout_keep(key, c, d->p) ? 1.0f / (1.0f - d->p) : 0.0f;
+    return dropout_keep(key, c, d->p) ? dropout_scale(d->p) : 0.0f;
 }
 
 static uint64_t mask_key(const dropout_t *d, size_t t) {

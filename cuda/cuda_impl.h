@@ -94,8 +94,8 @@ static inline cuda_impl_t *cuda_impl(const backend_t *be) { return (cuda_impl_t 
 /* Where all ops run but the copies of paging. */
 static inline cudaStream_t compute_stream(const backend_t *be) { return cuda_impl(be)->lane[LANE_COMPUTE].stream; }
 
-/* Scratch for the op that is being queued on LANE_COMPUTE, 256-byte aligned, until the next op. CUDA_SCRATCH_MIN is
- * always there; an op that may need more says so in workspace.c. */
+/* Scratch for the op that is being queued on LANE_COMPUTE, 256-byte aligned, until the next op.
+ * cuda_scratch_min() is always there; an op that may need more says so in workspace.c. */
 void *compute_scratch(const backend_t *be, size_t bytes);
 /* Where augmented weight i (0, 1) lies; CHECKs that `bytes` are there. */
 void *weight_scratch(const backend_t *be, size_t i, size_t bytes);

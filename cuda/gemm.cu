@@ -86,7 +86,7 @@ static void gemm_to_f32(backend_t *be, float *wide, size_t M, size_t N, size_t K
 
 static void gemm_mixed(backend_t *be, size_t M, size_t N, size_t K, float alpha, gemm_operand_t a, gemm_operand_t b,
                        float beta, matrix_t C) {
-    unsigned char *scratch = (unsigned char *)compute_scratch(be, CUDA_SCRATCH_MIN) + CUDA_BLAS_BYTES;
+    unsigned char *scratch = (unsigned char *)compute_scratch(be, cuda_scratch_min(be->act)) + CUDA_BLAS_BYTES;
     float *wide = (float *)scratch, *sums = wide + WIDE_FLOATS;
     if (C.type == DT_F32) {
         gemm_to_f32(be, wide, M, N, K, alpha, a, b, beta, C);

@@ -243,13 +243,18 @@ static void linear_fwd(backend_t *be, size_t T, mat_t x, const linear_t *l, mat_
 }
 
 /* What dropout keeps is scaled by this, in the products with it. */
-static float kept_scale(const dropout_t *d) { return d ? 1.0f / (1.0f - d->p) : 1.0f; }
+static float kept_scale(const dropout_t *d) { return d ? dropout_scale(d->p) : 1.0f; }
 
-/* Rows of `cols` elements that are masked at a time: they come back from the cache. */
-static size_t dropped_rows(const backend_t *be, size_t cols) {
-    size_t n = CUDA_DROPPED_BYTES / (cols * dtype_size(be->act));
-    CHECK(n > 0);
-    return n;
+/* f(t, n): of T rows of `cols` elements rows [t, t + n), which are masked at a time: they come back from the cache, and
+ * fill the tiles of products with them. */
+template <typename F> static void by_dropped_pieces(const backend_t *be, size_t T, size_t cols, F f) {
+    size_t most = cuda_dropped_bytes(be->act) / (cols * dtype_size(be->act));
+    CHECK(most > 0);
+    size_t tile = most < CUDA_TILE_ROWS ? 1 : CUDA_TILE_ROWS, pieces = ceil_div(T, most / tile * tile);
+    for (size_t i = 0; i < pieces; i++) {
+        size_t t = piece_begin(T, pieces, tile, i);
+        f(t, piece_begin(T, pieces, tile, i + 1) - t);
+    }
 }
 
 /* Matrices A one behind another: all of the site, or some. */
@@ -257,14 +262,13 @@ static matrix_t a_matrix(const linear_t *l, const void *a) { return {(void *)a, 
 
 /* dx = drop(du A); drop NULL: du A */
 static void dropped_bwd(backend_t *be, size_t T, mat_t du, const linear_t *l, const dropout_t *drop, mat_t dx) {
-    size_t cols = linear_cols_of(l), step = dropped_rows(be, cols);
-    for (size_t t = 0; t < T; t += step) {
-        size_t n = min_size(step, T - t);
+    size_t cols = linear_cols_of(l);
+    by_dropped_pieces(be, T, cols, [&](size_t t, size_t n) {
         mat_t rows = rows_from(be, dx, t);
         be->gemm(be, false, false, n, cols, linear_width(l), kept_scale(drop), in_act(be, rows_from(be, du, t)),
                  a_matrix(l, linear_a(l)), 0, in_act(be, rows));
         if (drop) dropout_rows(be, rows, rows, n, cols, t, drop);
-    }
+    });
 }
 
 static void linear_bwd(backend_t *be, size_t T, mat_t dy, const linear_t *l, const dropout_t *drop, mat_t dx) {
@@ -305,13 +309,12 @@ static void by_dropped_rows(backend_t *be, size_t T, mat_t x, size_t cols, const
         f(x, (size_t)0, T);
         return;
     }
-    mat_t place = {(unsigned char *)compute_scratch(be, CUDA_SCRATCH_MIN) + CUDA_BLAS_BYTES + CUDA_MIXED_BYTES, cols};
-    size_t step = dropped_rows(be, cols);
-    for (size_t t = 0; t < T; t += step) {
-        size_t n = min_size(step, T - t);
+    unsigned char *scratch = (unsigned char *)compute_scratch(be, cuda_scratch_min(be->act));
+    mat_t place = {scratch + cuda_dropped_at(be->act), cols};
+    by_dropped_pieces(be, T, cols, [&](size_t t, size_t n) {
         dropout_rows(be, place, rows_from(be, x, t), n, cols, t, drop);
         f(place, t, n);
-    }
+    });
 }
 
 /* Adapters that lie side by side and have one scale. */

@@ -13,10 +13,17 @@
 #ifndef CUDA_BLAS_BYTES
 #define CUDA_BLAS_BYTES ((size_t)32 << 20)  /* at the scratch's start; what cuBLAS advises for Hopper */
 #define CUDA_MIXED_BYTES ((size_t)32 << 20) /* after it: operands of a product of mixed types, widened piece by piece */
-#define CUDA_DROPPED_BYTES ((size_t)16 << 20) /* and rows under dropout: a share of the L2 cache */
+#define CUDA_DROPPED_BYTES ((size_t)16 << 20) /* after these: rows of F32 under dropout, a share of the L2 cache */
 #endif
+
+/* Rows of BF16 under dropout are in no product of mixed types, and lie where what is widened would. */
+static inline size_t cuda_dropped_at(dtype_t act) { return CUDA_BLAS_BYTES + (act == DT_BF16 ? 0 : CUDA_MIXED_BYTES); }
+static inline size_t cuda_dropped_bytes(dtype_t act) { return act == DT_BF16 ? CUDA_MIXED_BYTES : CUDA_DROPPED_BYTES; }
+
 /* An op that needs less asks for nothing. */
-#define CUDA_SCRATCH_MIN (CUDA_BLAS_BYTES + CUDA_MIXED_BYTES + CUDA_DROPPED_BYTES)
+static inline size_t cuda_scratch_min(dtype_t act) { return cuda_dropped_at(act) + cuda_dropped_bytes(act); }
+
+enum { CUDA_TILE_ROWS = 128 }; /* of most products: tile_rows of the backend */
 
 typedef struct {
     size_t scratch; /* bytes */

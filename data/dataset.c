@@ -24,8 +24,7 @@ static void hash_labels(const dataset_t *ds, XXH3_state_t *state) {
 }
 
 uint64_t dataset_hash(const dataset_t *ds) {
-    XXH3_state_t *state = XXH3_createState();
-    CHECK(state != NULL);
+    XXH3_state_t *state = mem_checked(XXH3_createState(), 0);
     XXH3_64bits_reset(state);
     XXH3_64bits_update(state, ds->ids, ds->n_tokens * sizeof *ds->ids);
     hash_labels(ds, state);

@@ -39,7 +39,7 @@ int unpack_open(const char *path, unpack_t **out, err_t *err) {
     unpack_t *u = xcalloc(1, sizeof *u);
     *u = (unpack_t){.path = xstrdup(path), .file = file, .is_gzip = path_has_suffix(path, ".gz")};
     bool ready = u->is_gzip ? inflateInit2(&u->z, 15 + 16) == Z_OK : (u->zstd = ZSTD_createDStream()) != NULL;
-    CHECK(ready); /* fails for want of memory only */
+    if (!ready) mem_checked(NULL, 0); /* the one reason */
     *out = u;
     return 0;
 }

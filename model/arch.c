@@ -135,6 +135,7 @@ bool model_choose_rope(model_config_t *c, size_t longest) {
     bool choice = false;
     for (size_t i = 0; i < c->n_rope; i++) {
         const rope_spec_t *r = &c->rope[i];
+        /* Both are above 0, so that equal ones are of equal bytes. NOLINTNEXTLINE(bugprone-suspicious-memory-comparison) */
         if (r->type != ROPE_LONGROPE || memcmp(r->short_factor, r->long_factor, sizeof r->short_factor) == 0) continue;
         c->rope_long = (double)longest > r->original;
         choice = true;

@@ -441,7 +441,7 @@ static int describe_ernie4_5(const config_keys_t *k, model_config_t *c, err_t *e
 
 /* ---- the table -------------------------------------------------------------------------------------------------- */
 
-#define TENSORS(t) .tensors = t, .n_tensors = sizeof t / sizeof *t
+#define TENSORS(t) .tensors = (t), .n_tensors = sizeof(t) / sizeof *(t)
 
 /* A GGUF's name stands for the first family that has it. */
 const arch_t archs[] = {

@@ -311,8 +311,7 @@ static void hash_weight(XXH3_state_t *state, const source_entry_t *e) {
 }
 
 uint64_t model_source_fingerprint(const model_source_t *src) {
-    XXH3_state_t *state = XXH3_createState();
-    CHECK(state != NULL);
+    XXH3_state_t *state = mem_checked(XXH3_createState(), 0);
     XXH3_64bits_reset(state);
     for (size_t i = 0; i < src->n_entries; i++) {
         const source_entry_t *e = &src->entries[i];

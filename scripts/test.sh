@@ -112,15 +112,20 @@ c_tests() { # PRESET DIR
     passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + left))
 }
 
-cli_tests() { # PRESET PROGRAM TEST...
+# Runs what ends with "N passed, N failed, N skipped", and adds these.
+counted() { # COMMAND...
     local out ok bad left
-    build "$1" "${2%%/*}"
     out=$(mktemp)
-    "$root/tests/cli/run.sh" "$root/$2" "${@:3}" | tee "$out" || true
+    "$@" | tee "$out" || true
     read -r ok bad left < <(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p' "$out" |
         tail -n 1; echo 0 1 0)    # a runner that printed no count failed
     rm -f "$out"
     passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + left))
+}
+
+cli_tests() { # PRESET PROGRAM TEST...
+    build "$1" "${2%%/*}"
+    counted "$root/tests/cli/run.sh" "$root/$2" "${@:3}"
 }
 
 release_tests() {
@@ -163,6 +168,7 @@ if [ -z "${QLORA_SMOLLM2_GGUF:-}" ]; then
 fi
 
 stage style "Style" style
+stage lint "Static analysis" counted scripts/lint.sh
 stage release "C tests, Release" release_tests
 stage asan "C tests, AddressSanitizer and UndefinedBehaviorSanitizer" c_tests asan build-asan
 stage cli "Command line tests" cli_tests release build/qlora-train

@@ -86,39 +86,33 @@ static void scale_row(void *y, const void *x, size_t n, float a, dtype_t type) {
     BY_TYPE(type, scale_row_body(y, x, n, a, DT_F32), scale_row_body(y, x, n, a, DT_BF16));
 }
 
-enum { MASK_CHUNK = 256, MIXED = 8192 };
+enum { MASK_CHUNK = 256 };
 
-/* rng_mix(channel), half of what rng_fold() does, is the same for every row. */
-static uint64_t mixed[MIXED];
+/* Of the words of dropout_word() as they lie in memory. */
+typedef uint16_t __attribute__((may_alias)) field_t;
 
-static void mix_channels(void) {
-    for (size_t c = 0; c < MIXED; c++) mixed[c] = rng_mix(c);
-}
-
-/* dropout_keep() of channels [first, first+n), n up to a chunk: all ones or 0. The fractions of 24 bits are compared as
- * the integers that they are, in a loop of 64-bit lanes apart from what is of another width. */
-BODY void keep_mask(uint64_t row_key, size_t first, size_t n, float p, uint32_t *keep) {
-    const uint64_t least = (uint64_t)ceilf(p * 16777216.0f);
-    if (first + n <= MIXED) {
-        _Pragma("omp simd") for (size_t c = 0; c < n; c++)
-            keep[c] = rng_mix(row_key ^ mixed[first + c]) >> 40 >= least ? 0xffffffffu : 0;
-    } else {
-        _Pragma("omp simd") for (size_t c = 0; c < n; c++)
-            keep[c] = rng_fold(row_key, first + c) >> 40 >= least ? 0xffffffffu : 0;
+/* y = x where a channel is kept, else 0. By a mask: compilers make no blend of halves of it. */
+BODY void keep_bf16(bf16_t *y, const bf16_t *x, const field_t *field, size_t n, uint16_t least) {
+    _Pragma("omp simd") for (size_t i = 0; i < n; i++) {
+        bf16_t value = x[i], mask = (bf16_t) - (field[i] >= least);
+        y[i] = value & mask;
     }
 }
 
+BODY void keep_f32(float *y, const float *x, const field_t *field, size_t n, uint32_t least) {
+    _Pragma("omp simd") for (size_t i = 0; i < n; i++) y[i] = field[i] >= least ? x[i] : 0.0f;
+}
+
 BODY void dropout_body(void *y, const void *x, size_t first, size_t n, uint64_t row_key, float p, dtype_t type) {
-    uint32_t keep[MASK_CHUNK];
+    const uint32_t least = dropout_least(p);
+    uint64_t word[MASK_CHUNK / 4 + 1];
     for (size_t at = 0; at < n; at += MASK_CHUNK) {
-        size_t len = min_size(MASK_CHUNK, n - at);
-        keep_mask(row_key, first + at, len, p, keep);
-        EACH_VEC(len, {
-            vec_bits_t kept;
-            memcpy(&kept, keep + i, sizeof kept); /* whole registers: a chunk has room for them */
-            kept &= (vec_bits_t)vec_load(x, type, at + i, m);
-            vec_store(y, type, at + i, m, (vec_t)kept);
-        });
+        size_t len = min_size(MASK_CHUNK, n - at), g = (first + at) / 4, skipped = (first + at) % 4;
+        size_t words = (skipped + len + 3) / 4;
+        _Pragma("omp simd") for (size_t i = 0; i < words; i++) word[i] = dropout_word(row_key, g + i);
+        const field_t *field = (const field_t *)word + skipped;
+        if (type == DT_BF16) keep_bf16(act_at(y, type, at), act_at_const(x, type, at), field, len, (uint16_t)least);
+        else keep_f32(act_at(y, type, at), act_at_const(x, type, at), field, len, least);
     }
 }
 
@@ -175,7 +169,6 @@ static void adamw_8bit_block(float *p, const float *g, uint8_t *m_codes, uint8_t
 }
 
 void ISA_NAME(kernels_exact)(cpu_kernels_t *k) {
-    mix_channels();
     k->dequant = dequant;
     k->add = add;
     k->scale_row = scale_row;

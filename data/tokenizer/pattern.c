@@ -42,6 +42,7 @@ int pattern_open(const char *text, size_t len, bool literal, const char *where, 
     PCRE2_SIZE at;
     *re = pcre2_compile((PCRE2_SPTR)pattern, n, options, &code, &at, NULL);
     free(pattern);
+    if (!*re && code == PCRE2_ERROR_HEAP_FAILED) mem_checked(NULL, 0);
     if (!*re) {
         PCRE2_UCHAR why[256];
         pcre2_get_error_message(code, why, sizeof why);
@@ -62,11 +63,7 @@ int pattern_open_json(const json_t *pattern, const char *where, pattern_t **re, 
 
 void pattern_close(pattern_t *re) { pcre2_code_free(re); }
 
-pattern_match_t *pattern_match_new(void) {
-    pattern_match_t *m = pcre2_match_data_create(1, NULL);
-    CHECK(m != NULL);
-    return m;
-}
+pattern_match_t *pattern_match_new(void) { return mem_checked(pcre2_match_data_create(1, NULL), 0); }
 
 void pattern_match_free(pattern_match_t *m) { pcre2_match_data_free(m); }
 
@@ -80,6 +77,7 @@ int pattern_find(const pattern_t *re, pattern_match_t *m, const char *text, size
         rc = pcre2_match(re, (PCRE2_SPTR)text, len, at, options | PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, m, NULL);
     *found = rc >= 0;
     if (rc == PCRE2_ERROR_NOMATCH) return 0;
+    if (rc == PCRE2_ERROR_NOMEMORY) mem_checked(NULL, 0);
     if (rc < 0) {
         PCRE2_UCHAR why[256];
         pcre2_get_error_message(rc, why, sizeof why);

@@ -1,9 +1,14 @@
 #include "data/tokenizer/spm_shim.h"
 
+extern "C" {
+#include "base/mem.h"
+}
+
 #include <sentencepiece_processor.h>
 
 #include <cstdio>
 #include <exception>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -27,6 +32,7 @@ template <typename F> bool guarded(char *why, size_t why_size, F f) {
 } // namespace
 
 spm_model_t *spm_model_open(const void *proto, size_t len, char *why, size_t why_size) {
+    std::set_new_handler([] { mem_checked(nullptr, 0); }); // an exception would pass through C
     spm_model_t *m = new spm_model;
     const bool good = guarded(why, why_size, [&] {
         return m->processor.LoadFromSerializedProto(absl::string_view(static_cast<const char *>(proto), len));

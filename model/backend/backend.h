@@ -157,7 +157,7 @@ typedef struct {
     uint64_t seed;
     uint64_t step;
     uint32_t layer, site; /* site: 0 q/k/v input, 1 o, 2 gate/up, 3 down; the head's: layer behind the last, site 0 */
-    float p;              /* probability of a zero; kept values are scaled by 1/(1-p) */
+    float p;              /* probability of a zero, in steps of 1/65536; kept values are scaled by dropout_scale() */
     const int32_t *row;   /* [T] the row's index within the optimizer step */
     const int32_t *pos;   /* [T] the position in that row */
 } dropout_t;

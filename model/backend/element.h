@@ -59,8 +59,24 @@ HOSTDEV uint64_t dropout_row_key(uint64_t seed, uint64_t step, int32_t row, int3
     return rng_fold(k, (uint64_t)layer << 32 | site);
 }
 
-/* Whether channel c of that row is kept. p is compared in 24 bits, as rng_uniform gives them. */
-HOSTDEV int dropout_keep(uint64_t row_key, size_t c, float p) { return rng_uniform(row_key, c) >= p; }
+/* What decides about channels 4g to 4g + 3 of that row, 16 bits each, the first in the lowest: output g of SplitMix64
+ * begun at the row's key. */
+HOSTDEV uint64_t dropout_word(uint64_t row_key, uint64_t g) { return rng_mix(row_key + g * 0x9e3779b97f4a7c15u); }
+
+/* Of 65536 equally likely values of those bits these lowest ones drop the channel: p is rounded to a 65536th, but to
+ * neither 0 nor 1 unless it is 0. */
+HOSTDEV uint32_t dropout_least(float p) {
+    uint32_t n = (uint32_t)(p * 65536.0f + 0.5f);
+    return !(p > 0) ? 0 : n < 1 ? 1 : n > 65535 ? 65535 : n;
+}
+
+/* Whether channel c of that row is kept. */
+HOSTDEV int dropout_keep(uint64_t row_key, size_t c, float p) {
+    return (dropout_word(row_key, c / 4) >> c % 4 * 16 & 0xffff) >= dropout_least(p);
+}
+
+/* What is kept is scaled by this: 1/(1-p) for the p that is used, so that the mean stays what it was. */
+HOSTDEV float dropout_scale(float p) { return 65536.0f / (float)(65536 - dropout_least(p)); }
 
 /* The key of the noise of one token: everything but the channel. */
 HOSTDEV uint64_t noise_row_key(const neftune_t *n, size_t t) {

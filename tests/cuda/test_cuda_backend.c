@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "cpu/act.h"
 #include "host/control.h"
 #include "model/backend/element.h"
 #include "ops_rig.h"
@@ -461,12 +462,11 @@ static void test_changed_adapters(void **state) {
 
 /* More rows than are masked at a time, in each of the ops that know dropout: the mask must be theirs, not that of the
  * first ones. */
-static void test_dropout_by_pieces(void **state) {
-    (void)state;
+static void check_dropout_by_pieces(dtype_t act) {
     enum { T = 700, C = 7000, KEPT = 2 }; /* 1/(1-p), exactly */
     static int32_t row[T], pos[T];
     static bf16_t zeros[C];
-    backend_t *be = open_seeded(DT_F32, 1);
+    backend_t *be = open_seeded(act, 1);
     rig_t r;
     const workspace_need_t need = {
         .max_tokens = T, .max_weight = C, .max_width = linear_ld(C, 1), .max_augmented = 2 * linear_ld(C, 1)};
@@ -482,26 +482,28 @@ static void test_dropout_by_pieces(void **state) {
                          .row = rig_upload(&r, row, sizeof row),
                          .pos = rig_upload(&r, pos, sizeof pos)};
     const qweight_t w = {.type = QUANT_NONE, .rows = 1, .cols = C, .codes = rig_upload(&r, zeros, sizeof zeros)};
-    float *x = rig_upload(&r, ones, T * C * sizeof *ones), *dx = rig_alloc(&r, T * C * sizeof *dx);
-    float *u = rig_alloc(&r, T * sizeof *u), *dA = rig_upload(&r, counts, C * sizeof *dA);
-    const linear_t l = {.n = 1, .part = {{.w = &w, .r = 1, .scale = 1, .a = x, .b = x}}, .ab_type = DT_F32};
+    void *x = rig_values(&r, act, ones, T * C), *dx = rig_alloc(&r, T * C * sizeof *back);
+    void *u = rig_alloc(&r, T * sizeof *back);
+    float *dA = rig_upload(&r, counts, C * sizeof *dA);
+    const linear_t l = {.n = 1, .part = {{.w = &w, .r = 1, .scale = 1, .a = x, .b = x}}, .ab_type = act};
     be->adapter_fwd(be, T, (mat_t){x, C}, &l, &d, (mat_t){u, 1});
     be->linear_bwd(be, T, (mat_t){x, 2}, &l, &d, (mat_t){dx, C});
     be->adapter_grad(be, T, (mat_t){x, 1}, (mat_t){x, C}, &l, &d, dA);
-    be->download(be, back, dx, T * C * sizeof *back);
+    be->download(be, back, dx, T * C * dtype_size(act));
     for (size_t t = 0; t < T; t++) {
         uint64_t key = dropout_row_key(d.seed, d.step, row[t], pos[t], d.layer, d.site);
         float kept = 0;
         for (size_t c = 0; c < C; c++) {
             float m = dropout_keep(key, c, d.p) ? KEPT : 0;
-            assert_true(back[t * C + c] == m);
+            assert_true(act_get(back, act, t * C + c) == m);
             kept += m;
             counts[c] += m;
         }
         ones[t] = kept; /* on the host */
     }
-    be->download(be, back, u, T * sizeof *back);
-    assert_memory_equal(back, ones, T * sizeof *back);
+    be->download(be, back, u, T * dtype_size(act));
+    for (size_t t = 0; t < T; t++)
+        assert_true(act_get(back, act, t) == (act == DT_BF16 ? bf16_round(ones[t]) : ones[t]));
     be->download(be, back, dA, C * sizeof *back);
     assert_memory_equal(back, counts, C * sizeof *back);
     free(ones);
@@ -509,6 +511,12 @@ static void test_dropout_by_pieces(void **state) {
     free(counts);
     rig_free(&r);
     close_backend(be);
+}
+
+static void test_dropout_by_pieces(void **state) {
+    (void)state;
+    check_dropout_by_pieces(DT_F32);
+    check_dropout_by_pieces(DT_BF16);
 }
 
 /* Frozen weights that take turns in two places, as the pager has them: the copy waits for the layer that read the place

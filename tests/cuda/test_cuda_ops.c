@@ -10,6 +10,7 @@
 
 #include "host/control.h"
 #include "ops_cases.h"
+#include "turns.h"
 
 /* Sanitizers see a fault without its showing in a result, and take long. */
 #if defined(__SANITIZE_ADDRESS__) || defined(CUDA_HOST_TSAN)
@@ -179,6 +180,7 @@ static void test_table(size_t act) {
         if (!is_chosen(op)) continue;
         for (size_t i = 0; i < op->n_cases; i++) {
             if (n_seeds == 1 && op->cases[i].flags & CASE_IS_LONG) continue;
+            if (!takes_turn(i, act, 2)) continue;
             worst = fmax(worst, test_case(ref, act, op, i, n_seeds));
             cases++;
         }

@@ -53,7 +53,7 @@ def invisible(rig, n, starts, budget):
 def memory(rig, n, starts, budget):
     cases = []
     for start, count in n.items():
-        cases += [(start, at, always) for at in rig.spread(count["alloc"], budget) for always in ("", "1")]
+        cases += [(start, at, always) for at in rig.spread(count["alloc"], budget, 1500) for always in ("", "1")]
 
     def check(place, start, at, always):
         place.clear(starts[start])

@@ -6,7 +6,7 @@ import time
 
 from rig import Rig
 
-PARTS = ["calls", "kills"]
+PARTS = ["calls", "kills", "exports", "damage", "environment", "clocks", "changes"]
 
 
 def main():

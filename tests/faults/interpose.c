@@ -5,7 +5,7 @@
  *                 stat, alloc; any: all of them but alloc
  *   FAULTS_AT     the how-manieth, from 1
  *   FAULTS_DO     a number: that errno; short: half of a read or write; before, after, torn: SIGKILL before the call,
- *                 after it, or after half of a write
+ *                 after it, or after half of a write; stop: SIGSTOP before it
  *   FAULTS_ALWAYS set: this call and all that follow
  *   FAULTS_LOG    file to which a line goes for each counted call of a file: what, path[, second path]
  *   FAULTS_COUNTS file that gets the number of calls of each kind when the program exits
@@ -58,7 +58,7 @@ enum {
 static const char *const names[KINDS] = {"open",  "read", "write", "sync",  "truncate", "rename",  "unlink", "rmdir",
                                          "mkdir", "mmap", "close", "flock", "opendir",  "readdir", "stat",   "alloc"};
 
-enum { PASS = 0, SHORT = -1, BEFORE = -2, AFTER = -3, TORN = -4 }; /* positive: an errno */
+enum { PASS = 0, SHORT = -1, BEFORE = -2, AFTER = -3, TORN = -4, STOP = -5 }; /* positive: an errno */
 
 static struct {
     bool on; /* main() has begun */
@@ -76,8 +76,8 @@ static atomic_long counted[KINDS], matched;
     if (!next) *(void **)&next = dlsym(RTLD_NEXT, #name)
 
 static int action_named(const char *s) {
-    static const char *const words[] = {"short", "before", "after", "torn"};
-    for (int i = 0; i < 4; i++)
+    static const char *const words[] = {"short", "before", "after", "torn", "stop"};
+    for (int i = 0; i < 5; i++)
         if (strcmp(s, words[i]) == 0) return -1 - i;
     return atoi(s);
 }
@@ -128,7 +128,8 @@ int __libc_start_main(int (*main)(int, char **, char **), int argc, char **argv,
 
 /* ---- one call ------------------------------------------------------------------------------------------- */
 
-static void die(void) { syscall(SYS_kill, syscall(SYS_getpid), SIGKILL); }
+static void raise_at_once(int sig) { syscall(SYS_kill, syscall(SYS_getpid), sig); }
+static void die(void) { raise_at_once(SIGKILL); }
 
 /* Absolute; false for what is no file. */
 static bool full_path(const char *path, char out[PATH_MAX]) {
@@ -166,7 +167,8 @@ static int event(int kind, const char *what, const char *path, const char *to) {
     long n = atomic_fetch_add(&matched, 1) + 1;
     if (plan.always ? n < plan.at : n != plan.at) return PASS;
     if (plan.what == BEFORE) die();
-    return plan.what;
+    if (plan.what == STOP) raise_at_once(SIGSTOP);
+    return plan.what == STOP ? PASS : plan.what;
 }
 
 static int on_path(int kind, const char *what, const char *path, const char *to) {

@@ -4,9 +4,8 @@ import os
 HOWS = ("before", "after", "torn")
 
 
-def log_of(rig, template):
+def log_of(place, template):
     """Every call of a run, in order: the lines of its log."""
-    place = rig.first
     place.clear(template)
     file = place.path("log")
     place.run("run.yaml", log=file)
@@ -33,7 +32,7 @@ def points(rig, lines, budget):
 
 
 def kills(rig, starts, budget):
-    cases = [(start, at, how) for start, t in starts.items() for at, how in points(rig, log_of(rig, t), budget)]
+    cases = [(start, at, how) for start, t in starts.items() for at, how in points(rig, log_of(rig.first, t), budget)]
 
     def check(place, start, at, how):
         place.clear(starts[start])
@@ -47,8 +46,8 @@ def kills(rig, starts, budget):
 
 def kills_in_a_row(rig, starts, n):
     """Killed, killed while it resumes, and again."""
-    most = len(log_of(rig, None))
-    cases = [(start, i) for start in starts for i in range(n)]
+    most = len(log_of(rig.first, None))
+    cases = [(start, i) for start in starts for i in range(n * 10 if rig.everything else n)]
     draws = {case: [(rig.random.randrange(1, most), rig.random.choice(HOWS)) for _ in range(4)] for case in cases}
 
     def check(place, start, i):
@@ -66,7 +65,7 @@ def kills_in_a_row(rig, starts, n):
 
 def kills_in_memory(rig, starts, n, budget):
     """Between calls of files: at allocations, of which there are many more."""
-    cases = [(start, at) for start, count in n.items() for at in rig.spread(count["alloc"], budget)]
+    cases = [(start, at) for start, count in n.items() for at in rig.spread(count["alloc"], budget, 1500)]
 
     def check(place, start, at):
         place.clear(starts[start])
@@ -120,14 +119,16 @@ def check_order(lines, run):
 
 def power(rig, starts):
     def check(place, start):
-        lines = log_of(rig, starts[start])
-        run = rig.first.path("run")
+        lines = log_of(place, starts[start])
+        run = place.path("run")
         bad = check_order(lines, run)
         rig.must(not bad, "; ".join(bad))
         # The checker itself: without any one of the syncs that it is about something must be missing.
         syncs = [i for i, line in enumerate(lines) if line.startswith("sync\t") and line.split("\t")[1].startswith(run)]
         needless = [i for i in syncs if not check_order(lines[:i] + lines[i + 1:], run)]
-        rig.must(all(lines[i].endswith("/run") for i in needless), f"nobody needs {[lines[i] for i in needless]}")
+        # A removal under its temporary name syncs too, and an evaluation may come last or before a checkpoint.
+        rig.must(all(lines[i].endswith(("/run", "/metrics.jsonl")) for i in needless) and len(needless) < 5,
+                 f"nobody needs {[lines[i] for i in needless]}")
         rig.must(len(syncs) - len(needless) >= 15, "too few syncs were checked")
 
     rig.each("synced before it is named", [(s,) for s in starts], check)

@@ -7,6 +7,7 @@ import queue
 import random
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 
@@ -61,7 +62,22 @@ def rows(seed, n, longest, vocab=300):
     return "\n".join(lines) + "\n"
 
 
+def byte_tokenizer():
+    """Byte b is id b + 3, written as byte-level BPE writes it."""
+    printable = [b for b in range(256) if 32 < b < 127 or (b > 160 and b != 173)]
+    others = [b for b in range(256) if b not in printable]
+    vocab = {"<pad>": 0, "<bos>": 1, "<eos>": 2}
+    vocab.update({chr(b if b in printable else 256 + others.index(b)): b + 3 for b in range(256)})
+    special = [{"id": i, "content": name, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
+                "special": True} for name, i in list(vocab.items())[:3]]
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": special, "normalizer": None,
+            "pre_tokenizer": level, "post_processor": None, "decoder": level,
+            "model": {"type": "BPE", "dropout": None, "unk_token": None, "merges": [], "vocab": vocab}}
+
+
 CONFIG = """model: {{path: {model}}}
+quantization: {{compute_dtype: f32}}  # auto is measured
 lora: {{r: 4, lora_alpha: 8, lora_dropout: 0.1}}
 data: {{train: train.jsonl, eval: eval.jsonl, format: tokens, max_length: 32, packing: true}}
 training:
@@ -103,29 +119,43 @@ class Place:
         if template:
             shutil.copytree(template, self.path(name), symlinks=True)
 
-    def run(self, *arguments, env=None, limit=60, before=None, **plan):
-        """Runs the program; plan: call, at, do, always, log, counts, clock for interpose.c."""
+    def start(self, *arguments, env=None, before=None, **plan):
+        """Starts the program; plan: call, at, do, always, log, counts, clock for interpose.c."""
         full = dict(os.environ, OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive", **(env or {}))
         if plan:
             full["LD_PRELOAD"] = self.rig.library
-            full["FAULTS_DIR"] = plan.pop("below", self.rig.top)
-            for key, value in plan.items():
-                if value:
-                    full["FAULTS_" + key.upper()] = str(value)
-        try:
-            p = subprocess.run(
-                [self.rig.program, *arguments],
-                cwd=self.dir,
-                env=full,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=limit,
-                preexec_fn=before,
-            )
-        except subprocess.TimeoutExpired:
-            raise Broken(f"it hangs: {arguments}") from None
+            full["FAULTS_DIR"] = self.rig.top
+            full.update({"FAULTS_" + key.upper(): str(value) for key, value in plan.items() if value})
         self.rig.runs += 1
-        return Result(p.returncode, p.stdout.decode(errors="replace"), p.stderr.decode(errors="replace"))
+        return subprocess.Popen(
+            [self.rig.program, *arguments],
+            cwd=self.dir,
+            env=full,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=before,
+        )
+
+    def finish(self, p, limit):
+        try:
+            out, err = p.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            p.kill()
+            p.communicate()
+            raise Broken(f"it hangs: {p.args}") from None
+        return Result(p.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+
+    def run(self, *arguments, limit=60, meanwhile=None, **how):
+        """Runs it to its end. meanwhile: what is done while it is held at a call (do="stop")."""
+        p = self.start(*arguments, **how)
+        if meanwhile:
+            _, status = os.waitpid(p.pid, os.WUNTRACED)
+            if not os.WIFSTOPPED(status):
+                raise Broken("it was not held")
+            meanwhile()
+            os.kill(p.pid, signal.SIGCONT)
+        return self.finish(p, limit)
 
     def counts(self, *arguments, log=None):
         """How many calls of each kind a run makes."""
@@ -192,8 +222,11 @@ class Rig:
              os.path.join(HERE, "interpose.c"), "-ldl"],
             check=True,
         )
+        self.golden = os.path.join(os.path.dirname(HERE), "golden")
         self.model = os.path.join(self.top, "model")
-        shutil.copytree(os.path.join(os.path.dirname(HERE), "golden/tiny/llama-mha"), self.model)
+        shutil.copytree(os.path.join(self.golden, "tiny/llama-mha"), self.model)
+        with open(os.path.join(self.model, "tokenizer.json"), "w") as f:
+            json.dump(byte_tokenizer(), f)
         self.first = Place(self, "first")
         self.whole = self.baseline()
         self.starts = {"new": None, "stopped": self.stopped_run()}  # what a run may find
@@ -202,9 +235,13 @@ class Rig:
             self.first.clear(template)
             self.counts[name] = self.first.counts("run.yaml")
         self.n_workers = workers or min(4, len(os.sched_getaffinity(0)))
+        self.workers = [Place(self, f"w{i}") for i in range(self.n_workers)]
         self.places = queue.SimpleQueue()
-        for i in range(self.n_workers):
-            self.places.put(Place(self, f"w{i}"))
+        for place in self.workers:
+            self.places.put(place)
+
+    def every_place(self):
+        return [self.first, *self.workers]
 
     def close(self):
         shutil.rmtree(self.top, ignore_errors=True)
@@ -286,13 +323,15 @@ class Rig:
         self.must(r.status in (1, 2), "it crashed: " + r.show())
         self.must(len(r.complaints) == 1, "not one line of error: " + r.show())
         why, line = os.strerror(number), r.complaints[0]
-        self.must((why in line or not exact) and re.search(r"/|\w\.\w", line), f"neither file nor cause ({why}): {line}")
+        self.must((why in line or not exact) and re.search(r"/|\w\.\w|^[\w.]+: ", line), f"neither file nor cause ({why}): {line}")
 
     # ---- many cases ----------------------------------------------------------------------------------------
 
-    def spread(self, n, budget):
-        """1..n, or with a budget about that many of them, evenly, from a random start."""
-        if self.everything or n <= budget:
+    def spread(self, n, budget, most=None):
+        """About `budget` of 1..n, evenly, from a random start; with --all every one of them, or `most`."""
+        if self.everything:
+            budget = most or n
+        if n <= budget:
             return list(range(1, n + 1))
         step = n / budget
         start = self.random.random() * step
@@ -318,7 +357,7 @@ class Rig:
         found = self.broken[before:]
         print(f"{'FAIL' if found else 'ok  '} {what}: {len(cases)} cases{f', {len(found)} broken' if found else ''}",
               flush=True)
-        for text in found[:8]:
+        for text in found[:40]:
             print("     " + text.strip().replace("\n", "\n     "), flush=True)
 
 

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -15,6 +16,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/minmax.h"
 #include "base/rng.h"
 
 /* ---- paths and files ------------------------------------------------------------------------------------ */
@@ -86,7 +88,8 @@ static void test_files(void **state) {
     assert_content(a, "", 0);
     assert_error(file_map(a, &m, &err), err, ERR_USAGE, "/x/y/z/a: the file is empty");
     assert_error(file_read(deep, &data, &len, &err), err, ERR_USAGE, "/x/y/z: not a regular file");
-    assert_error(dir_remove(a, &err), err, ERR_FAILED, "/x/y/z/a: cannot open the directory");
+    assert_ok(dir_remove(a, &err), err); /* whatever has the name */
+    assert_false(path_exists(a));
     free(a);
     free(b);
     free(deep);
@@ -180,6 +183,86 @@ static void test_dir_remove(void **state) {
     assert_content(kept, "k", 1);
     assert_ok(dir_remove(tree, &err), err);
     free(tree), free(sub), free(file), free(link_name), free(outside), free(kept);
+}
+
+/* A link goes itself, also under the name that is asked for: what it points to is somebody else's. */
+static void test_remove_link(void **state) {
+    (void)state;
+    err_t err = {0};
+    const char *dir = test_tmpdir();
+    char *outside = path_join(dir, "outside"), *kept = path_join(outside, "k"), *link_name = path_join(dir, "link");
+    char *aside = path_join(dir, "aside"), *half = path_join(aside, "half");
+    struct stat st;
+    assert_ok(dir_make(outside, &err), err);
+    assert_ok(file_write(kept, "k", 1, &err), err);
+    assert_int_equal(symlink(outside, link_name), 0);
+    assert_ok(dir_remove(link_name, &err), err);
+    assert_int_equal(lstat(link_name, &st), -1);
+    assert_content(kept, "k", 1);
+    /* What is removed under another name first; something of an earlier time may have that. */
+    assert_ok(dir_make(aside, &err), err);
+    assert_ok(file_write(half, "h", 1, &err), err);
+    assert_ok(dir_discard(outside, aside, &err), err);
+    assert_false(path_exists(outside) || path_exists(aside));
+    assert_ok(dir_discard(outside, aside, &err), err);
+    free(outside), free(kept), free(link_name), free(aside), free(half);
+}
+
+/* Sorted, whole, and never empty for want of a look. */
+static void test_dir_list(void **state) {
+    (void)state;
+    err_t err = {0};
+    dir_list_t list;
+    const char *dir = test_tmpdir();
+    char *absent = path_join(dir, "absent"), *file = path_join(dir, "b"), *under = path_join(file, "x");
+    char *first = path_join(dir, ".a");
+    struct rlimit before, none;
+    assert_ok(dir_list(absent, &list, &err), err);
+    assert_int_equal(list.n, 0);
+    assert_ok(file_write(file, "", 0, &err), err);
+    assert_ok(dir_make(first, &err), err);
+    assert_ok(dir_list(dir, &list, &err), err);
+    assert_int_equal(list.n, 2);
+    assert_string_equal(list.name[0], ".a");
+    assert_string_equal(list.name[1], "b");
+    dir_list_free(&list);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = (struct rlimit){0, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    err_t read_err = {0};
+    int listed = dir_list(dir, &list, &err), rc = file_read(file, &(char *){NULL}, &(size_t){0}, &read_err);
+    bool there = path_is_dir(dir), exists = path_exists(file), gone = path_exists(under);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_error(listed, err, ERR_FAILED, "cannot open the directory: Too many open files");
+    assert_error(rc, read_err, ERR_FAILED, "/b: cannot open: Too many open files");
+    assert_true(there && exists && !gone);
+    free(absent), free(file), free(under), free(first);
+}
+
+/* A mapped file that is cut short while it is used ends the program with its name, not with a crash. */
+static void test_bus_error(void **state) {
+    (void)state;
+    err_t err = {0};
+    int out[2], status;
+    char said[1024] = "", *path = path_join(test_tmpdir(), "mapped"), *data = xcalloc(3, 4096);
+    mapping_t m;
+    assert_ok(file_write(path, data, 3 * 4096, &err), err);
+    assert_int_equal(pipe(out), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        dup2(out[1], STDERR_FILENO);
+        if (file_map(path, &m, &err) || truncate(path, 4096) != 0) _exit(9);
+        volatile const uint8_t *p = m.data;
+        _exit(p[0] + p[2 * 4096] ? 8 : 7);
+    }
+    close(out[1]);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(read(out[0], said, sizeof said - 1) > 0);
+    close(out[0]);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), ERR_FAILED);
+    assert_non_null(strstr(said, "/mapped: cannot read: it became shorter"));
+    free(path), free(data);
 }
 
 /* Sizes around the pieces that a file is read in. */
@@ -431,14 +514,33 @@ static void test_error_is_utf8(void **state) {
     free(text);
 }
 
+/* The fewest pieces of a size that is allowed are none larger than that, none empty, and whole. */
+static void test_pieces(void **state) {
+    (void)state;
+    for (size_t n = 1; n < 400; n++)
+        for (size_t of = 1; of < 130; of += 43)
+            for (size_t most = of; most < 300; most += of) {
+                size_t pieces = (n + most - 1) / most;
+                assert_int_equal(piece_begin(n, pieces, of, 0), 0);
+                assert_int_equal(piece_begin(n, pieces, of, pieces), n);
+                for (size_t i = 0; i < pieces; i++) {
+                    size_t begin = piece_begin(n, pieces, of, i), end = piece_begin(n, pieces, of, i + 1);
+                    assert_true(begin < end && end - begin <= most && begin % of == 0);
+                    assert_true(end - begin + of > n / pieces);
+                }
+            }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_paths),        cmocka_unit_test(test_files),        cmocka_unit_test(test_file_errors),
         cmocka_unit_test(test_fifo),         cmocka_unit_test(test_half_written), cmocka_unit_test(test_failed_device),
+        cmocka_unit_test(test_remove_link),  cmocka_unit_test(test_dir_list),     cmocka_unit_test(test_bus_error),
         cmocka_unit_test(test_dir_remove),   cmocka_unit_test(test_file_hash),    cmocka_unit_test(test_json_places),
         cmocka_unit_test(test_json_members), cmocka_unit_test(test_json_ids),     cmocka_unit_test(test_messages),
         cmocka_unit_test(test_strbuf),       cmocka_unit_test(test_bf16),         cmocka_unit_test(test_f16),
         cmocka_unit_test(test_dtype_sizes),  cmocka_unit_test(test_rng),          cmocka_unit_test(test_error_is_utf8),
+        cmocka_unit_test(test_pieces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

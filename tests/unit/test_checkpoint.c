@@ -286,6 +286,31 @@ static void test_limit(void **state) {
     assert_newest(dir, 105);
 }
 
+/* What a kill left: half of what was removed or written, and a checkpoint too many; no good one is written over. */
+static void test_tidy(void **state) {
+    (void)state;
+    err_t err = {0};
+    const char *dir = test_tmpdir();
+    train_state_t s;
+    for (size_t step = 1; step <= 4; step++) save(dir, step, 0);
+    make(dir, ".tmp-checkpoint-1/half");
+    make(dir, "checkpoint-007");
+    make(dir, "checkpoint-99999999999999999999");
+    assert_ok(checkpoint_tidy(dir, 4, 2, &err), err);
+    assert_false(has(dir, ".tmp-checkpoint-1") || has(dir, "checkpoint-1") || has(dir, "checkpoint-2"));
+    assert_true(has(dir, "checkpoint-3") && has(dir, "checkpoint-4"));
+    assert_true(has(dir, "checkpoint-007") && has(dir, "checkpoint-99999999999999999999")); /* not ours */
+    assert_newest(dir, 4);
+    char *newest = checkpoint_path(dir, 4);
+    assert_ok(checkpoint_read_state(newest, &s, &err), err);
+    assert_error(checkpoint_save(dir, &s, &tiny.lora, &tiny.opt, tiny.be, &(checkpoint_about_t){"x: 1\n", "base", NULL},
+                                 0, &err),
+                 err, ERR_FAILED, "cannot rename");
+    assert_newest(dir, 4);
+    assert_false(has(dir, ".tmp-checkpoint-4"));
+    free(newest);
+}
+
 static void test_set_aside(void **state) {
     (void)state;
     err_t err = {0};
@@ -414,6 +439,67 @@ static void test_one_run(void **state) {
     open_close(users, run, data, false);
 }
 
+/* What the model computes beside its weights; a run from before that was written down goes on. */
+static void test_description(void **state) {
+    (void)state;
+    err_t err = {0};
+    const char *dir = test_tmpdir();
+    model_config_t other = tiny.model.config;
+    run_identity_t id = identity(1, 2);
+    output_dir_t o = output_dir_at(dir);
+    id.model = output_dir_describe(&other);
+    assert_ok(output_dir_open(&o, &id, &err), err);
+    output_dir_close(&o);
+    put(dir, "metrics.jsonl", "{}\n", 3);
+    json_decref(id.model);
+    other.rope[0].theta *= 2;
+    id.model = output_dir_describe(&other);
+    o = output_dir_at(dir);
+    assert_error(output_dir_open(&o, &id, &err), err, ERR_USAGE, "a model with another rope_parameters: it was {");
+    output_dir_close(&o);
+    json_decref(id.model);
+    other = tiny.model.config;
+    other.max_positions *= 2; /* nothing is computed with it */
+    id.model = output_dir_describe(&other);
+    id.eval_id = 5; /* other data for evaluations: a warning */
+    o = output_dir_at(dir);
+    assert_ok(output_dir_open(&o, &id, &err), err);
+    assert_true(o.other_eval);
+    output_dir_close(&o);
+    json_decref(id.model);
+    open_close(test_tmpdir(), 1, 2, false);
+    put(dir, "run.json",
+        "{\"run_id\": \"0000000000000001\", \"data_id\": \"0000000000000002\", \"model_id\": \"0000000000000003\","
+        " \"start\": \"auto\"}",
+        strlen("{\"run_id\": \"0000000000000001\", \"data_id\": \"0000000000000002\", \"model_id\": "
+               "\"0000000000000003\", \"start\": \"auto\"}"));
+    open_close(dir, 1, 2, false);
+    put(dir, "run.json",
+        "{\"run_id\": \"0000000000000001\", \"data_id\": \"0000000000000002\", \"model_id\": \"0000000000000003\","
+        " \"start\": \"auto\", \"compute_dtype\": \"bg16\"}",
+        strlen("{\"run_id\": \"0000000000000001\", \"data_id\": \"0000000000000002\", \"model_id\": "
+               "\"0000000000000003\", \"start\": \"auto\", \"compute_dtype\": \"bg16\"}"));
+    assert_dir_refused(dir, 1, 2, "run.json: compute_dtype: \"bg16\"; expected f32 or bf16");
+}
+
+/* A directory that has taken the name of the run's own is not written to. */
+static void test_place(void **state) {
+    (void)state;
+    err_t err = {0};
+    char *dir = path_join(test_tmpdir(), "run"), *aside = path_join(test_tmpdir(), "aside");
+    run_identity_t id = identity(1, 2);
+    output_dir_t o = output_dir_at(dir);
+    assert_ok(output_dir_open(&o, &id, &err), err);
+    assert_ok(output_dir_check_place(dir, &err), err);
+    assert_int_equal(rename(dir, aside), 0);
+    assert_error(output_dir_check_place(dir, &err), err, ERR_FAILED, "cannot be written to any more: No such file");
+    assert_int_equal(mkdir(dir, 0777), 0);
+    assert_error(output_dir_finish(&o, &id, &err), err, ERR_FAILED, "another directory has the name now");
+    assert_false(has(dir, "run.json"));
+    output_dir_close(&o);
+    free(dir), free(aside);
+}
+
 /* The lock dies with its process, however that ends. */
 static void test_one_process(void **state) {
     (void)state;
@@ -453,6 +539,12 @@ int main(void) {
         cmocka_unit_test(test_not_checkpoints),
         cmocka_unit_test(test_limit),
         cmocka_unit_test(test_set_aside),
+        cmocka_unit_test(test_tidy),
+        cmocka_unit_test(test_description),
+        cmocka_unit_test(test_place),
+        cmocka_unit_test(test_tidy),
+        cmocka_unit_test(test_description),
+        cmocka_unit_test(test_place),
         cmocka_unit_test(test_interrupted_save),
         cmocka_unit_test(test_one_run),
         cmocka_unit_test(test_one_process),

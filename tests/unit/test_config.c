@@ -276,6 +276,7 @@ static void run_id(void **state) {
                                  "training.preempted_exit_status=0"};
     static char *const other[] = {"training.seed=1",
                                   "lora.r=8",
+                                  "lora.lora_dropout=0.1",
                                   "training.learning_rate=1e-4",
                                   "data.packing=false",
                                   "training.max_steps=5",
@@ -310,6 +311,25 @@ static void run_id(void **state) {
         config_free(&c);
     }
     assert_true(ids[0] == ids[1] && ids[0] != id);
+}
+
+/* Masks that are other ones than a version before drew: runs with dropout are other runs, those without are not. */
+static void run_text_of_masks(void **state) {
+    (void)state;
+    static const struct {
+        char *overrides[1];
+        const char *line;
+    } cases[] = {{{"lora.lora_dropout=0"}, "\nlora.lora_dropout=0\n"},
+                 {{"lora.lora_dropout=0.1"}, "\nlora.lora_dropout=0.1 with masks of 16 bits\n"}};
+    for (size_t i = 0; i < 2; i++) {
+        config_t c;
+        err_t err = {0};
+        assert_ok(load_bytes(MINIMAL, strlen(MINIMAL), cases[i].overrides, 1, CONFIG_TRAIN, &c, &err), err);
+        char *text = config_run_text(&c);
+        if (!strstr(text, cases[i].line)) fail_msg("%s", text);
+        free(text);
+        config_free(&c);
+    }
 }
 
 /* A template of one's own: its text counts, which the data's tokens show, and not where it lies. */
@@ -404,6 +424,7 @@ int main(void) {
         cmocka_unit_test(overrides_win),
         cmocka_unit_test(relative_paths),
         cmocka_unit_test(run_id),
+        cmocka_unit_test(run_text_of_masks),
         cmocka_unit_test(a_file_as_template),
         cmocka_unit_test(rows_held_out),
         cmocka_unit_test(byte_order_mark),

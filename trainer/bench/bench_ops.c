@@ -133,7 +133,8 @@ double bench_copy(backend_t *be, err_t *err) {
         return 0;
     }
     be->zero(be, r.scratch, r.scratch_size);
-    double rate = (double)(r.scratch_size / 2 * 2) / bench_time(be, call_copy, &r);
+    size_t moved = r.scratch_size / 2 * 2; /* halves of it, read and written */
+    double rate = (double)moved / bench_time(be, call_copy, &r);
     be->free(be, r.scratch, MEM_DEVICE);
     return rate;
 }

@@ -41,6 +41,7 @@ static int plan_here(run_t *run, err_t *err) {
     steps_free(&steps);
     output_dir_close(&out);
     free(id.config);
+    json_decref(id.model);
     return rc;
 }
 

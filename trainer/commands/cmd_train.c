@@ -105,10 +105,10 @@ static int choose_start(const config_t *c, const output_dir_t *out, char **start
     return *start ? read_start(*start, state, err) : 0;
 }
 
-/* The run as it was at its start, or as the checkpoint has it; newer checkpoints are set aside. */
+/* The run as it was at its start, or as the checkpoint has it; what is not of it any more goes, as it went when the last
+ * checkpoint was written (record.c). */
 static int restore(run_t *run, const output_dir_t *out, const char *start, const train_state_t *state, err_t *err) {
     if (start && resume(run, start, state, err)) return err->code;
-    /* As when the last checkpoint was written (record.c: write_checkpoint). */
     size_t keep = state->useless_in_row ? 0 : run->config.training.save_total_limit;
     return checkpoint_tidy(out->dir, state->step, keep, err);
 }
@@ -197,6 +197,7 @@ static int train(run_t *run, err_t *err) {
     else if (rc == 0) rc = go_on(run, &out, &id, err);
     output_dir_close(&out);
     free(id.config);
+    json_decref(id.model);
     return rc;
 }
 

@@ -419,7 +419,13 @@ char *config_run_text(const config_t *c) {
         char *text = config_value_text(k, c);
         /* What a file of a template says shows in the data's tokens, which are compared too; where it lies may change. */
         bool file = k->kind == KEY_TEMPLATE && config_template_is_file(c);
-        strbuf_addf(&b, "%s.%s=%s\n", k->section, k->name, file ? "a file" : text ? text : "");
+        /* Earlier versions drew other masks: a run that they began is another. */
+        bool masks = k == config_key_find("lora", "lora_dropout") && c->lora.dropout > 0;
+        strbuf_addf(&b, "%s.%s=%s%s\n", k->section, k->name,
+                    file   ? "a file"
+                    : text ? text
+                           : "",
+                    masks ? " with masks of 16 bits" : "");
         free(text);
     }
     return b.p;

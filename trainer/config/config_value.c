@@ -26,7 +26,7 @@ static const void *const_field(const config_key_t *k, const config_t *c) { retur
 /* A value for a message: short, on one line, without control characters. */
 static void printable(const char *text, char out[72]) {
     size_t n = 0;
-    for (; text[n] && n < 60; n++) out[n] = (unsigned char)text[n] < 0x20 || text[n] == 0x7f ? '?' : text[n];
+    for (; n < 60 && text[n]; n++) out[n] = (unsigned char)text[n] < 0x20 || text[n] == 0x7f ? '?' : text[n];
     if (text[n]) {
         while (n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80) n--; /* not in the middle of a character */
         memcpy(out + n, "...", 3);

@@ -183,10 +183,12 @@ int model_dir_begin(const char *dir, char **tmp, err_t *err) {
 /* `from`, in *tmp or that itself, becomes `to`; what is left of *tmp goes. */
 static int end(char *tmp, const char *from, const char *to, int rc, err_t *err) {
     pthread_mutex_lock(&unfinished.lock);
+    bool whole = rc == 0;
     if (rc == 0) rc = file_rename(from, to, err);
+    if (whole && rc && path_exists(to)) err_prefix(err, "%s is written, but a loss of power may take its name", to);
     if (rc || from != tmp) {
-        err_t ignored = {0};
-        dir_remove(tmp, &ignored);
+        err_t left = {0};
+        if (dir_remove(tmp, &left) && rc == 0) log_warn("%s; it may go", left.msg);
     }
     if (rc) remove_parents();
     forget_unfinished();

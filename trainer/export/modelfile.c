@@ -29,11 +29,15 @@ static void put_base(strbuf_t *text, const model_source_t *src) {
 }
 
 /* Ollama takes the chat template from the GGUF; where a turn ends it is told here. */
-static void put_stops(strbuf_t *text, const model_source_t *src) {
+static int put_stops(strbuf_t *text, const model_source_t *src, err_t *err) {
     const model_config_t *c = model_source_config(src);
     tokenizer_t *tok = NULL;
     err_t none = {0};
-    if (tokenizer_open(model_source_path(src), &tok, &none)) return; /* a model of token ids */
+    if (tokenizer_open(model_source_path(src), &tok, &none)) {
+        if (none.code != ERR_FAILED) return 0; /* a model of token ids */
+        *err = none;
+        return err->code;
+    }
     for (size_t i = 0; i < c->n_eos; i++) {
         size_t len = 0;
         const char *stop = tokenizer_piece(tok, (int32_t)c->eos[i], true, &len);
@@ -41,6 +45,7 @@ static void put_stops(strbuf_t *text, const model_source_t *src) {
             strbuf_addf(text, "PARAMETER stop \"%.*s\"\n", (int)len, stop);
     }
     tokenizer_close(tok);
+    return 0;
 }
 
 int modelfile_write(const char *file, const model_source_t *src, bool adapter, err_t *err) {
@@ -52,8 +57,8 @@ int modelfile_write(const char *file, const model_source_t *src, bool adapter, e
     } else {
         if (adapter) put_base(&text, src);
         strbuf_addf(&text, "%s ./%s\n", adapter ? "ADAPTER" : "FROM", last_part(file));
-        put_stops(&text, src);
-        rc = file_write(path, text.p, text.len, err);
+        rc = put_stops(&text, src, err);
+        if (rc == 0) rc = file_write(path, text.p, text.len, err);
         if (rc == 0) log_info("%s: for ollama create NAME -f %s", path, path);
     }
     free(text.p);

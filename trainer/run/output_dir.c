@@ -57,10 +57,20 @@ static json_t *lines_json(const char *text) {
     return lines;
 }
 
+json_t *output_dir_describe(const model_config_t *c) {
+    /* Not what a training does not compute with. */
+    static const char *const others[] = {"architectures",           "bos_token_id", "dtype",     "eos_token_id",
+                                         "max_position_embeddings", "pad_token_id", "use_cache", "attention_dropout"};
+    json_t *j = model_config_to_json(c);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) json_object_del(j, others[i]);
+    return j;
+}
+
 static int write_run(const output_dir_t *o, const run_identity_t *id, err_t *err) {
-    json_t *j = json_pack("{s:o, s:o, s:o, s:s, s:s, s:b, s:o}", "run_id", json_of_id(id->run_id), "data_id",
-                          json_of_id(id->data_id), "model_id", json_of_id(id->model_id), "compute_dtype", id->compute,
-                          "start", id->start, "finished", o->finished, "config", lines_json(id->config));
+    json_t *j = json_pack("{s:o, s:o, s:o, s:o, s:s, s:s, s:b, s:O?, s:o}", "run_id", json_of_id(id->run_id), "data_id",
+                          json_of_id(id->data_id), "model_id", json_of_id(id->model_id), "eval_id",
+                          json_of_id(id->eval_id), "compute_dtype", id->compute, "start", id->start, "finished",
+                          o->finished, "model", id->model, "config", lines_json(id->config));
     if (!j) return err_set(err, ERR_USAGE, "%s: run.json cannot be written: a path is not UTF-8", o->dir);
     char *path = path_join(o->dir, "run.json"), *tmp = path_join(o->dir, ".tmp-run.json");
     int rc = file_replace(tmp, path, json_write(tmp, j, err), err);
@@ -94,6 +104,34 @@ static int another_run(const output_dir_t *o, const json_t *j, const run_identit
     return err->code;
 }
 
+/* A run from before run.json described its model goes on; this one's start did not look either. */
+static int check_description(const output_dir_t *o, const json_t *then, json_t *now, err_t *err) {
+    const char *key;
+    json_t *value;
+    json_object_foreach(now, key, value) {
+        const json_t *was = json_object_get(then, key);
+        if (!json_is_object(then) || json_equal(was, value)) continue;
+        char *a = was ? json_dumps(was, JSON_ENCODE_ANY | JSON_COMPACT) : xstrdup("not there"),
+             *b = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+        err_set(err, ERR_USAGE,
+                "training.output_dir: %s holds a run on a model with another %s: it was %.200s, and is %.200s now; "
+                "expected an empty directory, or what it was started with",
+                o->dir, key, a, b);
+        free(a);
+        free(b);
+        return err->code;
+    }
+    return 0;
+}
+
+/* Evaluations change nothing of the training, so other data for them are no other run. */
+static int check_eval_data(output_dir_t *o, const json_t *j, const char *path, const run_identity_t *id, err_t *err) {
+    uint64_t was = id->eval_id;
+    if (json_object_get(j, "eval_id") && json_need_id(j, "eval_id", path, &was, err)) return err->code;
+    o->other_eval = was != id->eval_id;
+    return 0;
+}
+
 static int check_run(output_dir_t *o, const json_t *j, const char *path, const run_identity_t *id, bool config_only,
                      err_t *err) {
     uint64_t run = 0, data = 0, model = 0;
@@ -116,6 +154,8 @@ static int check_run(output_dir_t *o, const json_t *j, const char *path, const r
                        "training.output_dir: %s holds a run on other %s; expected an empty directory, "
                        "or what it was started with",
                        o->dir, other);
+    if (check_description(o, json_object_get(j, "model"), id->model, err) || check_eval_data(o, j, path, id, err))
+        return err->code;
     o->begun = true;
     o->finished = finished;
     o->continued = strcmp(start, id->start) == 0;
@@ -201,6 +241,9 @@ int output_dir_check_place(const char *dir, err_t *err) {
 int output_dir_open(output_dir_t *o, const run_identity_t *id, err_t *err) {
     if (dir_make(o->dir, err) || take_lock(o, true, err) || output_dir_check(o, id, err)) return err->code;
     if (remember_place(o->dir, err)) return err->code;
+    if (o->other_eval)
+        log_warn("the evaluation data are other than when the run began: evaluations from here on do not compare with "
+                 "those before");
     return o->begun ? 0 : write_run(o, id, err);
 }
 

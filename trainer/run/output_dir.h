@@ -3,15 +3,18 @@
 #ifndef TRAINER_RUN_OUTPUT_DIR_H
 #define TRAINER_RUN_OUTPUT_DIR_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/error.h"
+#include "model/arch.h"
 
 typedef struct {
     uint64_t run_id;   /* config_run_id */
     uint64_t data_id;  /* fingerprint of the training data */
     uint64_t model_id; /* of the base model's weights */
+    uint64_t eval_id;  /* of the evaluation data; 0: there is none */
+    json_t *model;     /* output_dir_describe(), of whoever made the identity */
     char *config;      /* config_run_text, of whoever made the identity */
     char compute[8];   /* what it computes in: "f32" or "bf16" */
     const char *start; /* training.resume_from_checkpoint, as the run was first started */
@@ -22,12 +25,15 @@ typedef struct {
     int lock;        /* file descriptor that holds the flock */
     bool begun;      /* this run has a checkpoint or a logged step in it */
     bool finished;   /* the run in it reached its end */
+    bool other_eval; /* it was evaluated on other data so far */
     char compute[8]; /* what the run in it computes in; "": not known, or there is none */
     bool continued;  /* the same run was started here before, with the same resume_from_checkpoint */
 } output_dir_t;
 
 /* Names the directory; output_dir_close() in any case. Nothing is read or written. */
 output_dir_t output_dir_at(const char *dir);
+/* What the model computes beside its weights, as config.json says it: another rope_theta makes another run. New reference. */
+json_t *output_dir_describe(const model_config_t *c);
 /* Takes the lock, if the directory has one already: what another process works on is refused at once (ERR_USAGE). */
 int output_dir_lock(output_dir_t *o, err_t *err);
 /* Whether the directory is free or belongs to a run of this configuration: all that is known before data and model are

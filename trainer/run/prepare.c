@@ -52,6 +52,8 @@ static int open_run(run_t *run, run_identity_t *id, err_t *err) {
     snprintf(id->compute, sizeof id->compute, "%s", backend_type_name(run->be));
     id->data_id = run->train.fingerprint;
     id->model_id = run_model_id(run);
+    id->eval_id = run->eval.n_samples ? run->eval.fingerprint : 0;
+    id->model = output_dir_describe(model_source_config(run->src));
     /* Devices that join take memory for it, which a plan has to know. */
     return same_run_check(run, id, err) ? err->code : replicas_join(&run->replicas, run->be, err);
 }

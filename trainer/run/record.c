@@ -57,13 +57,9 @@ int record_step(record_t *r, const step_result_t *s, err_t *err) {
 int record_eval(record_t *r, double loss, err_t *err) {
     if (r->writes) {
         progress_eval(r->state->step, loss, exp(loss));
-        metrics_eval(r->metrics, r->state->step, loss, exp(loss), err);
+        /* The last one comes after the last checkpoint, so it is synced by itself. */
+        if (metrics_eval(r->metrics, r->state->step, loss, exp(loss), err) == 0) metrics_sync(r->metrics, err);
     }
-    return ranks_agree(err);
-}
-
-int record_end(record_t *r, err_t *err) {
-    if (r->writes) metrics_sync(r->metrics, err);
     return ranks_agree(err);
 }
 

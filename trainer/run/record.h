@@ -33,8 +33,6 @@ void record_close(record_t *r);
 int record_step(record_t *r, const step_result_t *s, err_t *err);
 int record_eval(record_t *r, double loss, err_t *err);
 int record_checkpoint(record_t *r, err_t *err);
-/* After the last step: what was recorded since the last checkpoint is on the disk too. */
-int record_end(record_t *r, err_t *err);
 
 /* Whether the step at hand has been evaluated. */
 bool record_has_eval(const record_t *r);

@@ -307,7 +307,6 @@ int train_loop(run_t *run, const steps_t *steps, train_state_t *state, bool *usa
     shares_open(&l.shares, l.spec.accumulation);
     l.figures = xmalloc((size_t)ranks_size() * sizeof *l.figures);
     rc = run_steps(&l, usable, err);
-    if (rc == 0) rc = record_end(&l.record, err);
     record_close(&l.record);
     shares_close(&l.shares);
     free(l.figures);
