@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/minmax.h"
 #include "model/backend/element.h"
 #include "model/block.h"
 #include "model/site.h"
@@ -132,10 +133,11 @@ static double loss_and_head(model_t *m, acts_t *a, const batch_t *b, const dropo
                             float grad_scale, float *token_loss) {
     backend_t *be = m->be;
     if (want_grad) be->zero(be, a->dx.p, b->T * a->dx.ld * dtype_size(be->act));
-    /* Chunks of one size: the head is decoded as often for a last one of few rows. */
+    /* Chunks of one size: the head is read and decoded as often for a last one of few rows. */
     size_t chunks = (b->n_labels + a->chunk - 1) / a->chunk;
     for (size_t c = 0; c < chunks; c++) {
-        size_t i = b->n_labels * c / chunks, n = b->n_labels * (c + 1) / chunks - i;
+        size_t i = piece_begin(b->n_labels, chunks, a->tile, c);
+        size_t n = piece_begin(b->n_labels, chunks, a->tile, c + 1) - i;
         dropout_t key;
         const dropout_t *d = head_dropout(m, a, drop, i, &key);
         head_fwd(m, a, a->target_idx + i, n, d);

@@ -224,6 +224,8 @@ struct backend {
     dtype_t act;
     int threads;        /* host threads in use */
     size_t stage_bytes; /* the most that stage() gives at a time; a multiple of 512 */
+    size_t tile_rows;   /* products are best of as many rows as possible, in multiples of these; 0: many are no better
+                         * than some hundred, of which caches hold more */
     bool unified;       /* the device's memory is the host's: what leaves it for the host makes no room */
     void *workspace;    /* set by the owner of the memory; workspace_bytes() says how much it must be */
     size_t workspace_size;

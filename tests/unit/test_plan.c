@@ -60,11 +60,14 @@ static size_t total_of(run_t *run, size_t n_kept) {
     plan_place_fixed(&pool, &run->model, &run->lora, &opt, NULL, &run->need, &layout);
     optimizer_free(&opt);
     pool_mark_t mark = pool_mark(&pool);
-    acts_place(&acts, &run->model, &(acts_spec_t){PASS_TRAIN, run->need.train_tokens, n_kept, run->plan.layout.chunk},
-               &pool);
+    acts_place(
+        &acts, &run->model,
+        &(acts_spec_t){PASS_TRAIN, run->need.train_tokens, n_kept, run->plan.layout.chunk, run->plan.layout.tile},
+        &pool);
     pool_reset(&pool, &mark);
     if (run->need.eval_tokens)
-        acts_place(&acts, &run->model, &(acts_spec_t){PASS_LOSS, run->need.eval_tokens, 0, run->plan.layout.chunk},
+        acts_place(&acts, &run->model,
+                   &(acts_spec_t){PASS_LOSS, run->need.eval_tokens, 0, run->plan.layout.chunk, run->plan.layout.tile},
                    &pool);
     free(acts.blocks);
     return pool.peak;

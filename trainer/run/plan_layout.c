@@ -47,7 +47,7 @@ static size_t acts_bytes(const question_t *q, const layout_t *layout, pass_t pas
     if (!tokens) return 0;
     pool_t pool = pool_counting(q->m->be);
     acts_t acts = {.blocks = xcalloc(q->m->config.layers, sizeof(block_acts_t))};
-    acts_place(&acts, q->m, &(acts_spec_t){pass, tokens, layout->n_kept, layout->chunk}, &pool);
+    acts_place(&acts, q->m, &(acts_spec_t){pass, tokens, layout->n_kept, layout->chunk, layout->tile}, &pool);
     free(acts.blocks);
     return pool.used;
 }
@@ -204,7 +204,7 @@ static size_t least_limit(const question_t *q, layout_t *layout) {
 }
 
 bool plan_would_fit(const question_t *q, const plan_need_t *need) {
-    plan_t p = {.layout.chunk = chunk_rows(q->m, need)};
+    plan_t p = {.layout = {.chunk = chunk_rows(q->m, need), .tile = q->m->be->tile_rows}};
     question_t other = {q->m, q->lora, need, &p};
     layout_t layout = p.layout;
     return choose_kept(&other, &layout, q->p->limit) || choose_paged(&other, &layout, q->p->limit);
@@ -213,6 +213,7 @@ bool plan_would_fit(const question_t *q, const plan_need_t *need) {
 bool plan_choose(const question_t *q) {
     plan_t *p = q->p;
     p->layout.chunk = chunk_rows(q->m, q->need);
+    p->layout.tile = q->m->be->tile_rows;
     layout_t layout = p->layout;
     bool training = q->need->train_tokens != 0;
     p->total_recompute_all = training ? total_unpaged(q, &layout) : 0;

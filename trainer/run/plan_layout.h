@@ -23,7 +23,8 @@ typedef struct {
 
 /* What a plan chooses. */
 typedef struct {
-    size_t chunk;    /* rows of a logits chunk */
+    size_t chunk;    /* rows of a logits chunk, and what it is a multiple of: see acts_spec_t */
+    size_t tile;
     size_t n_kept;   /* blocks that keep their activations */
     size_t n_homes;  /* optimizer pages that have a place of their own on the device */
     size_t n_paged;  /* layers whose quantized weights are fetched by each pass */
