@@ -43,6 +43,12 @@ static bool leaves_changed(const model_t *m) {
     return has_norm(m, NORM_ATTN_OUT) || has_norm(m, NORM_FFN_OUT) || m->config.residual_scale != 1;
 }
 
+size_t acts_attention_ld(const model_t *m) {
+    const model_config_t *c = &m->config;
+    return max_size(linear_ld(model_dim(c, DIM_Q_2KV), adapter_width(m, SITE_QKV)),
+                    linear_ld(model_dim(c, DIM_Q), adapter_width(m, SITE_O)));
+}
+
 /* Everything of a block but its input. */
 static void place_block(const placer_t *p, const model_t *m, bool training, block_acts_t *b) {
     const model_config_t *c = &m->config;

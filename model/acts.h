@@ -61,6 +61,9 @@ typedef struct {
 /* Takes everything that a pass needs from the pool. a->blocks is the caller's array of m->config.layers. */
 void acts_place(acts_t *a, const model_t *m, const acts_spec_t *spec, pool_t *pool);
 
+/* The most elements between two rows of the matrices that attention takes, here and in the backward. */
+size_t acts_attention_ld(const model_t *m);
+
 /* Keys and values of the tokens so far, for generation. */
 typedef struct {
     size_t cap;    /* positions */

@@ -271,6 +271,7 @@ workspace_need_t model_workspace_need(const model_t *m, size_t max_tokens, size_
     const model_config_t *c = &m->config;
     workspace_need_t n = {.max_tokens = max_tokens, .max_kv = max_seg};
     n.attn = (attn_shape_t){.Hq = c->heads, .Hkv = c->kv_heads, .D = c->head_dim, .softcap = (float)c->attn_softcap};
+    n.attn_ld = acts_attention_ld(m);
     n.max_weight = c->vocab * c->hidden;
     n.max_augmented = largest_augmented(m);
     for (unsigned slot = 0; slot < LINEAR_SLOTS; slot++) {

@@ -15,14 +15,18 @@ static size_t chunk_rows(const model_t *m, const plan_need_t *need) {
     return rows < tokens ? rows : tokens;
 }
 
+workspace_need_t plan_workspace_need(const model_t *m, const plan_need_t *need) {
+    return model_workspace_need(m, max_size(need->train_tokens, need->eval_tokens),
+                                max_size(need->train_seg, need->eval_seg));
+}
+
 void plan_place_fixed(pool_t *pool, model_t *m, lora_t *lora, optimizer_t *opt, kv_cache_t *cache,
                       const plan_need_t *need, const layout_t *layout) {
     model_place(m, layout->n_paged, layout->n_cached, pool);
     if (lora) lora_place(lora, pool, opt != NULL);
     if (opt) optimizer_place(opt, need->optimizer, lora, layout->n_homes, pool);
     if (cache) kv_cache_place(cache, m, need->cache, pool);
-    workspace_need_t w = model_workspace_need(m, max_size(need->train_tokens, need->eval_tokens),
-                                              max_size(need->train_seg, need->eval_seg));
+    workspace_need_t w = plan_workspace_need(m, need);
     size_t bytes = m->be->workspace_bytes(m->be, &w);
     m->be->workspace = pool_take(pool, POOL_WORKSPACE, bytes);
     m->be->workspace_size = bytes;
