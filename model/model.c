@@ -78,8 +78,9 @@ static void backward(const block_ctx_t *ctx) {
     for (size_t l = m->config.layers; l-- > 0;) {
         model_acquire_layer(m, l, -1);
         /* The forward left the last recomputed block's values in the shared place. */
-        if (l + 1 < recomputed) block_refwd(ctx, l, &a->blocks[l]);
-        block_bwd(ctx, l, &a->blocks[l]);
+        bool again = l + 1 < recomputed;
+        if (again) block_refwd(ctx, l, &a->blocks[l]);
+        block_bwd(ctx, l, &a->blocks[l], again);
         model_release_layer(m, l);
     }
 }

@@ -32,23 +32,32 @@ static float *gradients(const tiny_spec_t *spec, size_t *n, double *loss) {
     return g;
 }
 
+static void check_recomputation(const char *arch, dtype_t act) {
+    size_t n;
+    double loss, want_loss;
+    tiny_spec_t spec = spec_of(arch);
+    spec.dropout = 0.1;
+    spec.act = act;
+    float *want = gradients(&spec, &n, &want_loss);
+    for (size_t kept = 0; kept < 2; kept++) {
+        spec.n_kept = kept;
+        float *got = gradients(&spec, &n, &loss);
+        assert_true(loss == want_loss);
+        assert_memory_equal(got, want, n * sizeof *got);
+        free(got);
+    }
+    free(want);
+}
+
+/* Blocks of every form: norms before and after a sublayer, of queries and keys, scales. */
 static void test_recomputation_is_bit_equal(void **state) {
     (void)state;
-    for (int bf16 = 0; bf16 < 2; bf16++) {
-        size_t n;
-        double loss, want_loss;
-        tiny_spec_t spec = spec_of("llama-gqa-tied-odd");
-        spec.dropout = 0.1;
-        spec.act = bf16 ? DT_BF16 : DT_F32;
-        float *want = gradients(&spec, &n, &want_loss);
-        for (size_t kept = 0; kept < 2; kept++) {
-            spec.n_kept = kept;
-            float *got = gradients(&spec, &n, &loss);
-            assert_true(loss == want_loss);
-            assert_memory_equal(got, want, n * sizeof *got);
-            free(got);
-        }
-        free(want);
+    static const char *const archs[] = {"gemma3-local-global", "exaone4-hybrid", "granite-scales"};
+    for (int bf16 = 0; bf16 < 2; bf16++) check_recomputation("llama-gqa-tied-odd", bf16 ? DT_BF16 : DT_F32);
+    for (size_t i = 0; i < sizeof archs / sizeof *archs; i++) {
+        char *dir = path_join(test_path("golden/arch"), archs[i]);
+        check_recomputation(dir, DT_F32);
+        free(dir);
     }
 }
 

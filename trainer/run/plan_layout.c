@@ -155,7 +155,9 @@ static bool choose_paged(const question_t *q, layout_t *layout, size_t limit) {
 static void choose_cached(const question_t *q, layout_t *layout, size_t limit) {
     size_t L = q->m->config.layers, all = total_unpaged(q, layout);
     if (!q->need->cache_weights || q->m->be->act != DT_BF16) return;
-    if (layout->n_kept < L || layout->n_paged || all > limit) return;
+    /* Blocks that are recomputed because there was no room for them would have been kept instead. */
+    bool recomputes = layout->n_kept < L && q->need->checkpointing != TRI_TRUE;
+    if (recomputes || layout->n_paged || all > limit) return;
     layout->n_cached = 1;
     size_t one = total_unpaged(q, layout) - all;
     layout->n_cached = (limit - all) / one < L ? (limit - all) / one : L;
