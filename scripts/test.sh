@@ -148,21 +148,8 @@ release_tests() {
     c_tests release
 }
 
-# The job script in a Slurm of its own, which takes root and Debian's packages. It waits most of its two minutes.
-slurm_tests() {
-    local status=0
-    build release build
-    if [ "$(id -u)" -eq 0 ] && ! command -v slurmctld >/dev/null; then scripts/deps.sh --slurm || true; fi
-    timeout -k 30 900 tests/cluster/slurm.sh build/qlora-train || status=$?
-    case $status in
-        0) passed=$((passed + 1)) ;;
-        77) skipped=$((skipped + 1)) ;;
-        *) failed=$((failed + 1)) ;;
-    esac
-}
-
 fault_tests() {
-    build release build
+    build release
     counted tests/faults/run.sh build/qlora-train
 }
 
@@ -170,7 +157,7 @@ fault_tests() {
 # out, which a line says that begins with SKIP.
 cluster_test() { # PRESET PROGRAM SCRIPT ARGUMENT...
     local out status=0
-    build "$1" "${2%%/*}"
+    build "$1"
     out=$(mktemp)
     timeout -k 30 900 "tests/cluster/$3.sh" "$2" "${@:4}" >"$out" 2>&1 || status=$?
     case $status in
@@ -185,10 +172,17 @@ cluster_test() { # PRESET PROGRAM SCRIPT ARGUMENT...
     rm -f "$out"
 }
 
+# The job script in a Slurm of its own, which takes root and Debian's packages. It waits most of its two minutes.
+slurm_tests() {
+    if [ "$(id -u)" -eq 0 ] && ! command -v slurmctld >/dev/null; then scripts/deps.sh --slurm || true; fi
+    cluster_test release build/qlora-train slurm
+}
+
 ranks_tests() {
     cluster_test release build/tests/ranks_driver ranks
     cluster_test asan build-asan/tests/ranks_driver ranks short
     cluster_test release build/qlora-train train_ranks
+    cluster_test release build/tests/qlora-train-cudahost cuda_ranks
     cluster_test asan build-asan/qlora-train train_ranks short
 }
 
@@ -214,11 +208,11 @@ stage cli "Command line tests" cli_tests release build/qlora-train
 stage cli_asan "Command line tests, AddressSanitizer" cli_tests asan build-asan/qlora-train \
     accumulation bad_input configs damaged_checkpoint generate resume stopped_export
 stage cli_cuda "Command line tests, emulated GPU" cli_tests release build/tests/qlora-train-cudahost cuda no_cublas
+stage ranks "Several processes" ranks_tests
 stage slurm "Jobs in a Slurm" slurm_tests
 stage faults "Failures of the machine" fault_tests
-stage fuzz "Fuzzing" counted scripts/fuzz.sh --seconds 6
 stage threads "Threads of the CPU backend, ThreadSanitizer" counted scripts/threads.sh
-stage ranks "Several processes" ranks_tests
+stage fuzz "Fuzzing" counted scripts/fuzz.sh --seconds 6
 
 heading "Result"
 finish
