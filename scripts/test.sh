@@ -174,7 +174,7 @@ slurm_tests() {
 }
 
 ranks_tests() {
-    cluster_test release build/qlora-train ranks
+    cluster_test release build/tests/ranks_driver ranks
     cluster_test release build/qlora-train train_ranks
     cluster_test release build/tests/qlora-train-cudahost cuda_ranks
     cluster_test asan build-asan/qlora-train train_ranks short
