@@ -148,17 +148,36 @@ release_tests() {
     c_tests release
 }
 
+fault_tests() {
+    build release
+    counted tests/faults/run.sh build/qlora-train
+}
+
+# A script of tests/cluster is one test: exit status 77 is skipped, and its last line says why.
+cluster_test() { # PRESET PROGRAM SCRIPT ARGUMENT...
+    local out status=0
+    build "$1"
+    out=$(mktemp)
+    timeout -k 30 900 "tests/cluster/$3.sh" "$2" "${@:4}" >"$out" 2>&1 || status=$?
+    case $status in
+        0) echo "PASS $3 ${*:4}"; passed=$((passed + 1)) ;;
+        77) echo "SKIP $3: $(tail -n 1 "$out")"; skipped=$((skipped + 1)) ;;
+        *) cat "$out"; echo "FAIL $3 ${*:4}"; failed=$((failed + 1)) ;;
+    esac
+    rm -f "$out"
+}
+
 # The job script in a Slurm of its own, which takes root and Debian's packages. It waits most of its two minutes.
 slurm_tests() {
-    local status=0
-    build release
     if [ "$(id -u)" -eq 0 ] && ! command -v slurmctld >/dev/null; then scripts/deps.sh --slurm || true; fi
-    timeout -k 30 900 tests/cluster/slurm.sh build/qlora-train || status=$?
-    case $status in
-        0) passed=$((passed + 1)) ;;
-        77) skipped=$((skipped + 1)) ;;
-        *) failed=$((failed + 1)) ;;
-    esac
+    cluster_test release build/qlora-train slurm
+}
+
+ranks_tests() {
+    cluster_test release build/tests/ranks_driver ranks
+    cluster_test release build/qlora-train train_ranks
+    cluster_test release build/tests/qlora-train-cudahost cuda_ranks
+    cluster_test asan build-asan/qlora-train train_ranks short
 }
 
 check_names
@@ -183,8 +202,11 @@ stage cli "Command line tests" cli_tests release build/qlora-train
 stage cli_asan "Command line tests, AddressSanitizer" cli_tests asan build-asan/qlora-train \
     accumulation bad_input configs damaged_checkpoint generate resume stopped_export
 stage cli_cuda "Command line tests, emulated GPU" cli_tests release build/tests/qlora-train-cudahost cuda no_cublas
+stage ranks "Several processes" ranks_tests
 stage slurm "Jobs in a Slurm" slurm_tests
+stage faults "Failures of the machine" fault_tests
 stage threads "Threads of the CPU backend, ThreadSanitizer" counted scripts/threads.sh
+stage fuzz "Fuzzing" counted scripts/fuzz.sh --seconds 6
 
 heading "Result"
 finish
