@@ -7,10 +7,13 @@ nvcc=${NVCC:-$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)}
 out=docs/gpu/registers.txt
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
+nccl=yes    # its header is there; a build does without
+echo '#include <nccl.h>' | "$nvcc" -x cu -E - >/dev/null 2>&1 || nccl=
 mkdir -p docs/gpu
 
 for arch in sm_80 sm_90; do
     for source in cuda/*.cu; do
+        case $source in cuda/join.cu | cuda/nccl.cu) [ "$nccl" ] || continue ;; esac
         echo "source $source $arch" >>"$log"
         flags=
         [ "$source" = cuda/optimizer.cu ] && flags=-fmad=false    # as in cmake/cuda.cmake

@@ -1,5 +1,5 @@
 /* GPUs of several processes that add up among themselves: each rank is a process of its own with a backend on the emulated
- * GPU, and NCCL goes through a file that they share. */
+ * GPU, and NCCL goes through a file that they share. test_cuda_join_device does the same with NCCL on GPUs. */
 #define _DEFAULT_SOURCE /* MAP_ANONYMOUS, usleep() */
 #include "testing.h"
 
@@ -25,7 +25,9 @@ enum { SEEDS = 8, MAX_RANKS = 4 };
 
 /* What the ranks of a case share; they are forked, so it lies at one place. */
 typedef struct {
-    _Atomic int made, closed;
+    _Atomic int opened, compared, made, closed;
+    _Atomic int no_gpus; /* there are fewer than ranks */
+    char device[MAX_RANKS][48];
     join_id_t id;
     char said[MAX_RANKS][1100]; /* what was not as it should be; empty: all was */
 } meeting_t;
@@ -79,14 +81,17 @@ static meeting_t *run_ranks(int ranks, unsigned seed, body_t *body, int *status)
     return m;
 }
 
-static void check_ranks(int ranks, unsigned seed, body_t *body) {
+/* False: here are not as many GPUs. */
+static bool check_ranks(int ranks, unsigned seed, body_t *body) {
     int status[MAX_RANKS];
     meeting_t *m = run_ranks(ranks, seed, body, status);
     for (int k = 0; k < ranks; k++)
         if (status[k] || *m->said[k])
             fail_msg("rank %d of %d under seed %u: status %x; it said: %s", k, ranks, seed, (unsigned)status[k],
                      m->said[k]);
+    bool ran = !m->no_gpus;
     munmap(m, sizeof *m);
+    return ran;
 }
 
 /* With a body that ends by closing what it opened. */
@@ -95,9 +100,24 @@ static void close_rank(rank_t *r) {
     if (cuda_host_used_memory()) SAY(r, "%zu bytes were left on the device", cuda_host_used_memory());
 }
 
+/* On a machine with GPUs: whether each rank has one. */
+static bool enough_gpus(rank_t *r, bool opened) {
+    meeting_t *m = r->meeting;
+    if (cuda_host_emulated()) return true;
+    if (opened) memcpy(m->device[r->rank], r->be->device_id, sizeof m->device[0]);
+    else m->no_gpus = 1;
+    for (m->opened++; m->opened < r->ranks;) usleep(100);
+    for (int k = 0; k < r->rank; k++)
+        if (strcmp(m->device[k], m->device[r->rank]) == 0) m->no_gpus = 1;
+    for (m->compared++; m->compared < r->ranks;) usleep(100);
+    return !m->no_gpus;
+}
+
 static void opened_and_joined(rank_t *r) {
     err_t err = {0};
-    if (open_rank(r, "0,1,2,3", &err) && join_rank(r, &err)) return;
+    bool opened = open_rank(r, "0,1,2,3", &err);
+    if (!enough_gpus(r, opened)) _exit(0);
+    if (opened && join_rank(r, &err)) return;
     SAY(r, "%s", err.msg);
     fflush(NULL);
     _exit(1);
@@ -161,6 +181,15 @@ static void sum_between_ops(rank_t *r) {
         be->free(be, out[i], MEM_PINNED);
     }
     close_rank(r);
+}
+
+static void test_sums_on_gpus(void **state) {
+    (void)state;
+    for (int ranks = 1; ranks <= MAX_RANKS; ranks++) {
+        if (check_ranks(ranks, 1, sum_between_ops)) continue;
+        print_message("skip: fewer than %d GPUs here\n", ranks);
+        skip();
+    }
 }
 
 static void test_sums(void **state) {
@@ -267,5 +296,7 @@ int main(void) {
         cmocka_unit_test(test_close_alone), cmocka_unit_test(test_lost_connection),
         cmocka_unit_test(test_no_nccl),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest on_gpus[] = {cmocka_unit_test(test_sums_on_gpus)};
+    return cuda_host_emulated() ? cmocka_run_group_tests(tests, NULL, NULL)
+                                : cmocka_run_group_tests(on_gpus, NULL, NULL);
 }

@@ -76,8 +76,10 @@ static void say_ranks(const run_t *run) {
     double hosts = ranks_share().index == 0;
     ranks_sum(&hosts, 1);
     if (n == 1) return;
-    log_info("ranks     %d on %.0f host%s (%s); gradients are added up %s; device and memory are those of rank 0", n,
-             hosts, hosts == 1 ? "" : "s", ranks_library(), run->replicas.joined ? "by the devices" : "in host memory");
+    const char *why = run->replicas.joined ? "" : run->be->no_join;
+    log_info("ranks     %d on %.0f host%s (%s); gradients are added up %s%s%s; device and memory are those of rank 0",
+             n, hosts, hosts == 1 ? "" : "s", ranks_library(),
+             run->replicas.joined ? "by the devices" : "in host memory", *why ? ": " : "", why);
     if (run->config.training.accumulation < (size_t)n)
         log_warn(
             "a step of %zu micro-batch%s leaves %zu of %d ranks nothing to do: raise "

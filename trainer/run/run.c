@@ -236,7 +236,8 @@ void run_close(run_t *run) {
 }
 
 static acts_spec_t acts_spec(const run_t *run, pass_t pass, size_t T) {
-    return (acts_spec_t){pass, T, pass == PASS_TRAIN ? run->plan.layout.n_kept : 0, run->plan.layout.chunk};
+    const layout_t *l = &run->plan.layout;
+    return (acts_spec_t){pass, T, pass == PASS_TRAIN ? l->n_kept : 0, l->chunk, l->tile};
 }
 
 acts_t *run_acts(run_t *run, pass_t pass, size_t T) {

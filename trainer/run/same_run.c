@@ -1,5 +1,6 @@
 #include "trainer/run/same_run.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -63,6 +64,29 @@ static int check_facts(const facts_t *mine, const facts_t *first, err_t *err) {
                         err);
 }
 
+/* The device of a rank. */
+typedef struct {
+    char backend[8], id[sizeof(((backend_t *)NULL)->device_id)];
+} device_t;
+
+/* All compute on the same kind of device, and no two on one GPU. Of two the higher rank is at fault. */
+static void check_device(const backend_t *be, err_t *err) {
+    device_t mine = {0}, *all = xmalloc((size_t)ranks_size() * sizeof *all);
+    snprintf(mine.backend, sizeof mine.backend, "%s", be->name);
+    memcpy(mine.id, be->device_id, sizeof mine.id);
+    ranks_gather(&mine, sizeof mine, all);
+    if (strcmp(mine.backend, all[0].backend) != 0)
+        err_set(err, ERR_USAGE, "runs on %s, but rank 0 on %s%s%s; expected the same device.backend for all ranks",
+                mine.backend, all[0].backend, *be->no_gpu ? ": " : "", be->no_gpu);
+    for (int k = 0; k < ranks_rank() && *mine.id && !err->code; k++)
+        if (strcmp(mine.id, all[k].id) == 0)
+            err_set(err, ERR_USAGE,
+                    "on the GPU of %s, %s; expected one for each process: show each its own or all of a host's to all "
+                    "(CUDA_VISIBLE_DEVICES, srun --gpus-per-task=1)",
+                    ranks_name(k), mine.id);
+    free(all);
+}
+
 /* Rank 0's; the caller frees. */
 static char *first_text(const char *mine) {
     size_t len = strlen(mine);
@@ -76,7 +100,8 @@ int same_run_check(const run_t *run, const run_identity_t *id, err_t *err) {
     facts_t mine = facts_of(run, id), first = mine;
     char *config = first_text(id->config);
     ranks_broadcast(&first, sizeof first);
-    if (check_config(id->config, config, err) == 0) check_facts(&mine, &first, err);
+    check_device(run->be, err);
+    if (!err->code && check_config(id->config, config, err) == 0) check_facts(&mine, &first, err);
     free(config);
     return ranks_agree(err);
 }

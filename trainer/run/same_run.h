@@ -6,7 +6,8 @@
 #include "trainer/run/run.h"
 
 /* (all) ERR_USAGE, the same on all, where one has another configuration, model or data than rank 0, or computes in
- * another type: it names the rank and what differs. The run is open. */
+ * another type or on another kind of device, or on the GPU of another: it names the rank and what differs. The run is
+ * open. */
 int same_run_check(const run_t *run, const run_identity_t *id, err_t *err);
 
 #endif

@@ -60,3 +60,6 @@ endif()
 
 # The whole program with device.backend cuda on the emulated GPU, for the command line tests.
 add_program(qlora-train-cudahost cuda_host)
+if(QLORA_HAS_MPI)
+  add_dependencies(qlora-train-cudahost qlora-mpi)    # which lies beside it: tests/CMakeLists.txt
+endif()

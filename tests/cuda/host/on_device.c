@@ -7,4 +7,10 @@ void cuda_host_seed(uint64_t seed) { (void)seed; }
 
 size_t cuda_host_used_memory(void) { return 0; }
 
+void cuda_host_see_devices(const char *list) { (void)list; }
+
+void cuda_host_set_nccl(const char *name) { (void)name; }
+
+void cuda_host_break_nccl(void) {}
+
 void cuda_host_forget(void *p, size_t bytes) { (void)p, (void)bytes; }
