@@ -236,6 +236,20 @@ else
 fi
 hosts_down
 
+part "the same bytes of emulated GPUs, which add up by themselves, and of their processes"
+emulated=$(dirname "$QLORA_TRAIN")/tests/qlora-train-cudahost
+if [ -x "$emulated" ]; then
+    export CUDA_HOST_DEVICES=0,1
+    for run in devices host; do config $run 2 2 >$run.yaml; done
+    expect 0 ranks 2 "$emulated" devices.yaml device.backend=cuda
+    grep -q "^ranks .* gradients are added up by the devices" out.txt || { grep "^ranks" out.txt; fail "not by the devices"; }
+    CUDA_HOST_NCCL=libnone.so expect 0 ranks 2 "$emulated" host.yaml device.backend=cuda
+    grep -q "^ranks .* gradients are added up in host memory" out.txt || { grep "^ranks" out.txt; fail "not in host memory"; }
+    same_run devices host
+else
+    echo "       left out: there is no $emulated"
+fi
+
 part "another number of ranks"
 config other 40 4 >other.yaml
 for n in 1 2 4; do
