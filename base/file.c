@@ -199,6 +199,8 @@ int dir_make_new(const char *path, err_t *err) {
 
 int dir_sync(const char *path, err_t *err) {
     int fd = open_again(path, O_RDONLY | O_DIRECTORY, 0);
+    /* In a directory that may be written to and not be read (a shared one, say) nothing more can be done. */
+    if (fd < 0 && errno == EACCES) return 0;
     /* Some file systems cannot sync a directory (EINVAL); they have nothing that could be lost by it. */
     if (fd < 0 || (fd_sync(fd) != 0 && errno != EINVAL)) {
         int why = errno;

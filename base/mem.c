@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/checked.h"
+#include "base/error.h"
+
 void *mem_checked(void *p, size_t n) {
     if (p) return p;
     if (n) fprintf(stderr, "out of host memory (%zu bytes asked for)\n", n);
@@ -13,14 +16,24 @@ void *mem_checked(void *p, size_t n) {
     exit(1);
 }
 
+/* Bytes of `count` elements; as many as nobody has where that is no size. */
+static size_t bytes_of(size_t count, size_t size) {
+    size_t n;
+    return size_mul(count, size, &n) ? n : SIZE_MAX;
+}
+
 void *xmalloc(size_t n) { return mem_checked(malloc(n ? n : 1), n); }
 
 void *xcalloc(size_t count, size_t size) {
-    if (count && size) return mem_checked(calloc(count, size), count > SIZE_MAX / size ? SIZE_MAX : count * size);
+    if (count && size) return mem_checked(calloc(count, size), bytes_of(count, size));
     return mem_checked(calloc(1, 1), 1);
 }
 
 void *xrealloc(void *p, size_t n) { return mem_checked(realloc(p, n ? n : 1), n); }
+
+void *xmalloc_array(size_t count, size_t size) { return xmalloc(bytes_of(count, size)); }
+
+void *xrealloc_array(void *p, size_t count, size_t size) { return xrealloc(p, bytes_of(count, size)); }
 
 char *xstrndup(const char *s, size_t n) {
     char *d = xmalloc(n + 1);
@@ -53,6 +66,7 @@ char *xasprintf(const char *fmt, ...) {
 }
 
 void strbuf_add(strbuf_t *b, const char *s, size_t n) {
+    CHECK(n < SIZE_MAX / 4 - b->len);
     if (b->len + n + 1 > b->cap) {
         b->cap = 2 * (b->len + n + 1);
         b->p = xrealloc(b->p, b->cap);

@@ -9,6 +9,9 @@
 void *xmalloc(size_t n);
 void *xcalloc(size_t count, size_t size);
 void *xrealloc(void *p, size_t n);
+/* Of `count` elements; what no size can say is more than there is. */
+void *xmalloc_array(size_t count, size_t size);
+void *xrealloc_array(void *p, size_t count, size_t size);
 /* What a library has allocated, which is NULL only for want of memory (of n bytes; 0: who knows). */
 void *mem_checked(void *p, size_t n);
 char *xstrdup(const char *s);
@@ -21,7 +24,7 @@ char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
     do { \
         if ((len) >= (cap)) { \
             (cap) = (cap) ? 2 * (cap) : 16; \
-            (ptr) = xrealloc((ptr), (cap) * sizeof *(ptr)); \
+            (ptr) = xrealloc_array((ptr), (cap), sizeof *(ptr)); \
         } \
     } while (0)
 

@@ -5,11 +5,23 @@
 #include "cuda/reduce.h"
 #include "cuda/vec.h"
 
+extern "C" {
+#include "cuda/attention_workspace.h"
+}
+
 #include <type_traits>
 
 namespace {
 
-enum { WARPS = 8, THREADS = 32 * WARPS, ROWS = 2, BLOCK_ROWS = WARPS * ROWS, CHUNK = 32, TILE_STRIDE = CHUNK + 1 };
+enum {
+    WARPS = 8,
+    THREADS = 32 * WARPS,
+    ROWS = 2,
+    BLOCK_ROWS = WARPS * ROWS,
+    CHUNK = PLAIN_CHUNK,
+    TILE_STRIDE = PLAIN_STRIDE
+};
+static_assert((int)BLOCK_ROWS == (int)PLAIN_ROWS, "what is counted in advance");
 
 /* n rows of D values, `stride` apart, of one head and segment. A row past the end stands for the last: masks take it
  * out. */
@@ -19,11 +31,6 @@ template <typename T> struct rows_t {
 
     __device__ __forceinline__ const T *row(int i) const { return at + (int64_t)min(i, n - 1) * stride; }
 };
-
-/* Shared memory: `arrays` of the block's own rows in fp32, a piece of 32 other rows, 32 weights for each own row. */
-size_t shared_bytes(int arrays, int D) {
-    return sizeof(float) * ((size_t)arrays * BLOCK_ROWS * D + 32 * TILE_STRIDE + BLOCK_ROWS * 32);
-}
 
 /* What a warp has there: array i of its rows, its weights; the piece is the block's. */
 struct shared_t {
@@ -258,7 +265,8 @@ template <typename T, bool capped> __global__ void __launch_bounds__(THREADS, 2)
 
 template <typename Args> void launch(void (*kernel)(Args, attn_dims_t), cudaStream_t stream, const Args &a,
                                      const attn_dims_t &d, int heads, int arrays) {
-    const size_t bytes = shared_bytes(arrays, d.D);
+    CHECK(arrays <= PLAIN_MAX_ARRAYS);
+    const size_t bytes = cuda_plain_bytes((size_t)arrays, (size_t)d.D);
     CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
     LAUNCH(kernel, attn_grid(d, heads, (d.max_q + BLOCK_ROWS - 1) / BLOCK_ROWS), THREADS, bytes, stream, a, d);
 }

@@ -4,3 +4,9 @@
 size_t cuda_attention_bytes(const workspace_need_t *need) {
     return need->max_tokens * need->attn.Hq * 2 * sizeof(float);
 }
+
+size_t cuda_attention_max_channels(void) {
+    const size_t shared = (size_t)99 << 10,
+                 row = cuda_plain_bytes(PLAIN_MAX_ARRAYS, 1) - cuda_plain_bytes(PLAIN_MAX_ARRAYS, 0);
+    return (shared - cuda_plain_bytes(PLAIN_MAX_ARRAYS, 0)) / row;
+}

@@ -6,5 +6,9 @@ static size_t workspace_bytes(backend_t *be, const workspace_need_t *need) {
 }
 
 backend_t backend_plan_cuda(dtype_t act) {
-    return (backend_t){.name = "cuda", .act = act, .workspace_bytes = workspace_bytes};
+    return (backend_t){.name = "cuda",
+                       .act = act,
+                       .tile_rows = CUDA_TILE_ROWS,
+                       .workspace_bytes = workspace_bytes,
+                       .exceeds = cuda_exceeds};
 }

@@ -112,4 +112,7 @@ static void gemm(backend_t *be, bool ta, bool tb, size_t M, size_t N, size_t K, 
     else gemm_mixed(be, M, N, K, alpha, a, b, beta, C);
 }
 
-void cuda_gemm_ops(backend_t *be) { be->gemm = gemm; }
+void cuda_gemm_ops(backend_t *be) {
+    be->tile_rows = CUDA_TILE_ROWS;
+    be->gemm = gemm;
+}

@@ -167,6 +167,7 @@ void cuda_memory_ops(backend_t *be) {
     be->zero = zero;
     be->mem_info = mem_info;
     be->workspace_bytes = workspace_bytes;
+    be->exceeds = cuda_exceeds;
 }
 
 /* ---- opening ------------------------------------------------------------------------------------------- */

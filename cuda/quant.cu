@@ -143,8 +143,9 @@ static coded_t coded(const backend_t *be, const qweight_t *w) {
 
 template <code_t CODE, levels_t LEVELS, typename T>
 static void dequant_as(cudaStream_t stream, const coded_t &w, const range_t &r, T *out) {
-    const size_t VALUES = 16 / sizeof(T);
+    constexpr size_t VALUES = 16 / sizeof(T);
     bool whole = r.first % VALUES == 0 && r.cols % VALUES == 0 && r.ld % VALUES == 0;
+    static_assert(RUNS * THREADS * VALUES <= CUDA_DEQUANT_AHEAD, "what is refused in advance");
     CHECK((size_t)r.first + (size_t)r.rows * r.cols <= UINT32_MAX - RUNS * THREADS * VALUES); /* kernels' indices */
     if (!whole || (uintptr_t)out % 16 || (uintptr_t)w.codes % 16) {
         unsigned grid = grid_for((size_t)r.rows * r.cols, THREADS);

@@ -23,6 +23,9 @@ static inline size_t cuda_dropped_bytes(dtype_t act) { return act == DT_BF16 ? C
 /* An op that needs less asks for nothing. */
 static inline size_t cuda_scratch_min(dtype_t act) { return cuda_dropped_at(act) + cuda_dropped_bytes(act); }
 
+/* Indices of kernels that decode weights run up to this far beyond them, in 32 bits. */
+#define CUDA_DEQUANT_AHEAD ((size_t)1 << 14)
+
 enum { CUDA_TILE_ROWS = 128 }; /* of most products: tile_rows of the backend */
 
 typedef struct {
@@ -33,5 +36,7 @@ typedef struct {
 
 cuda_workspace_t cuda_workspace_layout(dtype_t act, const workspace_need_t *need);
 size_t cuda_workspace_bytes(dtype_t act, const workspace_need_t *need); /* .total of that */
+
+bool cuda_exceeds(const workspace_need_t *need, limit_t *limit); /* `exceeds` of the backend */
 
 #endif

@@ -13,7 +13,7 @@ static void add(conversation_t *c, json_t *message, train_mark_t mark) {
     if (!c->messages) c->messages = json_array();
     size_t n = json_array_size(c->messages);
     json_array_append_new(c->messages, message);
-    c->marks = xrealloc(c->marks, (n + 1) * sizeof *c->marks);
+    c->marks = xrealloc_array(c->marks, n + 1, sizeof *c->marks);
     c->marks[n] = mark;
 }
 

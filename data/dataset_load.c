@@ -43,8 +43,8 @@ static void reserve_tokens(chunk_t *c, size_t n) {
     dataset_t *made = &c->made;
     if (made->n_tokens + n <= c->cap_tokens) return;
     c->cap_tokens = more_tokens(c->cap_tokens, made->n_tokens + n);
-    made->ids = xrealloc(made->ids, c->cap_tokens * sizeof *made->ids);
-    made->labels = xrealloc(made->labels, c->cap_tokens * sizeof *made->labels);
+    made->ids = xrealloc_array(made->ids, c->cap_tokens, sizeof *made->ids);
+    made->labels = xrealloc_array(made->labels, c->cap_tokens, sizeof *made->labels);
 }
 
 /* Adds a sample of n tokens, or counts it as one without a trained token. */
@@ -142,7 +142,7 @@ static void free_chunk(chunk_t *c) {
 /* From bits to labels: a row has one that is not its id. */
 static void spell_out_labels(loader_t *l) {
     dataset_t *ds = l->ds;
-    int32_t *labels = xmalloc(l->cap_tokens * sizeof *labels);
+    int32_t *labels = xmalloc_array(l->cap_tokens, sizeof *labels);
     for (size_t t = 0; t < ds->n_tokens; t++) labels[t] = dataset_label(ds, t);
     free(ds->trained);
     ds->trained = NULL;
@@ -159,8 +159,8 @@ static void reserve(loader_t *l, size_t n) {
     dataset_t *ds = l->ds;
     if (ds->n_tokens + n <= l->cap_tokens) return;
     l->cap_tokens = more_tokens(l->cap_tokens, ds->n_tokens + n);
-    ds->ids = xrealloc(ds->ids, l->cap_tokens * sizeof *ds->ids);
-    if (ds->labels) ds->labels = xrealloc(ds->labels, l->cap_tokens * sizeof *ds->labels);
+    ds->ids = xrealloc_array(ds->ids, l->cap_tokens, sizeof *ds->ids);
+    if (ds->labels) ds->labels = xrealloc_array(ds->labels, l->cap_tokens, sizeof *ds->labels);
     else ds->trained = xrealloc(ds->trained, l->cap_tokens / 8 + 1);
 }
 
@@ -308,8 +308,8 @@ int dataset_load(const dataset_spec_t *spec, dataset_t *ds, err_t *err) {
         dataset_free(ds);
         return rc;
     }
-    ds->ids = xrealloc(ds->ids, ds->n_tokens * sizeof *ds->ids);
-    if (ds->labels) ds->labels = xrealloc(ds->labels, ds->n_tokens * sizeof *ds->labels);
+    ds->ids = xrealloc_array(ds->ids, ds->n_tokens, sizeof *ds->ids);
+    if (ds->labels) ds->labels = xrealloc_array(ds->labels, ds->n_tokens, sizeof *ds->labels);
     else ds->trained = xrealloc(ds->trained, ds->n_tokens / 8 + 1);
     ds->fingerprint = dataset_hash(ds);
     return 0;

@@ -11,7 +11,7 @@
 
 /* Which of n rows are held out: the first k of an order drawn by seed. */
 static bool *draw(size_t n, size_t k, uint64_t seed) {
-    size_t *order = xmalloc(n * sizeof *order);
+    size_t *order = xmalloc_array(n, sizeof *order);
     bool *held = xcalloc(n, sizeof *held);
     uint64_t key = rng_mix(seed ^ SPLIT_STREAM);
     for (size_t i = 0; i < n; i++) order[i] = i;
@@ -54,10 +54,10 @@ static void put_sample(dataset_t *dst, const dataset_t *src, const sample_t *s) 
 
 /* The arrays of as many tokens and samples as there are. */
 static void fit(dataset_t *ds) {
-    ds->ids = xrealloc(ds->ids, ds->n_tokens * sizeof *ds->ids);
-    if (ds->labels) ds->labels = xrealloc(ds->labels, ds->n_tokens * sizeof *ds->labels);
+    ds->ids = xrealloc_array(ds->ids, ds->n_tokens, sizeof *ds->ids);
+    if (ds->labels) ds->labels = xrealloc_array(ds->labels, ds->n_tokens, sizeof *ds->labels);
     else ds->trained = xrealloc(ds->trained, ds->n_tokens / 8 + 1);
-    ds->samples = xrealloc(ds->samples, ds->n_samples * sizeof *ds->samples);
+    ds->samples = xrealloc_array(ds->samples, ds->n_samples, sizeof *ds->samples);
     ds->fingerprint = dataset_hash(ds);
 }
 
@@ -83,9 +83,9 @@ int dataset_split(dataset_t *ds, double share_or_rows, uint64_t seed, dataset_t 
                        wanted, rows);
     bool *held = draw(rows, (size_t)wanted, seed);
     *part = (dataset_t){.format = ds->format,
-                        .ids = xmalloc(ds->n_tokens * sizeof *ds->ids),
-                        .samples = xmalloc(ds->n_samples * sizeof *ds->samples)};
-    if (ds->labels) part->labels = xmalloc(ds->n_tokens * sizeof *ds->labels);
+                        .ids = xmalloc_array(ds->n_tokens, sizeof *ds->ids),
+                        .samples = xmalloc_array(ds->n_samples, sizeof *ds->samples)};
+    if (ds->labels) part->labels = xmalloc_array(ds->n_tokens, sizeof *ds->labels);
     else part->trained = xcalloc(ds->n_tokens / 8 + 1, 1);
     move(ds, held, part);
     part->rows_read = (size_t)wanted;

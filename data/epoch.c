@@ -54,7 +54,7 @@ static size_t best_fit(const epoch_t *e, const size_t *open, size_t n_open, size
 
 /* e->order comes to list the rows one after another; row_of[i] is the row of sample i of the present order. */
 static void gather_rows(epoch_t *e, const size_t *row_of) {
-    size_t n = e->ds->n_samples, *order = xmalloc(n * sizeof *order), at = 0;
+    size_t n = e->ds->n_samples, *order = xmalloc_array(n, sizeof *order), at = 0;
     for (size_t r = 0; r < e->n_rows; r++) {
         e->rows[r].first = at;
         at += e->rows[r].n;
@@ -70,7 +70,7 @@ static void gather_rows(epoch_t *e, const size_t *row_of) {
 
 static void pack_rows(epoch_t *e) {
     size_t n = e->ds->n_samples, cap = 0, n_open = 0, open[OPEN_ROWS];
-    size_t *row_of = xmalloc(n * sizeof *row_of);
+    size_t *row_of = xmalloc_array(n, sizeof *row_of);
     for (size_t i = 0; i < n; i++) {
         size_t len = length_of(e, i), slot = best_fit(e, open, n_open, len);
         if (slot == OPEN_ROWS) {
@@ -109,11 +109,11 @@ static void sort_by_length(epoch_t *e, size_t first, size_t n, by_length_t *tmp)
 static void group_samples(epoch_t *e, uint64_t key) {
     size_t n = e->ds->n_samples, size = e->spec.batch_size * e->spec.accumulation, groups = n / size;
     size_t stretch = size * GROUPS_SORTED;
-    by_length_t *tmp = xmalloc((stretch < n ? stretch : n) * sizeof *tmp);
+    by_length_t *tmp = xmalloc_array(stretch < n ? stretch : n, sizeof *tmp);
     for (size_t at = 0; at < n; at += stretch) sort_by_length(e, at, n - at < stretch ? n - at : stretch, tmp);
     free(tmp);
     if (groups < 2) return;
-    size_t *g = xmalloc(groups * sizeof *g), *order = xmalloc(n * sizeof *order), longest = 0;
+    size_t *g = xmalloc_array(groups, sizeof *g), *order = xmalloc_array(n, sizeof *order), longest = 0;
     for (size_t i = 0; i < groups; i++) g[i] = i;
     if (e->spec.shuffle) shuffle(g, groups, key);
     for (size_t i = 1; i < groups; i++)
@@ -129,7 +129,7 @@ static void group_samples(epoch_t *e, uint64_t key) {
 void epoch_plan(const dataset_t *ds, const batch_spec_t *spec, size_t epoch, epoch_t *e) {
     CHECK(ds->n_samples > 0 && spec->batch_size > 0 && spec->accumulation > 0 && spec->max_length > 0);
     *e = (epoch_t){.ds = ds, .spec = *spec, .epoch = epoch};
-    e->order = xmalloc(ds->n_samples * sizeof *e->order);
+    e->order = xmalloc_array(ds->n_samples, sizeof *e->order);
     for (size_t i = 0; i < ds->n_samples; i++) e->order[i] = i;
     if (spec->shuffle) shuffle(e->order, ds->n_samples, rng_fold(rng_mix(spec->seed ^ SHUFFLE_KEY), epoch));
     if (spec->packing) {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/minmax.h"
 
 typedef struct {
     pool_t *pool;
@@ -40,6 +41,12 @@ static bool has_norm(const model_t *m, norm_slot_t slot) { return arch_norm(m->c
 /* Whether the gradient of what o and down give is another than that of the residual stream. */
 static bool leaves_changed(const model_t *m) {
     return has_norm(m, NORM_ATTN_OUT) || has_norm(m, NORM_FFN_OUT) || m->config.residual_scale != 1;
+}
+
+size_t acts_attention_ld(const model_t *m) {
+    const model_config_t *c = &m->config;
+    return max_size(linear_ld(model_dim(c, DIM_Q_2KV), adapter_width(m, SITE_QKV)),
+                    linear_ld(model_dim(c, DIM_Q), adapter_width(m, SITE_O)));
 }
 
 /* Everything of a block but its input. */
@@ -116,6 +123,28 @@ static void place_loss(acts_t *a, const placer_t *p, const model_t *m, bool trai
     a->logits = mat_of(&rows, m->config.vocab, training ? width : 0);
 }
 
+static size_t loss_bytes(const model_t *m, size_t rows, bool training) {
+    pool_t counting = pool_counting(m->be);
+    acts_t a = {.chunk = rows};
+    place_loss(&a, &(placer_t){&counting, rows, dtype_size(m->be->act)}, m, training);
+    return counting.used;
+}
+
+/* a->chunk and a->tile; `room` bytes are there in any case. */
+static void choose_chunk(acts_t *a, const model_t *m, const acts_spec_t *spec, size_t room) {
+    a->chunk = spec->chunk;
+    a->tile = 1;
+    if (spec->tile) {
+        size_t tiles = room / loss_bytes(m, spec->tile, spec->pass == PASS_TRAIN);
+        a->chunk = max_size(a->chunk, tiles * spec->tile);
+    }
+    if (spec->tile && a->chunk >= spec->tile) {
+        a->chunk = a->chunk / spec->tile * spec->tile;
+        a->tile = spec->tile;
+    }
+    a->chunk = min_size(a->chunk, spec->T);
+}
+
 void acts_place(acts_t *a, const model_t *m, const acts_spec_t *spec, pool_t *pool) {
     block_acts_t *blocks = a->blocks;
     *a = (acts_t){.T = spec->T, .blocks = blocks, .n_kept = spec->n_kept};
@@ -136,12 +165,12 @@ void acts_place(acts_t *a, const model_t *m, const acts_spec_t *spec, pool_t *po
     place_blocks(a, &p, m, spec);
     a->row_loss = floats(&p, p.T);
     if (training) a->dx = mat_of(&p, m->config.hidden, leaves_changed(m) ? 0 : wider(m, SITE_O, SITE_DOWN));
-    a->chunk = spec->chunk < spec->T ? spec->chunk : spec->T;
     /* While the head computes the loss no block runs, and the other way round: they share one place. */
     pool_mark_t shared = pool_mark(pool);
     place_scratch(a, &p, m, training);
     size_t scratch_end = pool->used;
     pool_reset(pool, &shared);
+    choose_chunk(a, m, spec, scratch_end - pool->used);
     place_loss(a, &p, m, training);
     if (scratch_end > pool->used) pool_take(pool, POOL_ACTIVATIONS, scratch_end - pool->used);
 }

@@ -38,7 +38,8 @@ typedef struct {
     void *dattn; /* [T,Hq*D] */
     mat_t dqkv;  /* [T, Hq*D + 2*Hkv*D | w] */
     /* only alive while the loss is computed; in the place of the scratch above */
-    size_t chunk;         /* rows of a logits chunk */
+    size_t chunk, tile; /* rows of a logits chunk at most; where there are several, each but the last has a multiple of
+                           * these */
     void *hx, *hdn, *hdx; /* [chunk,C] */
     mat_t hn;             /* [chunk, C | w] normalised rows, u */
     float *hrstd;         /* [chunk] */
@@ -55,9 +56,13 @@ typedef struct {
     size_t T;      /* tokens */
     size_t n_kept; /* PASS_TRAIN: blocks whose activations are kept; the others are recomputed */
     size_t chunk;  /* rows of a logits chunk */
+    size_t tile;   /* > 0: the chunk has a multiple of these, and more of them where that takes no more memory */
 } acts_spec_t;
 /* Takes everything that a pass needs from the pool. a->blocks is the caller's array of m->config.layers. */
 void acts_place(acts_t *a, const model_t *m, const acts_spec_t *spec, pool_t *pool);
+
+/* The most elements between two rows of the matrices that attention takes, here and in the backward. */
+size_t acts_attention_ld(const model_t *m);
 
 /* Keys and values of the tokens so far, for generation. */
 typedef struct {

@@ -200,6 +200,20 @@ static int read_rank(const char *tensor, const lora_patterns_t patterns[2], cons
     return lora_patterns_find(&patterns[1], module, &rank->alpha, err);
 }
 
+static int shape_error(const safetensors_t *st, const st_tensor_t *t, size_t rows, size_t cols, err_t *err) {
+    return err_set(err, ERR_USAGE,
+                   "%s: tensor %s has shape [%zu, %zu]; expected [%zu, %zu]: this adapter is for another model or rank",
+                   st->path, t->name, t->n_dims > 0 ? t->shape[0] : 0, t->n_dims > 1 ? t->shape[1] : 0, rows, cols);
+}
+
+/* Before anything is made room for: what the config says the rank is, the tensors must have. */
+static int check_shape(const safetensors_t *st, const st_tensor_t *t, const model_config_t *c, const place_t *p,
+                       size_t r, err_t *err) {
+    size_t rows = p->is_b ? linear_rows(c, p->slot) : r, cols = p->is_b ? r : linear_cols(c, p->slot);
+    if (t->n_dims == 2 && t->shape[0] == rows && t->shape[1] == cols) return 0;
+    return shape_error(st, t, rows, cols, err);
+}
+
 static int find_targets(const safetensors_t *st, const model_config_t *c, const lora_patterns_t patterns[2],
                         lora_spec_t *spec, err_t *err) {
     size_t n = 0;
@@ -208,7 +222,9 @@ static int find_targets(const safetensors_t *st, const model_config_t *c, const 
         const char *name = st->tensors[i].name;
         place_t p;
         if (parse_name(c, name, &p)) {
-            if (read_rank(name, patterns, spec, lora_rank(spec, p.layer, p.slot), err)) return err->code;
+            lora_rank_t *rank = lora_rank(spec, p.layer, p.slot);
+            if (read_rank(name, patterns, spec, rank, err) || check_shape(st, &st->tensors[i], c, &p, rank->r, err))
+                return err->code;
             n++;
         } else if (!is_embedding(name)) return unknown_tensor(st, name, c, err);
     }
@@ -287,11 +303,7 @@ static int not_finite(const safetensors_t *st, const st_tensor_t *t, err_t *err)
 static int read_tensor(const safetensors_t *st, const st_tensor_t *t, const lora_tensor_t *want, float *master,
                        err_t *err) {
     if (t->n_dims != 2 || t->shape[0] != want->rows || t->shape[1] != want->cols)
-        return err_set(err, ERR_USAGE,
-                       "%s: tensor %s has shape [%zu, %zu]; expected [%zu, %zu]: this adapter is for "
-                       "another model or rank",
-                       st->path, t->name, t->n_dims > 0 ? t->shape[0] : 0, t->n_dims > 1 ? t->shape[1] : 0, want->rows,
-                       want->cols);
+        return shape_error(st, t, want->rows, want->cols, err);
     for (size_t i = 0; i < want->rows * want->cols; i++) {
         float *x = &master[want->offset + i];
         if (!st_value(t, i, x))
@@ -309,7 +321,7 @@ static int check_embedding(const safetensors_t *st, const st_tensor_t *t, const 
         if (model_source_at(base, i)->role == (head ? TENSOR_HEAD : TENSOR_EMBEDDING)) want = model_source_at(base, i);
     CHECK(want != NULL);
     bool same = t->n_dims == 2 && t->shape[0] == want->rows && t->shape[1] == want->cols;
-    float *row = xmalloc(want->cols * sizeof *row);
+    float *row = xmalloc_array(want->cols, sizeof *row);
     for (size_t r = 0; same && r < want->rows; r++) {
         if (source_read(base, want, r * want->cols, want->cols, DT_F32, row, err)) {
             free(row);
@@ -457,7 +469,7 @@ static int write_tensors(const char *path, const lora_t *lora, const float *mast
         st_writer_declare(w, name, dtype, 2, (size_t[]){t->rows, t->cols});
     }
     int rc = st_writer_begin(w, path, err);
-    bf16_t *narrow = xmalloc(lora->count * sizeof *narrow);
+    bf16_t *narrow = xmalloc_array(lora->count, sizeof *narrow);
     for (size_t i = 0; i < lora->count; i++) narrow[i] = bf16_from_f32(master[i]);
     for (size_t i = 0; rc == 0 && i < lora->n_tensors; i++) {
         const lora_tensor_t *t = &lora->tensors[st_writer_order(w, i)];

@@ -5,7 +5,7 @@
  *
  * n1 .. n4 and the n of queries and keys are RMS norms or, where the family has none in the place, nothing; s is 1 in
  * most families. The forward keeps what is dear to compute again (block_acts_t); the backward recomputes what is cheap:
- * the normalised inputs, normalised queries and keys, and act(gate) * up. */
+ * the normalised inputs, normalised queries and keys, and act(gate) * up, unless the whole block was just recomputed. */
 #include "model/block.h"
 
 #include "model/site.h"
@@ -220,7 +220,7 @@ static void enter_bwd(const block_ctx_t *ctx, size_t layer, norm_slot_t slot, vo
     else be->add(be, a->dx.p, a->dx.p, a->dh, ctx->T * C); /* dense: du lies behind a->dt in such a family */
 }
 
-void block_bwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts) {
+void block_bwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts, bool recomputed) {
     model_t *m = ctx->m;
     backend_t *be = m->be;
     const model_config_t *c = &m->config;
@@ -228,16 +228,16 @@ void block_bwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts) {
     size_t T = ctx->T, C = c->hidden, F = c->ffn, q = model_dim(c, DIM_Q), kv = model_dim(c, DIM_KV);
 
     mat_t dy = leave_bwd(ctx, layer, NORM_FFN_OUT, acts->ffn_out, acts->rstd[NORM_FFN_OUT]);
-    be->glu_fwd(be, c->act, a->ff, acts->gate_up, T, F);
+    if (!recomputed) be->glu_fwd(be, c->act, a->ff, acts->gate_up, T, F);
     site_bwd(ctx, layer, SITE_DOWN, a->ff, acts->u[SITE_DOWN], dy, (mat_t){a->dff, F});
     be->glu_bwd(be, c->act, acts->gate_up, a->dff, T, F);
-    enter(ctx, layer, NORM_FFN_IN, acts->x_mid, acts->rstd[NORM_FFN_IN]);
+    if (!recomputed) enter(ctx, layer, NORM_FFN_IN, acts->x_mid, acts->rstd[NORM_FFN_IN]);
     site_bwd(ctx, layer, SITE_GATE_UP, a->h, acts->u[SITE_GATE_UP], acts->gate_up, (mat_t){a->dh, C});
     enter_bwd(ctx, layer, NORM_FFN_IN, acts->x_mid, acts->rstd[NORM_FFN_IN]);
 
     dy = leave_bwd(ctx, layer, NORM_ATTN_OUT, acts->attn_out, acts->rstd[NORM_ATTN_OUT]);
     site_bwd(ctx, layer, SITE_O, acts->attn, acts->u[SITE_O], dy, (mat_t){a->dattn, q});
-    if (norm_of(ctx, layer, NORM_Q)) prepare_qk(ctx, layer, acts);
+    if (norm_of(ctx, layer, NORM_Q) && !recomputed) prepare_qk(ctx, layer, acts);
     attn_inputs_t in = attn_inputs(ctx, layer, acts);
     be->attn_bwd(be, a->dqkv.p, mat_column(be, a->dqkv, q), mat_column(be, a->dqkv, q + kv), a->dattn, in.q, in.k, in.v,
                  acts->attn.p, acts->lse, &in.shape, &ctx->seg);

@@ -11,7 +11,8 @@ void block_fwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts, block_a
 /* acts->x -> everything else in acts that block_bwd() reads, once more: all of the forward but the last product. */
 void block_refwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts);
 /* a->dx: gradient of the block's output -> of its input (not computed for layer 0, which has none to pass it
- * to). Overwrites acts->gate_up. */
-void block_bwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts);
+ * to). Overwrites acts->gate_up. recomputed: block_refwd() was the last to run, and what it left in the scratch is used
+ * as it is. */
+void block_bwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts, bool recomputed);
 
 #endif

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/minmax.h"
 #include "model/backend/element.h"
 #include "model/block.h"
 #include "model/site.h"
@@ -77,8 +78,9 @@ static void backward(const block_ctx_t *ctx) {
     for (size_t l = m->config.layers; l-- > 0;) {
         model_acquire_layer(m, l, -1);
         /* The forward left the last recomputed block's values in the shared place. */
-        if (l + 1 < recomputed) block_refwd(ctx, l, &a->blocks[l]);
-        block_bwd(ctx, l, &a->blocks[l]);
+        bool again = l + 1 < recomputed;
+        if (again) block_refwd(ctx, l, &a->blocks[l]);
+        block_bwd(ctx, l, &a->blocks[l], again);
         model_release_layer(m, l);
     }
 }
@@ -132,10 +134,11 @@ static double loss_and_head(model_t *m, acts_t *a, const batch_t *b, const dropo
                             float grad_scale, float *token_loss) {
     backend_t *be = m->be;
     if (want_grad) be->zero(be, a->dx.p, b->T * a->dx.ld * dtype_size(be->act));
-    /* Chunks of one size: the head is decoded as often for a last one of few rows. */
+    /* Chunks of one size: the head is read and decoded as often for a last one of few rows. */
     size_t chunks = (b->n_labels + a->chunk - 1) / a->chunk;
     for (size_t c = 0; c < chunks; c++) {
-        size_t i = b->n_labels * c / chunks, n = b->n_labels * (c + 1) / chunks - i;
+        size_t i = piece_begin(b->n_labels, chunks, a->tile, c);
+        size_t n = piece_begin(b->n_labels, chunks, a->tile, c + 1) - i;
         dropout_t key;
         const dropout_t *d = head_dropout(m, a, drop, i, &key);
         head_fwd(m, a, a->target_idx + i, n, d);
@@ -269,6 +272,7 @@ workspace_need_t model_workspace_need(const model_t *m, size_t max_tokens, size_
     const model_config_t *c = &m->config;
     workspace_need_t n = {.max_tokens = max_tokens, .max_kv = max_seg};
     n.attn = (attn_shape_t){.Hq = c->heads, .Hkv = c->kv_heads, .D = c->head_dim, .softcap = (float)c->attn_softcap};
+    n.attn_ld = acts_attention_ld(m);
     n.max_weight = c->vocab * c->hidden;
     n.max_augmented = largest_augmented(m);
     for (unsigned slot = 0; slot < LINEAR_SLOTS; slot++) {

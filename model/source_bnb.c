@@ -112,7 +112,7 @@ static int read_state(const json_t *state, const char *where, const source_entry
  * the header does; a copy serves where it does not. */
 static float *floats_of(const st_tensor_t *t, size_t n, source_entry_t *e) {
     if (t->dtype == DT_F32 && (uintptr_t)t->data % sizeof(float) == 0) return (float *)(uintptr_t)t->data;
-    e->own_absmax = xmalloc(n * sizeof(float));
+    e->own_absmax = xmalloc_array(n, sizeof(float));
     for (size_t i = 0; i < n; i++) CHECK(st_value(t, i, &e->own_absmax[i]));
     return e->own_absmax;
 }

@@ -22,13 +22,15 @@ static void add_tensor(model_source_t *src, const st_tensor_t *t) {
     src->tensors[src->n_tensors++] = t;
 }
 
-/* One line of the index: tensor `name` is in `file`. Shards lie next to the index and nowhere else. A tensor that its
- * file does not have is counted: where the model needs it, it is missing. */
+/* One line of the index: tensor `name` is in `file`. Shards lie next to the index and nowhere else, by their names: a
+ * symbolic link there is the user's own (Hugging Face's cache consists of them) and followed. A tensor that its file does
+ * not have is counted: where the model needs it, it is missing. */
 static int add_indexed(model_source_t *src, const char *index, const char *name, const json_t *file, size_t *stale,
                        err_t *err) {
     const char *f = json_string_value(file);
+    bool whole = f && strlen(f) == json_string_length(file); /* no zero byte hides what follows it */
     if (f && !strncmp(f, "./", 2)) f += 2;
-    if (!f || !*f || strchr(f, '/'))
+    if (!whole || !*f || strchr(f, '/') || !strcmp(f, ".") || !strcmp(f, ".."))
         return err_set(err, ERR_USAGE, "%s: weight_map: \"%.200s\": expected the name of a file in the same directory",
                        index, name);
     char *path = path_join(src->dir, f);

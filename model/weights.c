@@ -225,18 +225,38 @@ static int load_weight(backend_t *be, const model_source_t *src, const source_te
     return 0;
 }
 
+/* What is held as it is stored: all threads read it to where a device copies it from, while the piece before is copied.
+ * Where the device's memory is the host's there is nothing between the two. */
+static void upload_stored(backend_t *be, void *dst, const void *src, size_t bytes) {
+    size_t threads = (size_t)omp_get_max_threads();
+    if (be->unified) {
+        be->upload(be, dst, src, bytes);
+        return;
+    }
+    for (size_t first = 0; first < bytes; first += be->stage_bytes) {
+        size_t n = bytes - first < be->stage_bytes ? bytes - first : be->stage_bytes;
+        unsigned char *piece = be->stage(be, n);
+#pragma omp parallel for schedule(static) num_threads(threads)
+        for (size_t i = 0; i < threads; i++) {
+            size_t a = part_begin(n, i, threads), b = part_begin(n, i + 1, threads);
+            memcpy(piece + a, (const unsigned char *)src + first + a, b - a);
+        }
+        be->upload(be, (unsigned char *)dst + first, piece, n);
+    }
+}
+
 static int load_quantized(backend_t *be, const model_source_t *src, const source_tensor_t *t, qweight_t *w,
                           err_t *err) {
     qweight_t stored;
     if (source_quantized(src, t, &stored, err)) return err->code;
     size_t n = qweight_count(w);
-    be->upload(be, w->codes, stored.codes, quant_code_bytes(w->type, n));
+    upload_stored(be, w->codes, stored.codes, quant_code_bytes(w->type, n));
     if (w->double_quant) {
-        be->upload(be, w->absmax_q, stored.absmax_q, quant_blocks(n));
-        be->upload(be, w->nested_absmax, stored.nested_absmax, quant_nested_blocks(n) * sizeof(float));
+        upload_stored(be, w->absmax_q, stored.absmax_q, quant_blocks(n));
+        upload_stored(be, w->nested_absmax, stored.nested_absmax, quant_nested_blocks(n) * sizeof(float));
         w->nested_offset = stored.nested_offset;
     } else {
-        be->upload(be, w->absmax, stored.absmax, quant_blocks(n) * sizeof(float));
+        upload_stored(be, w->absmax, stored.absmax, quant_blocks(n) * sizeof(float));
     }
     source_release(src, t);
     return 0;

@@ -16,6 +16,7 @@ packages=(
 tools=(
     clang-tidy-14 cppcheck       # scripts/lint.sh
     clang-14 libomp-14-dev       # ThreadSanitizer: libgomp has no eyes for it
+    libclang-rt-14-dev           # scripts/fuzz.sh
     valgrind                     # tests/cli/memcheck.sh
 )
 

@@ -66,8 +66,9 @@ style() {
 }
 
 # What does not build is one failure, and the end: nothing after it could be trusted. Once a run, whoever needs it.
-build() { # PRESET DIR
-    local dir=$2
+build() { # PRESET
+    local dir=build-$1
+    [ "$1" != release ] || dir=build
     case $built in *" $1 "*) return 0 ;; esac
     built+="$1 "
     if ! {
@@ -84,11 +85,13 @@ build() { # PRESET DIR
 
 # Runs the C tests of a build and counts cmocka's cases. A program counts as one failure if it fails without a failed
 # case (it crashed, or ran out of time) or passes without having run one, and so does a build without any test.
-c_tests() { # PRESET DIR
-    local dir=$2 log=$2/Testing/Temporary/LastTest.log ok=0 bad=0 left=0
-    build "$1" "$dir"
+c_tests() { # PRESET
+    local dir=build-$1 log ok=0 bad=0 left=0
+    [ "$1" != release ] || dir=build
+    build "$1"
+    log=$dir/Testing/Temporary/LastTest.log
     rm -f "$log"
-    ctest --test-dir "$dir" --output-on-failure --no-tests=error --test-output-size-passed 10000000 \
+    ctest --test-dir "$dir" -j "$jobs" --output-on-failure --no-tests=error --test-output-size-passed 10000000 \
         --test-output-size-failed 10000000 || true
     if [ ! -f "$log" ]; then
         failed=$((failed + 1))
@@ -112,11 +115,16 @@ c_tests() { # PRESET DIR
     passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + left))
 }
 
-# Runs what ends with "N passed, N failed, N skipped", and adds these.
+# Runs what ends with "N passed, N failed, N skipped", and adds these; or with 77, and why, where it cannot run.
 counted() { # COMMAND...
-    local out ok bad left
+    local out ok bad left status=0
     out=$(mktemp)
-    "$@" | tee "$out" || true
+    "$@" | tee "$out" || status=$?
+    if [ $status -eq 77 ]; then
+        rm -f "$out"
+        skipped=$((skipped + 1))
+        return
+    fi
     read -r ok bad left < <(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p' "$out" |
         tail -n 1; echo 0 1 0)    # a runner that printed no count failed
     rm -f "$out"
@@ -124,12 +132,12 @@ counted() { # COMMAND...
 }
 
 cli_tests() { # PRESET PROGRAM TEST...
-    build "$1" "${2%%/*}"
+    build "$1"
     counted "$root/tests/cli/run.sh" "$root/$2" "${@:3}"
 }
 
 release_tests() {
-    build release build
+    build release
     if build/qlora-train --version | grep -q "CUDA: yes"; then
         echo "CUDA kernels compiled by nvcc, warnings as errors"
         passed=$((passed + 1))
@@ -137,20 +145,39 @@ release_tests() {
         echo "no CUDA toolkit: compiling the kernels with nvcc is skipped; they are tested on the host all the same"
         skipped=$((skipped + 1))
     fi
-    c_tests release build
+    c_tests release
+}
+
+fault_tests() {
+    build release
+    counted tests/faults/run.sh build/qlora-train
+}
+
+# A script of tests/cluster is one test: exit status 77 is skipped, and its last line says why.
+cluster_test() { # PRESET PROGRAM SCRIPT ARGUMENT...
+    local out status=0
+    build "$1"
+    out=$(mktemp)
+    timeout -k 30 900 "tests/cluster/$3.sh" "$2" "${@:4}" >"$out" 2>&1 || status=$?
+    case $status in
+        0) echo "PASS $3 ${*:4}"; passed=$((passed + 1)) ;;
+        77) echo "SKIP $3: $(tail -n 1 "$out")"; skipped=$((skipped + 1)) ;;
+        *) cat "$out"; echo "FAIL $3 ${*:4}"; failed=$((failed + 1)) ;;
+    esac
+    rm -f "$out"
 }
 
 # The job script in a Slurm of its own, which takes root and Debian's packages. It waits most of its two minutes.
 slurm_tests() {
-    local status=0
-    build release
     if [ "$(id -u)" -eq 0 ] && ! command -v slurmctld >/dev/null; then scripts/deps.sh --slurm || true; fi
-    timeout -k 30 900 tests/cluster/slurm.sh build/qlora-train || status=$?
-    case $status in
-        0) passed=$((passed + 1)) ;;
-        77) skipped=$((skipped + 1)) ;;
-        *) failed=$((failed + 1)) ;;
-    esac
+    cluster_test release build/qlora-train slurm
+}
+
+ranks_tests() {
+    cluster_test release build/qlora-train ranks
+    cluster_test release build/qlora-train train_ranks
+    cluster_test release build/tests/qlora-train-cudahost cuda_ranks
+    cluster_test asan build-asan/qlora-train train_ranks short
 }
 
 check_names
@@ -170,12 +197,16 @@ fi
 stage style "Style" style
 stage lint "Static analysis" counted scripts/lint.sh
 stage release "C tests, Release" release_tests
-stage asan "C tests, AddressSanitizer and UndefinedBehaviorSanitizer" c_tests asan build-asan
+stage asan "C tests, AddressSanitizer and UndefinedBehaviorSanitizer" c_tests asan
 stage cli "Command line tests" cli_tests release build/qlora-train
 stage cli_asan "Command line tests, AddressSanitizer" cli_tests asan build-asan/qlora-train \
     accumulation bad_input configs damaged_checkpoint generate resume stopped_export
 stage cli_cuda "Command line tests, emulated GPU" cli_tests release build/tests/qlora-train-cudahost cuda no_cublas
+stage ranks "Several processes" ranks_tests
 stage slurm "Jobs in a Slurm" slurm_tests
+stage faults "Failures of the machine" fault_tests
+stage threads "Threads of the CPU backend, ThreadSanitizer" counted scripts/threads.sh
+stage fuzz "Fuzzing" counted scripts/fuzz.sh --seconds 6
 
 heading "Result"
 finish

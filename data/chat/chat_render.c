@@ -111,7 +111,7 @@ int chat_render(const chat_template_t *t, const conversation_t *c, const json_t 
     if (check_places(jinja, c, err)) return err->code;
     json_t *values = c->kwargs ? json_copy(t->values) : json_incref(t->values), *none = json_null(), *v;
     if (c->kwargs) json_object_update(values, c->kwargs);
-    jinja_var_t *vars = xmalloc((json_object_size(values) + 4) * sizeof *vars);
+    jinja_var_t *vars = xmalloc_array(json_object_size(values) + 4, sizeof *vars);
     size_t n_vars = 0;
     const char *name;
     vars[n_vars++] = (jinja_var_t){.name = "messages", .value = messages, .traced = true, .items = n};

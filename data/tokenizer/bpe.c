@@ -144,7 +144,7 @@ static int32_t character_at(const bpe_t *b, const char *p, size_t len, size_t *n
 static void split_to_symbols(const bpe_t *b, bpe_scratch_t *s, const char *word, size_t len) {
     if (len > s->symbols_cap) {
         s->symbols_cap = 2 * len;
-        s->symbols = xrealloc(s->symbols, s->symbols_cap * sizeof *s->symbols);
+        s->symbols = xrealloc_array(s->symbols, s->symbols_cap, sizeof *s->symbols);
     }
     s->n_symbols = 0;
     bool unknown = false;

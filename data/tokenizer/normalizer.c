@@ -113,6 +113,7 @@ typedef struct {
     strbuf_t text;
     places_t from; /* the byte of the step's input that each was made from; kept if `tracked` */
     bool tracked, changed;
+    size_t whole; /* bytes of the text before all steps */
 } step_out_t;
 
 /* Bytes made from those at `at`: each from its own, or all from that one. */
@@ -166,6 +167,18 @@ static int apply_nfc(const char *text, size_t len, step_out_t *out, err_t *err) 
     return 0;
 }
 
+/* Steps that each make a text longer by a factor of their own would fill any memory. The most that one of the known
+ * normalisations makes of a byte is three. */
+enum { MOST_OF_A_BYTE = 64, MOST_OF_NONE = 1 << 16 };
+
+static int check_growth(const step_out_t *out, err_t *err) {
+    if (out->text.len / MOST_OF_A_BYTE <= out->whole + MOST_OF_NONE / MOST_OF_A_BYTE) return 0;
+    return err_set(err, ERR_USAGE,
+                   "the tokenizer's normalizer makes more than %d bytes of each in a text of %zu; expected one that "
+                   "does not fill the memory",
+                   MOST_OF_A_BYTE, out->whole);
+}
+
 static int apply_replace(const step_t *s, const char *text, size_t len, step_out_t *out, err_t *err) {
     pattern_match_t *m = pattern_match_new();
     size_t at = 0, start, end;
@@ -176,6 +189,7 @@ static int apply_replace(const step_t *s, const char *text, size_t len, step_out
         if (rc || !found) break;
         put(out, text + at, start - at, at, true);
         put(out, s->text, s->len, start, false);
+        rc = check_growth(out, err);
         at = end;
         out->changed = true;
     }
@@ -208,7 +222,7 @@ static void compose(places_t *from, places_t *step, bool first) {
 
 int normalizer_apply(const normalizer_t *norm, const char *text, size_t len, strbuf_t *buf, places_t *from,
                      const char **out, size_t *out_len, err_t *err) {
-    step_out_t next = {.tracked = from != NULL};
+    step_out_t next = {.tracked = from != NULL, .whole = len};
     int rc = 0;
     *out = text;
     *out_len = len;

@@ -1,5 +1,6 @@
 #include "data/tokenizer/pattern.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -67,14 +68,27 @@ pattern_match_t *pattern_match_new(void) { return mem_checked(pcre2_match_data_c
 
 void pattern_match_free(pattern_match_t *m) { pcre2_match_data_free(m); }
 
+/* The interpreter may take so much memory for what it might have to go back to, in KiB; its own limit is 20 GB. */
+enum { HEAP_LIMIT = 256 << 10 };
+
+static pcre2_match_context *limits;
+static pthread_once_t limits_once = PTHREAD_ONCE_INIT;
+
+static void make_limits(void) {
+    limits = pcre2_match_context_create(NULL);
+    CHECK(limits != NULL);
+    pcre2_set_heap_limit(limits, HEAP_LIMIT);
+}
+
 /* An empty match would be no piece: PCRE2_NOTEMPTY. The text was checked to be UTF-8 once, as a whole. */
 int pattern_find(const pattern_t *re, pattern_match_t *m, const char *text, size_t len, size_t at, bool *found,
                  size_t *start, size_t *end, err_t *err) {
     const uint32_t options = PCRE2_NOTEMPTY;
+    pthread_once(&limits_once, make_limits);
     int rc = pcre2_jit_match(re, (PCRE2_SPTR)text, len, at, options, m, NULL);
     /* There may be no JIT, and its stack is small (32 KiB); the interpreter takes its memory from the heap. */
     if (rc == PCRE2_ERROR_JIT_BADOPTION || rc == PCRE2_ERROR_JIT_STACKLIMIT)
-        rc = pcre2_match(re, (PCRE2_SPTR)text, len, at, options | PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, m, NULL);
+        rc = pcre2_match(re, (PCRE2_SPTR)text, len, at, options | PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, m, limits);
     *found = rc >= 0;
     if (rc == PCRE2_ERROR_NOMATCH) return 0;
     if (rc == PCRE2_ERROR_NOMEMORY) mem_checked(NULL, 0);

@@ -182,7 +182,7 @@ static int encode_spm(encoder_t *e, segment_t s) {
     spm_sink_t sink = {e, s.origin, s.len - 1};
     if (spm_model_encode(spaced || !t->unspaced ? t->spm : t->unspaced, s.p, s.len, add_spm_id, &sink, why, sizeof why))
         return 0;
-    return err_set(e->err, ERR_FAILED, "SentencePiece: %s", why);
+    return err_set(e->err, ERR_USAGE, "the tokenizer's SentencePiece model cannot be applied: %s", why);
 }
 
 int tokenizer_encode_starts(const tokenizer_t *t, const char *text, size_t len, bool specials, bool inside, ids_t *out,

@@ -44,7 +44,7 @@ static size_t index_slot(const vocab_t *v, const char *text, size_t len) {
 static void index_grow(vocab_t *v) {
     free(v->index);
     v->index_cap = v->index_cap ? 2 * v->index_cap : 1024;
-    v->index = xmalloc(v->index_cap * sizeof *v->index);
+    v->index = xmalloc_array(v->index_cap, sizeof *v->index);
     memset(v->index, 0xff, v->index_cap * sizeof *v->index);
     for (size_t id = 0; id < v->n; id++) {
         const vocab_token_t *t = &v->tokens[id];
@@ -55,7 +55,7 @@ static void index_grow(vocab_t *v) {
 static void tokens_reach(vocab_t *v, size_t n) {
     if (n > v->cap) {
         v->cap = 2 * n;
-        v->tokens = xrealloc(v->tokens, v->cap * sizeof *v->tokens);
+        v->tokens = xrealloc_array(v->tokens, v->cap, sizeof *v->tokens);
     }
     if (n > v->n) {
         memset(v->tokens + v->n, 0, (n - v->n) * sizeof *v->tokens);

@@ -207,8 +207,16 @@ typedef struct {
                               * layer and the A of all its site; with room for more layers, these are taken together */
     size_t max_width;     /* columns of the widest activation matrix, vocabulary aside */
     size_t max_kv;        /* keys of the longest segment */
-    attn_shape_t attn;
+    attn_shape_t attn;    /* heads, channels and cap */
+    size_t attn_ld;       /* the most elements between two rows of its matrices */
 } workspace_need_t;
+
+/* What of a need is more than the ops of a backend take, which count some things in 32 bits. */
+typedef enum { LIMIT_SEGMENT, LIMIT_TOKENS, LIMIT_WEIGHT, LIMIT_CHANNELS } limit_kind_t;
+typedef struct {
+    limit_kind_t kind; /* max_kv, max_tokens, max_augmented, attn.D */
+    size_t most;
+} limit_t;
 
 /* Identifies a group of devices that add up among themselves; rank 0 makes it and all are given it. */
 #define JOIN_ID_BYTES 128
@@ -228,6 +236,8 @@ struct backend {
     dtype_t act;
     int threads;        /* host threads in use */
     size_t stage_bytes; /* the most that stage() gives at a time; a multiple of 512 */
+    size_t tile_rows;   /* products are best of as many rows as possible, in multiples of these; 0: many are no better
+                         * than some hundred, of which caches hold more */
     bool unified;       /* the device's memory is the host's: what leaves it for the host makes no room */
     void *workspace;    /* set by the owner of the memory; workspace_bytes() says how much it must be */
     size_t workspace_size;
@@ -253,6 +263,8 @@ struct backend {
     void (*mem_info)(backend_t *be, size_t *free_bytes, size_t *total_bytes);
     /* The workspace that is set then must have the size of the last answer. */
     size_t (*workspace_bytes)(backend_t *be, const workspace_need_t *need);
+    /* Whether the ops cannot take what is needed, which would end in a CHECK, and what of it. NULL: they take all. */
+    bool (*exceeds)(const workspace_need_t *need, limit_t *limit);
 
     /* ---- paging: copies beside the ops ------------------------------------------------------------ */
     /* Queued on LANE_IN and LANE_OUT. The host side is best MEM_PINNED (any other memory works, slower) and must stay

@@ -33,12 +33,21 @@ static int map_file(spill_t *s, const char *path, int fd, err_t *err) {
 
 /* A new file without a name; -1 with an error. */
 static int make_file(const char *dir, err_t *err) {
-    char *path = path_join(dir, ".qlora-spill-XXXXXX");
-    int fd = mkstemp(path);
-    if (fd >= 0) unlink(path);
-    else
+    char *path = NULL;
+    int fd;
+    do {
+        free(path);
+        path = path_join(dir, ".qlora-spill-XXXXXX");
+        fd = mkstemp(path);
+    } while (fd < 0 && errno == EINTR);
+    if (fd < 0) {
         err_set(err, ERR_USAGE, "device.spill: %s: cannot make a file there: %s; expected a directory to write to", dir,
                 strerror(errno));
+    } else if (unlink(path) != 0) { /* its space would be gone until somebody finds it */
+        err_set(err, ERR_FAILED, "device.spill: %s: cannot remove: %s", path, strerror(errno));
+        close(fd);
+        fd = -1;
+    }
     free(path);
     return fd;
 }

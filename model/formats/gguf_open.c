@@ -75,10 +75,10 @@ static int add_part(gguf_t *g, const char *stem, uint64_t no, uint64_t count, er
     int rc = open_file(path, &part, err);
     free(path);
     if (rc) return rc;
-    g->others = xrealloc(g->others, (g->n_others + 1) * sizeof *g->others);
+    g->others = xrealloc_array(g->others, g->n_others + 1, sizeof *g->others);
     g->others[g->n_others++] = part;
     if (check_part(part, no, count, err)) return err->code;
-    g->tensors = xrealloc(g->tensors, (g->n_tensors + part->n_tensors) * sizeof *g->tensors);
+    g->tensors = xrealloc_array(g->tensors, g->n_tensors + part->n_tensors, sizeof *g->tensors);
     memcpy(g->tensors + g->n_tensors, part->tensors, part->n_tensors * sizeof *g->tensors);
     g->n_tensors += part->n_tensors;
     return 0;

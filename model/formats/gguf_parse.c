@@ -73,7 +73,7 @@ static int take_count(cursor_t *c, const char *what, size_t min_bytes, size_t *n
 }
 
 static int parse_string_array(cursor_t *c, kv_t *kv, err_t *err) {
-    kv->starts = xmalloc(kv->n * sizeof *kv->starts);
+    kv->starts = xmalloc_array(kv->n, sizeof *kv->starts);
     for (size_t i = 0; i < kv->n; i++) {
         gguf_str_t s;
         kv->starts[i] = (uint64_t)(c->base + c->at - kv->value);

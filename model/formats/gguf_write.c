@@ -118,7 +118,7 @@ static int by_place(const void *a, const void *b) {
 }
 
 void gguf_put_all(gguf_writer_t *w, const gguf_t *from, bool (*keep)(gguf_str_t key)) {
-    const kv_t **kvs = xmalloc((from->n_kvs + 1) * sizeof *kvs);
+    const kv_t **kvs = xmalloc_array(from->n_kvs + 1, sizeof *kvs);
     for (size_t i = 0; i < from->n_kvs; i++) kvs[i] = &from->kvs[i];
     qsort(kvs, from->n_kvs, sizeof *kvs, by_place);
     for (size_t i = 0; i < from->n_kvs; i++) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/checked.h"
 #include "base/json.h"
 #include "base/mem.h"
 
@@ -50,9 +51,8 @@ static int parse_shape(const json_t *info, st_tensor_t *t, const char *path, err
         if (!json_is_integer(d) || json_integer_value(d) < 0)
             return err_set(err, ERR_USAGE, NAME_FMT "shape: expected whole numbers of at least 0", path, t->name);
         t->shape[i] = (size_t)json_integer_value(d);
-        if (t->shape[i] && t->bytes > SIZE_MAX / t->shape[i])
+        if (!size_mul(t->bytes, t->shape[i], &t->bytes))
             return err_set(err, ERR_USAGE, NAME_FMT "shape overflows the size of memory", path, t->name);
-        t->bytes *= t->shape[i];
     }
     return 0;
 }

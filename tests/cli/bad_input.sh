@@ -19,7 +19,7 @@ data='train: good.jsonl, format: tokens'
 refuses() {
     local name=$1 pattern=$2
     shift 2
-    expect 2 timeout 60 "$QLORA_TRAIN" "$@"
+    expect 2 timeout 300 "$QLORA_TRAIN" "$@"
     [ "$(complaints | wc -l)" -eq 1 ] || { cat err.txt; fail "$name: expected one line of error"; }
     grep -Eiq -- "$pattern" err.txt || { cat err.txt; fail "$name: the error does not match /$pattern/"; }
     [ -z "$(ls -A run 2>/dev/null)" ] || fail "$name: wrote $(ls -A run)"
@@ -126,7 +126,7 @@ refuses "conversations without a tokenizer" 'tokenizer' config.yaml
 tokenizer=$TESTS/golden/tokenizer/tokenizer.json
 refuses_row() { # NAME PATTERN LINE [LINE before]
     printf '%s\n' "${4:-{\"messages\":[{\"role\":\"user\",\"content\":\"x\"\},{\"role\":\"assistant\",\"content\":\"y\"\}]\}}" "$3" >rows.jsonl
-    expect 2 timeout 60 "$QLORA_TRAIN" inspect rows.jsonl --model "$tokenizer" --chat-template chatml
+    expect 2 timeout 300 "$QLORA_TRAIN" inspect rows.jsonl --model "$tokenizer" --chat-template chatml
     [ "$(complaints | wc -l)" -eq 1 ] || { cat err.txt; fail "$1: expected one line of error"; }
     grep -Eiq -- "rows\.jsonl:2: $2" err.txt || { cat err.txt; fail "$1: the error does not match /$2/"; }
     echo "ok: $1: $(cat err.txt)"

@@ -45,7 +45,7 @@ job() {
         shift
     done
     shift
-    expect "$want" env -u SLURM_ARRAY_TASK_ID -u SLURM_NTASKS "${variables[@]}" bash "$root/configs/slurm.sbatch" "$@"
+    expect "$want" env -u SLURM_ARRAY_TASK_ID -u SLURM_NTASKS -u SLURM_JOB_NUM_NODES "${variables[@]}" bash "$root/configs/slurm.sbatch" "$@"
     grep -qF -- "$output" out.txt err.txt || { cat out.txt err.txt; fail "expected: $output"; }
 }
 task=(SLURM_ARRAY_JOB_ID=5)

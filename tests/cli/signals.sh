@@ -116,7 +116,7 @@ same_run whole stopped
 # Pending already when the program starts, as a signal is that comes while it starts itself again: nothing is written.
 write_config first 100000 100000 >first.yaml
 status=0
-timeout 20 env --block-signal=TERM -u OMP_WAIT_POLICY sh -c 'kill -TERM $$; exec "$0" "$@"' "$QLORA_TRAIN" first.yaml \
+timeout 120 env --block-signal=TERM -u OMP_WAIT_POLICY sh -c 'kill -TERM $$; exec "$0" "$@"' "$QLORA_TRAIN" first.yaml \
     training.preempted_exit_status=1 training.preempted_exit_status=33 >first.out 2>&1 || status=$?
 [ $status -eq 33 ] || { cat first.out; fail "exit status $status after a pending SIGTERM, expected 33"; }
 [ ! -e first ] || fail "a run that was stopped at its very beginning left something"
@@ -215,12 +215,13 @@ name=$(basename "$QLORA_TRAIN" | cut -c 1-15)
 mkdir bin
 printf '#!/bin/sh\necho "$@" >>requeued\n[ "$1" != show ] || cat shown\n' >bin/scontrol
 chmod +x bin/scontrol
+job=(env -u SLURM_ARRAY_TASK_ID -u SLURM_NTASKS -u SLURM_JOB_NUM_NODES PATH="$PWD/bin:$PATH" SLURM_JOB_ID=7)
 write_config job $steps 1000 >job.yaml
 requeues=0 logged=0
 for who in group shell cancelled group shell; do
     case $who in cancelled) state=COMPLETING ;; *) state=RUNNING ;; esac
     echo "JobId=7 JobState=$state Reason=None Restarts=0" >shown
-    env PATH="$PWD/bin:$PATH" SLURM_JOB_ID=7 setsid bash "$TESTS/../configs/slurm.sbatch" job.yaml >job.out 2>&1 &
+    "${job[@]}" setsid bash "$TESTS/../configs/slurm.sbatch" job.yaml >job.out 2>&1 &
     pid=$!
     wait_for_steps $pid job $((logged + 2)) || { tail -n 3 job.out; fail "the job ended by itself"; }
     if [ $who = shell ]; then
@@ -236,7 +237,7 @@ for who in group shell cancelled group shell; do
     [ $who = cancelled ] || requeues=$((requeues + 1))
     [ "$(grep -c '^requeue 7$' requeued)" -eq $requeues ] || fail "a job ($who) was requeued, or was not"
 done
-env PATH="$PWD/bin:$PATH" SLURM_JOB_ID=7 bash "$TESTS/../configs/slurm.sbatch" job.yaml >job.out 2>&1 || fail "the job"
+"${job[@]}" bash "$TESTS/../configs/slurm.sbatch" job.yaml >job.out 2>&1 || fail "the job"
 [ "$(grep -c '^requeue' requeued)" -eq $requeues ] || fail "a finished job was requeued"
 same_run whole job
 

@@ -113,6 +113,7 @@ static void take_stop(int sig) { atomic_store(&stop, sig); }
 static void run(const char *directory) {
     char *enough = xasprintf("%s/enough", directory);
     bool told = false;
+    signal(SIGTERM, SIG_IGN); /* which mpirun sends when a rank has ended: a training takes it for a request to stop */
     ranks_on_stop(take_stop);
     note(directory, "process", (long)getpid());
     double wanted[2] = {0};

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# configs/slurm.sbatch, as it ships, in a real Slurm: a controller and eight made-up nodes, started here and ended with the
+# configs/slurm.sbatch, as it ships, in a real Slurm: a controller and eleven made-up nodes, started here and ended with the
 # test. What cuts a job (its time limit, an administrator, a signal, preemption, a node that loses power) costs no step,
 # or what was done since the last checkpoint: each ends in the bytes of an uninterrupted run. What must not come back
 # (cancelled by its user, refused by the program) does not.
@@ -7,7 +7,7 @@
 #   tests/cluster/slurm.sh PROGRAM [SCENARIO...]    # some by name; all without
 #
 # Needs root and Debian's slurm-wlm and munge; without them it is skipped (exit status 77). All jobs run side by side, held
-# where they would otherwise have to last: two to four minutes, most of it waiting for limits, which Slurm counts in minutes.
+# where they would otherwise have to last: two to three minutes, most of it waiting for limits, which Slurm counts in minutes.
 [ $# -ge 1 ] || { echo "usage: $0 PROGRAM [SCENARIO...]" >&2; exit 2; }
 QLORA_TRAIN=$(realpath "$1")
 shift
@@ -18,6 +18,7 @@ for program in munged slurmctld slurmd sbatch srun; do
     command -v $program >/dev/null || skip "slurm: there is no $program here"
 done
 [ "$(id -u)" -eq 0 ] || skip "slurm: the daemons are started as root"
+export OMPI_MCA_mpi_yield_when_idle=1    # processes that wait leave the processor to others
 unset "${!SLURM_@}" "${!SBATCH_@}" "${!SRUN_@}"    # of a job that this test may itself be
 
 work=$(mktemp -d)
@@ -42,7 +43,7 @@ made() { # STEPS SAVE_STEPS RUN: evaluates after each step, so that it lasts
 made 100000 100000 speed
 timeout 5 "$QLORA_TRAIN" speed.yaml >speed.log 2>&1 || true
 steps=$(logged_steps speed)
-[ "$steps" -ge 30 ] || steps=30
+[ "$steps" -ge 60 ] || steps=60
 echo "$steps steps a run"
 
 # submit RUN OPTION...: a job of that run's config, by a user without rights where such a user can read the program.
@@ -56,8 +57,9 @@ state() { # JOB
     scontrol show job "$1" | sed -nE 's/.*JobState=([A-Z_]+).*/\1/p'
 }
 is() { [ "$(state "$1")" = "$2" ]; } # JOB STATE
+has_restarts() { scontrol show job "$1" | grep -q " Restarts=$2 "; } # JOB COUNT
 restarts() { # JOB COUNT
-    scontrol show job "$1" | grep -q " Restarts=$2 " || fail "job $1: $(scontrol show job "$1" | grep Restarts=)"
+    has_restarts "$@" || fail "job $1: $(scontrol show job "$1" | grep Restarts=)"
 }
 
 # wait_for SECONDS WHAT COMMAND...
@@ -66,7 +68,7 @@ wait_for() {
     shift 2
     until "$@"; do
         [ $SECONDS -lt $until ] || fail "in vain for $what"
-        sleep 0.5
+        sleep "${pause:-0.5}"
     done
 }
 
@@ -78,14 +80,19 @@ saved() { [ -d "$1" ] && [ -n "$(newest_checkpoint "$1")" ]; }
 
 # The run's program stands still between two steps of its first half.
 hold() { # RUN
+    local pause=0.1
     wait_for 120 "the first steps of $1" stepped "$1" "${moment[$1]}"
-    programs "$1" | xargs -r kill -STOP
-    ! stepped "$1" "$steps" || fail "$1 was done before it was held"
+    programs "$1" | xargs -r kill -STOP || true
+    [ -n "$(programs "$1")" ] && [ ! -e "$1/adapter" ] || fail "$1 was done before it was held"
 }
-go_on() { programs "$1" | xargs -r kill -CONT; }
-asked_by() { # SIGNAL_BIT RUN: the signal waits for the held program
-    local pending pid
-    pid=$(programs "$2") && pending=$(sed -n 's/^ShdPnd:\t//p' "/proc/$pid/status") && [ $((0x$pending & $1)) -ne 0 ]
+go_on() { programs "$1" | xargs -r kill -CONT || true; }
+asked_by() { # SIGNAL_BIT RUN: the signal waits for each process of the held program
+    local pending pid pids
+    pids=$(programs "$2") || return 1
+    for pid in $pids; do
+        pending=$(sed -n 's/^ShdPnd:\t//p' "/proc/$pid/status")
+        [ $((0x$pending & $1)) -ne 0 ] || return 1
+    done
 }
 usr1=0x200 term=0x4000
 
@@ -198,7 +205,7 @@ power() {
     [ "$(node_of)" != "$node" ] || fail "power: the same node again"
 }
 restarted_elsewhere() { # JOB NODE
-    scontrol show job "$1" | grep -q " Restarts=1 " && ! scontrol show job "$1" | grep -q "^ *NodeList=$2\$"
+    has_restarts "$1" 1 && ! scontrol show job "$1" | grep -q "^ *NodeList=$2\$"
 }
 
 # Three configs, of which the first and the last are asked to stop while the second goes on: the last task has the number
@@ -238,6 +245,40 @@ both() {
     restarts "$job" 0
 }
 
+# Runs of two processes on two nodes, started by srun: asked as before a time limit, by a signal to the processes alone,
+# and the node without the script loses its power.
+ranks() {
+    local run node
+    declare -A jobs
+    ! [ -f "${QLORA_TRAIN%/*}/qlora-mpi.so" ] && echo "ranks: left out, as the program was built without MPI" && return
+    ! srun --mpi=list 2>&1 | grep -q pmix && echo "ranks: left out, as this Slurm has no pmix" && return
+    jobs[ranks-power]=$(submit ranks-power --nodes=2 --partition=pair)
+    hold ranks-power
+    node=$(scontrol show job "${jobs[ranks-power]}" | sed -nE 's/^ *NodeList=node\[([0-9]+)[-,]([0-9]+)\]$/node\2/p')
+    power_off "$node"
+    echo "ranks-power: $node is off, at step $(logged_steps ranks-power), $(newest_checkpoint ranks-power) is there"
+    go_on ranks-power
+
+    jobs[ranks-whole]=$(submit ranks-whole --nodes=2)
+    for run in ranks-limit ranks-steps; do
+        jobs[$run]=$(submit $run --nodes=2)
+        hold $run
+    done
+    scancel --signal=USR1 --batch "${jobs[ranks-limit]}"
+    scancel --signal=TERM "${jobs[ranks-steps]}"
+    wait_for 60 "the signal" asked_by $usr1 ranks-limit
+    wait_for 60 "the signal" asked_by $term ranks-steps
+    for run in ranks-limit ranks-steps; do
+        go_on $run
+        requeued $run "${jobs[$run]}"
+    done
+    wait_for 120 "the job in the queue again" has_restarts "${jobs[ranks-power]}" 1
+    completed ranks-whole "${jobs[ranks-whole]}" ranks-whole
+    for run in ranks-limit ranks-steps ranks-power; do completed $run "${jobs[$run]}" ranks-whole; done
+    grep -h '^ranks ' ranks-limit.log | uniq
+    grep -hE '^rank [0-9]|^a node does not answer|^srun: error: (Node failure|Timed out)' ranks-power.log || true
+}
+
 # What there is to see of a scenario that failed.
 said() { # SCENARIO...
     squeue
@@ -248,7 +289,7 @@ said() { # SCENARIO...
 }
 
 scenarios=("$@")
-[ $# -gt 0 ] || scenarios=(limit late administrator everybody cancelled grace abrupt power array both)
+[ $# -gt 0 ] || scenarios=(limit late administrator everybody cancelled grace abrupt power array both ranks)
 
 # ---- all of them, side by side ------------------------------------------------------------------------------------
 
@@ -260,6 +301,12 @@ for run in "${scenarios[@]}" array-{1,2,3}; do
     made "$steps" $save "$run"
 done
 moment[power]=$((steps / 5 + 1 + RANDOM % (steps / 3)))
+# Processes that wait for each other are slow where there are more of them than processors.
+pair_steps=$((steps / 2)) save=$((steps / 20 + 1))
+for run in ranks-{whole,limit,steps,power}; do
+    made $pair_steps $save "$run"
+    moment[$run]=$((save + RANDOM % (pair_steps / 3)))
+done
 made "$steps" 100000 whole
 "${as_user[@]}" "$QLORA_TRAIN" whole.yaml >whole.log 2>&1 || { cat whole.log; fail "the uninterrupted run"; }
 

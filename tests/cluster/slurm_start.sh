@@ -1,10 +1,11 @@
-# A Slurm of one machine for tests, in the directory $work: munge, a controller, and eight nodes with 16 CPUs and 8 GPUs
+# A Slurm of one machine for tests, in the directory $work: munge, a controller, and eleven nodes with 64 CPUs and 8 GPUs
 # each, which are files. Sourced; Slurm and munge of the system are not touched.
 host=$(hostname -s)
 export SLURM_CONF=$work/slurm.conf
 
 # A job that was put back waits for as long as its credential is good (cred_expire), two minutes by default. Where the
 # time of grace begins Slurm asks a batch script only with preempt_send_user_signal. pmix wants a TmpFS for each node.
+# srun waits KillWait for a lost node before the script can ask whether it is one, and SlurmdTimeout is longer as in life.
 slurm_configure() { # PORT
     cat >slurm.conf <<END_CONF
 ClusterName=test
@@ -31,28 +32,29 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 SlurmctldParameters=preempt_send_user_signal
 ReturnToService=2
-KillWait=30
+KillWait=15
 MinJobAge=3600
-SlurmdTimeout=30
+SlurmdTimeout=75
 GresTypes=gpu
-NodeName=node[1-8] NodeHostname=$host NodeAddr=127.0.0.1 Port=[$(($1 + 1))-$(($1 + 8))] CPUs=16 Gres=gpu:8 State=UNKNOWN
+NodeName=node[1-11] NodeHostname=$host NodeAddr=127.0.0.1 Port=[$(($1 + 1))-$(($1 + 11))] CPUs=64 Gres=gpu:8 State=UNKNOWN
 PartitionName=gpu Nodes=node[1-4] Default=YES PriorityTier=1
 PartitionName=grace Nodes=node5 PriorityTier=1 GraceTime=120
 PartitionName=abrupt Nodes=node6 PriorityTier=1 GraceTime=0
 PartitionName=power Nodes=node[7-8] PriorityTier=1
+PartitionName=pair Nodes=node[9-11] PriorityTier=1
 PartitionName=urgent Nodes=node[5-6] PriorityTier=2
 END_CONF
     mkdir gpus
     touch gpus/{0,1,2,3,4,5,6,7}
-    echo "NodeName=node[1-8] Name=gpu File=$work/gpus/[0-7]" >gres.conf
+    echo "NodeName=node[1-11] Name=gpu File=$work/gpus/[0-7]" >gres.conf
 }
 
-# The first of nine ports that nobody listens to.
+# The first of twelve ports that nobody listens to.
 free_ports() {
     local first port
     while true; do
         first=$((20000 + RANDOM % 10000))
-        for port in $(seq $first $((first + 8))); do
+        for port in $(seq $first $((first + 11))); do
             ! (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null || continue 2
         done
         echo $first
@@ -62,7 +64,7 @@ free_ports() {
 
 slurm_start() {
     local node i
-    mkdir munge state node{1,2,3,4,5,6,7,8}
+    mkdir munge state node{1..11}
     head -c 128 /dev/urandom >munge/key
     chmod 400 munge/key
     slurm_configure "$(free_ports)"
@@ -74,12 +76,12 @@ slurm_start() {
     done
     slurmctld -D >slurmctld.out 2>&1 &
     controller=$!
-    for node in node{1,2,3,4,5,6,7,8}; do
+    for node in node{1..11}; do
         (cd $node && exec slurmd -D -N $node >out 2>&1) &
     done
     disown -a    # their end is not worth a line
     for i in $(seq 120); do
-        [ "$(sinfo -h -N -o '%N %t' 2>/dev/null | grep idle | sort -u | wc -l)" -lt 8 ] || return 0
+        [ "$(sinfo -h -N -o '%N %t' 2>/dev/null | grep idle | sort -u | wc -l)" -lt 11 ] || return 0
         kill -0 "$controller" 2>/dev/null || break
         sleep 0.5
     done

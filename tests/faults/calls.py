@@ -69,6 +69,39 @@ def memory(rig, n, starts, budget):
     rig.each("memory runs out", cases, check)
 
 
+def spill(rig):
+    """Pages that leave for a file: its own calls fail."""
+    first = rig.first
+    first.clear()
+    os.makedirs(first.path("pages"), exist_ok=True)
+    r = first.run("run.yaml", "device.spill=pages", "device.memory_limit=64KiB")
+    least = re.search(r"expected a limit of at least ([0-9.]+) MiB", r.err)
+    rig.must(least, "no limit is named: " + r.show())
+    given = ("run.yaml", "device.spill=pages", f"device.memory_limit={int(float(least[1]) * 1024) + 64}KiB")
+    n = first.counts(*given)
+    wanted = {k: v for k, v in first.snapshot().items() if k.startswith("adapter/")}
+    cases = [(kind, e, at) for kind in ("open", "truncate", "mmap", "unlink", "close")
+             for at in rig.spread(n[kind], 12) for e in (*ERRORS[kind].split(), "EINTR")]
+    rig.must(n["truncate"] >= 1 and wanted, "nothing leaves for the file")
+
+    def check(place, kind, error, at):
+        place.clear()
+        os.makedirs(place.path("pages"), exist_ok=True)
+        r = place.run(*given, call=kind, at=at, do=number_of(error))
+        rig.must(kind == "unlink" or not os.listdir(place.path("pages")), "its file is left behind")
+        for name in os.listdir(place.path("pages")):
+            os.remove(place.path("pages", name))
+        if r.status:
+            rig.must(error != "EINTR" or kind in ("mmap", "unlink"), "it is not invisible: " + r.show())
+            rig.check_message(r, number_of(error))
+            r = place.run(*given)
+        now = {k: v for k, v in place.snapshot().items() if k.startswith("adapter/")}
+        rig.must(r.status == 0 and now == wanted, "another adapter: " + r.show())
+
+    rig.each("pages in a file", cases, check)
+    first.clear()
+
+
 def run(rig):
     starts, n = rig.starts, rig.counts
     print("calls of a new run: " + ", ".join(f"{k} {v}" for k, v in n["new"].items()))
@@ -76,3 +109,4 @@ def run(rig):
         failing_calls(rig, kind, n, starts, 12)
     invisible(rig, n, starts, 12)
     memory(rig, n, starts, 60)
+    spill(rig)

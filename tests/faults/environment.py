@@ -45,6 +45,7 @@ def mounts(rig):
 
     if not mount("-o", "size=64k"):
         print("skip full and read-only file systems: nothing may be mounted here", flush=True)
+        rig.skipped += 1
         os.rmdir(disk)
         return
     subprocess.run(["umount", disk], check=True)
@@ -167,8 +168,56 @@ def places(rig):
     rig.each("output_dir goes away", cases, check)
 
 
+def mapped(rig):
+    """The model's file is cut short while it is mapped: named, and no crash."""
+
+    def check(place, size):
+        place.clear(name="cut")
+        place.clear()
+        shutil.copytree(rig.model, place.path("cut"))
+        with open(place.path("run.yaml")) as f:
+            place.write("cut.yaml", f.read().replace(rig.model, place.path("cut")))
+        place.run("cut.yaml", log=place.path("log"))
+        with open(place.path("log")) as f:
+            lines = f.read().splitlines()
+        os.remove(place.path("log"))
+        at = next(i for i, line in enumerate(lines, 1) if line.startswith("mmap\t") and "/cut/model" in line)
+        place.clear()
+
+        def meanwhile():
+            os.truncate(place.path("cut/model.safetensors"), size)
+
+        r = place.run("cut.yaml", call="any", at=at + 1, do="stop", meanwhile=meanwhile)
+        rig.must(r.status == 1 and len(r.complaints) == 1, r.show())
+        rig.must("cut/model.safetensors: cannot read: it became shorter" in r.complaints[0], r.show())
+
+    rig.each("a mapped file is cut short", [(0,), (4096,), (100000,)], check)
+
+
+def streams(rig):
+    """Standard streams that are closed at the start, or whose disk is full: nothing of theirs gets into the run's files."""
+
+    def closed(place, *which):
+        place.clear()
+        r = place.run("run.yaml", before=lambda: [os.close(fd) for fd in which])
+        rig.must(r.status == 0, r.show())
+        rig.check_whole(place)
+
+    def full(place):
+        place.clear()
+        with open("/dev/full", "w") as out:
+            r = place.run("run.yaml", stdout=out)
+        rig.must(r.status == 1 and r.complaints == ["standard output: cannot write"], r.show())
+        rig.check_whole(place)
+
+    rig.each("closed streams", [(0,), (1,), (2,), (0, 1), (0, 1, 2), (1, 2)], closed)
+    rig.each("a log on a full disk", [()], full)
+
+
 def run(rig):
     limits(rig)
+    streams(rig)
+    mapped(rig)
     locks(rig)
     places(rig)
     mounts(rig)

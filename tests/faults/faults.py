@@ -27,7 +27,8 @@ def main():
         rig.close()
     print(f"{rig.cases} cases, {rig.runs} runs of the program, {len(rig.broken)} broken, "
           f"{time.monotonic() - started:.0f} s")
-    return 1 if rig.broken or not rig.cases else 0
+    print(f"{rig.passed} passed, {rig.failed} failed, {rig.skipped} skipped")
+    return 1 if rig.failed or not rig.passed else 0
 
 
 sys.exit(main())

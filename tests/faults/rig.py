@@ -119,7 +119,7 @@ class Place:
         if template:
             shutil.copytree(template, self.path(name), symlinks=True)
 
-    def start(self, *arguments, env=None, before=None, **plan):
+    def start(self, *arguments, env=None, before=None, stdout=subprocess.PIPE, **plan):
         """Starts the program; plan: call, at, do, always, log, counts, clock for interpose.c."""
         full = dict(os.environ, OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive", **(env or {}))
         if plan:
@@ -132,7 +132,7 @@ class Place:
             cwd=self.dir,
             env=full,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             preexec_fn=before,
         )
@@ -144,7 +144,7 @@ class Place:
             p.kill()
             p.communicate()
             raise Broken(f"it hangs: {p.args}") from None
-        return Result(p.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+        return Result(p.returncode, (out or b"").decode(errors="replace"), err.decode(errors="replace"))
 
     def run(self, *arguments, limit=60, meanwhile=None, **how):
         """Runs it to its end. meanwhile: what is done while it is held at a call (do="stop")."""
@@ -215,6 +215,7 @@ class Rig:
         fast = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 256 << 20
         self.top = tempfile.mkdtemp(prefix="faults-", dir=memory if fast else None)
         self.runs = self.cases = 0
+        self.passed = self.failed = self.skipped = 0
         self.broken = []
         self.library = os.path.join(self.top, "interpose.so")
         subprocess.run(
@@ -355,9 +356,13 @@ class Rig:
                 done.result()
         self.cases += len(cases)
         found = self.broken[before:]
+        if not cases:
+            return
+        self.passed += not found
+        self.failed += bool(found)
         print(f"{'FAIL' if found else 'ok  '} {what}: {len(cases)} cases{f', {len(found)} broken' if found else ''}",
               flush=True)
-        for text in found[:40]:
+        for text in found[:8]:
             print("     " + text.strip().replace("\n", "\n     "), flush=True)
 
 

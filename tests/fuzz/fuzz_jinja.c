@@ -1,10 +1,7 @@
 /* Any text as a template: it is rendered, or refused with its place; nothing crashes, hangs, or reads out of bounds.
  *
- * As a test, it mutates the templates of golden/jinja/ for a bounded number of rounds, always the same ones. With libFuzzer:
- *
- *   clang -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -DLIBFUZZER \
- *     -D_POSIX_C_SOURCE=200809L -I. -Itests/support tests/fuzz/fuzz_jinja.c data/jinja/[a-z]*.c base/error.c base/mem.c \
- *     $(pkg-config --cflags --libs jansson libutf8proc) -lm -o fuzz_jinja && ./fuzz_jinja CORPUS */
+ * As a test, it mutates the templates of golden/jinja/ for a bounded number of rounds, always the same ones. With libFuzzer
+ * (LIBFUZZER): scripts/fuzz.sh jinja. */
 #include <jansson.h>
 #include <stdint.h>
 #include <stdlib.h>

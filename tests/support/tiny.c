@@ -70,7 +70,8 @@ static void place(tiny_t *t, const tiny_spec_t *spec, pool_t *pool) {
     workspace_need_t need = model_workspace_need(&t->model, T, t->batch.max_seg);
     t->be->workspace_size = t->be->workspace_bytes(t->be, &need);
     t->be->workspace = pool_take(pool, POOL_WORKSPACE, t->be->workspace_size);
-    acts_place(a, &t->model, &(acts_spec_t){PASS_TRAIN, T, spec->n_kept < L ? spec->n_kept : L, chunk}, pool);
+    acts_place(a, &t->model, &(acts_spec_t){PASS_TRAIN, T, spec->n_kept < L ? spec->n_kept : L, chunk, spec->tile},
+               pool);
 }
 
 static int open_backend(const tiny_spec_t *spec, backend_t **be, err_t *err) {

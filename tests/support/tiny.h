@@ -30,6 +30,7 @@ typedef struct {
     double dropout;
     size_t n_kept; /* SIZE_MAX: all */
     size_t chunk;  /* rows of a logits chunk; 0: all */
+    size_t tile;   /* as in acts_spec_t */
     optimizer_kind_t optimizer;
     size_t n_paged;  /* layers whose weights are paged */
     size_t n_cached; /* layers whose weights are kept decoded */

@@ -21,7 +21,7 @@ static void check(tiny_t *t, const float *want, size_t piece, size_t alone) {
     acts_t a = {.blocks = xcalloc(t->model.config.layers, sizeof(block_acts_t))};
     assert_ok(pool_open(&pool, t->be, 8 << 20, &err), err);
     kv_cache_place(&cache, &t->model, S, &pool);
-    acts_place(&a, &t->model, &(acts_spec_t){PASS_GENERATE, piece, 0, 1}, &pool);
+    acts_place(&a, &t->model, &(acts_spec_t){PASS_GENERATE, piece, 0, 1, 0}, &pool);
     for (size_t at = 0; at < S;) {
         size_t left = S - alone > at ? S - alone - at : 1, n = left < piece ? left : piece;
         model_extend(&t->model, &a, &cache, t->batch.ids + at, n, got);

@@ -269,7 +269,7 @@ static void test_head_generation(void **state) {
         assert_ok(pool_open(&pool, t.be, 1 << 20, &err), err);
         kv_cache_place(&cache, &t.model, S, &pool);
         acts_t a = {.blocks = xcalloc(t.model.config.layers, sizeof(block_acts_t))};
-        acts_place(&a, &t.model, &(acts_spec_t){PASS_GENERATE, 7, 0, 1}, &pool);
+        acts_place(&a, &t.model, &(acts_spec_t){PASS_GENERATE, 7, 0, 1, 0}, &pool);
         for (size_t at = 0, piece; at < S; at += piece) {
             piece = at == 0 ? 7 : 1;
             model_extend(&t.model, &a, &cache, t.batch.ids + at, piece, got);

@@ -32,23 +32,32 @@ static float *gradients(const tiny_spec_t *spec, size_t *n, double *loss) {
     return g;
 }
 
+static void check_recomputation(const char *arch, dtype_t act) {
+    size_t n;
+    double loss, want_loss;
+    tiny_spec_t spec = spec_of(arch);
+    spec.dropout = 0.1;
+    spec.act = act;
+    float *want = gradients(&spec, &n, &want_loss);
+    for (size_t kept = 0; kept < 2; kept++) {
+        spec.n_kept = kept;
+        float *got = gradients(&spec, &n, &loss);
+        assert_true(loss == want_loss);
+        assert_memory_equal(got, want, n * sizeof *got);
+        free(got);
+    }
+    free(want);
+}
+
+/* Blocks of every form: norms before and after a sublayer, of queries and keys, scales. */
 static void test_recomputation_is_bit_equal(void **state) {
     (void)state;
-    for (int bf16 = 0; bf16 < 2; bf16++) {
-        size_t n;
-        double loss, want_loss;
-        tiny_spec_t spec = spec_of("llama-gqa-tied-odd");
-        spec.dropout = 0.1;
-        spec.act = bf16 ? DT_BF16 : DT_F32;
-        float *want = gradients(&spec, &n, &want_loss);
-        for (size_t kept = 0; kept < 2; kept++) {
-            spec.n_kept = kept;
-            float *got = gradients(&spec, &n, &loss);
-            assert_true(loss == want_loss);
-            assert_memory_equal(got, want, n * sizeof *got);
-            free(got);
-        }
-        free(want);
+    static const char *const archs[] = {"gemma3-local-global", "exaone4-hybrid", "granite-scales"};
+    for (int bf16 = 0; bf16 < 2; bf16++) check_recomputation("llama-gqa-tied-odd", bf16 ? DT_BF16 : DT_F32);
+    for (size_t i = 0; i < sizeof archs / sizeof *archs; i++) {
+        char *dir = path_join(test_path("golden/arch"), archs[i]);
+        check_recomputation(dir, DT_F32);
+        free(dir);
     }
 }
 
@@ -58,14 +67,37 @@ static void test_loss_chunks(void **state) {
     double loss, want_loss;
     tiny_spec_t spec = spec_of("llama-mha");
     float *want = gradients(&spec, &n, &want_loss);
-    for (size_t chunk = 1; chunk < 40; chunk += 12) {
+    for (size_t chunk = 1; chunk < 40; chunk += 4) {
         spec.chunk = chunk;
+        spec.tile = chunk % 3 * 4; /* none, of 4, of 8 */
         float *got = gradients(&spec, &n, &loss);
         assert_true(fabs(loss / want_loss - 1) < 1e-6);
         assert_true(nmse(got, want, n) < 1e-10);
         free(got);
     }
     free(want);
+}
+
+/* With tiles a chunk has as many rows as take no more memory, in multiples of a tile where that many have room. */
+static void test_chunk_of_tiles(void **state) {
+    (void)state;
+    static const size_t chunks[] = {1, 3, 9}, tiles[] = {1, 4, 8, 4096};
+    for (size_t i = 0; i < 12; i++) {
+        tiny_spec_t spec = spec_of("llama-mha");
+        tiny_t plain, tiled;
+        spec.chunk = chunks[i / 4];
+        tiny_open(&plain, &spec);
+        spec.tile = tiles[i % 4];
+        tiny_open(&tiled, &spec);
+        const acts_t *a = &tiled.acts;
+        assert_true(tiled.pool.used <= plain.pool.used);
+        assert_true(a->chunk <= a->T && (a->chunk == a->T || a->chunk % a->tile == 0));
+        assert_true(a->chunk + spec.tile > spec.chunk);
+        assert_int_equal(a->tile, spec.tile > a->chunk ? 1 : spec.tile);
+        if (spec.tile < 8) assert_true(a->chunk > 9); /* the blocks' scratch holds more of this model's logits */
+        tiny_close(&tiled);
+        tiny_close(&plain);
+    }
 }
 
 static double loss_at(tiny_t *t, const float *master) {
@@ -118,7 +150,7 @@ static void test_cache(void **state) {
     assert_ok(pool_open(&pool, t.be, 8 << 20, &err), err);
     kv_cache_place(&cache, &t.model, S, &pool);
     acts_t a = {.blocks = xcalloc(t.model.config.layers, sizeof(block_acts_t))};
-    acts_place(&a, &t.model, &(acts_spec_t){PASS_GENERATE, 16, 0, 1}, &pool);
+    acts_place(&a, &t.model, &(acts_spec_t){PASS_GENERATE, 16, 0, 1, 0}, &pool);
     /* A prompt in pieces of 16 and 5, then token by token. */
     for (size_t at = 0; at < S;) {
         size_t piece = at == 0 ? 16 : at == 16 ? 5 : 1;
@@ -156,6 +188,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_recomputation_is_bit_equal),
         cmocka_unit_test(test_loss_chunks),
+        cmocka_unit_test(test_chunk_of_tiles),
         cmocka_unit_test(test_dropout),
         cmocka_unit_test(test_cache),
         cmocka_unit_test(test_base_alone),

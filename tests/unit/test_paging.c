@@ -183,6 +183,15 @@ static void test_cached_weights(void **state) {
     a.limit = free_run.plan.total - 1;
     paged_end_t e = paged_run_same(&free_run, &a, bytes);
     assert_int_equal(e.plan.layout.n_cached, 0);
+    /* Also where blocks are recomputed though there is room for them. */
+    a.checkpointing = TRI_TRUE;
+    a.limit = free_run.plan.total_recompute_all + one + one / 2;
+    e = paged_run_same(&free_run, &a, bytes);
+    assert_true(e.plan.layout.n_kept == 0 && e.plan.layout.n_cached == 1);
+    /* And not where they are for want of it. */
+    a.checkpointing = TRI_AUTO;
+    e = paged_run_same(&free_run, &a, bytes);
+    assert_int_equal(e.plan.layout.n_cached, 0);
     free(free_run.master);
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "cuda/workspace.h"
 #include "made_model.h"
 #include "trainer/run/run.h"
 #include "trainer/run/steps.h"
@@ -60,11 +61,14 @@ static size_t total_of(run_t *run, size_t n_kept) {
     plan_place_fixed(&pool, &run->model, &run->lora, &opt, NULL, &run->need, &layout);
     optimizer_free(&opt);
     pool_mark_t mark = pool_mark(&pool);
-    acts_place(&acts, &run->model, &(acts_spec_t){PASS_TRAIN, run->need.train_tokens, n_kept, run->plan.layout.chunk},
-               &pool);
+    acts_place(
+        &acts, &run->model,
+        &(acts_spec_t){PASS_TRAIN, run->need.train_tokens, n_kept, run->plan.layout.chunk, run->plan.layout.tile},
+        &pool);
     pool_reset(&pool, &mark);
     if (run->need.eval_tokens)
-        acts_place(&acts, &run->model, &(acts_spec_t){PASS_LOSS, run->need.eval_tokens, 0, run->plan.layout.chunk},
+        acts_place(&acts, &run->model,
+                   &(acts_spec_t){PASS_LOSS, run->need.eval_tokens, 0, run->plan.layout.chunk, run->plan.layout.tile},
                    &pool);
     free(acts.blocks);
     return pool.peak;
@@ -234,6 +238,49 @@ static void test_checkpointing(void **state) {
              (double)(t[0] - 1) / (1 << 20));
     assert_error(plan_with(&run, TRI_TRUE, t[0] - 1, &err), err, ERR_USAGE, want);
     assert_error(plan_with(&run, TRI_FALSE, t[LAYERS] - 1, &err), err, ERR_USAGE, "the run does not fit");
+    run_close(&run);
+}
+
+/* ---- what no memory is enough for ------------------------------------------------------------------------- */
+
+/* One more of something than is taken is refused in the config's terms, and that many are not. */
+static void assert_most(const run_t *run, size_t *value, size_t most, const char *text) {
+    err_t err = {0};
+    size_t before = *value;
+    *value = most;
+    assert_ok(plan_check_sizes(&run->model, &run->need, &err), err);
+    *value = most + 1;
+    assert_error(plan_check_sizes(&run->model, &run->need, &err), err, ERR_USAGE, text);
+    plan_t p;
+    assert_int_equal(plan_make(&p, &run->model, &run->lora, &run->need, SIZE_MAX, &err), ERR_USAGE);
+    *value = before;
+}
+
+static void test_sizes(void **state) {
+    (void)state;
+    static const combination_t k = {64, 16, 0, 0, 0, 0, COMPUTE_F32, QUANT_NF4, true, true};
+    run_t run;
+    run_start(&run, &k);
+    err_t err = {0};
+    assert_ok(run_plan(&run, &err), err);
+    assert_most(&run, &run.need.train_tokens, INT32_MAX - 1,
+                "micro-batches of 2147483647 tokens are more than cpu takes");
+    backend_t cuda = backend_plan_cuda(DT_BF16), *cpu = run.be;
+    run.model.be = &cuda;
+    run.model.lora = &run.lora;
+    size_t heads = run.model.config.heads, *rows = &run.model.layers[0].w[LIN_DOWN].rows;
+    workspace_need_t w = plan_workspace_need(&run.model, &run.need);
+    assert_true(w.attn_ld == linear_ld(160, 12)); /* q, k and v, and the du of their three adapters of rank 4 */
+    assert_most(&run, &run.need.train_tokens, INT32_MAX / heads, "training.per_device_train_batch_size: micro-batches");
+    assert_most(&run, &run.need.train_seg, 65535 * 16, "data.max_length: a row of 1048561 tokens");
+    run.lora.width[SITE_QKV] = 8000; /* rows so far apart that 32 bits are the bound */
+    assert_most(&run, &run.need.train_seg, UINT32_MAX / linear_ld(160, 8000), "data.max_length: a row of ");
+    run.lora.width[SITE_QKV] = 12;
+    assert_most(&run, &run.need.cache, 65535 * 16, "a shorter prompt or a lower --max-new-tokens");
+    assert_most(&run, &run.model.config.head_dim, 371, "model.path: heads of 372 channels");
+    size_t layer = (UINT32_MAX - CUDA_DEQUANT_AHEAD) / linear_ld(200, 4) - 4; /* with the rows of A */
+    assert_most(&run, rows, layer, "model.path: a layer of ");
+    run.model.be = cpu;
     run_close(&run);
 }
 
@@ -454,6 +501,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_planned_and_measured),
         cmocka_unit_test(test_checkpointing),
+        cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_advice),
         cmocka_unit_test(test_steps),
         cmocka_unit_test(test_extents),

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "tests/support/testing.h"
 
 static void pause_ms(long ms) { nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL); }
@@ -18,19 +19,29 @@ static int status_of(pid_t child) {
     return status;
 }
 
-/* The wait status of a process that catches signals with status 7, gets `first` and, ms later, `second`. It ends with 5
- * when it sees a request. */
-static int ended(bool waits, int first, long ms, int second) {
+enum { TOO_LATE = 99 };
+
+static int ended_once(bool waits, int first, long ms, int second) {
     pid_t child = fork();
     if (child == 0) {
         stop_catch(7);
         if (waits) stop_wait_for_look();
+        double since = clock_seconds();
         raise(first);
         pause_ms(ms);
+        if (ms < 2000 && clock_seconds() - since > 1.9) _exit(TOO_LATE);
         raise(second);
         _exit(stop_wanted() ? 5 : 6);
     }
     return status_of(child);
+}
+
+/* The wait status of a process that catches signals with status 7, gets `first` and, ms later, `second`. It ends with 5
+ * when it sees a request. Once more where a busy machine took the time that makes of a signal another request. */
+static int ended(bool waits, int first, long ms, int second) {
+    int status = ended_once(waits, first, ms, second);
+    while (WIFEXITED(status) && WEXITSTATUS(status) == TOO_LATE) status = ended_once(waits, first, ms, second);
+    return status;
 }
 
 static void held_back(void **state) {

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/file.h"
 #include "base/json.h"
@@ -365,7 +364,7 @@ static void test_smollm2_gguf(void **state) {
     tokenizer_close(t);
 }
 
-/* A word of a megabyte costs n log n, not n²: far below the program's time limit, and exactly undone. */
+/* A word of a megabyte costs n log n, and is exactly undone: by n² the program would take longer than CTest lets it. */
 static void test_long_word(void **state) {
     (void)state;
     tokenizer_t *t = open_tokenizer(GOLDEN("tokenizer.json"));
@@ -375,11 +374,7 @@ static void test_long_word(void **state) {
     err_t err = {0};
     ids_t ids = {0};
     size_t len;
-    clock_t start = clock();
     assert_ok(tokenizer_encode(t, text, N, true, &ids, &err), err);
-    double seconds = (double)(clock() - start) / CLOCKS_PER_SEC;
-    print_message("a word of 1 MiB: %.2f s\n", seconds);
-    assert_true(seconds < 20);
     char *back = tokenizer_decode(t, ids.ids, ids.len, true, &len);
     assert_int_equal(len, N);
     assert_memory_equal(back, text, N);

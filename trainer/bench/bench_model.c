@@ -166,7 +166,8 @@ static int open_memory(bench_model_t *b, err_t *err) {
     if (pool_open(&b->pool, m->be, b->plan.total, err)) return err->code;
     plan_place_fixed(&b->pool, m, &b->lora, &b->opt, NULL, &b->need, layout);
     b->acts.blocks = xcalloc(m->config.layers, sizeof *b->acts.blocks);
-    acts_place(&b->acts, m, &(acts_spec_t){PASS_TRAIN, b->need.train_tokens, layout->n_kept, layout->chunk}, &b->pool);
+    acts_place(&b->acts, m,
+               &(acts_spec_t){PASS_TRAIN, b->need.train_tokens, layout->n_kept, layout->chunk, layout->tile}, &b->pool);
     if (model_open_pages(m, &b->pool, NULL, err)) return err->code;
     return optimizer_open(&b->opt, &b->lora, &b->pool, b->plan.top, NULL, err);
 }

@@ -168,6 +168,10 @@ static int plan_outline(const config_t *c, err_t *err) {
     backend_t be = backend_plan_cuda(c->quantization.compute_dtype == COMPUTE_F32 ? DT_F32 : DT_BF16);
     outline_run_t o;
     int rc = outline_open(&o, c, &shape, &be, err);
+    if (rc == 0) {
+        rc = plan_check_sizes(&o.model, &o.need, err);
+        if (rc) outline_close(&o);
+    }
     if (rc) {
         free(name);
         return rc;

@@ -219,6 +219,8 @@ int command_train(int argc, char **argv) {
     if (rc == 0) rc = train_together(argc, argv, &run, &err);
     if (rc && rc != EXIT_STOPPED && ranks_first()) log_error("%s", err.msg);
     int status = rc == EXIT_STOPPED ? (int)run.config.training.preempted_exit_status : rc;
+    /* What was asked for is done: srun, which ends the other ranks when the first has left, changes no status. */
+    if (rc == EXIT_STOPPED) stop_hold();
     run_close(&run);
     ranks_close();
     return status;

@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -131,7 +132,14 @@ static int dispatch(int argc, char **argv) {
     return unknown_command(argv[1]);
 }
 
+/* Some starters close these; the next file that is opened would take the number, and lines for the user go into it. */
+static void open_closed_streams(void) {
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0) _exit(ERR_FAILED); /* and nobody to tell */
+}
+
 int main(int argc, char **argv) {
+    open_closed_streams();
     /* A file that grows beyond the limit of its size (ulimit -f) is an error of the write, as a full disk is, and is
      * cleaned up after; it does not end the program. */
     signal(SIGXFSZ, SIG_IGN);

@@ -137,7 +137,7 @@ static int read_item(reader_t *r, const yaml_event_t *e, yaml_entry_t *entry) {
             return r->err->code;
         }
     }
-    entry->items = xrealloc(entry->items, (entry->n_items + 1) * sizeof *entry->items);
+    entry->items = xrealloc_array(entry->items, entry->n_items + 1, sizeof *entry->items);
     entry->items[entry->n_items++] = item;
     return 0;
 }

@@ -23,6 +23,7 @@
 #define TICK_MS 1000
 #define BEAT_TICKS 3
 #define FAREWELL_SECONDS 1
+#define READ_MS 300 /* what mpirun has not read when all have ended it does not print */
 
 /* The other end of a connection. Rank 0 has all others, the others have rank 0 alone; nobody has itself. */
 typedef struct {
@@ -120,12 +121,14 @@ static _Noreturn void leave(int status) {
     _exit(status);
 }
 
-/* how: "has ended before its time" */
+/* how: "has ended before its time". The lost rank is told too: it may only have hung. */
 static _Noreturn void lost(int rank, const char *how) {
-    tell_all(LINE_GONE, rank, rank);
-    if (rank != 0 || speaks)
+    tell_all(LINE_GONE, rank, -1);
+    if (rank != 0 || speaks) {
         say("rank %d (%s, process %d) %s; the run ends, its newest checkpoint is good", rank, ranks_host(rank),
             (int)peers[rank].process, how);
+        nanosleep(&(struct timespec){0, READ_MS * 1000000}, NULL);
+    }
     leave(ERR_FAILED);
 }
 

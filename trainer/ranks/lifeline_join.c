@@ -206,7 +206,15 @@ strangers_t *strangers_new(const contact_t *contact, int listening, int ranks) {
     return s;
 }
 
-static void remove_stranger(strangers_t *s, int i) { s->all[i] = s->all[--s->n]; }
+/* In the order in which they came. */
+static void remove_stranger(strangers_t *s, int i) {
+    memmove(&s->all[i], &s->all[i + 1], (size_t)(--s->n - i) * sizeof *s->all);
+}
+
+static void send_away(strangers_t *s, int i) {
+    close(s->all[i].fd);
+    remove_stranger(s, i);
+}
 
 void strangers_free(strangers_t *s) {
     if (!s) return;
@@ -220,14 +228,17 @@ int strangers_most(const strangers_t *s) { return s ? s->most + 1 : 0; }
 
 int strangers_poll(const strangers_t *s, struct pollfd *polls, int n) {
     if (!s) return n;
-    if (s->n < s->most) polls[n++] = (struct pollfd){.fd = s->listening, .events = POLLIN};
+    polls[n++] = (struct pollfd){.fd = s->listening, .events = POLLIN};
     for (int i = 0; i < s->n; i++) polls[n++] = (struct pollfd){.fd = s->all[i].fd, .events = POLLIN};
     return n;
 }
 
+/* Where there are too many the one that came first goes: a rank has said its word long before. */
 static void let_in(strangers_t *s) {
-    for (int fd; s->n < s->most && (fd = accept4(s->listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0;)
+    for (int fd; (fd = accept4(s->listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0;) {
+        if (s->n == s->most) send_away(s, 0);
         s->all[s->n++] = (stranger_t){.fd = fd};
+    }
 }
 
 /* Has the word, and is one of the ranks. Answered once. */
@@ -256,17 +267,18 @@ void strangers_serve(strangers_t *s, void (*joined)(guest_t guest)) {
         stranger_t *g = &s->all[i];
         bool stays = listen_to(s, g);
         if (stays && g->have < sizeof g->said) continue;
-        if (stays) joined((guest_t){g->fd, g->said.hello.rank, g->said.hello.process});
-        else close(g->fd);
+        guest_t guest = {g->fd, g->said.hello.rank, g->said.hello.process};
+        if (!stays) {
+            send_away(s, i);
+            continue;
+        }
         remove_stranger(s, i);
+        joined(guest);
     }
 }
 
 void strangers_tick(strangers_t *s) {
     if (!s) return;
-    for (int i = s->n; i-- > 0;) {
-        if (++s->all[i].ticks <= STRANGER_SECONDS) continue;
-        close(s->all[i].fd);
-        remove_stranger(s, i);
-    }
+    for (int i = s->n; i-- > 0;)
+        if (++s->all[i].ticks > STRANGER_SECONDS) send_away(s, i);
 }

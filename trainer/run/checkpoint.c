@@ -245,6 +245,9 @@ static int parse_state(const json_t *j, const char *where, train_state_t *s, err
         json_need_id(j, "model_id", where, &s->model_id, err) ||
         json_opt_string(j, "compute_dtype", where, &compute, err))
         return err->code;
+    if (adam_t > s->step || s->skipped > s->step - adam_t || s->useless_in_row > s->step)
+        return err_set(err, ERR_USAGE, "%s: adam_t %zu, skipped %zu, useless_in_row %zu of %zu steps cannot be", where,
+                       adam_t, s->skipped, s->useless_in_row, s->step);
     snprintf(s->compute, sizeof s->compute, "%s", compute);
     s->adam_t = adam_t;
     return 0;
@@ -302,7 +305,7 @@ static int write_array(st_writer_t *w, const tensors_t *t, size_t i, void *piece
 static int write_optimizer(const char *dir, lora_t *lora, optimizer_t *opt, backend_t *be, err_t *err) {
     tensors_t t = tensors_of(lora, opt, be);
     size_t most = lora->count < PIECE ? lora->count : PIECE; /* no array is longer than the masters, nor its values */
-    void *piece = xmalloc(most * sizeof(float));
+    void *piece = xmalloc_array(most, sizeof(float));
     st_writer_t *w = st_writer_new();
     for (size_t i = 0; i < t.n; i++) st_writer_declare(w, t.arrays[i].name, t.arrays[i].dtype, 1, &t.arrays[i].count);
     char *path = path_join(dir, OPTIMIZER);
@@ -353,7 +356,7 @@ static int write_files(const char *dir, const train_state_t *state, lora_t *lora
                        const checkpoint_about_t *about, err_t *err) {
     /* Not with its parents: an output_dir that is gone is not made anew in silence. */
     if (dir_make_new(dir, err)) return err->code;
-    float *master = xmalloc(lora->count * sizeof *master);
+    float *master = xmalloc_array(lora->count, sizeof *master);
     be->download(be, master, lora->master, lora->count * sizeof *master);
     int rc = adapter_write(dir, lora, master, about->base_model, err);
     free(master);

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/minmax.h"
 #include "trainer/run/plan_advice.h"
 
 static double mib(size_t bytes) { return (double)bytes / (1 << 20); }
@@ -30,10 +31,52 @@ static void sketch_open(sketch_t *s, const model_t *m, const lora_t *lora) {
 
 static void sketch_close(sketch_t *s) { model_free(&s->m); }
 
+/* In the config's terms. */
+static int too_large(const plan_need_t *need, const workspace_need_t *w, const limit_t *limit, const char *backend,
+                     err_t *err) {
+    switch (limit->kind) {
+    case LIMIT_SEGMENT:
+        if (need->cache)
+            return err_set(err, ERR_USAGE,
+                           "attention on %s takes at most %zu tokens of this model, and there would be %zu; expected "
+                           "a shorter prompt or a lower --max-new-tokens",
+                           backend, limit->most, w->max_kv);
+        return err_set(err, ERR_USAGE,
+                       "data.max_length: a row of %zu tokens is more than attention on %s takes of this model; "
+                       "expected at most %zu",
+                       w->max_kv, backend, limit->most);
+    case LIMIT_TOKENS:
+        return err_set(err, ERR_USAGE,
+                       "training.per_device_train_batch_size: micro-batches of %zu tokens are more than %s takes of "
+                       "this model; expected fewer or shorter rows, of at most %zu tokens together",
+                       w->max_tokens, backend, limit->most);
+    case LIMIT_WEIGHT:
+        return err_set(err, ERR_USAGE,
+                       "model.path: a layer of %zu values, adapters included, is more than %s takes; expected at "
+                       "most %zu",
+                       w->max_augmented, backend, limit->most);
+    case LIMIT_CHANNELS: break;
+    }
+    return err_set(err, ERR_USAGE, "model.path: heads of %zu channels are more than %s takes; expected at most %zu",
+                   w->attn.D, backend, limit->most);
+}
+
+int plan_check_sizes(const model_t *m, const plan_need_t *need, err_t *err) {
+    workspace_need_t w = plan_workspace_need(m, need);
+    w.max_kv = max_size(w.max_kv, need->cache);
+    limit_t limit = {LIMIT_TOKENS, INT32_MAX - 1}; /* the places in a micro-batch are of 32 bits everywhere */
+    bool larger = w.max_tokens > limit.most || (m->be->exceeds && m->be->exceeds(&w, &limit));
+    return larger ? too_large(need, &w, &limit, m->be->name, err) : 0;
+}
+
 int plan_make(plan_t *p, const model_t *m, const lora_t *lora, const plan_need_t *need, size_t limit, err_t *err) {
     sketch_t s;
     sketch_open(&s, m, lora);
     *p = (plan_t){.limit = limit};
+    if (plan_check_sizes(&s.m, need, err)) {
+        sketch_close(&s);
+        return err->code;
+    }
     question_t q = {&s.m, lora ? &s.lora : NULL, need, p};
     int rc = plan_choose(&q) ? 0 : plan_does_not_fit(&q, err);
     sketch_close(&s);

@@ -15,14 +15,18 @@ static size_t chunk_rows(const model_t *m, const plan_need_t *need) {
     return rows < tokens ? rows : tokens;
 }
 
+workspace_need_t plan_workspace_need(const model_t *m, const plan_need_t *need) {
+    return model_workspace_need(m, max_size(need->train_tokens, need->eval_tokens),
+                                max_size(need->train_seg, need->eval_seg));
+}
+
 void plan_place_fixed(pool_t *pool, model_t *m, lora_t *lora, optimizer_t *opt, kv_cache_t *cache,
                       const plan_need_t *need, const layout_t *layout) {
     model_place(m, layout->n_paged, layout->n_cached, pool);
     if (lora) lora_place(lora, pool, opt != NULL);
     if (opt) optimizer_place(opt, need->optimizer, lora, layout->n_homes, pool);
     if (cache) kv_cache_place(cache, m, need->cache, pool);
-    workspace_need_t w = model_workspace_need(m, max_size(need->train_tokens, need->eval_tokens),
-                                              max_size(need->train_seg, need->eval_seg));
+    workspace_need_t w = plan_workspace_need(m, need);
     size_t bytes = m->be->workspace_bytes(m->be, &w);
     m->be->workspace = pool_take(pool, POOL_WORKSPACE, bytes);
     m->be->workspace_size = bytes;
@@ -47,7 +51,7 @@ static size_t acts_bytes(const question_t *q, const layout_t *layout, pass_t pas
     if (!tokens) return 0;
     pool_t pool = pool_counting(q->m->be);
     acts_t acts = {.blocks = xcalloc(q->m->config.layers, sizeof(block_acts_t))};
-    acts_place(&acts, q->m, &(acts_spec_t){pass, tokens, layout->n_kept, layout->chunk}, &pool);
+    acts_place(&acts, q->m, &(acts_spec_t){pass, tokens, layout->n_kept, layout->chunk, layout->tile}, &pool);
     free(acts.blocks);
     return pool.used;
 }
@@ -151,7 +155,9 @@ static bool choose_paged(const question_t *q, layout_t *layout, size_t limit) {
 static void choose_cached(const question_t *q, layout_t *layout, size_t limit) {
     size_t L = q->m->config.layers, all = total_unpaged(q, layout);
     if (!q->need->cache_weights || q->m->be->act != DT_BF16) return;
-    if (layout->n_kept < L || layout->n_paged || all > limit) return;
+    /* Blocks that are recomputed because there was no room for them would have been kept instead. */
+    bool recomputes = layout->n_kept < L && q->need->checkpointing != TRI_TRUE;
+    if (recomputes || layout->n_paged || all > limit) return;
     layout->n_cached = 1;
     size_t one = total_unpaged(q, layout) - all;
     layout->n_cached = (limit - all) / one < L ? (limit - all) / one : L;
@@ -205,7 +211,7 @@ static size_t least_limit(const question_t *q, layout_t *layout) {
 }
 
 bool plan_would_fit(const question_t *q, const plan_need_t *need) {
-    plan_t p = {.layout.chunk = chunk_rows(q->m, need)};
+    plan_t p = {.layout = {.chunk = chunk_rows(q->m, need), .tile = q->m->be->tile_rows}};
     question_t other = {q->m, q->lora, need, &p};
     layout_t layout = p.layout;
     return choose_kept(&other, &layout, q->p->limit) || choose_paged(&other, &layout, q->p->limit);
@@ -214,6 +220,7 @@ bool plan_would_fit(const question_t *q, const plan_need_t *need) {
 bool plan_choose(const question_t *q) {
     plan_t *p = q->p;
     p->layout.chunk = chunk_rows(q->m, q->need);
+    p->layout.tile = q->m->be->tile_rows;
     layout_t layout = p->layout;
     bool training = q->need->train_tokens != 0;
     p->total_recompute_all = training ? total_unpaged(q, &layout) : 0;

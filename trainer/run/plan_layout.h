@@ -23,7 +23,8 @@ typedef struct {
 
 /* What a plan chooses. */
 typedef struct {
-    size_t chunk;    /* rows of a logits chunk */
+    size_t chunk; /* rows of a logits chunk, and what it is a multiple of: see acts_spec_t */
+    size_t tile;
     size_t n_kept;   /* blocks that keep their activations */
     size_t n_homes;  /* optimizer pages that have a place of their own on the device */
     size_t n_paged;  /* layers whose quantized weights are fetched by each pass */
@@ -43,6 +44,8 @@ typedef struct {
     size_t weights_step_bytes;   /* moved for the weights in a step */
     size_t limit;
 } plan_t;
+
+workspace_need_t plan_workspace_need(const model_t *m, const plan_need_t *need);
 
 /* Takes the places that stay for the whole run, in their order. lora, opt (no training) and cache may be NULL. */
 void plan_place_fixed(pool_t *pool, model_t *m, lora_t *lora, optimizer_t *opt, kv_cache_t *cache,
