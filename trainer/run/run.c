@@ -28,11 +28,7 @@ int run_open(run_t *run, bool load_train, bool load_eval, bool need_chat, err_t 
     /* A wrong path is told even where nothing has to be paged yet. */
     if (c->device.spill && spill_check(c->device.spill, err)) return err->code;
     if (model_source_open(c->model.path, &run->src, err)) return err->code;
-<<<<<<< HEAD
     if (backend_open(c->device.backend, compute_dtype(run), c->device.threads, ranks_share(), &run->be, err))
-=======
-    if (backend_open(c->device.backend, compute_dtype(run), c->device.threads, HOST_ALONE, &run->be, err))
->>>>>>> 47fc6bb25b40941819688f694fe00b683cf376b7
         return err->code;
     if (need_chat && (tokenizer_open(c->model.path, &run->tok, err) || run_find_template(run, err))) return err->code;
     return run_open_data(run, load_train, load_eval, err);
