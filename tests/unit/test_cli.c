@@ -1,9 +1,14 @@
 /* The program itself: dispatch, exit status, what goes to which stream. */
+#define _GNU_SOURCE /* pipe2 */
 #include "tests/support/testing.h"
 
+#include <fcntl.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/mem.h"
@@ -59,6 +64,8 @@ static void help_and_version(void **state) {
         assert_answered(first);
         free(first);
     }
+    RUN("--help");
+    assert_answered("--gguf-lora FILE");
     RUN("--version");
     assert_answered("qlora-train " QLORA_VERSION " (own kernels, ");
     assert_non_null(strstr(ran.out, backend_has_cuda() ? "CUDA: yes" : "CUDA: no"));
@@ -401,6 +408,26 @@ static void full_disk(void **state) {
     assert_string_equal(ran.err, "standard output: cannot write\n");
 }
 
+/* Of several processes on one pipe no line comes into the middle of another's: each is one write, which is what one read
+ * of such a pipe gives. */
+static void whole_lines(void **state) {
+    (void)state;
+    char *argv[] = {"qlora-train", "dance", NULL}, line[512] = "";
+    int ends[2];
+    pid_t pid;
+    assert_int_equal(pipe2(ends, O_DIRECT | O_CLOEXEC), 0);
+    posix_spawn_file_actions_t files;
+    posix_spawn_file_actions_init(&files);
+    posix_spawn_file_actions_adddup2(&files, ends[1], STDERR_FILENO);
+    assert_int_equal(posix_spawn(&pid, TEST_PROGRAM, &files, NULL, argv, environ), 0);
+    posix_spawn_file_actions_destroy(&files);
+    assert_true(read(ends[0], line, sizeof line - 1) > 0);
+    assert_non_null(strstr(line, "\"dance\" is neither a command nor a config file; see qlora-train --help\n"));
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 static int teardown(void **state) {
     (void)state;
     ran_free(&ran);
@@ -409,19 +436,13 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(help_and_version),
-        cmocka_unit_test(unknown_commands),
-        cmocka_unit_test(prompts_and_numbers),
-        cmocka_unit_test(missing_things),
-        cmocka_unit_test(config_errors_have_a_place),
-        cmocka_unit_test(quantized_already),
-        cmocka_unit_test(warnings_of_a_plan),
-        cmocka_unit_test(evaluating_nonsense),
-        cmocka_unit_test(damaged_adapters),
-        cmocka_unit_test(inspecting),
-        cmocka_unit_test(inspecting_data),
-        cmocka_unit_test(rows_for_programs),
-        cmocka_unit_test(variables_of_a_template),
+        cmocka_unit_test(help_and_version),    cmocka_unit_test(unknown_commands),
+        cmocka_unit_test(whole_lines),         cmocka_unit_test(prompts_and_numbers),
+        cmocka_unit_test(missing_things),      cmocka_unit_test(config_errors_have_a_place),
+        cmocka_unit_test(quantized_already),   cmocka_unit_test(warnings_of_a_plan),
+        cmocka_unit_test(evaluating_nonsense), cmocka_unit_test(damaged_adapters),
+        cmocka_unit_test(inspecting),          cmocka_unit_test(inspecting_data),
+        cmocka_unit_test(rows_for_programs),   cmocka_unit_test(variables_of_a_template),
         cmocka_unit_test(full_disk),
     };
     return cmocka_run_group_tests(tests, NULL, teardown);

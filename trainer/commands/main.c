@@ -43,17 +43,18 @@ static const command_t commands[] = {
      command_plan},
     {"eval", "CONFIG.yaml [--adapter DIR]", "mean loss and perplexity on data.eval", command_eval},
     {"generate", "CONFIG.yaml [--adapter DIR] --prompt TEXT", "answer a prompt", command_generate},
-    {"export", "CHECKPOINT_DIR (--merged DIR | --adapter DIR) [section.key=value ...]",
+    {"export", "CHECKPOINT_DIR (--adapter DIR | --merged DIR | --gguf-lora FILE | --gguf FILE) [section.key=value ...]",
      "write an adapter or a merged model", command_export},
     {"quantize", "MODEL OUT_DIR", "write the model as a bitsandbytes 4-bit checkpoint", command_quantize},
-    {"inspect", "PATH", "what is in a model, adapter, checkpoint or dataset", command_inspect},
+    {"inspect", "PATH [--model MODEL]",
+     "what is in a model, adapter, checkpoint or data file; rows with what is trained", command_inspect},
     {"tokenize", "MODEL [FILE.jsonl]", "JSONL of {\"text\"} in, {\"input_ids\"} out", command_tokenize},
     {"bench", "[MODEL ...]", "time ops and training steps at a model's shapes; needs no files", command_bench},
 };
 #define N_COMMANDS (sizeof commands / sizeof *commands)
 
 static int print_help(void) {
-    puts("qlora-train: fine-tunes llama-style language models with QLoRA\n\nusage:");
+    puts("qlora-train: fine-tunes language models (Llama, Qwen, Mistral, Gemma, Phi, ...) with QLoRA\n\nusage:");
     for (size_t i = 0; i < N_COMMANDS; i++)
         printf("  qlora-train %s %s\n      %s\n", commands[i].name, commands[i].arguments, commands[i].what);
     puts("\n\"qlora-train COMMAND --help\" explains a command, docs/config.md every key of a config.\n"
@@ -139,7 +140,10 @@ static void open_closed_streams(void) {
 }
 
 int main(int argc, char **argv) {
+    static char line[4096];
     open_closed_streams();
+    /* Several processes may share it: a line goes out as a whole, not in the pieces that it is made of. */
+    setvbuf(stderr, line, _IOLBF, sizeof line);
     /* A file that grows beyond the limit of its size (ulimit -f) is an error of the write, as a full disk is, and is
      * cleaned up after; it does not end the program. */
     signal(SIGXFSZ, SIG_IGN);

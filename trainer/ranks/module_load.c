@@ -23,9 +23,9 @@ static int load(const char *path, const ranks_module_t **module, err_t *err) {
     void *library = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
     if (!library)
         return err_set(err, ERR_USAGE,
-                       "%s; expected the MPI that it was built with (Debian: openmpi-bin), for "
+                       "%s: cannot be loaded (%s); expected the MPI that it was built with (Debian: openmpi-bin), for "
                        "which clusters often have to load a module; or build it again with the one there is",
-                       dlerror());
+                       path, dlerror());
     *module = dlsym(library, RANKS_MODULE_SYMBOL);
     if (*module && (*module)->version == RANKS_MODULE_VERSION) return 0;
     return err_set(err, ERR_USAGE, "%s: not of this version of the program; expected the one built with it", path);

@@ -82,7 +82,7 @@ static void check_device(const backend_t *be, err_t *err) {
         if (strcmp(mine.id, all[k].id) == 0)
             err_set(err, ERR_USAGE,
                     "on the GPU of %s, %s; expected one for each process: show each its own or all of a host's to all "
-                    "(CUDA_VISIBLE_DEVICES, srun --gpus-per-task=1)",
+                    "(CUDA_VISIBLE_DEVICES, srun --gpus-per-node)",
                     ranks_name(k), mine.id);
     free(all);
 }
