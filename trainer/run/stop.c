@@ -137,7 +137,8 @@ typedef struct {
 
 char *stop_name(double *age) {
     int64_t first = atomic_load(&request);
-    known_t mine = {atomic_load(&own_signal), first ? fmax(0, (double)(now_us() - first / 256) * 1e-6) : -1};
+    int64_t since = now_us() - first / 256;
+    known_t mine = {atomic_load(&own_signal), first ? fmax(0, (double)since * 1e-6) : -1};
     int n = ranks_size(), to = 0;
     known_t *all = xmalloc((size_t)n * sizeof *all);
     ranks_gather(&mine, sizeof mine, all);
