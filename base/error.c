@@ -1,6 +1,7 @@
 #include "base/error.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,11 +15,24 @@ static size_t sequence(const char *s) {
     return n;
 }
 
-/* What a precision or the message's end cut in two, and what was no UTF-8 before, becomes a question mark each. */
+/* A character that would tell a terminal something, in one byte or in two (U+0080 to U+009F): names of files and in them
+ * are shown as they are. */
+static bool is_control(const char *s, size_t n) {
+    unsigned char a = (unsigned char)s[0], b = n == 2 ? (unsigned char)s[1] : 0xff;
+    return n == 1 ? (a < 0x20 && a != '\n' && a != '\t') || a == 0x7f : n == 2 && a == 0xc2 && b < 0xa0;
+}
+
+/* What a precision or the message's end cut in two, and what was no UTF-8 or no text before, becomes a question mark
+ * each. */
 static void mend_characters(char *s) {
     char *out = s;
     while (*s) {
         size_t n = sequence(s);
+        if (n && is_control(s, n)) {
+            *out++ = '?';
+            s += n;
+            continue;
+        }
         if (n == 0) *out++ = '?';
         for (size_t i = 0; i < n; i++) *out++ = s[i];
         s += n ? n : 1;

@@ -17,6 +17,7 @@ tools=(
     clang-tidy-14 cppcheck       # scripts/lint.sh
     clang-14 libclang-rt-14-dev libomp-14-dev    # scripts/threads.sh, scripts/fuzz.sh
     valgrind                     # tests/cli/memcheck.sh
+    libopenmpi-dev openmpi-bin iproute2    # runs of several processes, and tests/cluster/ranks.sh
 )
 
 [ "${1:-}" != --slurm ] || packages=(slurm-wlm munge)

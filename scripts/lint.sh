@@ -16,7 +16,9 @@ if [ "${1:-}" = --all ]; then
 fi
 files=("$@")
 if [ ${#files[@]} -eq 0 ]; then
-    mapfile -t files < <(git ls-files {base,cpu,cuda,data,model,trainer}'/*.c' | grep -v /kernels/)
+    others=/kernels/
+    command -v mpicc >/dev/null || others+='|/mpi_module\.c$'    # includes mpi.h
+    mapfile -t files < <(git ls-files {base,cpu,cuda,data,model,trainer}'/*.c' | grep -vE "$others")
 fi
 [ ${#files[@]} -gt 0 ] || { echo "no file of this checkout is known to git" >&2; exit 1; }
 

@@ -48,15 +48,18 @@ LINKS = {           # a node of 8 GPUs has, in all
     "one 200 Gb/s link": 25e9,
     "one 25 Gb/s link": 3.125e9,
 }
-STEP_LATENCY = 20e-6  # of one message between nodes, assumed
+MESSAGE_LATENCY = 20e-6  # between nodes, assumed
+AT_A_TIME = 8            # messages of a GPU under way at once, assumed
+PIECE = 32 << 20         # what is added up at a time
 
 
 def reduce_seconds(nbytes, gpus, node_rate):
-    """Ring sums: within the nodes of 8 over NVLink, and between them, each GPU its eighth."""
-    local, nodes = min(gpus, 8), max(1, gpus // 8)
-    inside = 2 * (local - 1) / local * nbytes / NVLINK
-    between = 2 * (nodes - 1) / nodes * nbytes / node_rate + 2 * (nodes - 1) * STEP_LATENCY if nodes > 1 else 0
-    return inside + between
+    """As cuda/join.cu adds up: each GPU sends each other GPU its share, and then the sum of its own share."""
+    local = min(gpus, 8)
+    inside = 2 * (local - 1) / gpus * nbytes / NVLINK
+    between = 2 * local * (gpus - local) / gpus * nbytes / node_rate  # of all GPUs of a node
+    messages = 2 * -(-nbytes // PIECE) * (gpus - local) / AT_A_TIME
+    return inside + between + messages * MESSAGE_LATENCY
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------

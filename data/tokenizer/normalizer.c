@@ -174,9 +174,9 @@ enum { MOST_OF_A_BYTE = 64, MOST_OF_NONE = 1 << 16 };
 static int check_growth(const step_out_t *out, err_t *err) {
     if (out->text.len / MOST_OF_A_BYTE <= out->whole + MOST_OF_NONE / MOST_OF_A_BYTE) return 0;
     return err_set(err, ERR_USAGE,
-                   "the tokenizer's normalizer makes more than %d bytes of each in a text of %zu; expected one that "
+                   "the tokenizer's normalizer makes a text of %zu bytes more than %d times as long; expected one that "
                    "does not fill the memory",
-                   MOST_OF_A_BYTE, out->whole);
+                   out->whole, MOST_OF_A_BYTE);
 }
 
 static int apply_replace(const step_t *s, const char *text, size_t len, step_out_t *out, err_t *err) {

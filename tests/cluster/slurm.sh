@@ -43,7 +43,7 @@ made() { # STEPS SAVE_STEPS RUN: evaluates after each step, so that it lasts
 made 100000 100000 speed
 timeout 5 "$QLORA_TRAIN" speed.yaml >speed.log 2>&1 || true
 steps=$(logged_steps speed)
-[ "$steps" -ge 60 ] || steps=60
+[ "$steps" -ge 100 ] || steps=100
 echo "$steps steps a run"
 
 # submit RUN OPTION...: a job of that run's config, by a user without rights where such a user can read the program.
@@ -84,6 +84,15 @@ hold() { # RUN
     wait_for 120 "the first steps of $1" stepped "$1" "${moment[$1]}"
     programs "$1" | xargs -r kill -STOP || true
     [ -n "$(programs "$1")" ] && [ ! -e "$1/adapter" ] || fail "$1 was done before it was held"
+}
+# Several at once: a busy machine is done with one while it waits for another.
+hold_all() { # RUN...
+    local run holders=()
+    for run; do
+        hold "$run" &
+        holders+=($!)
+    done
+    for run in "${holders[@]}"; do wait "$run" || exit 1; done
 }
 go_on() { programs "$1" | xargs -r kill -CONT || true; }
 asked_by() { # SIGNAL_BIT RUN: the signal waits for each process of the held program
@@ -214,7 +223,7 @@ array() {
     local first k
     first=$("${as_user[@]}" sbatch --parsable --array=1-3 --output="array-%a.log" "$TESTS/../configs/slurm.sbatch" \
         "$work"/array-{1,2,3}.yaml device.threads=1)
-    for k in 1 2 3; do hold array-$k; done
+    hold_all array-{1,2,3}
     for k in 3 1; do
         scancel --signal=USR1 --batch "${first}_$k"
         wait_for 60 "the signal" asked_by $usr1 array-$k
@@ -260,10 +269,8 @@ ranks() {
     go_on ranks-power
 
     jobs[ranks-whole]=$(submit ranks-whole --nodes=2)
-    for run in ranks-limit ranks-steps; do
-        jobs[$run]=$(submit $run --nodes=2)
-        hold $run
-    done
+    for run in ranks-limit ranks-steps; do jobs[$run]=$(submit $run --nodes=2); done
+    hold_all ranks-limit ranks-steps
     scancel --signal=USR1 --batch "${jobs[ranks-limit]}"
     scancel --signal=TERM "${jobs[ranks-steps]}"
     wait_for 60 "the signal" asked_by $usr1 ranks-limit

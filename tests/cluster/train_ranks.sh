@@ -20,7 +20,7 @@ export OMPI_MCA_odls_base_sigkill_timeout=0      # and it kills the others at on
 work=$(mktemp -d)
 cd "$work"
 pid=
-trap 'test_status=$?; [ -z "$pid" ] || kill -KILL $pid 2>/dev/null || true; rm -rf "$work"; exit $test_status' EXIT
+trap 'test_status=$?; [ -z "$pid" ] || kill -KILL $pid 2>/dev/null || true; hosts_down; rm -rf "$work"; exit $test_status' EXIT
 host=$(hostname -s)
 [ -z "$short" ] || export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0    # Open MPI frees little of its own
 
@@ -223,6 +223,32 @@ config again 30 4 >again.yaml
 train 2 0 twice.yaml
 train 2 0 again.yaml
 same_files twice again
+
+part "the same bytes on one host and on two"
+if hosts_up 2; then
+    for run in one two; do config $run 12 4 >$run.yaml; done
+    train 4 0 one.yaml
+    expect 0 hosts_ranks 2 2 "$QLORA_TRAIN" "$PWD/two.yaml"
+    grep -q "^ranks     4 on 2 hosts" out.txt || { grep "^ranks" out.txt; fail "the hosts are not told"; }
+    same_files one two
+else
+    echo "       left out: $hosts_missing"
+fi
+hosts_down
+
+part "the same bytes of emulated GPUs, which add up by themselves, and of their processes"
+emulated=$(dirname "$QLORA_TRAIN")/tests/qlora-train-cudahost
+if [ -x "$emulated" ]; then
+    export CUDA_HOST_DEVICES=0,1
+    for run in devices host; do config $run 2 2 >$run.yaml; done
+    expect 0 ranks 2 "$emulated" devices.yaml device.backend=cuda
+    grep -q "^ranks .* gradients are added up by the devices" out.txt || { grep "^ranks" out.txt; fail "not by the devices"; }
+    CUDA_HOST_NCCL=libnone.so expect 0 ranks 2 "$emulated" host.yaml device.backend=cuda
+    grep -q "^ranks .* gradients are added up in host memory" out.txt || { grep "^ranks" out.txt; fail "not in host memory"; }
+    same_run devices host
+else
+    echo "       left out: there is no $emulated"
+fi
 
 part "another number of ranks"
 config other 40 4 >other.yaml

@@ -202,6 +202,28 @@ static void test_sums(void **state) {
     check_ranks(3, 1, sum_between_ops);
 }
 
+/* One rank, in the test's own process, where AddressSanitizer looks for what is not freed. */
+static void test_one_rank(void **state) {
+    (void)state;
+    enum { N = 3000 };
+    float x[N], back[N];
+    join_id_t id;
+    backend_t *be;
+    err_t err = {0};
+    rig_normal(1, x, N, 1);
+    assert_ok(backend_open_cuda(DT_F32, HOST_ALONE, &be, &err), err);
+    assert_ok(be->join_id(be, &id, &err), err);
+    assert_ok(be->join(be, &id, 0, 1, &err), err);
+    float *sum = be->alloc(be, sizeof x, MEM_DEVICE);
+    be->upload(be, sum, x, sizeof x);
+    be->sum_ranks(be, sum, N);
+    be->download(be, back, sum, sizeof x);
+    assert_memory_equal(back, x, sizeof x);
+    be->free(be, sum, MEM_DEVICE);
+    be->close(be);
+    assert_int_equal(cuda_host_used_memory(), 0);
+}
+
 /* ---- what goes wrong --------------------------------------------------------------------------------------- */
 
 /* All on device 0: NCCL refuses, and nothing stays behind. */
@@ -292,9 +314,8 @@ static void test_no_nccl(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sums),        cmocka_unit_test(test_one_gpu),
-        cmocka_unit_test(test_close_alone), cmocka_unit_test(test_lost_connection),
-        cmocka_unit_test(test_no_nccl),
+        cmocka_unit_test(test_sums),        cmocka_unit_test(test_one_rank),        cmocka_unit_test(test_one_gpu),
+        cmocka_unit_test(test_close_alone), cmocka_unit_test(test_lost_connection), cmocka_unit_test(test_no_nccl),
     };
     const struct CMUnitTest on_gpus[] = {cmocka_unit_test(test_sums_on_gpus)};
     return cuda_host_emulated() ? cmocka_run_group_tests(tests, NULL, NULL)

@@ -106,7 +106,7 @@ def run(rig):
     starts, n = rig.starts, rig.counts
     print("calls of a new run: " + ", ".join(f"{k} {v}" for k, v in n["new"].items()))
     for kind in ERRORS:
-        failing_calls(rig, kind, n, starts, 12)
+        failing_calls(rig, kind, n, starts, 20)
     invisible(rig, n, starts, 12)
     memory(rig, n, starts, 60)
     spill(rig)

@@ -20,7 +20,7 @@ COMMANDS = {
     "tokenize spm": (["tokenize", "../spm.model", "texts.jsonl"], None),
 }
 
-TEMPORARY = r"out(\.gguf)?\.[0-9a-f]{6}"
+TEMPORARY = r"out(\.gguf)?\.[0-9a-f]{6}|Modelfile\.tmp"
 
 
 def answer(r):
@@ -54,7 +54,7 @@ def run(rig):
             place.clear(name=made)
         for kind, errors in ERRORS.items():
             errors = errors.split()
-            for at in rig.spread(count[kind], 5):
+            for at in rig.spread(count[kind], 6):
                 chosen = errors if rig.everything else [errors[(at + rig.seed) % len(errors)]]
                 cases += [(name, kind, e, at, always) for e in chosen for always in ("", "1")]
             # tokenize reads with stdio, and catches no signal that could interrupt it.
@@ -65,7 +65,7 @@ def run(rig):
         cases += [(name, "alloc", "ENOMEM", at, always) for at in rig.spread(count["alloc"], 12, 200) for always in ("", "1")]
         if made:
             cases += [(name, "any", how, at, "") for how in ("before", "after", "torn")
-                      for at in rig.spread(sum(v for k, v in count.items() if k != "alloc"), 12)]
+                      for at in rig.spread(sum(v for k, v in count.items() if k != "alloc"), 25)]
 
     def check(place, name, kind, what, at, always):
         arguments, made = COMMANDS[name]

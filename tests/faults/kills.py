@@ -137,6 +137,6 @@ def power(rig, starts):
 def run(rig):
     starts, n = rig.starts, rig.counts
     power(rig, starts)
-    kills(rig, starts, 80)
+    kills(rig, starts, 140)
     kills_in_a_row(rig, starts, 40)
     kills_in_memory(rig, starts, n, 40)

@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -211,6 +212,9 @@ class Rig:
         self.program, self.everything = os.path.realpath(program), everything
         self.seed = seed if seed is not None else random.randrange(1 << 30)
         self.random = random.Random(self.seed)
+        with open(self.program, "rb") as f:
+            if b"__asan_init" in f.read():
+                sys.exit(f"{program} is built for AddressSanitizer, which replaces the same functions: see README.md")
         memory = "/dev/shm"
         fast = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 256 << 20
         self.top = tempfile.mkdtemp(prefix="faults-", dir=memory if fast else None)
@@ -346,7 +350,7 @@ class Rig:
             place = self.places.get()
             try:
                 check(place, *case)
-            except Broken as e:
+            except (Broken, OSError) as e:
                 self.broken.append(f"{what} {case}: {e}")
             finally:
                 self.places.put(place)

@@ -1,4 +1,4 @@
-/* A run's directory: run.json, and a checkpoint's state, tensors and checksums. An input whose checksums.json is "ok"
+/* A run's directory: run.json, metrics.jsonl, and a checkpoint's state, tensors and checksums. An input whose checksums.json is "ok"
  * gets the right ones, so that mutations reach what they guard. */
 #include "fuzz.h"
 
@@ -12,11 +12,12 @@
 #include "model/adapter.h"
 #include "trainer/run/backend_open.h"
 #include "trainer/run/checkpoint.h"
+#include "trainer/run/metrics.h"
 #include "trainer/run/output_dir.h"
 
 static const char *const names[] = {"trainer_state.json", "config.yaml", "adapter_config.json"};
 static const char *const tensor_names[] = {"adapter_model.safetensors", "optimizer.safetensors"};
-static const char *run_dir, *dir, *run_json, *checksums, *files[3], *tensors[2];
+static const char *run_dir, *dir, *run_json, *checksums, *files[3], *tensors[2], *metrics_file;
 
 static model_config_t model;
 static backend_t *be;
@@ -42,6 +43,7 @@ static void open_run(void) {
     lora_spec_t spec = {.r = 2, .alpha = 4, .f32 = true};
     run_dir = fuzz_path("run");
     run_json = fuzz_path("run/run.json");
+    metrics_file = fuzz_path("run/metrics.jsonl");
     checksums = in_checkpoint("checksums.json");
     dir = fuzz_path("run/checkpoint-1");
     for (int i = 0; i < 3; i++) files[i] = in_checkpoint(names[i]);
@@ -85,6 +87,19 @@ static void use_run(void) {
     }
 }
 
+/* Rows up to a step are kept, the others cut off: what is left reads as it is. */
+static void use_metrics(size_t step) {
+    for (int i = 0; i < 2; i++) {
+        metrics_t *m = NULL;
+        err_t err = {0};
+        size_t first;
+        if (!fuzz_outcome(metrics_open(metrics_file, step, &m, &err), &err)) return;
+        (void)metrics_has_eval(m, 1);
+        (void)metrics_bad_evals(m, &first);
+        metrics_close(m);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!dir) open_run();
     part_t rest = {data, size}, sums = fuzz_part(&rest), part = fuzz_part(&rest);
@@ -94,6 +109,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         fuzz_file(files[i], part.p, part.n);
     }
     for (int i = 0; i < 2; i++) fuzz_safetensors_file(tensors[i], &rest);
+    part = fuzz_part(&rest);
+    fuzz_file(metrics_file, part.p, part.n);
     if (sums.n == 2 && memcmp(sums.p, "ok", 2) == 0) write_checksums();
     else fuzz_file(checksums, sums.p, sums.n);
 
@@ -101,6 +118,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     err_t err = {0};
     char *newest = NULL;
     use_run();
+    use_metrics(size % 3);
     FUZZ_CHECK(checkpoint_newest(run_dir, &newest, &err) == 0);
     FUZZ_CHECK(fuzz_outcome(checkpoint_verify(dir, &err), &err) == (newest != NULL));
     free(newest);

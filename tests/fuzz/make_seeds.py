@@ -164,6 +164,11 @@ def adapter_seeds():
     yield text(config | {"rank_pattern": {}}).encode() + MARK + st_input(header_of(tensors))
 
 
+METRICS = b"".join(text(row).encode() + b"\n" for row in (
+    {"step": 1, "epoch": 0.1, "loss": 2.5, "grad_norm": None, "tokens": 9}, {"step": 1, "eval_loss": 2.5},
+    {"step": 2, "loss": 2.25}, {"step": 2, "eval_loss": None}))
+
+
 def checkpoint_seeds():
     ids = {f"{k}_id": f"{i:016x}" for i, k in enumerate(("run", "data", "model"), 1)}
     run = ids | {"compute_dtype": "f32", "start": "auto", "finished": False, "config": ["a=1", "b=2"]}
@@ -177,7 +182,7 @@ def checkpoint_seeds():
                      "exp_avg_sq_absmax": ("F32", [blocks], 4), "master": ("F32", [n], 4)}
         for sums in (b"ok", text({k: "0" * 16 for k in ("trainer_state.json", "config.yaml")}).encode()):
             yield MARK.join([sums, text(run).encode(), text(state).encode(), b"model: {path: x}\n",
-                             text(adapter).encode(), st_input(header_of(tensors)), st_input(header_of(optimizer))])
+                             text(adapter).encode(), st_input(header_of(tensors)), st_input(header_of(optimizer)), METRICS])
 
 
 # ---- GGUF -----------------------------------------------------------------------------------------------------------
@@ -434,7 +439,8 @@ SOURCES = {
     "jinja": ["data/jinja/lexer.c", "data/jinja/parse_stmt.c", "data/jinja/parse_expr.c", "data/jinja/filters.c",
               "data/jinja/tests.c", "data/jinja/methods.c", "data/jinja/globals.c"],
     "adapter": ["model/formats/safetensors.c", "model/adapter.c", "base/name_pattern.c"],
-    "checkpoint": ["trainer/run/checkpoint.c", "trainer/run/output_dir.c", "model/formats/safetensors.c"],
+    "checkpoint": ["trainer/run/checkpoint.c", "trainer/run/output_dir.c", "trainer/run/metrics.c",
+                   "model/formats/safetensors.c"],
 }
 MORE = ["18446744073709551615", "9223372036854775807", "-9223372036854775808", "4294967296", "2147483648", "1e308",
         "-1", "0", "null", "true", "[]", "{}", "../", "/", "\\u0000", "\\ud800", "%%%%"]

@@ -184,6 +184,22 @@ static void test_template_names(void **state) {
     free(out);
 }
 
+/* Names are shown in messages; what would clear a terminal, or retitle it, is not. */
+static void test_names_with_controls(void **state) {
+    (void)state;
+    static const char header[] = "{\"\\u001b[2J\\u0007\\u009b31m\\u007f\\u00e9\\r\": 3}";
+    uint64_t n = sizeof header - 1;
+    strbuf_t b = {0};
+    strbuf_add(&b, (const char *)&n, sizeof n);
+    strbuf_adds(&b, header);
+    const char *path = put(test_tmpdir(), "a.safetensors", b.p, b.len);
+    safetensors_t *st = NULL;
+    err_t err = {0};
+    assert_error(safetensors_open(path, &st, &err), err, ERR_USAGE,
+                 "tensor \"?[2J??31m?\xc3\xa9?\": expected an object");
+    free(b.p);
+}
+
 /* ---- memory ----------------------------------------------------------------------------------------------------- */
 
 static void assert_encode_fails(const char *tokenizer, const char *text, size_t len, const char *why) {
@@ -207,7 +223,7 @@ static void test_normalizer_that_grows(void **state) {
         strbuf_addf(&b, "%s{\"type\": \"Replace\", \"pattern\": {\"String\": \"a\"}, \"content\": \"aaaaaaaa\"}",
                     i ? ", " : "");
     strbuf_adds(&b, "]}}");
-    assert_encode_fails(b.p, "aa", 2, "the tokenizer's normalizer makes more than 64 bytes of each");
+    assert_encode_fails(b.p, "aa", 2, "the tokenizer's normalizer makes a text of 2 bytes more than 64 times as long");
     free(b.p);
 }
 
@@ -381,6 +397,7 @@ int main(void) {
         cmocka_unit_test(test_cache_of_links),
         cmocka_unit_test(test_base_model_is_not_followed),
         cmocka_unit_test(test_template_names),
+        cmocka_unit_test(test_names_with_controls),
         cmocka_unit_test(test_normalizer_that_grows),
         cmocka_unit_test(test_pattern_that_remembers),
         cmocka_unit_test(test_rank_without_tensors),

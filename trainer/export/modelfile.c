@@ -48,6 +48,14 @@ static int put_stops(strbuf_t *text, const model_source_t *src, err_t *err) {
     return 0;
 }
 
+/* Under a temporary name first: it is there whole or not at all. */
+static int write_whole(const char *path, const strbuf_t *text, err_t *err) {
+    char *tmp = xasprintf("%s.tmp", path);
+    int rc = file_replace(tmp, path, file_write(tmp, text->p, text->len, err), err);
+    free(tmp);
+    return rc;
+}
+
 int modelfile_write(const char *file, const model_source_t *src, bool adapter, err_t *err) {
     char *dir = path_dirname(file), *path = path_join(dir, "Modelfile");
     strbuf_t text = {0};
@@ -58,7 +66,7 @@ int modelfile_write(const char *file, const model_source_t *src, bool adapter, e
         if (adapter) put_base(&text, src);
         strbuf_addf(&text, "%s ./%s\n", adapter ? "ADAPTER" : "FROM", last_part(file));
         rc = put_stops(&text, src, err);
-        if (rc == 0) rc = file_write(path, text.p, text.len, err);
+        if (rc == 0) rc = write_whole(path, &text, err);
         if (rc == 0) log_info("%s: for ollama create NAME -f %s", path, path);
     }
     free(text.p);

@@ -27,9 +27,9 @@
 
 /* The other end of a connection. Rank 0 has all others, the others have rank 0 alone; nobody has itself. */
 typedef struct {
-    atomic_int fd; /* -1: not there yet, or left in order */
+    atomic_int fd; /* -1: not there yet */
     int silent;    /* ticks since it was heard of */
-    bool left;
+    bool left;     /* in order: what becomes of it is no matter */
     int32_t process;
     line_message_t message; /* of which `have` bytes have come */
     size_t have;
@@ -72,8 +72,12 @@ void lifeline_tell_stop(int sig) {
     errno = error;
 }
 
+/* The first who are told may have ended when the last are not told yet. */
+static atomic_bool ending;
+
 void lifeline_tell_end(int status) {
     int error = errno;
+    atomic_store(&ending, true);
     tell_all(LINE_END, status, -1);
     errno = error;
 }
@@ -123,6 +127,7 @@ static _Noreturn void leave(int status) {
 
 /* how: "has ended before its time". The lost rank is told too: it may only have hung. */
 static _Noreturn void lost(int rank, const char *how) {
+    while (atomic_load(&ending)) pause(); /* this process ends in order, at any moment */
     tell_all(LINE_GONE, rank, -1);
     if (rank != 0 || speaks) {
         say("rank %d (%s, process %d) %s; the run ends, its newest checkpoint is good", rank, ranks_host(rank),
@@ -137,7 +142,8 @@ static _Noreturn void lost(int rank, const char *how) {
 static void take_message(int rank, line_message_t m) {
     if (m.kind == LINE_LEAVE) {
         peers[rank].left = true;
-        atomic_store(&peers[rank].fd, -1);
+    } else if (atomic_load(&ending)) {
+        return;
     } else if (m.kind == LINE_GONE) {
         _exit(ERR_FAILED); /* rank 0 says why */
     } else if (m.kind == LINE_END) {
@@ -150,10 +156,12 @@ static void take_message(int rank, line_message_t m) {
     }
 }
 
+static bool is_heard(int rank) { return atomic_load(&peers[rank].fd) >= 0 && !peers[rank].left; }
+
 static void hear(int rank) {
     peer_t *p = &peers[rank];
-    for (int fd; (fd = atomic_load(&p->fd)) >= 0;) {
-        ssize_t n = recv(fd, (char *)&p->message + p->have, sizeof p->message - p->have, MSG_DONTWAIT);
+    while (is_heard(rank)) {
+        ssize_t n = recv(atomic_load(&p->fd), (char *)&p->message + p->have, sizeof p->message - p->have, MSG_DONTWAIT);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && errno == EAGAIN) return;
         if (n == 0 || (n < 0 && errno == ECONNRESET)) lost(rank, "has ended before its time");
@@ -172,7 +180,7 @@ static void hear(int rank) {
 
 static void joined(guest_t guest) {
     peer_t *p = &peers[guest.rank];
-    if (atomic_load(&p->fd) >= 0 || p->left) { /* one that is there says it twice? */
+    if (atomic_load(&p->fd) >= 0) { /* said twice, by whoever has the word */
         close(guest.fd);
         return;
     }
@@ -186,7 +194,7 @@ static int wait_for_news(void) {
     int n = 0, ranks = atomic_load(&n_peers);
     polls[n++] = (struct pollfd){.fd = wake, .events = POLLIN};
     for (int k = 0; k < ranks; k++)
-        if (atomic_load(&peers[k].fd) >= 0) polls[n++] = (struct pollfd){.fd = peers[k].fd, .events = POLLIN};
+        if (is_heard(k)) polls[n++] = (struct pollfd){.fd = peers[k].fd, .events = POLLIN};
     n = strangers_poll(strangers, polls, n);
     return poll(polls, (nfds_t)n, TICK_MS);
 }

@@ -43,8 +43,8 @@ static bool overlap(const processors_t *a, const processors_t *b) {
 }
 
 int processors_share(const processors_t *all, int n, int index) {
-    int sharers = 0;
-    for (int i = 0; i < n; i++) sharers += i == index || overlap(&all[i], &all[index]);
+    int sharers = 1;
+    for (int i = 0; i < n; i++) sharers += i != index && overlap(&all[i], &all[index]);
     int share = count(&all[index]) / sharers;
     return share > 0 ? share : 1;
 }
