@@ -269,7 +269,7 @@ ranks() {
     local run node
     declare -A jobs
     ! [ -f "${QLORA_TRAIN%/*}/qlora-mpi.so" ] && echo "ranks: left out, as the program was built without MPI" && return
-    ! srun --mpi=list 2>&1 | grep -q pmix && echo "ranks: left out, as this Slurm has no pmix" && return
+    ! grep -q pmix <<<"$(srun --mpi=list 2>&1)" && echo "ranks: left out, as this Slurm has no pmix" && return
     jobs[ranks-power]=$(submit ranks-power --nodes=2 --partition=pair)
     hold ranks-power
     node=$(show "${jobs[ranks-power]}" | sed -nE 's/^ *NodeList=node\[([0-9]+)[-,]([0-9]+)\]$/node\2/p')
