@@ -66,7 +66,7 @@ state() { # JOB
     show "$1" | sed -nE 's/.*JobState=([A-Z_]+).*/\1/p'
 }
 is() { [ "$(state "$1")" = "$2" ]; } # JOB STATE
-has_restarts() { show "$1" | grep -q " Restarts=$2 "; } # JOB COUNT
+has_restarts() { grep -q " Restarts=$2 " <<<"$(show "$1")"; } # JOB COUNT
 restarts() { # JOB COUNT
     has_restarts "$@" || fail "job $1: $(show "$1" | grep Restarts=)"
 }
@@ -223,7 +223,7 @@ power() {
     [ "$(node_of)" != "$node" ] || fail "power: the same node again"
 }
 restarted_elsewhere() { # JOB NODE
-    has_restarts "$1" 1 && ! show "$1" | grep -q "^ *NodeList=$2\$"
+    has_restarts "$1" 1 && ! grep -q "^ *NodeList=$2\$" <<<"$(show "$1")"
 }
 
 # Three configs, of which the first and the last are asked to stop while the second goes on: the last task has the number
@@ -255,7 +255,7 @@ both() {
     wait_for 120 "the refusal" is "$second" FAILED
     sleep 8
     is "$second" FAILED || fail "a refused job is $(state "$second")"
-    show "$second" | grep -q ' ExitCode=2:0' || fail "a refused job: $(show "$second" | grep ExitCode)"
+    grep -q ' ExitCode=2:0' <<<"$(show "$second")" || fail "a refused job: $(show "$second" | grep ExitCode)"
     restarts "$second" 0
     echo "both: $(cat both.second)"
     go_on both
@@ -269,7 +269,7 @@ ranks() {
     local run node
     declare -A jobs
     ! [ -f "${QLORA_TRAIN%/*}/qlora-mpi.so" ] && echo "ranks: left out, as the program was built without MPI" && return
-    ! srun --mpi=list 2>&1 | grep -q pmix && echo "ranks: left out, as this Slurm has no pmix" && return
+    ! grep -q pmix <<<"$(srun --mpi=list 2>&1)" && echo "ranks: left out, as this Slurm has no pmix" && return
     jobs[ranks-power]=$(submit ranks-power --nodes=2 --partition=pair)
     hold ranks-power
     node=$(show "${jobs[ranks-power]}" | sed -nE 's/^ *NodeList=node\[([0-9]+)[-,]([0-9]+)\]$/node\2/p')
