@@ -1,6 +1,5 @@
 #include "data/tokenizer/pattern.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,31 +63,38 @@ int pattern_open_json(const json_t *pattern, const char *where, pattern_t **re, 
 
 void pattern_close(pattern_t *re) { pcre2_code_free(re); }
 
-pattern_match_t *pattern_match_new(void) { return mem_checked(pcre2_match_data_create(1, NULL), 0); }
-
-void pattern_match_free(pattern_match_t *m) { pcre2_match_data_free(m); }
-
 /* The interpreter may take so much memory for what it might have to go back to, in KiB; its own limit is 20 GB. */
 enum { HEAP_LIMIT = 256 << 10 };
 
-static pcre2_match_context *limits;
-static pthread_once_t limits_once = PTHREAD_ONCE_INIT;
+struct pattern_match {
+    pcre2_match_data *data;
+    pcre2_match_context *limits; /* of the interpreter */
+};
 
-static void make_limits(void) {
-    limits = pcre2_match_context_create(NULL);
-    CHECK(limits != NULL);
-    pcre2_set_heap_limit(limits, HEAP_LIMIT);
+pattern_match_t *pattern_match_new(void) {
+    pattern_match_t *m = xmalloc(sizeof *m);
+    m->data = mem_checked(pcre2_match_data_create(1, NULL), 0);
+    m->limits = mem_checked(pcre2_match_context_create(NULL), 0);
+    pcre2_set_heap_limit(m->limits, HEAP_LIMIT);
+    return m;
+}
+
+void pattern_match_free(pattern_match_t *m) {
+    if (!m) return;
+    pcre2_match_context_free(m->limits);
+    pcre2_match_data_free(m->data);
+    free(m);
 }
 
 /* An empty match would be no piece: PCRE2_NOTEMPTY. The text was checked to be UTF-8 once, as a whole. */
 int pattern_find(const pattern_t *re, pattern_match_t *m, const char *text, size_t len, size_t at, bool *found,
                  size_t *start, size_t *end, err_t *err) {
     const uint32_t options = PCRE2_NOTEMPTY;
-    pthread_once(&limits_once, make_limits);
-    int rc = pcre2_jit_match(re, (PCRE2_SPTR)text, len, at, options, m, NULL);
+    int rc = pcre2_jit_match(re, (PCRE2_SPTR)text, len, at, options, m->data, NULL);
     /* There may be no JIT, and its stack is small (32 KiB); the interpreter takes its memory from the heap. */
     if (rc == PCRE2_ERROR_JIT_BADOPTION || rc == PCRE2_ERROR_JIT_STACKLIMIT)
-        rc = pcre2_match(re, (PCRE2_SPTR)text, len, at, options | PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, m, limits);
+        rc = pcre2_match(re, (PCRE2_SPTR)text, len, at, options | PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, m->data,
+                         m->limits);
     *found = rc >= 0;
     if (rc == PCRE2_ERROR_NOMATCH) return 0;
     if (rc == PCRE2_ERROR_NOMEMORY) mem_checked(NULL, 0);
@@ -97,7 +103,7 @@ int pattern_find(const pattern_t *re, pattern_match_t *m, const char *text, size
         pcre2_get_error_message(rc, why, sizeof why);
         return err_set(err, ERR_USAGE, "the tokenizer's pattern cannot be applied: %s", (char *)why);
     }
-    const PCRE2_SIZE *span = pcre2_get_ovector_pointer(m);
+    const PCRE2_SIZE *span = pcre2_get_ovector_pointer(m->data);
     *start = span[0];
     *end = span[1];
     if (*start < at || *end <= *start) return err_set(err, ERR_USAGE, "the tokenizer's pattern moves backwards");

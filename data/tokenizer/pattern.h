@@ -9,7 +9,7 @@
 #include "base/error.h"
 
 typedef struct pcre2_real_code_8 pattern_t;
-typedef struct pcre2_real_match_data_8 pattern_match_t; /* what one thread needs to match */
+typedef struct pattern_match pattern_match_t; /* what one thread needs to match */
 
 /* `literal`: the text stands for itself. `where` prefixes the message for a text that is no pattern. */
 int pattern_open(const char *text, size_t len, bool literal, const char *where, pattern_t **re, err_t *err);

@@ -34,7 +34,7 @@ grep -q 'step 3/3' out.txt && ! grep -q 'step 1/3' out.txt || { cat out.txt; fai
 checked 0 export run/checkpoint-3 --merged merged
 checked 0 export run/checkpoint-3 --gguf-lora lora.gguf
 [ -s merged/model.safetensors ] && [ -s lora.gguf ] || fail "an export left nothing"
-checked 0 generate config.yaml --adapter run/adapter --prompt "ab" --max-new-tokens 2
+checked 0 generate config.yaml --adapter run/adapter --prompt ab --max-new-tokens 2 data.chat_template=none
 echo '{"text": "grüß Gott"}' >text.jsonl
 checked 0 tokenize model text.jsonl
 grep -q '^{"input_ids":\[' out.txt || fail "no tokens"

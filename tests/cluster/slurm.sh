@@ -53,13 +53,22 @@ submit() {
     "${as_user[@]}" sbatch --parsable --output="$run.log" "$@" "$TESTS/../configs/slurm.sbatch" "$work/$run.yaml"
 }
 
+# What Slurm says of a job, though it may be too busy to say so at once.
+show() { # JOB
+    local shown try
+    for try in $(seq 30); do
+        ! shown=$(scontrol show job "$1" 2>/dev/null) || break
+        sleep 1
+    done
+    echo "$shown"
+}
 state() { # JOB
-    scontrol show job "$1" | sed -nE 's/.*JobState=([A-Z_]+).*/\1/p'
+    show "$1" | sed -nE 's/.*JobState=([A-Z_]+).*/\1/p'
 }
 is() { [ "$(state "$1")" = "$2" ]; } # JOB STATE
-has_restarts() { scontrol show job "$1" | grep -q " Restarts=$2 "; } # JOB COUNT
+has_restarts() { grep -q " Restarts=$2 " <<<"$(show "$1")"; } # JOB COUNT
 restarts() { # JOB COUNT
-    has_restarts "$@" || fail "job $1: $(scontrol show job "$1" | grep Restarts=)"
+    has_restarts "$@" || fail "job $1: $(show "$1" | grep Restarts=)"
 }
 
 # wait_for SECONDS WHAT COMMAND...
@@ -117,7 +126,7 @@ requeued() { # RUN JOB
 completed() { # RUN JOB [WHOLE_RUN]
     wait_for 240 "the end of $1" is "$2" COMPLETED
     (mkdir -p "compared/$1" && cd "compared/$1" && same_run "../../${3:-whole}" "../../$1")
-    scontrol show job "$2" | sed -nE "s/.* Restarts=([0-9]+) .*/$1: restarted \1 times, the bytes of an uninterrupted run/p"
+    show "$2" | sed -nE "s/.* Restarts=([0-9]+) .*/$1: restarted \1 times, the bytes of an uninterrupted run/p"
 }
 
 # ---- what happens to jobs -----------------------------------------------------------------------------------------
@@ -204,7 +213,7 @@ power() {
     job=$(submit power --partition=power)
     wait_for 120 "a checkpoint of power" saved power
     hold power
-    node_of() { scontrol show job "$job" | sed -nE 's/^ *NodeList=(.+)/\1/p'; }
+    node_of() { show "$job" | sed -nE 's/^ *NodeList=(.+)/\1/p'; }
     local node
     node=$(node_of)
     power_off "$node"
@@ -214,7 +223,7 @@ power() {
     [ "$(node_of)" != "$node" ] || fail "power: the same node again"
 }
 restarted_elsewhere() { # JOB NODE
-    has_restarts "$1" 1 && ! scontrol show job "$1" | grep -q "^ *NodeList=$2\$"
+    has_restarts "$1" 1 && ! grep -q "^ *NodeList=$2\$" <<<"$(show "$1")"
 }
 
 # Three configs, of which the first and the last are asked to stop while the second goes on: the last task has the number
@@ -246,7 +255,7 @@ both() {
     wait_for 120 "the refusal" is "$second" FAILED
     sleep 8
     is "$second" FAILED || fail "a refused job is $(state "$second")"
-    scontrol show job "$second" | grep -q ' ExitCode=2:0' || fail "a refused job: $(scontrol show job "$second" | grep ExitCode)"
+    grep -q ' ExitCode=2:0' <<<"$(show "$second")" || fail "a refused job: $(show "$second" | grep ExitCode)"
     restarts "$second" 0
     echo "both: $(cat both.second)"
     go_on both
@@ -260,10 +269,10 @@ ranks() {
     local run node
     declare -A jobs
     ! [ -f "${QLORA_TRAIN%/*}/qlora-mpi.so" ] && echo "ranks: left out, as the program was built without MPI" && return
-    ! srun --mpi=list 2>&1 | grep -q pmix && echo "ranks: left out, as this Slurm has no pmix" && return
+    ! grep -q pmix <<<"$(srun --mpi=list 2>&1)" && echo "ranks: left out, as this Slurm has no pmix" && return
     jobs[ranks-power]=$(submit ranks-power --nodes=2 --partition=pair)
     hold ranks-power
-    node=$(scontrol show job "${jobs[ranks-power]}" | sed -nE 's/^ *NodeList=node\[([0-9]+)[-,]([0-9]+)\]$/node\2/p')
+    node=$(show "${jobs[ranks-power]}" | sed -nE 's/^ *NodeList=node\[([0-9]+)[-,]([0-9]+)\]$/node\2/p')
     power_off "$node"
     echo "ranks-power: $node is off, at step $(logged_steps ranks-power), $(newest_checkpoint ranks-power) is there"
     go_on ranks-power

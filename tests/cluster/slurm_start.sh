@@ -68,7 +68,7 @@ slurm_start() {
     head -c 128 /dev/urandom >munge/key
     chmod 400 munge/key
     slurm_configure "$(free_ports)"
-    munged --force --foreground --socket="$work/munge/socket" --key-file="$work/munge/key" \
+    munged --force --foreground --num-threads=10 --socket="$work/munge/socket" --key-file="$work/munge/key" \
         --log-file="$work/munge/log" --pid-file="$work/munge/pid" --seed-file="$work/munge/seed" >munge.out 2>&1 &
     for i in $(seq 300); do
         [ ! -S munge/socket ] || break

@@ -75,12 +75,17 @@ processes() { # RANK...
     done
 }
 
+still_there() { # PROCESS...
+    tail -n 5 ./*.yaml.out ./*.yaml.err
+    ps -o pid,ppid,stat,wchan:24,etimes,args -p "$pid" $(printf -- '-p %s ' "$@") || true
+}
+
 # all_end STATUS WHAT: the run that was started last has ended so, within a minute.
 all_end() {
     local status=0 until=$((SECONDS + 60)) processes
     processes=$(pgrep -P $pid || true)
     while kill -0 $pid 2>/dev/null; do
-        [ $SECONDS -lt $until ] || fail "$2: still there after a minute"
+        [ $SECONDS -lt $until ] || { still_there $processes; fail "$2: still there after a minute"; }
         sleep 0.02
     done
     wait $pid || status=$?

@@ -345,6 +345,7 @@ lora_choice_t config_lora_choice(const config_t *c) {
 /* A directory with one name: absolute, without symbolic links. */
 static char *real_dir(const char *dir, err_t *err) {
     char *real = realpath(dir, NULL);
+    if (!real && errno == ENOMEM) mem_checked(NULL, 0);
     if (!real) err_set(err, ERR_USAGE, "%s: cannot open: %s", dir, strerror(errno));
     return real;
 }

@@ -78,7 +78,8 @@ static struct {
     const char *dir;     /* NULL: none */
     char *parent, *made; /* where it is, and of what leads there the first directory that was made for it; NULL: none */
     sem_t stopped;
-    volatile sig_atomic_t signal;
+    pthread_t thread;
+    volatile sig_atomic_t signal, leaving;
 } unfinished = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static void on_signal(int sig) {
@@ -129,6 +130,7 @@ static void remove_made(void) {
 /* Then ends as if the signal had not been caught, which is what a shell and its scripts look for. */
 static void *remove_unfinished(void *unused) {
     while (sem_wait(&unfinished.stopped) != 0) {}
+    if (unfinished.leaving) return unused;
     pthread_mutex_lock(&unfinished.lock);
     remove_made();
     signal(unfinished.signal, SIG_DFL);
@@ -136,23 +138,24 @@ static void *remove_unfinished(void *unused) {
     return unused;
 }
 
-/* Where the program ends in the middle because there is no memory left. Nobody to wait for: whoever holds the lock may be
- * who ends it. */
+/* Also where the program ends in the middle because there is no memory left. Nobody is waited for who may wait for the
+ * lock: whoever holds it may be who ends the program. */
 static void remove_at_exit(void) {
-    if (!unfinished.dir || pthread_mutex_trylock(&unfinished.lock) != 0) return;
-    remove_made();
+    if (pthread_mutex_trylock(&unfinished.lock) != 0) return;
+    if (unfinished.dir) remove_made();
     pthread_mutex_unlock(&unfinished.lock);
+    unfinished.leaving = 1;
+    sem_post(&unfinished.stopped);
+    pthread_join(unfinished.thread, NULL);
 }
 
 /* Once, before the first directory. What the program was started to ignore (nohup) it goes on ignoring. */
 static void watch_signals(void) {
     static const int ending[] = {SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM};
-    pthread_t thread;
-    atexit(remove_at_exit);
     CHECK(sem_init(&unfinished.stopped, 0, 0) == 0);
     /* Without a thread to be had signals end the program as they always do. */
-    if (pthread_create(&thread, NULL, remove_unfinished, NULL) != 0) return;
-    pthread_detach(thread);
+    if (pthread_create(&unfinished.thread, NULL, remove_unfinished, NULL) != 0) return;
+    atexit(remove_at_exit);
     struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, before;
     sigemptyset(&act.sa_mask);
     for (size_t i = 0; i < sizeof ending / sizeof *ending; i++)
