@@ -202,6 +202,16 @@ def without(obj, keys):
     return json.dumps({k: v for k, v in obj.items() if k not in keys}).encode()
 
 
+def left_behind(warnings):
+    """The names of what could not be removed, as warnings say."""
+    said = (re.search(r"/run/(\.tmp-[^/: ]+|checkpoint-\d+).*: cannot ", w) for w in warnings)
+    return [m[1] for m in said if m]
+
+
+def without_left(snapshot, left):
+    return {k: v for k, v in snapshot.items() if not any(k.startswith(name) for name in left)}
+
+
 def differences(a, b):
     names = [f"{n} is {'missing' if n not in a else 'too many'}" for n in sorted(set(a) ^ set(b))]
     return names + [f"{n} differs" for n in sorted(set(a) & set(b)) if a[n] != b[n]]
@@ -310,11 +320,7 @@ class Rig:
 
     def check_whole(self, place, what="the run", warnings=()):
         """warnings: what they say could not be removed may be there."""
-        now = place.snapshot()
-        for warning in warnings:
-            left = re.search(r"/run/(\.tmp-[^/: ]+|checkpoint-\d+).*: cannot ", warning)
-            if left:
-                now = {k: v for k, v in now.items() if not k.startswith(left[1])}
+        now = without_left(place.snapshot(), left_behind(warnings))
         bad = differences(now, {k: v for k, v in self.whole.items() if k in now or not k.startswith("checkpoint-1")})
         self.must(not bad, f"{what} ends otherwise than the uninterrupted one: {bad}")
 

@@ -2,12 +2,11 @@
 import argparse
 import collections
 import random
-import re
 import sys
 import threading
 import time
 
-from rig import ERRORS, Broken, Place, Rig, differences, number_of
+from rig import ERRORS, Broken, Place, Rig, differences, left_behind, number_of, without_left
 
 STEPS = 40
 
@@ -59,9 +58,9 @@ def one_run(place, seed, whole, n, counts):
     place.clear()
     for _ in range(400):
         r = one_start(place, draw, counts, n)
-        left = [m[1] for m in (re.search(r"/run/(\.tmp-[^/: ]+|checkpoint-\d+).*: cannot ", w) for w in r.warnings) if m]
+        left = left_behind(r.warnings)
         if r.status == 0:
-            now = {k: v for k, v in place.snapshot().items() if not any(k.startswith(name) for name in left)}
+            now = without_left(place.snapshot(), left)
             bad = differences(now, {k: v for k, v in whole.items() if k in now or not left})
             Rig.must(not bad, f"it ends otherwise: {bad}")
             return

@@ -14,16 +14,16 @@ typedef struct {
 } replicas_t;
 
 /* (all) Lets the devices add up among themselves where all of them can. */
-int replicas_join(replicas_t *c, backend_t *be, err_t *err);
+int replicas_join(replicas_t *r, backend_t *be, err_t *err);
 
 /* (all) Masters, moments and *state become rank 0's. lora and opt are open, and stay where they are. */
-void replicas_open(replicas_t *c, lora_t *lora, optimizer_t *opt, train_state_t *state);
-void replicas_close(replicas_t *c); /* a zeroed one is fine */
+void replicas_open(replicas_t *r, lora_t *lora, optimizer_t *opt, train_state_t *state);
+void replicas_close(replicas_t *r); /* a zeroed one is fine */
 
 /* (all) lora->grad becomes the sum over the ranks: the same bits on all. */
-void replicas_sum(replicas_t *c);
+void replicas_sum(replicas_t *r);
 /* (all) Whether all masters are rank 0's after `step`; if not an error, the same on all, which names the first rank whose
  * are not. */
-int replicas_compare(const replicas_t *c, size_t step, err_t *err);
+int replicas_compare(const replicas_t *r, size_t step, err_t *err);
 
 #endif
