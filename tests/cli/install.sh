@@ -15,10 +15,22 @@ done
 expect 0 "$installed" plan prefix/share/qlora-train/configs/llama-2-7b-guanaco.yaml
 grep -q '^  total ' out.txt || { cat out.txt; fail "a plan without a total"; }
 
-for text in README.md CHANGELOG.md CONTRIBUTING.md LICENSE docs/config.md; do
+for text in README.md CHANGELOG.md CONTRIBUTING.md LICENSE; do
     cmp "$TESTS/../$text" "prefix/share/doc/qlora-train/$text" || fail "$text is not installed"
 done
-# Nothing else: no library, header or test.
-extra=$(find prefix -type f ! -path prefix/bin/qlora-train ! -path 'prefix/share/qlora-train/configs/*' \
-    ! -path 'prefix/share/doc/qlora-train/*')
+diff -r "$TESTS/../docs" prefix/share/doc/qlora-train/docs || fail "not all of docs is installed"
+
+# What loads MPI is found from there: it then says that nobody but this process is.
+module=
+if [ -f "$build/qlora-mpi.so" ]; then
+    module=$(find prefix -name qlora-mpi.so)
+    [ -n "$module" ] || fail "qlora-mpi.so is not installed"
+    if command -v mpirun >/dev/null; then
+        expect 2 env OMPI_COMM_WORLD_SIZE=2 "$installed" inspect "$model"
+        grep -q '^mpirun started 2 processes, but .* finds 1; expected' err.txt || fail "$(cat err.txt)"
+    fi
+fi
+# Nothing else: no other library, header or test.
+extra=$(find prefix -type f ! -path prefix/bin/qlora-train ! -path "${module:-none}" \
+    ! -path 'prefix/share/qlora-train/configs/*' ! -path 'prefix/share/doc/qlora-train/*')
 [ -z "$extra" ] || fail "installed as well: $extra"
