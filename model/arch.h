@@ -128,7 +128,8 @@ struct model_config {
  * Everything that would silently compute something else is refused. */
 int model_config_from_json(const json_t *json, const char *where, model_config_t *c, err_t *err);
 int model_config_from_gguf(const gguf_t *g, model_config_t *c, err_t *err);
-/* A config.json of the Transformers 5 form, for exports from a GGUF. dtype: "bfloat16". New reference. */
+/* A config.json of the Transformers 5 form, for exports from a GGUF, and to tell models apart: of the language model alone,
+ * also where that is a part of another (wrapped). dtype: "bfloat16". New reference. */
 json_t *model_config_to_json(const model_config_t *c);
 /* Sets the keys of a config.json that say which linear layers have biases to what the model has: a file may have more
  * than its config says. Gives those (as model_config_t.biases) for which the family has no key that means them and no

@@ -134,7 +134,8 @@ static unsigned named_biases(const json_t *cfg) {
 
 unsigned model_config_name_biases(json_t *cfg, const model_config_t *c) {
     static const char *const keys[] = {"attention_bias", "attention_out_bias", "mlp_bias", "use_bias"};
-    json_t *part = c->wrapped ? json_object_get(cfg, "text_config") : cfg;
+    json_t *text = c->wrapped ? json_object_get(cfg, "text_config") : NULL; /* what is written here has none */
+    json_t *part = text ? text : cfg;
     unsigned named = named_biases(cfg);
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         json_t *before = json_incref(json_object_get(part, keys[i])); /* NULL: it is not there */

@@ -30,7 +30,7 @@ static int count_tensor(void *ctx, const model_tensor_t *t) {
     return 0;
 }
 
-/* As exports from a GGUF have it, which has not all that a config.json may say. */
+/* As run.json and exports from a GGUF have it, which has not all that a config.json may say. */
 static void write_again(const model_config_t *c) {
     model_config_t again;
     err_t err = {0};
@@ -53,7 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         model_each_tensor(&c, count_tensor, &tensors);
         (void)model_count_params(&c);
         (void)model_choose_rope(&c, 100000);
-        if (!c.wrapped) write_again(&c); /* no GGUF is */
+        write_again(&c);
     }
     json_decref(json);
     return 0;

@@ -214,6 +214,20 @@ static void test_every_family_is_known(void **state) {
     }
 }
 
+/* As run.json has it: of a vision-language model too the language model's config alone, which reads back. */
+static void test_descriptions(void **state) {
+    (void)state;
+    for (size_t i = 0; i < N_PUBLISHED; i++) {
+        model_config_t c, again;
+        err_t err = {0};
+        assert_true(known_model_find(published[i].name, &c, NULL));
+        json_t *json = model_config_to_json(&c);
+        assert_ok(model_config_from_json(json, published[i].name, &again, &err), err);
+        assert_true(again.arch == c.arch && again.layers == c.layers && again.biases == c.biases && !again.wrapped);
+        json_decref(json);
+    }
+}
+
 static void test_names(void **state) {
     (void)state;
     static const struct {
@@ -315,6 +329,7 @@ int main(void) {
         cmocka_unit_test(test_shape),
         cmocka_unit_test(test_families),
         cmocka_unit_test(test_every_family_is_known),
+        cmocka_unit_test(test_descriptions),
         cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
