@@ -1,4 +1,4 @@
-# SIGTERM, SIGINT, SIGUSR1 and SIGHUP end a run with a good checkpoint and exit status 75, at any moment and however often
+# SIGTERM, SIGINT, SIGUSR1, SIGUSR2 and SIGHUP end a run with a good checkpoint and exit status 75, at any moment and however often
 # one request arrives; run again, it goes on from there to the same bytes.
 . "$TESTS/cli/lib.sh"
 trap 'jobs -p | xargs -r kill -KILL 2>/dev/null || true' EXIT    # what a test that failed leaves
@@ -42,7 +42,7 @@ expect 0 "$QLORA_TRAIN" whole.yaml
 
 # Early and close together: the run has most of its steps left however long a signal takes on a busy machine.
 target=3
-for signal in TERM INT USR1 HUP; do
+for signal in TERM INT USR1 USR2 HUP; do
     start stopped.yaml
     wait_for_steps $pid stopped $target || { cat stopped.yaml.err; fail "the run ended by itself before step $target"; }
     kill -$signal $pid

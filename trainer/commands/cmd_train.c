@@ -19,7 +19,7 @@ static const char train_help[] =
     "usage: qlora-train CONFIG.yaml [section.key=value ...]\n"
     "\n"
     "Trains what the config describes, or goes on where the run in training.output_dir stopped. SIGINT,\n"
-    "SIGTERM and SIGUSR1 finish the micro-batch, write a checkpoint of the last whole step and exit 75\n"
+    "SIGTERM, SIGUSR1 and SIGUSR2 finish the micro-batch, write a checkpoint of the last whole step and exit 75\n"
     "(training.preempted_exit_status): the same command continues. They count as one request for two seconds;\n"
     "a SIGINT or SIGTERM that comes later ends at once.\n"
     "A run ends with 1, although all steps are done, when more than a tenth of them were skipped because loss or\n"

@@ -11,8 +11,6 @@
 
 #include "base/error.h"
 
-#define LIFELINE_SECONDS 30
-
 /* (all) Connects; ranks_broadcast(), ranks_gather() and ranks_agree() work. beside_first: on the host of rank 0. */
 int lifeline_open(bool beside_first, err_t *err);
 /* (all) After this the end of a process is no event. */

@@ -19,6 +19,8 @@
 #include "base/error.h"
 #include "base/host.h"
 
+#define LIFELINE_SECONDS 30
+
 /* (all) Joins the others, if there are any; before anything else of a training, and before stop_catch(). From here on
  * only rank 0's log_info() and log_warn() show. ERR_USAGE where a launcher started several processes that MPI cannot
  * join: the module or the library is missing, or srun was called without --mpi. */

@@ -15,7 +15,7 @@
 #include "base/mem.h"
 #include "trainer/ranks/ranks.h"
 
-static const int requests[] = {SIGINT, SIGTERM, SIGUSR1, SIGHUP};
+static const int requests[] = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGHUP};
 #define N_REQUESTS (sizeof requests / sizeof *requests)
 
 #define SAME_REQUEST_US 2000000
@@ -38,7 +38,11 @@ static int64_t now_us(void) {
 }
 
 static const char *name_of(int sig) {
-    return sig == SIGINT ? "SIGINT" : sig == SIGTERM ? "SIGTERM" : sig == SIGUSR1 ? "SIGUSR1" : "SIGHUP";
+    return sig == SIGINT    ? "SIGINT"
+           : sig == SIGTERM ? "SIGTERM"
+           : sig == SIGUSR1 ? "SIGUSR1"
+           : sig == SIGUSR2 ? "SIGUSR2"
+                            : "SIGHUP";
 }
 
 /* Where nobody takes the text (a pipe that is full) the process ends without it. */

@@ -1,8 +1,9 @@
-/* Requests to stop a training: SIGINT, SIGTERM, SIGUSR1 and SIGHUP.
+/* Requests to stop a training: SIGINT, SIGTERM, SIGUSR1, SIGUSR2 (which LSF and Grid Engine send)
+ * and SIGHUP.
  *
  * Schedulers, `timeout`, a container's init and scripts that forward often send one request twice, to the process and to
  * its group: whatever comes within two seconds of the first is the same request. A SIGINT or SIGTERM after that ends the
- * process at once, as it ends any program; a SIGUSR1 or SIGHUP is ignored.
+ * process at once, as it ends any program; one of the others is ignored.
  *
  * Until the first step there is nothing that a checkpoint could keep: the handler itself ends the process, in the middle
  * of whatever loads. From then on the training asks, between micro-batches.
