@@ -29,7 +29,7 @@ int replicas_join(replicas_t *r, backend_t *be, err_t *err) {
 
 static void sum_in_pieces(replicas_t *r) {
     backend_t *be = r->be;
-    float *piece = (float *)r->piece;
+    float *piece = r->piece;
     for (size_t at = 0, n; at < r->lora->count; at += n) {
         n = min_size(PIECE / sizeof *piece, r->lora->count - at);
         be->download(be, piece, r->lora->grad + at, n * sizeof *piece);
@@ -53,7 +53,7 @@ void replicas_sum(replicas_t *r) {
 /* ---- one beginning -------------------------------------------------------------------------------------- */
 
 static void follow_masters(replicas_t *r) {
-    float *piece = (float *)r->piece;
+    float *piece = r->piece;
     for (size_t at = 0, n; at < r->lora->count; at += n) {
         n = min_size(PIECE / sizeof *piece, r->lora->count - at);
         if (ranks_first()) r->be->download(r->be, piece, r->lora->master + at, n * sizeof *piece);
@@ -94,7 +94,7 @@ void replicas_close(replicas_t *r) {
 
 static uint64_t masters_hash(const replicas_t *r) {
     uint64_t hash = 0;
-    float *piece = (float *)r->piece;
+    float *piece = r->piece;
     for (size_t at = 0, n; at < r->lora->count; at += n) {
         n = min_size(PIECE / sizeof *piece, r->lora->count - at);
         r->be->download(r->be, piece, r->lora->master + at, n * sizeof *piece);

@@ -10,7 +10,7 @@ typedef struct {
     backend_t *be;
     lora_t *lora;
     optimizer_t *opt;
-    unsigned char *piece; /* what passes through host memory does so in pieces */
+    void *piece; /* what passes through host memory does so in pieces */
 } replicas_t;
 
 /* (all) Lets the devices add up among themselves where all of them can. */
