@@ -44,6 +44,10 @@ configure() {
     rm -f $build.log
 }
 
+# What it says on standard error are counts of what it found in the headers of others, and whatever went wrong.
+tidy_some='exec 3>&1; errors=$("$@" 2>&1 >&3); status=$?
+grep -vE "^[0-9]+ warnings? (generated\.|treated as errors?)$" <<<"$errors"; exit $status'
+
 tidy() {
     local tool=clang-tidy-14 status=0 f built=()
     command -v $tool >/dev/null || { skip "clang-tidy is skipped: there is no $tool"; return; }
@@ -53,11 +57,8 @@ tidy() {
         if grep -qF "\"file\": \"$PWD/$f\"" $build/compile_commands.json; then built+=("$f"); else echo "not built here: $f"; fi
     done
     [ ${#built[@]} -gt 0 ] || { failed=$((failed + 1)); return; }
-    printf '%s\0' "${built[@]}" | xargs -0 -n 8 -P "$jobs" $tool -p $build --quiet --checks="$analyzer" 2>$build.err ||
-        status=1
-    # What it says on standard error are counts of what it found in the headers of others, and whatever went wrong.
-    grep -vE '^[0-9]+ warnings? generated\.$|^[0-9]+ warnings? treated as errors?$' $build.err || true
-    rm -f $build.err
+    printf '%s\0' "${built[@]}" |
+        xargs -0 -n 8 -P "$jobs" bash -c "$tidy_some" tidy $tool -p $build --quiet --checks="$analyzer" || status=1
     verdict $status clang-tidy
 }
 
