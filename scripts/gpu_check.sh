@@ -133,7 +133,8 @@ build_for_the_card() {
         ${cublas_header:+-DCUBLASLT_INCLUDE_DIR="$cublas_header"} \
         ${cublas_library:+-DCUBLASLT_LIBRARY="$cublas_library"} >"$work/cmake.log" ||
         { cat "$work/cmake.log"; return 1; }
-    cmake --build "$build" -j "$(nproc)" --target qlora-train test_cuda_ops_device >"$work/build.log" 2>&1 ||
+    cmake --build "$build" -j "$(nproc)" --target qlora-train test_cuda_ops_device test_cuda_join_device \
+        >"$work/build.log" 2>&1 ||
         { grep -E -B 2 -A 10 'error|Error' "$work/build.log" | head -n 80; return 1; }
     "$program" --version
 }
@@ -141,6 +142,12 @@ build_for_the_card() {
 op_table() {
     "$build/tests/test_cuda_ops_device" 2>&1 | tee "$work/ops.log"
     ! grep -q SKIPPED "$work/ops.log"    # it finds no GPU: not passed here
+}
+
+# Takes two GPUs or more, and NCCL.
+sums_of_ranks() {
+    "$build/tests/test_cuda_join_device" 2>&1 | tee "$work/join.log"
+    ! grep -q SKIPPED "$work/join.log" || return 77
 }
 
 command_line() {
@@ -162,7 +169,7 @@ sanitize() { # TOOL COMMAND...
     return $status
 }
 
-export -f build_for_the_card op_table command_line sanitize bench
+export -f build_for_the_card op_table sums_of_ranks command_line sanitize bench
 export build work arch nvcc toolkit cublas_header cublas_library program tiny PATH
 
 # ---- libraries ----
@@ -210,6 +217,7 @@ main() {
         --dropout 0.05
     stage "Llama-3-8B, 2 x 4096, weights decoded for each product" 15 30 bench llama-3-8b-decoding "${llama3[@]}" \
         --what step,profile --cache-weights off
+    stage "sums of several processes" 10 60 sums_of_ranks
     # What must fit: a 70B shape on a card of 48 GB and, its weights paged, of 24 GB; an 8B shape on one of 8 GB.
     stage "Llama-3-8B, 1 x 2048, under 7 GiB" 10 30 bench llama-3-8b-7gib llama-3-8b --length 2048 --batch 1 \
         --memory-limit 7GiB --steps 3 --what step
