@@ -1,25 +1,44 @@
 #include "base/host.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
-/* The value of "key: value" in a file of such lines (/proc/meminfo, memory.stat). */
+/* The first bytes of a file of the system, as text. No stdio, which would need memory of its own: where that has run out,
+ * the machine would seem to have none at all. */
+static bool read_text(const char *path, char *text, size_t size) {
+    size_t len = 0;
+    int fd;
+    while ((fd = open(path, O_RDONLY | O_CLOEXEC)) < 0 && errno == EINTR) continue;
+    for (ssize_t n = fd < 0 ? 0 : 1; n != 0 && len < size - 1;) {
+        n = read(fd, text + len, size - 1 - len);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) break;
+        len += (size_t)n;
+    }
+    if (fd >= 0) close(fd);
+    text[len] = '\0';
+    return len > 0;
+}
+
+/* The value of "key: value" in a file of such lines (/proc/meminfo, memory.stat), which are short: what is asked for is
+ * in its first pages. */
 static bool proc_value(const char *path, const char *key, char *value, size_t size) {
-    FILE *f = fopen(path, "r");
-    char line[512];
-    bool found = false;
-    while (f && !found && fgets(line, sizeof line, f)) {
+    char text[8192];
+    if (!read_text(path, text, sizeof text)) return false;
+    for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n') {
         size_t n = strlen(key);
         if (strncmp(line, key, n) != 0 || strspn(line + n, " \t:") == 0) continue;
         const char *v = line + n + strspn(line + n, " \t:");
         snprintf(value, size, "%.*s", (int)strcspn(v, "\n"), v);
-        found = true;
+        return true;
     }
-    if (f) fclose(f);
-    return found;
+    return false;
 }
 
 static size_t meminfo_bytes(const char *key) {
@@ -29,12 +48,12 @@ static size_t meminfo_bytes(const char *key) {
 
 /* A number in a file of one line; false for "max" and for what is not there. */
 static bool file_number(const char *path, size_t *n) {
-    FILE *f = fopen(path, "r");
-    unsigned long long v;
-    bool ok = f && fscanf(f, "%llu", &v) == 1;
-    if (f) fclose(f);
-    if (ok) *n = (size_t)v;
-    return ok;
+    char text[64], *end;
+    if (!read_text(path, text, sizeof text)) return false;
+    unsigned long long v = strtoull(text, &end, 10);
+    if (end == text) return false;
+    *n = (size_t)v;
+    return true;
 }
 
 /* Control groups of version 2 and 1, as a container sees its own. */
