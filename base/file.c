@@ -82,10 +82,14 @@ static int blame(void) {
     return name ? ERR_USAGE : ERR_FAILED;
 }
 
+int file_cannot_open(const char *path, err_t *err) {
+    return err_set(err, blame(), "%s: cannot open: %s", path, strerror(errno));
+}
+
 static int open_regular(const char *path, struct stat *st, int *fd, err_t *err) {
     /* O_NONBLOCK: a FIFO without a writer would be waited for; on a regular file it says nothing. */
     *fd = open_again(path, O_RDONLY | O_NONBLOCK, 0);
-    if (*fd < 0) return err_set(err, blame(), "%s: cannot open: %s", path, strerror(errno));
+    if (*fd < 0) return file_cannot_open(path, err);
     int rc = 0;
     if (fstat(*fd, st) != 0) rc = err_set(err, ERR_FAILED, "%s: cannot read: %s", path, strerror(errno));
     else if (!S_ISREG(st->st_mode)) rc = err_set(err, ERR_USAGE, "%s: not a regular file", path);

@@ -19,6 +19,10 @@ bool path_has_suffix(const char *path, const char *suffix);
  * when it cannot be read. */
 int file_read(const char *path, char **data, size_t *len, err_t *err);
 
+/* The error of an open that failed just now, by errno: ERR_USAGE where the name is wrong, ERR_FAILED where it is the
+ * machine. */
+int file_cannot_open(const char *path, err_t *err);
+
 /* A read-only mapping. An empty file is an error; a page that cannot be read later ends the program (bus_error.h). */
 typedef struct {
     const uint8_t *data;

@@ -35,7 +35,7 @@ int unpack_open(const char *path, unpack_t **out, err_t *err) {
     *out = NULL;
     if (path_is_dir(path)) return err_set(err, ERR_USAGE, "%s: a directory; expected a file", path);
     FILE *file = fopen(path, "rb");
-    if (!file) return err_set(err, ERR_USAGE, "%s: cannot open: %s", path, strerror(errno));
+    if (!file) return file_cannot_open(path, err);
     unpack_t *u = xcalloc(1, sizeof *u);
     *u = (unpack_t){.path = xstrdup(path), .file = file, .is_gzip = path_has_suffix(path, ".gz")};
     bool ready = u->is_gzip ? inflateInit2(&u->z, 15 + 16) == Z_OK : (u->zstd = ZSTD_createDStream()) != NULL;

@@ -81,8 +81,7 @@ static int tokenize(const char *model, bool plain, const char *file, err_t *err)
     if (file && path_is_dir(file)) return err_set(err, ERR_USAGE, "%s: a directory; expected a file", file);
     if (tokenizer_open(model, &tok, err)) return err->code;
     FILE *in = file ? fopen(file, "r") : stdin;
-    int rc = in ? encode_stream(tok, plain, in, file ? file : "standard input", err)
-                : err_set(err, ERR_USAGE, "%s: cannot open: %s", file, strerror(errno));
+    int rc = in ? encode_stream(tok, plain, in, file ? file : "standard input", err) : file_cannot_open(file, err);
     if (in && file) fclose(in);
     tokenizer_close(tok);
     return rc;

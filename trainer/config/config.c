@@ -346,7 +346,7 @@ lora_choice_t config_lora_choice(const config_t *c) {
 static char *real_dir(const char *dir, err_t *err) {
     char *real = realpath(dir, NULL);
     if (!real && errno == ENOMEM) mem_checked(NULL, 0);
-    if (!real) err_set(err, ERR_USAGE, "%s: cannot open: %s", dir, strerror(errno));
+    if (!real) file_cannot_open(dir, err);
     return real;
 }
 
