@@ -105,20 +105,28 @@ static int choose_start(const config_t *c, const output_dir_t *out, char **start
     return *start ? read_start(*start, state, err) : 0;
 }
 
-/* The run as it was at its start, or as the checkpoint has it; what is not of it any more goes, as it went when the last
- * checkpoint was written (record.c). */
-static int restore(run_t *run, const output_dir_t *out, const char *start, const train_state_t *state, err_t *err) {
-    if (start && resume(run, start, state, err)) return err->code;
+static int tidy(const run_t *run, const output_dir_t *out, const train_state_t *state, err_t *err) {
     size_t keep = state->useless_in_row ? 0 : run->config.training.save_total_limit;
     return checkpoint_tidy(out->dir, state->step, keep, err);
 }
 
+/* The run as it was at its start, or as the checkpoint has it; what is not of it any more goes, as it went when the last
+ * checkpoint was written (record.c). */
+static int restore(run_t *run, const output_dir_t *out, const char *start, const train_state_t *state, err_t *err) {
+    if (start && resume(run, start, state, err)) return err->code;
+    return tidy(run, out, state, err);
+}
+
 /* After the last step. `rc`: of a run that did not learn its error, which stays. */
-static void finish(run_t *run, output_dir_t *out, const run_identity_t *id, bool usable, int rc, err_t *err) {
-    err_t unwritten = {0};
+static void finish(run_t *run, output_dir_t *out, const run_identity_t *id, const train_state_t *state, bool usable,
+                   int rc, err_t *err) {
+    err_t unwritten = {0}, warned_of = {0};
     if (usable) write_adapter(run, rc == 0, rc ? &unwritten : err);
     if (unwritten.code) log_warn("%s", unwritten.msg);
-    if (!err->code) output_dir_finish(out, id, err);
+    if (err->code) return;
+    /* Nothing looks at a finished run again: what a removal left behind that failed once goes now. */
+    tidy(run, out, state, &warned_of);
+    output_dir_finish(out, id, err);
 }
 
 /* ---- train, all ranks ----------------------------------------------------------------------------------- */
@@ -147,7 +155,7 @@ static int train_in(run_t *run, const steps_t *steps, output_dir_t *out, const r
     if (load(run, out, &state, err)) return err->code;
     int rc = train_loop(run, steps, &state, &usable, err);
     if (rc == EXIT_STOPPED) return rc;
-    if (ranks_first()) finish(run, out, id, usable, rc, err);
+    if (ranks_first()) finish(run, out, id, &state, usable, rc, err);
     return ranks_agree(err);
 }
 
