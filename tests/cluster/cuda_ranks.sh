@@ -16,16 +16,7 @@ export TMPDIR=$work    # for what the emulated GPUs share
 mpi_needed "ranks on GPUs"
 [ -e "$(dirname "$QLORA_TRAIN")/qlora-mpi.so" ] || skip "ranks on GPUs: no qlora-mpi.so; it is built where CMake finds MPI"
 
-# Everything that was started here works in this directory.
-finish() {
-    local process
-    for process in /proc/[0-9]*; do
-        [ "$(readlink "$process/cwd")" != "$work" ] || [ "${process#/proc/}" = $$ ] ||
-            kill -KILL "${process#/proc/}" 2>/dev/null || true
-    done
-    rm -rf "$work"
-}
-trap finish EXIT
+trap 'end_all_in "$work"' EXIT
 
 # config RUN STEPS >FILE
 config() {

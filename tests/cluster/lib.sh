@@ -7,6 +7,16 @@ mpi_needed() { # NAME
     mpirun --version 2>/dev/null | grep -q "Open MPI" || skip "$1: mpirun is not Open MPI's"
 }
 
+# Everything that a test has started works in its directory, which goes too.
+end_all_in() { # DIR
+    local process
+    for process in /proc/[0-9]*; do
+        [ "$(readlink "$process/cwd")" != "$1" ] || [ "${process#/proc/}" = $$ ] ||
+            kill -KILL "${process#/proc/}" 2>/dev/null || true
+    done
+    rm -rf "$1"
+}
+
 # As many ranks as one likes on two processors, which wait without a claim to them; by root too, as in containers.
 mpirun_options=(--oversubscribe --bind-to none --mca mpi_yield_when_idle 1)
 [ "$(id -u)" -ne 0 ] || mpirun_options+=(--allow-run-as-root)

@@ -18,17 +18,7 @@ cd "$work" || exit 1
 mpi_needed ranks
 export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0    # Open MPI frees little of its own
 
-# Everything that was started here works in this directory.
-finish() {
-    local process
-    hosts_down
-    for process in /proc/[0-9]*; do
-        [ "$(readlink "$process/cwd")" != "$work" ] || [ "${process#/proc/}" = $$ ] ||
-            kill -KILL "${process#/proc/}" 2>/dev/null || true
-    done
-    rm -rf "$work"
-}
-trap finish EXIT
+trap 'hosts_down; end_all_in "$work"' EXIT
 
 stepped() { # RUN RANK STEPS
     [ "$(cat "$1/$2.steps" 2>/dev/null || echo 0)" -ge "$3" ]

@@ -179,6 +179,15 @@ void fuzz_use_tokenizer(const tokenizer_t *tok) {
     }
 }
 
+void fuzz_tokenizer_file(const char *path, const void *data, size_t n) {
+    tokenizer_t *tok = NULL;
+    err_t err = {0};
+    fuzz_file(path, data, n);
+    if (!fuzz_outcome(tokenizer_open(path, &tok, &err), &err)) return;
+    fuzz_use_tokenizer(tok);
+    tokenizer_close(tok);
+}
+
 /* The largest tensors are read in part: they are many only in number. */
 enum { MOST_VALUES = 1 << 16 };
 

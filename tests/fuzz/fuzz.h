@@ -49,6 +49,8 @@ extern const char fuzz_config[];
 /* The text as a tokenizer would get it, in all ways there are. */
 struct tokenizer;
 void fuzz_use_tokenizer(const struct tokenizer *tok);
+/* A file of this name with these bytes, opened as a tokenizer and used if it is one. */
+void fuzz_tokenizer_file(const char *path, const void *data, size_t n);
 /* Reads every tensor of a model, those that are not read too where the file has values for them. */
 struct model_source;
 void fuzz_use_source(const struct model_source *src);

@@ -67,17 +67,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 #include "testing.h"
 
 #include "base/json.h"
+#include "draws.h"
 
 enum { ROUNDS = 60000, LONGEST = 4096 };
-
-/* xorshift64*; a fixed seed, so that a failure comes again. */
-static uint64_t seed = 88172645463325252u;
-static size_t below(size_t n) {
-    seed ^= seed >> 12;
-    seed ^= seed << 25;
-    seed ^= seed >> 27;
-    return (size_t)(seed * 2685821657736338717u >> 11) % n;
-}
 
 /* What templates are made of, and what engines trip over. */
 static const char *const pieces[] = {

@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "draws.h"
 #include "testing.h"
 
 enum { ROUNDS = 4000, LONGEST = 8192 };
@@ -23,15 +24,6 @@ typedef struct {
 
 static input_t *inputs;
 static size_t n_inputs, cap_inputs;
-
-/* xorshift64*; a fixed seed, so that a failure comes again. */
-static uint64_t seed = 88172645463325252u;
-static size_t below(size_t n) {
-    seed ^= seed >> 12;
-    seed ^= seed << 25;
-    seed ^= seed >> 27;
-    return (size_t)(seed * 2685821657736338717u >> 11) % n;
-}
 
 /* Numbers that parsers trip over. */
 static const uint64_t nasty[] = {
