@@ -23,7 +23,7 @@ typedef struct {
     int splits, keys;     /* keys of a split */
 } splits_t;
 
-/* Lanes of a group, and keys of a segment that its query sees. */
+/* Of a segment, that its query sees. */
 __device__ __forceinline__ int first_key(const attn_segment_t &seg, const attn_dims_t &d) {
     return max(seg.n_kv - d.window, 0);
 }
@@ -32,8 +32,9 @@ template <bool capped> __device__ __forceinline__ float score(float dot, const a
     return capped ? softcap(dot * d.scale, d.softcap) : dot * d.scale;
 }
 
-/* Of which a sum with another maximum is to be multiplied; of no keys, -infinity, by 0. */
-__device__ __forceinline__ float shrink(float max, float new_max) { return max == -INFINITY ? 0 : expf(max - new_max); }
+/* What exponents are counted from where the largest score is `max`: of no keys it is -infinity, whose exponential is to
+ * be 0, not NaN. */
+__device__ __forceinline__ float base_of(float max) { return max == -INFINITY ? 0 : max; }
 
 /* What is known of H heads from some keys: the largest score, the sum of exponentials, the weighted values of this
  * lane's channels. */
@@ -57,14 +58,14 @@ template <int H, int N> struct state_t {
             float top = max[h];
 #pragma unroll
             for (int i = 0; i < KEYS; i++) top = fmaxf(top, s[h][i]);
-            const float factor = shrink(max[h], top);
+            const float base = base_of(top), factor = expf(max[h] - base);
             max[h] = top;
             sum[h] *= factor;
 #pragma unroll
             for (int j = 0; j < N; j++) o[h][j] *= factor;
 #pragma unroll
             for (int i = 0; i < KEYS; i++) {
-                const float weight = shrink(s[h][i], top);
+                const float weight = expf(s[h][i] - base);
                 sum[h] += weight;
 #pragma unroll
                 for (int j = 0; j < N; j++) o[h][j] = fmaf(weight, v[i][j], o[h][j]);
@@ -109,15 +110,23 @@ template <typename T, int H, bool capped> __global__ void __launch_bounds__(THRE
             vec_load(v_row[i], v + row * d.ld_v);
         }
 #pragma unroll
-        for (int i = 0; i < KEYS; i++)
+        for (int h = 0; h < H; h++)
 #pragma unroll
-            for (int h = 0; h < H; h++) {
-                float dot = 0;
+            for (int i = 0; i < KEYS; i++) {
+                s[h][i] = 0;
 #pragma unroll
-                for (int j = 0; j < N; j++) dot = fmaf(own_q[h][j], k_row[i][j], dot);
-                for (int apart = lanes / 2; apart > 0; apart /= 2) dot += __shfl_xor_sync(0xffffffffu, dot, apart);
-                s[h][i] = key + i * groups + group < end ? score<capped>(dot, d) : -INFINITY;
+                for (int j = 0; j < N; j++) s[h][i] = fmaf(own_q[h][j], k_row[i][j], s[h][i]);
             }
+        for (int apart = lanes / 2; apart > 0; apart /= 2)
+#pragma unroll
+            for (int h = 0; h < H; h++)
+#pragma unroll
+                for (int i = 0; i < KEYS; i++) s[h][i] += __shfl_xor_sync(0xffffffffu, s[h][i], apart);
+#pragma unroll
+        for (int h = 0; h < H; h++)
+#pragma unroll
+            for (int i = 0; i < KEYS; i++)
+                s[h][i] = key + i * groups + group < end ? score<capped>(s[h][i], d) : -INFINITY;
         state.add(s, v_row);
     }
 
@@ -137,7 +146,7 @@ template <typename T, int H, bool capped> __global__ void __launch_bounds__(THRE
         float top = -INFINITY, sum = 0, o = 0;
         for (int g = 0; g < groups; g++) top = fmaxf(top, group_max[g * H + h]);
         for (int g = 0; g < groups; g++) {
-            const float factor = shrink(group_max[g * H + h], top);
+            const float factor = expf(group_max[g * H + h] - base_of(top));
             sum = fmaf(factor, group_sum[g * H + h], sum);
             o = fmaf(factor, group_o[(g * H + h) * row + column], o);
         }
@@ -164,11 +173,11 @@ template <typename T> __global__ void __launch_bounds__(THREADS)
     const int64_t place = ((int64_t)segment * d.Hq + head) * splits.splits;
     float top = -INFINITY, sum = 0;
     for (int i = 0; i < splits.splits; i++) top = fmaxf(top, splits.max[place + i]);
-    for (int i = 0; i < splits.splits; i++) sum = fmaf(shrink(splits.max[place + i], top), splits.sum[place + i], sum);
+    for (int i = 0; i < splits.splits; i++) sum = fmaf(expf(splits.max[place + i] - top), splits.sum[place + i], sum);
     for (int c = threadIdx.x; c < d.D; c += THREADS) {
         float o = 0;
         for (int i = 0; i < splits.splits; i++)
-            o = fmaf(shrink(splits.max[place + i], top), splits.o[(place + i) * d.D + c], o);
+            o = fmaf(expf(splits.max[place + i] - top), splits.o[(place + i) * d.D + c], o);
         element_store((T *)a.o + head_at(seg.q0, d.ld_o, head, d) + c, o / sum);
     }
     if (a.lse && threadIdx.x == 0) a.lse[(int64_t)seg.q0 * d.Hq + head] = top + logf(sum);

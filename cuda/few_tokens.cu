@@ -3,6 +3,8 @@
  * order. Kept augmented weights are passed over: codes are a quarter of them, and the bits do not depend on it. */
 #include "cuda/few_tokens.h"
 
+#include <type_traits>
+
 #include "cuda/decode.h"
 #include "cuda/reduce.h"
 
@@ -27,9 +29,14 @@ typedef struct {
 
 template <code_t CODE, int N> constexpr int run_bytes = N == 1 ? bits_of<CODE> / 16 + 1 : N *bits_of<CODE> / 8;
 
+/* A run as words: of bytes, the compiler would give each a register. */
+template <int BYTES> struct alignas(BYTES) words_t { uint32_t word[BYTES / 4]; };
+template <code_t CODE, int N>
+using held_t = std::conditional_t<N == 1, code_run_t<run_bytes<CODE, N>>, words_t<run_bytes<CODE, N == 1 ? RUN : N>>>;
+
 /* The codes of ROWS rows from one column on, and their constants. */
 template <code_t CODE, levels_t LEVELS, int N> struct runs_t {
-    code_run_t<run_bytes<CODE, N>> run[ROWS];
+    held_t<CODE, N> run[ROWS];
     float scale[ROWS];
     uint32_t odd[ROWS]; /* N 1: which half of its byte a 4-bit code is in */
 
@@ -37,7 +44,7 @@ template <code_t CODE, levels_t LEVELS, int N> struct runs_t {
 #pragma unroll
         for (int r = 0; r < ROWS; r++) {
             const uint32_t i = row[r] + c;
-            run[r] = *reinterpret_cast<const code_run_t<run_bytes<CODE, N>> *>(w.codes + (size_t)i * bits_of<CODE> / 8);
+            run[r] = *reinterpret_cast<const held_t<CODE, N> *>(w.codes + (size_t)i * bits_of<CODE> / 8);
             scale[r] = block_absmax<LEVELS>(w, i / (uint32_t)QUANT_BLOCK);
             odd[r] = i % 2;
         }
@@ -47,7 +54,7 @@ template <code_t CODE, levels_t LEVELS, int N> struct runs_t {
     template <typename A, int M>
     __device__ __forceinline__ void values(float (&v)[M], int r, int at, const float *table) const {
         code_run_t<run_bytes<CODE, M>> part;
-        memcpy(&part, run[r].byte + at * bits_of<CODE> / 8, sizeof part);
+        memcpy(&part, reinterpret_cast<const uint8_t *>(&run[r]) + at * bits_of<CODE> / 8, sizeof part);
 #pragma unroll
         for (int j = 0; j < M; j++)
             v[j] = run_value<CODE>(part, N == 1 && CODE == TABLE4 ? (int)odd[r] : j, table) * scale[r];
