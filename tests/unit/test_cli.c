@@ -41,7 +41,7 @@ static void assert_answered(const char *text) {
 }
 
 static char *const commands[] = {"train",    "plan",    "eval",     "generate", "export",
-                                 "quantize", "inspect", "tokenize", "print"};
+                                 "quantize", "inspect", "tokenize", "init",     "print"};
 #define N_COMMANDS (sizeof commands / sizeof *commands)
 
 static void help_and_version(void **state) {
