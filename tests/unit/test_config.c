@@ -414,6 +414,18 @@ static void the_reference_is_complete(void **state) {
     free(docs);
 }
 
+/* One sentence a key, on one line, short enough for a comment. */
+static void every_key_is_explained(void **state) {
+    (void)state;
+    for (size_t i = 0; i < config_n_keys; i++) {
+        const config_key_t *k = &config_keys[i];
+        size_t len = k->help ? strlen(k->help) : 0;
+        if (len < 10 || len > 110 || k->help[len - 1] != '.' || strchr(k->help, '\n'))
+            fail_msg("%s.%s: expected a help text of one short sentence, got \"%s\"", k->section, k->name,
+                     len ? k->help : "");
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults),
@@ -430,6 +442,7 @@ int main(void) {
         cmocka_unit_test(byte_order_mark),
         cmocka_unit_test(commands_need_their_part),
         cmocka_unit_test(the_reference_is_complete),
+        cmocka_unit_test(every_key_is_explained),
     };
     return cmocka_run_group_tests(tests, config_setup, config_teardown);
 }

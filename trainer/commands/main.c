@@ -50,6 +50,9 @@ static const command_t commands[] = {
      "what is in a model, adapter, checkpoint or data file; rows with what is trained", command_inspect},
     {"tokenize", "MODEL [FILE.jsonl]", "JSONL of {\"text\"} in, {\"input_ids\"} out", command_tokenize},
     {"bench", "[MODEL ...]", "time ops and training steps at a model's shapes; needs no files", command_bench},
+    {"init", "[FILE] --model PATH --train FILE [--eval FILE] [--output-dir DIR] [section.key=value ...]",
+     "write a commented config to begin with", command_init},
+    {"print", "schema", "a JSON Schema of the config, for editors", command_print},
 };
 #define N_COMMANDS (sizeof commands / sizeof *commands)
 

@@ -41,6 +41,7 @@ typedef struct {
     key_open_t open;          /* ends of [min, max] that do not belong to it */
     const char *const *words; /* NULL-terminated */
     bool defines_run;         /* part of config_run_id() */
+    const char *help;         /* one sentence, for people: comments of `init`, descriptions in editors, the manual */
 } config_key_t;
 
 extern const config_key_t config_keys[];
