@@ -30,3 +30,16 @@ echo 2 >checkout/file
 # A source tree that lies in the checkout of something else is not of that one's commits.
 mkdir checkout/vendored
 [ "$(commit_of checkout/vendored)" = unknown ] || fail "the commit of another project: $(cat checkout/vendored.h)"
+
+# An archive of the checkout has no git, but git wrote the commit into it.
+cp "$TESTS/../.gitattributes" checkout/
+mkdir checkout/cmake archive
+cp "$TESTS/../cmake/commit.cmake" checkout/cmake/
+printf '$Format:%%h$\n' >checkout/cmake/archived_commit
+in_checkout add .
+in_checkout commit -m second
+git -C checkout archive HEAD | tar -x -C archive
+[ "$(commit_of archive)" = "$(git -C checkout rev-parse --short HEAD)" ] || fail "of an archive: $(cat archive.h)"
+mkdir copied
+cp -r checkout/cmake copied/
+[ "$(commit_of copied)" = unknown ] || fail "of a copy that git did not write: $(cat copied.h)"
