@@ -228,9 +228,11 @@ void block_bwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts, bool re
     size_t T = ctx->T, C = c->hidden, F = c->ffn, q = model_dim(c, DIM_Q), kv = model_dim(c, DIM_KV);
 
     mat_t dy = leave_bwd(ctx, layer, NORM_FFN_OUT, acts->ffn_out, acts->rstd[NORM_FFN_OUT]);
-    if (!recomputed) be->glu_fwd(be, c->act, a->ff, acts->gate_up, T, F);
-    site_bwd(ctx, layer, SITE_DOWN, a->ff, acts->u[SITE_DOWN], dy, (mat_t){a->dff, F});
-    be->glu_bwd(be, c->act, acts->gate_up, a->dff, T, F);
+    /* What Down took: left by the forward just before, or by glu_bwd() where its gradient was. */
+    mat_t dff = {a->dff, F};
+    site_bwd_dx(ctx, layer, SITE_DOWN, acts->u[SITE_DOWN], dy, dff);
+    be->glu_bwd(be, c->act, acts->gate_up, dff.p, !recomputed, T, F);
+    site_bwd_a(ctx, layer, SITE_DOWN, recomputed ? a->ff : dff, dy);
     if (!recomputed) enter(ctx, layer, NORM_FFN_IN, acts->x_mid, acts->rstd[NORM_FFN_IN]);
     site_bwd(ctx, layer, SITE_GATE_UP, a->h, acts->u[SITE_GATE_UP], acts->gate_up, (mat_t){a->dh, C});
     enter_bwd(ctx, layer, NORM_FFN_IN, acts->x_mid, acts->rstd[NORM_FFN_IN]);
