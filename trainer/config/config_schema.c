@@ -38,6 +38,7 @@ static const char *const no_words[] = {NULL};
 /* Of two words the second means true. */
 static const char *const lora_dtypes[] = {"bf16", "f32", NULL};
 static const char *const page_weights[] = {"never", "auto", NULL};
+static const char *const reports[] = {"jsonl", "tensorboard", NULL}; /* the second beside the first */
 static const char *const cache_weights[] = {"off", "auto", NULL};
 
 #define AT(field) offsetof(config_t, field)
@@ -118,6 +119,7 @@ const config_key_t config_keys[] = {
     {"training", "save_total_limit", KEY_WHOLE, AT(training.save_total_limit), "3", .min = 0, .max = MANY},
     {"training", "resume_from_checkpoint", KEY_WORD_PATH, AT(training.resume), "auto", .words = resumes},
     {"training", "preempted_exit_status", KEY_WHOLE, AT(training.preempted_exit_status), "75", .min = 0, .max = 255},
+    {"training", "report_to", KEY_ALSO, AT(training.tensorboard), "[jsonl]", .words = reports},
 
     {"device", "backend", KEY_WORD, AT(device.backend), "auto", .words = backends},
     {"device", "memory_limit", KEY_AUTO_BYTES, AT(device.memory_limit), "auto", .min = 4096, .max = 1125899906842624.0},
@@ -196,6 +198,7 @@ char *config_key_expected(const config_key_t *k) {
                     k->words[0] ? ", " : "");
         break;
     case KEY_INDICES: strbuf_addf(&b, "%s or a list of whole numbers", k->words[0]); break;
+    case KEY_ALSO: strbuf_addf(&b, "[%s] or [%s, %s]", k->words[0], k->words[0], k->words[1]); break;
     case KEY_JSON: strbuf_adds(&b, "a mapping"); break;
     case KEY_AUTO_BYTES: strbuf_addf(&b, "auto or a size of at least %.0f bytes such as 512MiB or 4GiB", k->min); break;
     case KEY_AUTO_WHOLE: strbuf_addf(&b, "auto or a whole number from %.0f to %.0f", k->min, k->max); break;
