@@ -42,6 +42,7 @@ static void defaults(void **state) {
     assert_int_equal(c.training.save_total_limit, 3);
     assert_string_equal(c.training.resume, "auto");
     assert_int_equal(c.training.preempted_exit_status, 75);
+    assert_false(c.training.tensorboard);
     assert_string_equal(c.device.backend, "auto");
     assert_true(c.device.memory_limit == 0 && c.device.page_weights && c.device.threads == 0);
     assert_null(c.device.spill);
@@ -90,6 +91,7 @@ static void every_key(void **state) {
     assert_int_equal(c.training.save_total_limit, 0);
     assert_path(c.training.resume, "adapter");
     assert_int_equal(c.training.preempted_exit_status, 130);
+    assert_true(c.training.tensorboard);
     assert_string_equal(c.device.backend, "cpu");
     assert_true(c.device.memory_limit == 3ull << 29 && !c.device.page_weights && c.device.threads == 3);
     assert_path(c.device.spill, "tmp");

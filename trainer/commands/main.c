@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/names.h"
+#include "base/version.h"
 #include "commit.h"
 #include "cpu/kernels/kernels.h"
 #include "cpu/tiles_choice.h"
@@ -70,7 +71,7 @@ static int print_version(void) {
     char kernels[64];
     tiles_describe(kernels_best()->isa, tiles_choice()->bf16, kernels, sizeof kernels);
     printf("qlora-train %s (own kernels, %s; CUDA: %s; commit %s)\n", QLORA_VERSION, kernels,
-           backend_has_cuda() ? "yes" : "no", QLORA_COMMIT);
+           backend_has_cuda() ? "yes" : "no", version_commit());
     return 0;
 }
 
@@ -145,6 +146,7 @@ static void open_closed_streams(void) {
 int main(int argc, char **argv) {
     static char line[4096];
     open_closed_streams();
+    version_set_commit(QLORA_COMMIT);
     /* Several processes may share it: a line goes out as a whole, not in the pieces that it is made of. */
     setvbuf(stderr, line, _IOLBF, sizeof line);
     /* A file that grows beyond the limit of its size (ulimit -f) is an error of the write, as a full disk is, and is
