@@ -45,9 +45,9 @@ static __device__ __forceinline__ float table_value(const float *table, uint32_t
     return *reinterpret_cast<const float *>(reinterpret_cast<const char *>(table) + at);
 }
 
-/* What a code is: a place in a table, a byte, or the value itself. */
-typedef enum { TABLE4, BYTE8, AS_BF16, AS_F16 } code_t;
-template <code_t CODE> constexpr int bits_of = CODE == TABLE4 ? 4 : CODE == BYTE8 ? 8 : 16;
+/* What a code is: a place in a table, a byte with a sign or above a zero point, or the value itself. */
+typedef enum { TABLE4, BYTE8, ZEROPOINT8, AS_BF16, AS_F16 } code_t;
+template <code_t CODE> constexpr int bits_of = CODE == TABLE4 ? 4 : CODE == BYTE8 || CODE == ZEROPOINT8 ? 8 : 16;
 
 /* Value i of a run, before it is scaled. */
 template <code_t CODE, int BYTES>
@@ -58,9 +58,21 @@ static __device__ __forceinline__ float run_value(const code_run_t<BYTES> &run, 
         return table_value(table, codes, i / 2 * 8 + (i % 2 ? 0 : 4));
     } else if constexpr (CODE == BYTE8) {
         return over_127((float)(int8_t)run.byte[i]);
+    } else if constexpr (CODE == ZEROPOINT8) {
+        return (float)run.byte[i];
     } else {
         uint16_t bits = (uint16_t)(run.byte[2 * i] | run.byte[2 * i + 1] << 8);
         return CODE == AS_F16 ? f16_to_f32(bits) : bf16_to_f32(bits);
+    }
+}
+
+/* A value of a run with its block's constant. */
+template <code_t CODE> static __device__ __forceinline__ float scaled(float x, float constant) {
+    if constexpr (CODE == ZEROPOINT8) {
+        quant_zeropoint_t z = quant_zeropoint(constant);
+        return __fmul_rn(x - z.zero, z.scale);
+    } else {
+        return x * constant;
     }
 }
 
@@ -104,7 +116,7 @@ template <code_t CODE, levels_t LEVELS, typename T> static __global__ void __lau
         if (col >= range.cols || my_row >= range.rows) continue;
         float x[VALUES];
 #pragma unroll
-        for (int j = 0; j < (int)VALUES; j++) x[j] = run_value<CODE>(run[k], j, table) * scale[k];
+        for (int j = 0; j < (int)VALUES; j++) x[j] = scaled<CODE>(run_value<CODE>(run[k], j, table), scale[k]);
         vec_store(out + col, x);
     }
 }
@@ -121,7 +133,7 @@ template <code_t CODE, levels_t LEVELS, typename T> static __global__ void __lau
     code_run_t<BITS == 16 ? 2 : 1> run;
     for (int k = 0; k < (int)sizeof run; k++) run.byte[k] = w.codes[(size_t)i * BITS / 8 + k];
     float x = run_value<CODE>(run, CODE == TABLE4 ? (int)(i % 2) : 0, table);
-    x *= block_absmax<LEVELS>(w, i / (uint32_t)QUANT_BLOCK);
+    x = scaled<CODE>(x, block_absmax<LEVELS>(w, i / (uint32_t)QUANT_BLOCK));
     element_store(out + n / range.cols * range.ld + n % range.cols, x);
 }
 
@@ -165,6 +177,7 @@ static void dequant_to(cudaStream_t stream, const qweight_t *q, const coded_t &w
     if (q->type == QUANT_NONE) dequant_as<AS_BF16, PLAIN>(stream, w, r, out);
     else if (q->type == QUANT_F16) dequant_as<AS_F16, PLAIN>(stream, w, r, out);
     else if (q->type == QUANT_INT8 && q->double_quant) dequant_as<BYTE8, TWO_LEVELS>(stream, w, r, out);
+    else if (q->type == QUANT_INT8_ZEROPOINT) dequant_as<ZEROPOINT8, ONE_LEVEL>(stream, w, r, out);
     else if (q->type == QUANT_INT8) dequant_as<BYTE8, ONE_LEVEL>(stream, w, r, out);
     else if (q->double_quant) dequant_as<TABLE4, TWO_LEVELS>(stream, w, r, out);
     else dequant_as<TABLE4, ONE_LEVEL>(stream, w, r, out);
@@ -240,6 +253,33 @@ template <bool INT8, typename S> static __global__ void __launch_bounds__(THREAD
         if (i + (size_t)j * LANE_VALUES / BYTES < n) codes[lane * BYTES + j] = run.byte[j];
 }
 
+/* quant_encode() for INT8_ZEROPOINT. */
+template <typename S> static __global__ void __launch_bounds__(THREADS)
+    quantize_zeropoint_kernel(const S *x, size_t n, uint8_t *codes, float *constants) {
+    size_t lane = (size_t)blockIdx.x * THREADS + threadIdx.x, i = lane * LANE_VALUES;
+    float v[LANE_VALUES], lo = 0, hi = 0;
+    for (int j = 0; j < LANE_VALUES; j++) {
+        v[j] = i + j < n ? element_load(x + i + j) : 0;
+        lo = fminf(lo, v[j]);
+        hi = fmaxf(hi, v[j]);
+    }
+    for (int d = 1; d < BLOCK_LANES; d *= 2) {
+        lo = fminf(lo, __shfl_xor_sync(FULL_WARP, lo, d));
+        hi = fmaxf(hi, __shfl_xor_sync(FULL_WARP, hi, d));
+    }
+    if (i >= n) return;
+    float constant = quant_zeropoint_make(lo, hi);
+    quant_zeropoint_t z = quant_zeropoint(constant);
+    if (lane % BLOCK_LANES == 0) constants[lane / BLOCK_LANES] = constant;
+    code_run_t<LANE_VALUES> run;
+    for (int j = 0; j < LANE_VALUES; j++) run.byte[j] = quant_zeropoint_code(z, v[j]);
+    if (i + LANE_VALUES <= n) {
+        *reinterpret_cast<code_run_t<LANE_VALUES> *>(codes + i) = run;
+        return;
+    }
+    for (int j = 0; i + j < n; j++) codes[i + j] = run.byte[j];
+}
+
 /* n values -> BF16 or F16, with the bits of the host codec also where they are not numbers. */
 template <bool to_f16, typename S> static __global__ void __launch_bounds__(THREADS)
     round_kernel(const S *x, size_t n, uint16_t *out) {
@@ -294,6 +334,8 @@ static void quantize_piece(backend_t *be, qweight_t *w, const void *x, dtype_t x
             LAUNCH((round_kernel<true, S>), grid_for(n, THREADS), THREADS, 0, s, from, n, (uint16_t *)codes);
         else if (w->type == QUANT_NONE)
             LAUNCH((round_kernel<false, S>), grid_for(n, THREADS), THREADS, 0, s, from, n, (uint16_t *)codes);
+        else if (w->type == QUANT_INT8_ZEROPOINT)
+            LAUNCH((quantize_zeropoint_kernel<S>), grid, THREADS, 0, s, from, n, codes, absmax + first / QUANT_BLOCK);
         else if (w->type == QUANT_INT8)
             LAUNCH((quantize_kernel<true, S>), grid, THREADS, 0, s, from, n, quant_order_t(), codes,
                    absmax + first / QUANT_BLOCK);
@@ -345,7 +387,7 @@ static float mean_of(const backend_t *be, const float *absmax, size_t n) {
 }
 
 static void quantize_constants(backend_t *be, qweight_t *w, const float *absmax) {
-    CHECK(w->double_quant && !quant_is_plain(w->type));
+    CHECK(w->double_quant && quant_can_nest(w->type));
     size_t n = quant_blocks(qweight_count(w));
     w->nested_offset = mean_of(be, absmax, n);
     cuda_impl(be)->weights_touched = true;
