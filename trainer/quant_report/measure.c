@@ -197,7 +197,9 @@ int quant_measure(const model_source_t *src, quant_report_t *r, err_t *err) {
             "%s: quantized to 4 bits by bitsandbytes: what the values were before is not in it; expected the "
             "model that it was made from",
             r->model);
-    r->layers = model_source_config(src)->layers;
+    const model_config_t *c = model_source_config(src);
+    r->layers = c->layers;
+    r->max_length = c->max_positions ? min_size(c->max_positions, 1024) : 1024;
     for (int i = 0; i < QUANT_KINDS; i++) r->of[i].layer = xcalloc(r->layers, sizeof *r->of[i].layer);
     for (size_t i = 0; i < model_source_count(src); i++) {
         const source_tensor_t *t = model_source_at(src, i);

@@ -19,6 +19,7 @@ static int load_config(const quant_report_t *r, const quant_kind_t *kind, config
         quoted("model.path", r->model),
         quoted("data.eval", r->text),
         xstrdup("data.format=text"),
+        xasprintf("data.max_length=%zu", r->max_length),
         xasprintf("quantization.quant_type=%s", quant_type_name(kind->type)),
         xasprintf("quantization.double_quant=%s", kind->double_quant ? "true" : "false"),
         xstrdup("quantization.compute_dtype=f32"), /* no other rounding than that of the weights */

@@ -34,6 +34,7 @@ typedef struct {
 typedef struct {
     const char *model, *text;
     size_t values, layers;
+    size_t max_length;   /* of a row of the text: 1024, or what the model has positions for */
     size_t label_tokens; /* of the text; 0: there is none */
     quant_result_t of[QUANT_KINDS];
 } quant_report_t;
