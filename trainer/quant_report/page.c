@@ -103,9 +103,11 @@ static void add_curves(strbuf_t *b, const quant_report_t *r) {
         return;
     }
     strbuf_addf(b, "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"signal to noise by layer\">\n", WIDTH, HEIGHT);
-    for (double db = s.low; db <= s.high; db += 10)
+    for (int i = 0; i <= (int)((s.high - s.low) / 10); i++) {
+        double db = s.low + 10 * i;
         strbuf_addf(b, "<path class=\"axis\" d=\"M%d %.1fH%d\"/><text x=\"8\" y=\"%.1f\">%.0f</text>\n", LEFT,
                     y_of(s, db), WIDTH - RIGHT, y_of(s, db) + 4, db);
+    }
     for (size_t l = 0; l < r->layers; l += (r->layers + 9) / 10)
         strbuf_addf(b, "<text x=\"%.1f\" y=\"%d\">%zu</text>\n", x_of(r, l), HEIGHT - 8, l);
     for (int i = 0; i < QUANT_KINDS; i++)
