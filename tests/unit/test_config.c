@@ -49,6 +49,19 @@ static void defaults(void **state) {
     config_free(&c);
 }
 
+/* On by default, but not of a type that has no second level of constants: what is printed and kept says so. */
+static void double_quant_by_type(void **state) {
+    (void)state;
+    config_t c;
+    err_t err = {0};
+    assert_ok(load_text("quantization: {quant_type: int8-zeropoint}\n" MINIMAL, &c, &err), err);
+    assert_true(c.quantization.quant_type == QUANT_INT8_ZEROPOINT && !c.quantization.double_quant);
+    config_free(&c);
+    assert_ok(load_text("quantization: {quant_type: int8}\n" MINIMAL, &c, &err), err);
+    assert_true(c.quantization.double_quant);
+    config_free(&c);
+}
+
 static void every_key(void **state) {
     (void)state;
     config_t c;
@@ -432,6 +445,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults),
         cmocka_unit_test(every_key),
+        cmocka_unit_test(double_quant_by_type),
         cmocka_unit_test(round_trip),
         cmocka_unit_test(strange_paths),
         cmocka_unit_test(mappings),

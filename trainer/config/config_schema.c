@@ -6,8 +6,13 @@
 #include "base/names.h"
 
 /* In the order of their enums, so that the index is the value. */
-static const char *const quant_types[] = {[QUANT_NF4] = "nf4",   [QUANT_FP4] = "fp4",   [QUANT_INT4] = "int4",
-                                          [QUANT_INT8] = "int8", [QUANT_NONE] = "none", NULL};
+static const char *const quant_types[] = {[QUANT_NF4] = "nf4",
+                                          [QUANT_FP4] = "fp4",
+                                          [QUANT_INT4] = "int4",
+                                          [QUANT_INT8] = "int8",
+                                          [QUANT_INT8_ZEROPOINT] = "int8-zeropoint",
+                                          [QUANT_NONE] = "none",
+                                          NULL};
 static const char *const compute_types[] = {
     [COMPUTE_AUTO] = "auto", [COMPUTE_BF16] = "bf16", [COMPUTE_F32] = "f32", NULL};
 static const char *const data_formats[] = {[DATA_MESSAGES] = "messages", [DATA_SHAREGPT] = "sharegpt",
