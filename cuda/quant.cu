@@ -1,68 +1,13 @@
 /* Quantized weights on the device: the same codes, constants and values as the host codec's, to the bit. Where a
- * product and a sum are two roundings there, they are here (__fmul_rn, __fadd_rn: never fused). */
+ * product and a sum are two roundings there, they are here (__fmul_rn: never fused). */
 #include "cuda/quant.h"
-#include "cuda/vec.h"
+
+#include "cuda/decode.h"
 
 enum { THREADS = 256, WARP = 32 };
 static const unsigned FULL_WARP = 0xffffffffu;
 
-/* A weight as kernels see it. */
-typedef struct {
-    const uint8_t *codes;
-    const float *table;  /* of a 4-bit type, [16] */
-    const float *absmax; /* constants in one level, or those of the second: */
-    const uint8_t *absmax_q;
-    const float *map, *nested;
-    float offset;
-} coded_t;
-
 /* ---- dequantization: kernels ---------------------------------------------------------------------------- */
-
-/* How many levels of constants a weight has: a parameter of kernels, since a branch would keep the loads of one run of
- * codes behind the use of those before it. */
-typedef enum { PLAIN, ONE_LEVEL, TWO_LEVELS } levels_t;
-
-template <levels_t LEVELS> static __device__ __forceinline__ float block_absmax(const coded_t &w, uint32_t block) {
-    if constexpr (LEVELS == PLAIN) return 1.0f;
-    else if constexpr (LEVELS == ONE_LEVEL) return w.absmax[block];
-    else
-        return __fadd_rn(__fmul_rn(w.map[w.absmax_q[block]], w.nested[block / (uint32_t)QUANT_NESTED_BLOCK]), w.offset);
-}
-
-/* A run of codes, read at once. */
-template <int BYTES> struct alignas(BYTES) code_run_t { uint8_t byte[BYTES]; };
-
-/* x / 127 rounded as a division rounds it, for the 256 values that x can have. */
-static __device__ __forceinline__ float over_127(float x) {
-    const float r = 1.0f / 127.0f;
-    float q = __fmul_rn(x, r);
-    return fmaf(fmaf(-127.0f, q, x), r, q);
-}
-
-/* The table's value of the code in bits [shift, shift+4). */
-static __device__ __forceinline__ float table_value(const float *table, uint32_t codes, int shift) {
-    uint32_t at = (shift < 2 ? codes << (2 - shift) : codes >> (shift - 2)) & 15 * sizeof(float); /* in bytes */
-    return *reinterpret_cast<const float *>(reinterpret_cast<const char *>(table) + at);
-}
-
-/* What a code is: a place in a table, a byte, or the value itself. */
-typedef enum { TABLE4, BYTE8, AS_BF16, AS_F16 } code_t;
-template <code_t CODE> constexpr int bits_of = CODE == TABLE4 ? 4 : CODE == BYTE8 ? 8 : 16;
-
-/* Value i of a run, before it is scaled. */
-template <code_t CODE, int BYTES>
-static __device__ __forceinline__ float run_value(const code_run_t<BYTES> &run, int i, const float *table) {
-    if constexpr (CODE == TABLE4) {
-        uint32_t codes = 0; /* little endian; the first value in the high half of a byte */
-        memcpy(&codes, &run, BYTES);
-        return table_value(table, codes, i / 2 * 8 + (i % 2 ? 0 : 4));
-    } else if constexpr (CODE == BYTE8) {
-        return over_127((float)(int8_t)run.byte[i]);
-    } else {
-        uint16_t bits = (uint16_t)(run.byte[2 * i] | run.byte[2 * i + 1] << 8);
-        return CODE == AS_F16 ? f16_to_f32(bits) : bf16_to_f32(bits);
-    }
-}
 
 /* What is decoded: rows of `cols` elements of the flat weight, from element `first` on, to rows that lie ld apart. */
 typedef struct {
@@ -104,7 +49,7 @@ template <code_t CODE, levels_t LEVELS, typename T> static __global__ void __lau
         if (col >= range.cols || my_row >= range.rows) continue;
         float x[VALUES];
 #pragma unroll
-        for (int j = 0; j < (int)VALUES; j++) x[j] = run_value<CODE>(run[k], j, table) * scale[k];
+        for (int j = 0; j < (int)VALUES; j++) x[j] = scaled<CODE>(run_value<CODE>(run[k], j, table), scale[k]);
         vec_store(out + col, x);
     }
 }
@@ -121,13 +66,13 @@ template <code_t CODE, levels_t LEVELS, typename T> static __global__ void __lau
     code_run_t<BITS == 16 ? 2 : 1> run;
     for (int k = 0; k < (int)sizeof run; k++) run.byte[k] = w.codes[(size_t)i * BITS / 8 + k];
     float x = run_value<CODE>(run, CODE == TABLE4 ? (int)(i % 2) : 0, table);
-    x *= block_absmax<LEVELS>(w, i / (uint32_t)QUANT_BLOCK);
+    x = scaled<CODE>(x, block_absmax<LEVELS>(w, i / (uint32_t)QUANT_BLOCK));
     element_store(out + n / range.cols * range.ld + n % range.cols, x);
 }
 
 /* ---- dequantization: launchers ---------------------------------------------------------------------------- */
 
-static coded_t coded(const backend_t *be, const qweight_t *w) {
+coded_t coded(const backend_t *be, const qweight_t *w) {
     const cuda_impl_t *impl = cuda_impl(be);
     coded_t c = {};
     c.codes = w->codes;
@@ -162,12 +107,7 @@ static void dequant_as(cudaStream_t stream, const coded_t &w, const range_t &r, 
 template <typename T>
 static void dequant_to(cudaStream_t stream, const qweight_t *q, const coded_t &w, const range_t &r, T *out) {
     if (r.rows == 0 || r.cols == 0) return;
-    if (q->type == QUANT_NONE) dequant_as<AS_BF16, PLAIN>(stream, w, r, out);
-    else if (q->type == QUANT_F16) dequant_as<AS_F16, PLAIN>(stream, w, r, out);
-    else if (q->type == QUANT_INT8 && q->double_quant) dequant_as<BYTE8, TWO_LEVELS>(stream, w, r, out);
-    else if (q->type == QUANT_INT8) dequant_as<BYTE8, ONE_LEVEL>(stream, w, r, out);
-    else if (q->double_quant) dequant_as<TABLE4, TWO_LEVELS>(stream, w, r, out);
-    else dequant_as<TABLE4, ONE_LEVEL>(stream, w, r, out);
+    by_coding(*q, [&](auto c) { dequant_as<c.CODE, c.LEVELS>(stream, w, r, out); });
 }
 
 static void dequant_range(const backend_t *be, cudaStream_t stream, const qweight_t *w, const range_t &r, void *out,
@@ -240,6 +180,33 @@ template <bool INT8, typename S> static __global__ void __launch_bounds__(THREAD
         if (i + (size_t)j * LANE_VALUES / BYTES < n) codes[lane * BYTES + j] = run.byte[j];
 }
 
+/* quant_encode() for INT8_ZEROPOINT. */
+template <typename S> static __global__ void __launch_bounds__(THREADS)
+    quantize_zeropoint_kernel(const S *x, size_t n, uint8_t *codes, float *constants) {
+    size_t lane = (size_t)blockIdx.x * THREADS + threadIdx.x, i = lane * LANE_VALUES;
+    float v[LANE_VALUES], lo = 0, hi = 0;
+    for (int j = 0; j < LANE_VALUES; j++) {
+        v[j] = i + j < n ? element_load(x + i + j) : 0;
+        lo = fminf(lo, v[j]);
+        hi = fmaxf(hi, v[j]);
+    }
+    for (int d = 1; d < BLOCK_LANES; d *= 2) {
+        lo = fminf(lo, __shfl_xor_sync(FULL_WARP, lo, d));
+        hi = fmaxf(hi, __shfl_xor_sync(FULL_WARP, hi, d));
+    }
+    if (i >= n) return;
+    float constant = quant_zeropoint_make(lo, hi);
+    quant_zeropoint_t z = quant_zeropoint(constant);
+    if (lane % BLOCK_LANES == 0) constants[lane / BLOCK_LANES] = constant;
+    code_run_t<LANE_VALUES> run;
+    for (int j = 0; j < LANE_VALUES; j++) run.byte[j] = quant_zeropoint_code(z, v[j]);
+    if (i + LANE_VALUES <= n) {
+        *reinterpret_cast<code_run_t<LANE_VALUES> *>(codes + i) = run;
+        return;
+    }
+    for (int j = 0; i + j < n; j++) codes[i + j] = run.byte[j];
+}
+
 /* n values -> BF16 or F16, with the bits of the host codec also where they are not numbers. */
 template <bool to_f16, typename S> static __global__ void __launch_bounds__(THREADS)
     round_kernel(const S *x, size_t n, uint16_t *out) {
@@ -294,6 +261,8 @@ static void quantize_piece(backend_t *be, qweight_t *w, const void *x, dtype_t x
             LAUNCH((round_kernel<true, S>), grid_for(n, THREADS), THREADS, 0, s, from, n, (uint16_t *)codes);
         else if (w->type == QUANT_NONE)
             LAUNCH((round_kernel<false, S>), grid_for(n, THREADS), THREADS, 0, s, from, n, (uint16_t *)codes);
+        else if (w->type == QUANT_INT8_ZEROPOINT)
+            LAUNCH((quantize_zeropoint_kernel<S>), grid, THREADS, 0, s, from, n, codes, absmax + first / QUANT_BLOCK);
         else if (w->type == QUANT_INT8)
             LAUNCH((quantize_kernel<true, S>), grid, THREADS, 0, s, from, n, quant_order_t(), codes,
                    absmax + first / QUANT_BLOCK);
@@ -345,7 +314,7 @@ static float mean_of(const backend_t *be, const float *absmax, size_t n) {
 }
 
 static void quantize_constants(backend_t *be, qweight_t *w, const float *absmax) {
-    CHECK(w->double_quant && !quant_is_plain(w->type));
+    CHECK(w->double_quant && quant_can_nest(w->type));
     size_t n = quant_blocks(qweight_count(w));
     w->nested_offset = mean_of(be, absmax, n);
     cuda_impl(be)->weights_touched = true;
