@@ -5,7 +5,8 @@
  *
  * n1 .. n4 and the n of queries and keys are RMS norms or, where the family has none in the place, nothing; s is 1 in
  * most families. The forward keeps what is dear to compute again (block_acts_t); the backward recomputes what is cheap:
- * the normalised inputs, normalised queries and keys, and act(gate) * up, unless the whole block was just recomputed. */
+ * the normalised inputs, normalised queries and keys, unless the whole block was just recomputed; act(gate) * up is left
+ * by the backward of the gate. */
 #include "model/block.h"
 
 #include "model/site.h"
