@@ -173,8 +173,7 @@ def of_types(types, tokens, text):
     if (types["fp4"]["rmse"] < types["int4"]["rmse"]) != (fp4 < int4):
         lines.append("The root mean square error orders FP4 and Int4 the other way round: it does not decide alone.\n")
     base = types["bf16"]["perplexity"]
-    lines.append(f"What no figure of the paper says: of a model this small 4 bits take much, {nf4 / base - 1:+.1%} of "
-                 f"perplexity in NF4, without training.\n")
+    lines.append(f"Against {base:.2f} in bf16 NF4 is {nf4 / base - 1:+.1%}, before any training.\n")
     saved = types["nf4"]["bits"] - types["nf4 + double quantization"]["bits"]
     change = double / nf4 - 1
     lines += ["## 2. Double quantization saves 0.373 bits a parameter and costs nothing\n",
@@ -200,8 +199,8 @@ def of_trainings(args, losses):
     lines.append(says(min(losses["nf4-all"]) <= worst,
                       f"NF4 and 16 bits with all linear layers: {nf4 - full:+.4f} of {full:.4f} between the means" +
                       ("; the seeds overlap." if min(losses["nf4-all"]) <= worst else "; the best seed of NF4 "
-                       f"({min(losses['nf4-all']):.4f}) is above the worst of 16 bits ({worst:.4f}). A base that loses this "
-                       "much (finding 1) is not wholly repaired by so short a training.")))
+                       f"({min(losses['nf4-all']):.4f}) is above the worst of 16 bits ({worst:.4f}). The base has lost much to "
+                       "NF4 (finding 1), and the training is short.")))
     lines.append(says(min(losses["nf4-attention"]) > max(losses["nf4-all"]),
                       f"attention alone: {attention - nf4:+.4f} against all linear layers, both over NF4. At one rank it also "
                       "has fewer parameters; the paper made up for that with rank, which is not done here."))
