@@ -50,6 +50,8 @@ static const command_t commands[] = {
     {"inspect", "PATH [--model MODEL]",
      "what is in a model, adapter, checkpoint or data file; rows with what is trained", command_inspect},
     {"tokenize", "MODEL [FILE.jsonl]", "JSONL of {\"text\"} in, {\"input_ids\"} out", command_tokenize},
+    {"report", "RUN_DIR... [--html FILE]", "curves of a run, or of several laid over each other, as a page",
+     command_report},
     {"quant-report", "MODEL [--text FILE] [--html FILE]",
      "data types compared on a model: bits a parameter, errors, perplexity", command_quant_report},
     {"bench", "[MODEL ...]", "time ops and training steps at a model's shapes; needs no files", command_bench},

@@ -3,36 +3,10 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
-#include "base/out_file.h"
 #include "trainer/quant_report/quant_report.h"
-
-static const char head[] =
-    "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n"
-    "<meta name=\"viewport\" content=\"width=device-width\">\n<title>Data types compared</title>\n"
-    "<style>\n"
-    ":root { color-scheme: light dark; --ink: #1c1e21; --paper: #fff; --faint: #c9ccd1; --bar: #7a9cc6; }\n"
-    "@media (prefers-color-scheme: dark) { :root { --ink: #e4e6eb; --paper: #18191a; --faint: #4a4d52; --bar: #4a6fa5; "
-    "} }\n"
-    "body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 60rem;\n"
-    "       margin: 2rem auto; padding: 0 1rem; }\n"
-    "table { border-collapse: collapse; } td, th { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid "
-    "var(--faint); }\n"
-    "td:first-child, th:first-child { text-align: left; }\n"
-    "svg { width: 100%; height: auto; } text { fill: var(--ink); font-size: 12px; } .axis { stroke: var(--faint); }\n"
-    ".bar { fill: var(--bar); } .normal { stroke: var(--ink); fill: none; stroke-width: 1.5; }\n"
-    ".curve { fill: none; stroke-width: 2; }\n"
-    "</style>\n";
+#include "trainer/report/html.h"
 
 static const char *const colours[QUANT_KINDS] = {"", "#0f8b8d", "#7b4fb5", "#c0392b", "#d68910", "#2e7dd1", "#3c9d40"};
-
-static void add_escaped(strbuf_t *b, const char *s) {
-    for (; *s; s++) {
-        if (*s == '&') strbuf_adds(b, "&amp;");
-        else if (*s == '<') strbuf_adds(b, "&lt;");
-        else if (*s == '"') strbuf_adds(b, "&quot;");
-        else strbuf_add(b, s, 1);
-    }
-}
 
 static void add_error_cells(strbuf_t *b, const quant_error_t *e) {
     strbuf_addf(b, "<td>%.3e</td><td>%.3e</td>", quant_rmse(e), (double)e->worst);
@@ -41,7 +15,8 @@ static void add_error_cells(strbuf_t *b, const quant_error_t *e) {
 }
 
 static void add_table(strbuf_t *b, const quant_report_t *r) {
-    strbuf_adds(b, "<table>\n<tr><th>type<th>bits a parameter<th>RMSE<th>worst error<th>SNR, dB<th>codes off normal");
+    strbuf_adds(b, "<div class=\"scroll\"><table class=\"numbers\">\n<tr><th>type<th>bits a parameter<th>RMSE<th>worst "
+                   "error<th>SNR, dB<th>codes off normal");
     strbuf_adds(b, r->label_tokens ? "<th>perplexity\n" : "\n");
     for (int i = 0; i < QUANT_KINDS; i++) {
         const quant_result_t *of = &r->of[i];
@@ -53,7 +28,7 @@ static void add_table(strbuf_t *b, const quant_report_t *r) {
         if (r->label_tokens) strbuf_addf(b, "<td>%.4f</td>", exp(of->loss));
         strbuf_adds(b, "\n");
     }
-    strbuf_adds(b, "</table>\n");
+    strbuf_adds(b, "</table></div>\n");
 }
 
 /* ---- signal to noise by layer --------------------------------------------------------------------------------- */
@@ -149,23 +124,20 @@ static void add_histograms(strbuf_t *b, const quant_report_t *r) {
 
 int quant_page_write(const quant_report_t *r, const char *path, err_t *err) {
     strbuf_t b = {0};
-    strbuf_adds(&b, head);
+    html_begin(&b, "Data types compared");
     strbuf_adds(&b, "<h1>Data types compared</h1>\n<p>");
-    add_escaped(&b, r->model);
+    html_text(&b, r->model);
     strbuf_addf(&b, ": the %zu parameters of its linear layers in %zu layers", r->values, r->layers);
     if (r->label_tokens) {
         strbuf_adds(&b, "; perplexity on ");
-        add_escaped(&b, r->text);
+        html_text(&b, r->text);
         strbuf_addf(&b, ", %zu tokens", r->label_tokens);
     }
     strbuf_adds(&b, ".</p>\n");
     add_table(&b, r);
     add_curves(&b, r);
     add_histograms(&b, r);
-    strbuf_adds(&b, "</html>\n");
-    out_file_t out;
-    int rc = out_open(&out, path, err);
-    if (rc == 0) rc = out_close(&out, out_write(&out, b.p, b.len, err), err);
+    int rc = html_write(&b, path, err);
     free(b.p);
     return rc;
 }
