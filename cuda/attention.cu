@@ -2,6 +2,10 @@
 #include "cuda/attention.h"
 #include "cuda/vec.h"
 
+extern "C" {
+#include "cuda/attention_workspace.h"
+}
+
 namespace {
 
 enum { STATS_THREADS = 256, STATS_LANES = 8 };
@@ -80,12 +84,28 @@ template <typename... P> bool has_mma(const backend_t *be, const attn_dims_t &d,
     return be->act == DT_BF16 && d.D % 8 == 0 && d.D <= ATTN_MMA_MAX_D && rows && aligned16(p...);
 }
 
+/* The most keys that a query sees. */
+size_t max_keys(const attn_dims_t &d, const attn_segments_t *seg) { return min_size(seg->max_kv, (size_t)d.window); }
+
+/* Segments of one query: rows in 16-byte pieces. Of several segments only what needs no scratch, which is counted for
+ * one: it is the cache that has many keys. */
+bool is_token(const backend_t *be, const attn_dims_t &d, const attn_segments_t *seg, const attn_fwd_t &a) {
+    const size_t size = dtype_size(be->act), row = (size_t)d.D * size;
+    const size_t ld = (size_t)(d.ld_q | d.ld_k | d.ld_v) * size;
+    return d.max_q == 1 && row <= ATTN_TOKEN_MAX_BYTES && (row | ld) % 16 == 0 && aligned16(a.q, a.k, a.v) &&
+           (d.n == 1 || cuda_token_splits(max_keys(d, seg)) == 1);
+}
+
 void attn_fwd(backend_t *be, void *o, float *lse, const void *q, const void *k, const void *v,
               const attn_shape_t *shape, const attn_segments_t *seg) {
     const attn_dims_t d = dims(shape, seg, false);
     const attn_fwd_t a = {q, k, v, o, lse};
     if (!d.n || !d.max_q) return;
-    if (has_mma(be, d, q, k, v, o)) attn_fwd_mma(compute_stream(be), a, d);
+    if (is_token(be, d, seg, a)) {
+        const size_t keys = max_keys(d, seg);
+        attn_fwd_token(compute_stream(be), be->act, a, d, keys,
+                       compute_scratch(be, cuda_token_bytes(shape->Hq, shape->D, keys)));
+    } else if (has_mma(be, d, q, k, v, o)) attn_fwd_mma(compute_stream(be), a, d);
     else attn_fwd_plain(compute_stream(be), be->act, a, d);
 }
 

@@ -1,7 +1,7 @@
 /* Attention on CUDA, after FlashAttention-2 (Dao 2023): what its files share.
  *
  * attention.cu chooses: attention_fwd.cu and attention_bwd.cu are for bf16 on tensor cores, attention_plain.cu takes
- * what they do not (fp32, head sizes that are odd or large). No kernel adds to memory atomically: each output row is
+ * what they do not (fp32, head sizes that are odd or large), attention_token.cu one query at a time. No kernel adds to memory atomically: each output row is
  * the sum of one warp, in an order that the shapes alone decide, so the same input gives the same bytes. */
 #ifndef CUDA_ATTENTION_H
 #define CUDA_ATTENTION_H
@@ -75,5 +75,11 @@ void attn_bwd_mma(cudaStream_t stream, const attn_bwd_t &a, const attn_dims_t &d
 /* act is F32 or BF16; any head size that shared memory has room for. */
 void attn_fwd_plain(cudaStream_t stream, dtype_t act, const attn_fwd_t &a, const attn_dims_t &d);
 void attn_bwd_plain(cudaStream_t stream, dtype_t act, const attn_bwd_t &a, const attn_dims_t &d);
+
+/* One query to a segment, in rows that begin at 16-byte boundaries and have up to 32 lanes of 16 bytes; `max_keys`: the
+ * most that one sees. scratch: cuda_token_bytes() for each segment, in attention_workspace.h. */
+enum { ATTN_TOKEN_MAX_BYTES = 32 * 16 };
+void attn_fwd_token(cudaStream_t stream, dtype_t act, const attn_fwd_t &a, const attn_dims_t &d, size_t max_keys,
+                    void *scratch);
 
 #endif

@@ -1,8 +1,11 @@
 #include "cuda/attention_workspace.h"
 
-/* Two floats for each query row and head: attn_stats_t in attention.h. */
+#include "base/minmax.h"
+
+/* The backward has two floats for each query row and head: attn_stats_t in attention.h. */
 size_t cuda_attention_bytes(const workspace_need_t *need) {
-    return need->max_tokens * need->attn.Hq * 2 * sizeof(float);
+    return max_size(need->max_tokens * need->attn.Hq * 2 * sizeof(float),
+                    cuda_token_bytes(need->attn.Hq, need->attn.D, need->max_kv));
 }
 
 size_t cuda_attention_max_channels(void) {

@@ -2,6 +2,7 @@
  * the workspace, on a stream of its own: frozen weights dequantized, adapters copied beside them. Then one product
  * reads it. Two such places take turns, so that the next is made while the product before it still runs. */
 #include "cuda/dropout.h"
+#include "cuda/few_tokens.h"
 #include "cuda/quant.h"
 #include "cuda/vec.h"
 
@@ -227,7 +228,7 @@ static bool without_adapter(const linear_t *l, linear_t *frozen) {
 static void linear_fwd(backend_t *be, size_t T, mat_t x, const linear_t *l, mat_t y) {
     group_t g = {};
     linear_t frozen;
-    if (T == 0) return;
+    if (T == 0 || few_tokens_fwd(be, T, x, l, y)) return;
     if (without_adapter(l, &frozen)) {
         linear_fwd(be, T, x, &frozen, y);
         apart_fwd(be, T, x, l, y);

@@ -173,6 +173,9 @@ cluster_test() { # PRESET PROGRAM SCRIPT ARGUMENT...
 }
 
 # The job script in a Slurm of its own, which takes root and Debian's packages. It waits most of its two minutes.
+# With tokens one at a time, each op of a GPU takes another way than in training.
+generate_tests() { QLORA_TEST_BACKEND=cuda cli_tests release build/tests/qlora-train-cudahost generate; }
+
 slurm_tests() {
     if [ "$(id -u)" -eq 0 ] && ! command -v slurmctld >/dev/null; then scripts/deps.sh --slurm || true; fi
     cluster_test release build/qlora-train slurm
@@ -206,8 +209,9 @@ stage release "C tests, Release" release_tests
 stage asan "C tests, AddressSanitizer and UndefinedBehaviorSanitizer" c_tests asan
 stage cli "Command line tests" cli_tests release build/qlora-train
 stage cli_asan "Command line tests, AddressSanitizer" cli_tests asan build-asan/qlora-train \
-    accumulation bad_input configs damaged_checkpoint generate resume stopped_export
+    accumulation bad_input configs damaged_checkpoint generate init resume stopped_export
 stage cli_cuda "Command line tests, emulated GPU" cli_tests release build/tests/qlora-train-cudahost cuda no_cublas
+stage cli_generate "Generation, emulated GPU" generate_tests
 stage ranks "Several processes" ranks_tests
 stage slurm "Jobs in a Slurm" slurm_tests
 stage faults "Failures of the machine" fault_tests

@@ -15,6 +15,8 @@ done
 expect 0 "$installed" plan prefix/share/qlora-train/configs/llama-2-7b-guanaco.yaml
 grep -q '^  total ' out.txt || { cat out.txt; fail "a plan without a total"; }
 
+"$QLORA_TRAIN" print schema | cmp - prefix/share/qlora-train/config.schema.json || fail "another schema is installed"
+
 for text in README.md CHANGELOG.md CONTRIBUTING.md LICENSE; do
     cmp "$TESTS/../$text" "prefix/share/doc/qlora-train/$text" || fail "$text is not installed"
 done
@@ -32,5 +34,5 @@ if [ -f "$build/qlora-mpi.so" ]; then
 fi
 # Nothing else: no other library, header or test.
 extra=$(find prefix -type f ! -path prefix/bin/qlora-train ! -path "${module:-none}" \
-    ! -path 'prefix/share/qlora-train/configs/*' ! -path 'prefix/share/doc/qlora-train/*')
+    ! -path 'prefix/share/qlora-train/configs/*' ! -path prefix/share/qlora-train/config.schema.json ! -path 'prefix/share/doc/qlora-train/*')
 [ -z "$extra" ] || fail "installed as well: $extra"

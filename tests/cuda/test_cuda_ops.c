@@ -64,7 +64,7 @@ static size_t set_need(backend_t *be) {
                                    .max_weight = (size_t)1 << 21,
                                    .max_augmented = (size_t)1 << 21,
                                    .max_width = 2560,
-                                   .max_kv = 600,
+                                   .max_kv = 9000,
                                    .attn = {.Hq = 8, .Hkv = 8, .D = 256, .scale = 1}};
     return be->workspace_bytes(be, &need);
 }

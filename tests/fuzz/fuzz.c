@@ -200,8 +200,10 @@ void fuzz_use_source(const model_source_t *src) {
         if (n > MOST_VALUES) continue;
         float *x = xmalloc(n * sizeof *x);
         if (t->quantized) {
-            FUZZ_CHECK(source_quantized(src, t, &w, &err) == 0);
-            quant_decode(&w, 0, n, x);
+            /* Constants that are not finite are seen when a tensor is read, not when the model is opened. */
+            int rc = source_quantized(src, t, &w, &err);
+            FUZZ_CHECK(rc == err.code && (rc == 0 || rc == ERR_USAGE));
+            if (rc == 0) quant_decode(&w, 0, n, x);
         } else {
             int rc = source_read(src, t, 0, n, DT_F32, x, &err);
             FUZZ_CHECK(rc == err.code && (rc == 0 || rc == ERR_USAGE));

@@ -17,6 +17,11 @@ static const struct {
     {2, {2, 3}, {100, 290}},
     {3, {0, 40, 0}, {0, 40, 0}}, /* segments of no tokens; nothing else */
     {2, {0, 0}, {0, 0}},
+    {1, {1}, {128}}, /* one token at a time: its keys in one part, in two, in as many as there are at most */
+    {1, {1}, {129}},
+    {1, {1}, {1000}},
+    {1, {1}, {9000}},
+    {4, {1, 0, 1, 1}, {1, 0, 90, 128}},
 };
 
 /* Flags of attention, beside the window: */
@@ -162,6 +167,26 @@ static const params_t attn_fwd_cases[] = {
     {7, 2, 1, 20, 200 | CAPPED | JOINED(5)},
     {8, 2, 1, 32, 0},
     {9, 2, 1, 32, 0},
+    /* one query to a segment: as many heads as share keys, fewer and more than are taken together */
+    {10, 3, 1, 64, 0},
+    {10, 8, 8, 32, CAPPED},
+    {11, 4, 1, 128, JOINED(16)},
+    {11, 7, 1, 64, 0},
+    {12, 6, 2, 64, JOINED(16)},
+    {12, 4, 4, 80, 0},
+    {12, 8, 1, 32, CAPPED | V_APART},
+    {12, 2, 2, 256, 0},
+    {12, 5, 1, 16, 300},
+    {12, 4, 2, 64, 120 | CAPPED | JOINED(16)},
+    {12, 2, 1, 128, 129},
+    {12, 3, 3, 72, 1000 | V_APART},
+    {12, 2, 1, 100, 500 | JOINED(3)},
+    {12, 2, 1, 20, 0},
+    {12, 7, 7, 8, CAPPED},
+    {13, 3, 1, 64, CASE_IS_LONG},
+    {13, 2, 2, 32, JOINED(8) | CASE_IS_LONG},
+    {14, 4, 2, 64, 0},
+    {14, 2, 2, 128, 50 | CAPPED | JOINED(16)},
 };
 static const params_t attn_bwd_cases[] = {
     {0, 1, 1, 16, 0},

@@ -33,7 +33,10 @@ enum {
     TINY,
     F16_70X61,
     F16_3,
-    F16_MIXED
+    F16_MIXED,
+    INT8_W64X160,
+    FP4_W33X1040,
+    INT4_W70X32
 };
 static const struct {
     size_t n, rows[LINEAR_MAX], cols;
@@ -67,6 +70,9 @@ static const struct {
     [F16_70X61] = {1, {70}, 61, {QUANT_F16}, false},
     [F16_3] = {3, {70, 22, 64}, 64, {QUANT_F16, QUANT_F16, QUANT_F16}, false},
     [F16_MIXED] = {3, {24, 41, 17}, 61, {QUANT_F16, QUANT_NF4, QUANT_NONE}, true},
+    [INT8_W64X160] = {2, {64, 9}, 160, {QUANT_INT8, QUANT_INT8}, true}, /* columns: of 16 */
+    [FP4_W33X1040] = {1, {33}, 1040, {QUANT_FP4}, true},
+    [INT4_W70X32] = {2, {70, 1}, 32, {QUANT_INT4, QUANT_INT4}, false},
     [FP4_2] = {2, {40, 72}, 130, {QUANT_FP4, QUANT_FP4}, false},
 };
 
@@ -507,6 +513,34 @@ static const params_t linear_cases[] = {
     {ODD_MIXED, 33, 3, 4, ON(7) | UNEQUAL | BIAS | ROOM_ONE},
     {NONE_3, 5, 0, 16, ON(7) | DROPPED | UNEQUAL | RENEWED | BIAS},
     {TINY, 3, 0, 2, ON(3) | UNEQUAL | BIAS},
+    /* few tokens, for which a GPU decodes in registers: each coding, in runs and one by one */
+    {L128X576, 2, 0, 16, ON(1) | BIAS},
+    {L128X576, 3, 8, 0, 0},
+    {L64X96, 4, 0, 40, ON(1) | BIAS},
+    {L64X96, 2, 3, 8, ON(1)},
+    {FRACTION_QKV, 1, 0, 16, ON(7) | UNEQUAL | BIAS},
+    {FRACTION_QKV, 3, 16, 4, ON(5) | F32_AB},
+    {GATE_UP, 1, 0, 16, ON(3)},
+    {GATE_UP, 4, 0, 16, ON(3) | KEPT},
+    {INT8_W64X160, 1, 0, 16, ON(3)},
+    {INT8_W64X160, 4, 16, 4, ON(2) | BIAS | RENEWED},
+    {INT8_64X61, 3, 0, 4, ON(1)},
+    {FP4_W33X1040, 1, 0, 8, ON(1)},
+    {FP4_W33X1040, 3, 0, 0, BIAS},
+    {INT4_W70X32, 1, 0, 1, ON(3)},
+    {INT4_W70X32, 2, 0, 33, ON(1) | F32_AB},
+    {INT4_70X61, 1, 0, 4, ON(1) | BIAS},
+    {INT8_70X61, 1, 3, 0, BIAS},
+    {FP4_2, 1, 0, 4, ON(3)},
+    {MIXED, 1, 0, 16, ON(3) | BIAS},
+    {MIXED, 3, 0, 8, ON(2) | UNEQUAL | ROOM_ONE},
+    {NONE_3, 2, 0, 16, ON(7)},
+    {NONE_3, 4, 0, 4, ON(2) | BIAS | F32_AB},
+    {F16_3, 4, 0, 16, ON(7) | BIAS},
+    {F16_3, 3, 3, 4, ON(2)},
+    {F16_70X61, 1, 0, 4, ON(1) | HEAD},
+    {WIDE, 1, 0, 16, ON(3)},
+    {ODD_QKV, 3, 0, 16, ON(7) | BIAS | KEPT},
     /* ranks beyond the layer's own rows and columns; no tokens */
     {L64X96, 3, 0, 1024, ON(1)},
     {L61X37, 40, 3, 1024, ON(1) | DROPPED | BIAS},

@@ -17,7 +17,7 @@ static workspace_need_t need(void) {
                               .max_weight = (size_t)1 << 21,
                               .max_augmented = (size_t)1 << 21,
                               .max_width = 2560,
-                              .max_kv = 600,
+                              .max_kv = 9000,
                               .attn = {.Hq = 8, .Hkv = 8, .D = 256, .scale = 1}};
 }
 

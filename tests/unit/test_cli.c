@@ -40,7 +40,8 @@ static void assert_answered(const char *text) {
         fail_msg("status %d, expected \"%s\", got: %s%s", ran.status, text, ran.out, ran.err);
 }
 
-static char *const commands[] = {"train", "plan", "eval", "generate", "export", "quantize", "inspect", "tokenize"};
+static char *const commands[] = {"train",    "plan",    "eval",     "generate", "export",
+                                 "quantize", "inspect", "tokenize", "init",     "print"};
 #define N_COMMANDS (sizeof commands / sizeof *commands)
 
 static void help_and_version(void **state) {

@@ -42,6 +42,7 @@ static void defaults(void **state) {
     assert_int_equal(c.training.save_total_limit, 3);
     assert_string_equal(c.training.resume, "auto");
     assert_int_equal(c.training.preempted_exit_status, 75);
+    assert_false(c.training.tensorboard);
     assert_string_equal(c.device.backend, "auto");
     assert_true(c.device.memory_limit == 0 && c.device.page_weights && c.device.threads == 0);
     assert_null(c.device.spill);
@@ -103,6 +104,7 @@ static void every_key(void **state) {
     assert_int_equal(c.training.save_total_limit, 0);
     assert_path(c.training.resume, "adapter");
     assert_int_equal(c.training.preempted_exit_status, 130);
+    assert_true(c.training.tensorboard);
     assert_string_equal(c.device.backend, "cpu");
     assert_true(c.device.memory_limit == 3ull << 29 && !c.device.page_weights && c.device.threads == 3);
     assert_path(c.device.spill, "tmp");
@@ -427,6 +429,18 @@ static void the_reference_is_complete(void **state) {
     free(docs);
 }
 
+/* One sentence a key, on one line, short enough for a comment. */
+static void every_key_is_explained(void **state) {
+    (void)state;
+    for (size_t i = 0; i < config_n_keys; i++) {
+        const config_key_t *k = &config_keys[i];
+        size_t len = k->help ? strlen(k->help) : 0;
+        if (len < 10 || len > 110 || k->help[len - 1] != '.' || strchr(k->help, '\n'))
+            fail_msg("%s.%s: expected a help text of one short sentence, got \"%s\"", k->section, k->name,
+                     len ? k->help : "");
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults),
@@ -444,6 +458,7 @@ int main(void) {
         cmocka_unit_test(byte_order_mark),
         cmocka_unit_test(commands_need_their_part),
         cmocka_unit_test(the_reference_is_complete),
+        cmocka_unit_test(every_key_is_explained),
     };
     return cmocka_run_group_tests(tests, config_setup, config_teardown);
 }

@@ -19,6 +19,8 @@ int command_quantize(int argc, char **argv);
 int command_inspect(int argc, char **argv);
 int command_tokenize(int argc, char **argv);
 int command_bench(int argc, char **argv);
+int command_init(int argc, char **argv);
+int command_print(int argc, char **argv);
 int command_quant_report(int argc, char **argv);
 
 /* The command line of a command that reads a config: "CONFIG.yaml [section.key=value ...]" and its options, to which

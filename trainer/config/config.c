@@ -150,8 +150,9 @@ static int apply(loader_t *l, const yaml_entry_t *e, const char *base) {
 static int load_defaults(loader_t *l) {
     for (size_t i = 0; i < config_n_keys; i++) {
         const config_key_t *k = &config_keys[i];
-        bool null = k->kind == KEY_JSON || k->kind == KEY_NAMES || k->kind == KEY_INDICES;
-        if (!k->default_text || null) continue;
+        bool zero = k->kind == KEY_JSON || k->kind == KEY_NAMES || k->kind == KEY_INDICES ||
+                    k->kind == KEY_ALSO; /* zeroed, it has its default */
+        if (!k->default_text || zero) continue;
         yaml_item_t item = {.text = (char *)(uintptr_t)k->default_text};
         yaml_entry_t e = {.items = &item, .n_items = 1};
         if (config_value_set(k, &e, "/", l->c, l->err)) CHECK(!"a default fits its own key");

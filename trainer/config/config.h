@@ -72,6 +72,7 @@ typedef struct {
         size_t logging_steps, eval_steps, save_steps, save_total_limit;
         char *resume; /* "auto", "none" or a checkpoint directory */
         size_t preempted_exit_status;
+        bool tensorboard; /* report_to: beside jsonl, which is always written */
     } training;
     struct {
         char *backend;       /* "auto", "cpu", "cuda" */

@@ -1,0 +1,116 @@
+/* `qlora-train init`: a commented config to begin with, made of a model and data that are looked at. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/file.h"
+#include "trainer/commands/command.h"
+#include "trainer/commands/init_config.h"
+
+static const char help[] =
+    "usage: qlora-train init [FILE] --model PATH --train FILE [--eval FILE] [--output-dir DIR] [--force]\n"
+    "                    [section.key=value ...]\n"
+    "\n"
+    "Writes a commented config (qlora.yaml) that can be planned and trained as it is. Model and data are opened: a\n"
+    "chat template is named where rows are conversations and the model has none, and of 200 rows or more some are\n"
+    "held out for evaluation, unless --eval gives others. On a terminal what is not given is asked for.\n"
+    "\n"
+    "  --model PATH      a Hugging Face directory or a GGUF file\n"
+    "  --train FILE      training rows: .jsonl, .json or .txt, also .gz or .zst\n"
+    "  --eval FILE       rows for evaluation\n"
+    "  --output-dir DIR  for checkpoints and the adapter (runs/first)\n"
+    "  --force           replace FILE if it is there\n";
+
+static const char usual_output[] = "runs/first";
+
+/* A line of the terminal in `line`; an empty one is the answer `usual`, if there is one. */
+static int ask(const char *question, const char *usual, char *line, size_t size, err_t *err) {
+    do {
+        printf("%s%s%s%s: ", question, usual ? " [" : "", usual ? usual : "", usual ? "]" : "");
+        fflush(stdout);
+        if (!fgets(line, (int)size, stdin)) {
+            putchar('\n');
+            return err_set(err, ERR_USAGE, "init: the input has ended; nothing was written");
+        }
+        line[strcspn(line, "\n")] = 0;
+        if (!*line && usual) snprintf(line, size, "%s", usual);
+    } while (!*line);
+    return 0;
+}
+
+/* Looks at what was given, or asks until it can be looked at. The answer is kept until the program ends. */
+static int settle(const char *question, const char **path, int (*see)(const char *, init_sight_t *, err_t *),
+                  init_sight_t *s, err_t *err) {
+    static char answers[2][4096];
+    char *line = answers[see == init_see_data];
+    if (*path) return see(*path, s, err);
+    for (;;) {
+        err_t wrong = {0};
+        if (ask(question, NULL, line, sizeof answers[0], err)) return err->code;
+        *path = line;
+        if (see(line, s, &wrong) == 0) return 0;
+        log_error("%s", wrong.msg);
+    }
+}
+
+static int look(init_choice_t *c, init_sight_t *s, bool asks, err_t *err) {
+    static char output[4096];
+    bool asked = !c->model || !c->train;
+    if (settle("Model (a Hugging Face directory or a GGUF file)", &c->model, init_see_model, s, err) ||
+        settle("Training data (.jsonl, .json or .txt)", &c->train, init_see_data, s, err))
+        return err->code;
+    if (c->output_dir) return 0;
+    c->output_dir = usual_output;
+    if (!asks || !asked) return 0;
+    c->output_dir = output;
+    return ask("Directory for the run", usual_output, output, sizeof output, err);
+}
+
+static void say(const char *file, const init_choice_t *c, const init_sight_t *s) {
+    log_info("%s: %s%zu rows (%s) in %s%s", file, s->rows == INIT_ROWS_LOOKED_AT ? "at least " : "", s->rows,
+             data_format_name(s->format), c->train,
+             s->uses_template && !s->has_template ? "; the model has no chat template of its own" : "");
+    log_info("next: qlora-train plan %s", file);
+}
+
+static int init(const char *file, init_choice_t *c, bool force, err_t *err) {
+    init_sight_t s = {0};
+    bool asks = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+    if (!asks && (!c->model || !c->train))
+        return err_set(err, ERR_USAGE, "init: expected --%s, as there is no terminal to ask on (see --help)",
+                       c->model ? "train FILE" : "model PATH");
+    if (!force && path_exists(file))
+        return err_set(err, ERR_USAGE, "%s: is there already; expected the name of a new file, or --force", file);
+    int rc = look(c, &s, asks, err);
+    if (rc == 0) rc = init_write(file, c, &s, force, err);
+    if (rc == 0) say(file, c, &s);
+    init_sight_free(&s);
+    return rc;
+}
+
+int command_init(int argc, char **argv) {
+    enum { MAX_POS = 256 };
+    const char *pos[MAX_POS];
+    bool want_help = false, force = false;
+    size_t n;
+    err_t err = {0};
+    init_choice_t c = {0};
+    const option_t options[] = {{"model", &c.model, NULL}, {"train", &c.train, NULL},
+                                {"eval", &c.eval, NULL},   {"output-dir", &c.output_dir, NULL},
+                                {"force", NULL, &force},   {"help", NULL, &want_help}};
+    int rc = options_parse(argc, argv, options, sizeof options / sizeof *options, pos, MAX_POS, &n, &err);
+    if (rc == 0 && want_help) {
+        fputs(help, stdout);
+        return 0;
+    }
+    if (rc == 0) {
+        bool named = n > 0 && !strchr(pos[0], '=');
+        c.overrides = (char *const *)(pos + named);
+        c.n_overrides = n - named;
+        rc = init(named ? pos[0] : "qlora.yaml", &c, force, &err);
+    }
+    if (rc) log_error("%s", err.msg);
+    return rc;
+}
