@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Writes docs/paper.md: findings of the QLoRA paper beside what this program gives.
 
-    scripts/paper.py [--model MODEL] [--text FILE] [--train FILE --eval FILE] [--seeds 1,2,3] [--steps 70] [--work DIR]
+    scripts/paper.py [--model MODEL] [--text FILE] [--train FILE --eval FILE] [--seeds 1,2,3] [--steps 70,210] [--work DIR]
                      [--out FILE] [--only train|paging]
 
 Needs nothing but Python and build/qlora-train (scripts/fetch_model.sh gets the model). Trainings and the comparison of data
 types that are finished in the work directory are not run again; `--only` runs one part and stops there: `paging` should have
-the machine to itself, since it measures speed. The whole takes about fifteen minutes.
+the machine to itself, since it measures speed. The whole takes about half an hour.
 """
 import argparse
 import hashlib
@@ -49,23 +49,21 @@ lora: {{r: 16, lora_alpha: 16}}
 data: {{train: "{args.train}", eval: "{args.eval}", max_length: 256, packing: false}}
 training:
   output_dir: "{args.work}/unused"
-  max_steps: {args.steps}
   per_device_train_batch_size: 4
   gradient_accumulation_steps: 1
   learning_rate: 1e-3
   lr_scheduler_type: linear
-  eval_steps: {args.steps}
-  save_steps: {args.steps}
   save_total_limit: 1
 device: {{backend: cpu, threads: 1}}
 """)
     return path
 
 
-def train(args, name, seed, keys):
+def train(args, name, steps, seed, keys):
     """The rows of a run's metrics.jsonl; a finished run is left as it is by the program."""
-    out = args.work / f"{name}-{seed}"
-    run(args, config(args), *keys, f"training.seed={seed}", f"training.output_dir={out}")
+    out = args.work / f"{name}-{steps}-{seed}"
+    run(args, config(args), *keys, f"training.seed={seed}", f"training.output_dir={out}",
+        *(f"training.{key}={steps}" for key in ["max_steps", "eval_steps", "save_steps"]))
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
@@ -74,10 +72,8 @@ def final_eval(rows):
 
 
 def trainings(args):
-    losses = {}
-    for _, name, keys in VARIANTS:
-        losses[name] = [final_eval(train(args, name, seed, keys)) for seed in args.seeds]
-    return losses
+    return {steps: {name: [final_eval(train(args, name, steps, seed, keys)) for seed in args.seeds]
+                    for _, name, keys in VARIANTS} for steps in args.steps}
 
 
 # ---- data types ----------------------------------------------------------------------------------------------------
@@ -116,7 +112,7 @@ def paging(args):
         seen = json.loads((out / "seen.json").read_text()) if (out / "seen.json").exists() else None
         if not seen:
             run(args, config(args), f"training.output_dir={out}", f"training.max_steps={PAGING_STEPS}",
-                "training.eval_steps=0", "training.gradient_checkpointing=true", f"device.memory_limit={limit}",
+                "training.gradient_checkpointing=true", f"device.memory_limit={limit}",
                 "training.seed=1")
             rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
             adapter = (out / "adapter" / "adapter_model.safetensors").read_bytes()
@@ -140,7 +136,7 @@ def memory(args):
     for size, name in SIZES:
         out = run(args, "plan", config(args), f"model.path=/nowhere/{name}", "lora.r=64", "data.max_length=512",
                   "training.per_device_train_batch_size=1", "training.gradient_accumulation_steps=16",
-                  "training.max_steps=-1", "device.threads=auto")
+                  "device.threads=auto")
         entry = {k: int(v) for k, v in re.findall(r"^  (\S.*?)  +(\d+) bytes", out, re.M)}
         entry["all"] = float(re.search(r"all: ([\d.]+) MiB", out)[1]) * 2**20
         rows.append((size, name, entry, dict(GPU.findall(out))))
@@ -183,27 +179,30 @@ def of_types(types, tokens, text):
     return lines
 
 
+def of_length(steps, losses):
+    lines = [f"After {steps} steps:\n", "| variant | evaluation loss | by seed |", "|---|---|---|"]
+    for title, name, _ in VARIANTS:
+        lines.append(f"| {title} | {spread(losses[name])} | {', '.join(f'{x:.4f}' for x in losses[name])} |")
+    full, nf4, attention = (statistics.mean(losses[name]) for _, name, _ in VARIANTS)
+    best, worst = min(losses["nf4-all"]), max(losses["bf16-all"])
+    lines += ["", says(best <= worst, f"NF4 against 16 bits, both with all linear layers: {nf4 - full:+.4f} of {full:.4f} "
+                       f"between the means; the best seed of NF4 ({best:.4f}) is {'not ' if best <= worst else ''}above the "
+                       f"worst of 16 bits ({worst:.4f})."),
+              says(min(losses["nf4-attention"]) > max(losses["nf4-all"]),
+                   f"attention alone: {attention - nf4:+.4f} against all linear layers, both over NF4.")]
+    return lines
+
+
 def of_trainings(args, losses):
     lines = ["## 3. NF4 reaches 16-bit LoRA, if all linear layers have adapters\n",
              "Paper, section 4 and figure 2: LoRA on attention alone does not reach full 16-bit fine-tuning, LoRA on all linear "
              "layers does, also over an NF4 base.\n",
-             f"Here: {args.steps} steps of 4 rows of `{shown(args.train)}`, rank 16, seeds "
-             f"{', '.join(map(str, args.seeds))}; loss on `{shown(args.eval)}` after the last step, mean ± standard deviation "
-             "over the seeds:\n",
-             "| variant | evaluation loss | by seed |", "|---|---|---|"]
-    for title, name, _ in VARIANTS:
-        lines.append(f"| {title} | {spread(losses[name])} | {', '.join(f'{x:.4f}' for x in losses[name])} |")
-    full, nf4, attention = (statistics.mean(losses[name]) for _, name, _ in VARIANTS)
-    worst = max(losses["bf16-all"]) if losses["bf16-all"] else 0
-    lines.append("")
-    lines.append(says(min(losses["nf4-all"]) <= worst,
-                      f"NF4 and 16 bits with all linear layers: {nf4 - full:+.4f} of {full:.4f} between the means" +
-                      ("; the seeds overlap." if min(losses["nf4-all"]) <= worst else "; the best seed of NF4 "
-                       f"({min(losses['nf4-all']):.4f}) is above the worst of 16 bits ({worst:.4f}). The base has lost much to "
-                       "NF4 (finding 1), and the training is short.")))
-    lines.append(says(min(losses["nf4-attention"]) > max(losses["nf4-all"]),
-                      f"attention alone: {attention - nf4:+.4f} against all linear layers, both over NF4. At one rank it also "
-                      "has fewer parameters; the paper made up for that with rank, which is not done here."))
+             f"Here: steps of 4 rows of `{shown(args.train)}`, rank 16, seeds {', '.join(map(str, args.seeds))}, a linear "
+             f"schedule over the steps given; loss on `{shown(args.eval)}` after the last step, mean ± standard deviation over "
+             "the seeds. At one rank attention alone has fewer parameters; the paper made up for that with rank, which is not "
+             "done here.\n"]
+    for steps in args.steps:
+        lines += of_length(steps, losses[steps])
     return lines
 
 
@@ -255,7 +254,7 @@ def of_base(args):
                  "mean what these decode to. So 16 bits here are not the model that was trained in 16 bits but one that has "
                  "already lost something; all types are compared against that. Values that lie on few steps are also less "
                  "like a normal distribution, for which NF4 was made, than original weights.\n"]
-    return lines + [f"A model of 135M parameters and {args.steps} steps are small: the paper's own models have 125M to 65B. "
+    return lines + [f"A model of 135M parameters and {max(args.steps)} steps are small: the paper's own models have 125M to 65B. "
                     "A difference that shows here need not at another size, and the other way round.\n"
                     if "135M" in args.model.name else ""]
 
@@ -275,7 +274,7 @@ def options():
     p.add_argument("--train", type=pathlib.Path, default=ROOT / "data/demo/train.jsonl")
     p.add_argument("--eval", type=pathlib.Path, default=ROOT / "data/demo/eval.jsonl")
     p.add_argument("--seeds", type=lambda s: [int(x) for x in s.split(",")], default=[1, 2, 3])
-    p.add_argument("--steps", type=int, default=70)
+    p.add_argument("--steps", type=lambda s: [int(x) for x in s.split(",")], default=[70, 210])
     p.add_argument("--work", type=pathlib.Path, default=ROOT / "runs/paper")
     p.add_argument("--out", type=pathlib.Path, default=ROOT / "docs/paper.md")
     p.add_argument("--program", type=pathlib.Path, default=PROGRAM)
