@@ -72,15 +72,17 @@ static bool frame_of(const chart_t *chart, const curve_t *curves, size_t n, fram
 
 static void add_axes(strbuf_t *b, const frame_t *f) {
     double tick = tick_of(f->high - f->low, TICKS), span = f->last - f->first;
-    for (double v = f->low; v <= f->high + tick / 2; v += tick) {
-        double y = y_of(f, v * f->unit);
+    size_t ticks = (size_t)((f->high - f->low) / tick + 0.5);
+    for (size_t i = 0; i <= ticks; i++) {
+        double v = f->low + (double)i * tick, y = y_of(f, v * f->unit);
         strbuf_addf(
             b, "<path class=\"axis\" d=\"M%d %.1fH%d\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.6g</text>\n",
             LEFT, y, WIDTH - RIGHT, LEFT - 6, y + 4, fabs(v) < tick / 1e6 ? 0.0 : v);
     }
-    double step = span > 0 ? fmax(1, tick_of(span, TICKS)) : 1;
-    for (double s = step * ceil(f->first / step); s <= f->last; s += step)
-        strbuf_addf(b, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.0f</text>\n", x_of(f, s), HEIGHT - 6, s);
+    size_t step = span > 0 ? (size_t)fmax(1, tick_of(span, TICKS)) : 1, last = (size_t)f->last;
+    for (size_t s = ((size_t)f->first + step - 1) / step * step; s <= last; s += step)
+        strbuf_addf(b, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%zu</text>\n", x_of(f, (double)s), HEIGHT - 6,
+                    s);
 }
 
 /* ---- curves -------------------------------------------------------------------------------------------------- */
