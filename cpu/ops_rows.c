@@ -120,12 +120,13 @@ static void glu_fwd(backend_t *be, act_fn_t fn, mat_t y, mat_t gate_up, size_t T
     }
 }
 
-static void glu_bwd(backend_t *be, act_fn_t fn, mat_t gate_up, const void *dy, size_t T, size_t F) {
+static void glu_bwd(backend_t *be, act_fn_t fn, mat_t gate_up, void *dy, bool product, size_t T, size_t F) {
     const cpu_kernels_t *k = cpu_kernels(be);
 #pragma omp parallel for schedule(static) num_threads(be->threads) if (T * F > WORTH_IT)
     for (size_t t = 0; t < T; t++) {
         void *gate = act_at(gate_up.p, be->act, t * gate_up.ld), *up = act_at(gate, be->act, F);
-        k->glu_bwd(fn, gate, up, act_at_const(dy, be->act, t * F), gate, up, F, be->act);
+        void *d = act_at(dy, be->act, t * F);
+        k->glu_bwd(fn, gate, up, product ? d : NULL, d, gate, up, F, be->act);
     }
 }
 

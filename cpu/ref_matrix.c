@@ -12,7 +12,7 @@ static void quantize(backend_t *be, qweight_t *w, const void *host_x, dtype_t x_
 
 static void quantize_constants(backend_t *be, qweight_t *w, const float *absmax) {
     (void)be;
-    CHECK(w->double_quant && !quant_is_plain(w->type));
+    CHECK(w->double_quant && quant_can_nest(w->type));
     quant_encode_constants(absmax, quant_blocks(qweight_count(w)), w->absmax_q, w->nested_absmax, &w->nested_offset);
 }
 

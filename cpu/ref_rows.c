@@ -121,7 +121,7 @@ static void glu_fwd(backend_t *be, act_fn_t fn, mat_t y, mat_t gate_up, size_t T
     }
 }
 
-static void glu_bwd(backend_t *be, act_fn_t fn, mat_t gate_up, const void *dy, size_t T, size_t F) {
+static void glu_bwd(backend_t *be, act_fn_t fn, mat_t gate_up, void *dy, bool product, size_t T, size_t F) {
     for (size_t t = 0; t < T; t++) {
         void *gate = act_at(gate_up.p, be->act, t * gate_up.ld);
         for (size_t f = 0; f < F; f++) {
@@ -129,6 +129,7 @@ static void glu_bwd(backend_t *be, act_fn_t fn, mat_t gate_up, const void *dy, s
             float d = act_get(dy, be->act, t * F + f);
             act_set(gate, be->act, f, d * u * act_fn_grad(fn, g));
             act_set(gate, be->act, F + f, d * act_fn(fn, g));
+            if (product) act_set(dy, be->act, t * F + f, act_fn(fn, g) * u);
         }
     }
 }

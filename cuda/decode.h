@@ -43,9 +43,9 @@ static __device__ __forceinline__ float table_value(const float *table, uint32_t
     return *reinterpret_cast<const float *>(reinterpret_cast<const char *>(table) + at);
 }
 
-/* What a code is: a place in a table, a byte, or the value itself. */
-typedef enum { TABLE4, BYTE8, AS_BF16, AS_F16 } code_t;
-template <code_t CODE> constexpr int bits_of = CODE == TABLE4 ? 4 : CODE == BYTE8 ? 8 : 16;
+/* What a code is: a place in a table, a byte with a sign or above a zero point, or the value itself. */
+typedef enum { TABLE4, BYTE8, ZEROPOINT8, AS_BF16, AS_F16 } code_t;
+template <code_t CODE> constexpr int bits_of = CODE == TABLE4 ? 4 : CODE == BYTE8 || CODE == ZEROPOINT8 ? 8 : 16;
 
 /* Value i of a run, before it is scaled. */
 template <code_t CODE, int BYTES>
@@ -56,9 +56,21 @@ static __device__ __forceinline__ float run_value(const code_run_t<BYTES> &run, 
         return table_value(table, codes, i / 2 * 8 + (i % 2 ? 0 : 4));
     } else if constexpr (CODE == BYTE8) {
         return over_127((float)(int8_t)run.byte[i]);
+    } else if constexpr (CODE == ZEROPOINT8) {
+        return (float)run.byte[i];
     } else {
         uint16_t bits = (uint16_t)(run.byte[2 * i] | run.byte[2 * i + 1] << 8);
         return CODE == AS_F16 ? f16_to_f32(bits) : bf16_to_f32(bits);
+    }
+}
+
+/* A value of a run with its block's constant. */
+template <code_t CODE> static __device__ __forceinline__ float scaled(float x, float constant) {
+    if constexpr (CODE == ZEROPOINT8) {
+        quant_zeropoint_t z = quant_zeropoint(constant);
+        return __fmul_rn(x - z.zero, z.scale);
+    } else {
+        return x * constant;
     }
 }
 
@@ -76,6 +88,7 @@ template <code_t code, levels_t levels> struct coding_t {
 template <typename F> static inline void by_coding(const qweight_t &w, F f) {
     if (w.type == QUANT_NONE) f(coding_t<AS_BF16, PLAIN>());
     else if (w.type == QUANT_F16) f(coding_t<AS_F16, PLAIN>());
+    else if (w.type == QUANT_INT8_ZEROPOINT) f(coding_t<ZEROPOINT8, ONE_LEVEL>());
     else if (w.type == QUANT_INT8) w.double_quant ? f(coding_t<BYTE8, TWO_LEVELS>()) : f(coding_t<BYTE8, ONE_LEVEL>());
     else w.double_quant ? f(coding_t<TABLE4, TWO_LEVELS>()) : f(coding_t<TABLE4, ONE_LEVEL>());
 }

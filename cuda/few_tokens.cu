@@ -57,7 +57,7 @@ template <code_t CODE, levels_t LEVELS, int N> struct runs_t {
         memcpy(&part, reinterpret_cast<const uint8_t *>(&run[r]) + at * bits_of<CODE> / 8, sizeof part);
 #pragma unroll
         for (int j = 0; j < M; j++)
-            v[j] = run_value<CODE>(part, N == 1 && CODE == TABLE4 ? (int)odd[r] : j, table) * scale[r];
+            v[j] = scaled<CODE>(run_value<CODE>(part, N == 1 && CODE == TABLE4 ? (int)odd[r] : j, table), scale[r]);
         vec_round<A>(v);
     }
 };

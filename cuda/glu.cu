@@ -24,21 +24,25 @@ template <act_fn_t fn, typename A, int N> __global__ void __launch_bounds__(THRE
 }
 
 template <act_fn_t fn, typename A, int N> __global__ void __launch_bounds__(THREADS)
-    glu_bwd_kernel(A *gate_up, size_t ld, const A *dy, size_t F) {
+    glu_bwd_kernel(A *gate_up, size_t ld, A *dy, bool product, size_t F) {
     size_t c = column<N>();
     if (c >= F) return;
     A *gate = gate_up + (size_t)blockIdx.x * ld + c;
+    dy += (size_t)blockIdx.x * F + c;
     float d[N], g[N], u[N];
-    vec_load(d, dy + (size_t)blockIdx.x * F + c);
+    vec_load(d, dy);
     vec_load(g, gate);
     vec_load(u, gate + F);
 #pragma unroll
     for (int j = 0; j < N; j++) {
+        const float a = act_fn(fn, g[j]), up = u[j];
         u[j] *= d[j] * act_fn_grad(fn, g[j]);
-        d[j] *= act_fn(fn, g[j]);
+        d[j] *= a;
+        g[j] = up * a;
     }
     vec_store(gate, u);
     vec_store(gate + F, d);
+    if (product) vec_store(dy, g);
 }
 
 /* F / N pieces to a row, in blocks of as many threads as these pieces spread over evenly. */
@@ -63,7 +67,7 @@ template <act_fn_t fn> static void fwd(backend_t *be, mat_t y, mat_t gate_up, si
     });
 }
 
-template <act_fn_t fn> static void bwd(backend_t *be, mat_t gate_up, const void *dy, size_t T, size_t F) {
+template <act_fn_t fn> static void bwd(backend_t *be, mat_t gate_up, void *dy, bool product, size_t T, size_t F) {
     CHECK(gate_up.ld >= 2 * F);
     if (T == 0 || F == 0) return;
     bool wide = columns_aligned16(be->act, F, gate_up) && aligned16(dy);
@@ -71,7 +75,7 @@ template <act_fn_t fn> static void bwd(backend_t *be, mat_t gate_up, const void 
         using A = typename decltype(lanes)::type;
         constexpr int N = decltype(lanes)::N;
         LAUNCH((glu_bwd_kernel<fn, A, N>), grid_of<N>(T, F), threads_for<N>(F), 0, compute_stream(be), (A *)gate_up.p,
-               gate_up.ld, (const A *)dy, F);
+               gate_up.ld, (A *)dy, product, F);
     });
 }
 
@@ -79,8 +83,8 @@ static void glu_fwd(backend_t *be, act_fn_t fn, mat_t y, mat_t gate_up, size_t T
     fn == ACT_SILU ? fwd<ACT_SILU>(be, y, gate_up, T, F) : fwd<ACT_GELU_TANH>(be, y, gate_up, T, F);
 }
 
-static void glu_bwd(backend_t *be, act_fn_t fn, mat_t gate_up, const void *dy, size_t T, size_t F) {
-    fn == ACT_SILU ? bwd<ACT_SILU>(be, gate_up, dy, T, F) : bwd<ACT_GELU_TANH>(be, gate_up, dy, T, F);
+static void glu_bwd(backend_t *be, act_fn_t fn, mat_t gate_up, void *dy, bool product, size_t T, size_t F) {
+    fn == ACT_SILU ? bwd<ACT_SILU>(be, gate_up, dy, product, T, F) : bwd<ACT_GELU_TANH>(be, gate_up, dy, product, T, F);
 }
 
 void cuda_glu_ops(backend_t *be) {

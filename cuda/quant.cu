@@ -49,7 +49,7 @@ template <code_t CODE, levels_t LEVELS, typename T> static __global__ void __lau
         if (col >= range.cols || my_row >= range.rows) continue;
         float x[VALUES];
 #pragma unroll
-        for (int j = 0; j < (int)VALUES; j++) x[j] = run_value<CODE>(run[k], j, table) * scale[k];
+        for (int j = 0; j < (int)VALUES; j++) x[j] = scaled<CODE>(run_value<CODE>(run[k], j, table), scale[k]);
         vec_store(out + col, x);
     }
 }
@@ -66,7 +66,7 @@ template <code_t CODE, levels_t LEVELS, typename T> static __global__ void __lau
     code_run_t<BITS == 16 ? 2 : 1> run;
     for (int k = 0; k < (int)sizeof run; k++) run.byte[k] = w.codes[(size_t)i * BITS / 8 + k];
     float x = run_value<CODE>(run, CODE == TABLE4 ? (int)(i % 2) : 0, table);
-    x *= block_absmax<LEVELS>(w, i / (uint32_t)QUANT_BLOCK);
+    x = scaled<CODE>(x, block_absmax<LEVELS>(w, i / (uint32_t)QUANT_BLOCK));
     element_store(out + n / range.cols * range.ld + n % range.cols, x);
 }
 
@@ -180,6 +180,33 @@ template <bool INT8, typename S> static __global__ void __launch_bounds__(THREAD
         if (i + (size_t)j * LANE_VALUES / BYTES < n) codes[lane * BYTES + j] = run.byte[j];
 }
 
+/* quant_encode() for INT8_ZEROPOINT. */
+template <typename S> static __global__ void __launch_bounds__(THREADS)
+    quantize_zeropoint_kernel(const S *x, size_t n, uint8_t *codes, float *constants) {
+    size_t lane = (size_t)blockIdx.x * THREADS + threadIdx.x, i = lane * LANE_VALUES;
+    float v[LANE_VALUES], lo = 0, hi = 0;
+    for (int j = 0; j < LANE_VALUES; j++) {
+        v[j] = i + j < n ? element_load(x + i + j) : 0;
+        lo = fminf(lo, v[j]);
+        hi = fmaxf(hi, v[j]);
+    }
+    for (int d = 1; d < BLOCK_LANES; d *= 2) {
+        lo = fminf(lo, __shfl_xor_sync(FULL_WARP, lo, d));
+        hi = fmaxf(hi, __shfl_xor_sync(FULL_WARP, hi, d));
+    }
+    if (i >= n) return;
+    float constant = quant_zeropoint_make(lo, hi);
+    quant_zeropoint_t z = quant_zeropoint(constant);
+    if (lane % BLOCK_LANES == 0) constants[lane / BLOCK_LANES] = constant;
+    code_run_t<LANE_VALUES> run;
+    for (int j = 0; j < LANE_VALUES; j++) run.byte[j] = quant_zeropoint_code(z, v[j]);
+    if (i + LANE_VALUES <= n) {
+        *reinterpret_cast<code_run_t<LANE_VALUES> *>(codes + i) = run;
+        return;
+    }
+    for (int j = 0; i + j < n; j++) codes[i + j] = run.byte[j];
+}
+
 /* n values -> BF16 or F16, with the bits of the host codec also where they are not numbers. */
 template <bool to_f16, typename S> static __global__ void __launch_bounds__(THREADS)
     round_kernel(const S *x, size_t n, uint16_t *out) {
@@ -234,6 +261,8 @@ static void quantize_piece(backend_t *be, qweight_t *w, const void *x, dtype_t x
             LAUNCH((round_kernel<true, S>), grid_for(n, THREADS), THREADS, 0, s, from, n, (uint16_t *)codes);
         else if (w->type == QUANT_NONE)
             LAUNCH((round_kernel<false, S>), grid_for(n, THREADS), THREADS, 0, s, from, n, (uint16_t *)codes);
+        else if (w->type == QUANT_INT8_ZEROPOINT)
+            LAUNCH((quantize_zeropoint_kernel<S>), grid, THREADS, 0, s, from, n, codes, absmax + first / QUANT_BLOCK);
         else if (w->type == QUANT_INT8)
             LAUNCH((quantize_kernel<true, S>), grid, THREADS, 0, s, from, n, quant_order_t(), codes,
                    absmax + first / QUANT_BLOCK);
@@ -285,7 +314,7 @@ static float mean_of(const backend_t *be, const float *absmax, size_t n) {
 }
 
 static void quantize_constants(backend_t *be, qweight_t *w, const float *absmax) {
-    CHECK(w->double_quant && !quant_is_plain(w->type));
+    CHECK(w->double_quant && quant_can_nest(w->type));
     size_t n = quant_blocks(qweight_count(w));
     w->nested_offset = mean_of(be, absmax, n);
     cuda_impl(be)->weights_touched = true;

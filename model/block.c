@@ -5,7 +5,8 @@
  *
  * n1 .. n4 and the n of queries and keys are RMS norms or, where the family has none in the place, nothing; s is 1 in
  * most families. The forward keeps what is dear to compute again (block_acts_t); the backward recomputes what is cheap:
- * the normalised inputs, normalised queries and keys, and act(gate) * up, unless the whole block was just recomputed. */
+ * the normalised inputs, normalised queries and keys, unless the whole block was just recomputed; act(gate) * up is left
+ * by the backward of the gate. */
 #include "model/block.h"
 
 #include "model/site.h"
@@ -228,9 +229,11 @@ void block_bwd(const block_ctx_t *ctx, size_t layer, block_acts_t *acts, bool re
     size_t T = ctx->T, C = c->hidden, F = c->ffn, q = model_dim(c, DIM_Q), kv = model_dim(c, DIM_KV);
 
     mat_t dy = leave_bwd(ctx, layer, NORM_FFN_OUT, acts->ffn_out, acts->rstd[NORM_FFN_OUT]);
-    if (!recomputed) be->glu_fwd(be, c->act, a->ff, acts->gate_up, T, F);
-    site_bwd(ctx, layer, SITE_DOWN, a->ff, acts->u[SITE_DOWN], dy, (mat_t){a->dff, F});
-    be->glu_bwd(be, c->act, acts->gate_up, a->dff, T, F);
+    /* What Down took: left by the forward just before, or by glu_bwd() where its gradient was. */
+    mat_t dff = {a->dff, F};
+    site_bwd_dx(ctx, layer, SITE_DOWN, acts->u[SITE_DOWN], dy, dff);
+    be->glu_bwd(be, c->act, acts->gate_up, dff.p, !recomputed, T, F);
+    site_bwd_a(ctx, layer, SITE_DOWN, recomputed ? a->ff : dff, dy);
     if (!recomputed) enter(ctx, layer, NORM_FFN_IN, acts->x_mid, acts->rstd[NORM_FFN_IN]);
     site_bwd(ctx, layer, SITE_GATE_UP, a->h, acts->u[SITE_GATE_UP], acts->gate_up, (mat_t){a->dh, C});
     enter_bwd(ctx, layer, NORM_FFN_IN, acts->x_mid, acts->rstd[NORM_FFN_IN]);

@@ -83,15 +83,26 @@ void site_fwd(const block_ctx_t *ctx, size_t layer, site_t site, mat_t x, mat_t 
     be->linear_fwd(be, ctx->T, x, &l, y);
 }
 
+/* du lies behind dy. */
+static mat_t du_of(const backend_t *be, const linear_t *l, mat_t dy) {
+    return (mat_t){mat_column(be, dy, linear_rows_of(l)), dy.ld};
+}
+
+static void adapters_bwd_b(const model_t *m, size_t T, const lora_site_t *ls, const linear_t *l, mat_t u, mat_t dy) {
+    float *dB[LINEAR_MAX] = {NULL};
+    for (size_t j = 0; j < ls->n; j++) dB[ls->member[j]] = m->lora->grad + ls->b[j];
+    m->be->adapter_bwd(m->be, T, dy, u, l, du_of(m->be, l, dy), dB);
+}
+
+static void adapters_bwd_a(const model_t *m, size_t T, const lora_site_t *ls, const linear_t *l, mat_t x, mat_t dy,
+                           const dropout_t *drop) {
+    m->be->adapter_grad(m->be, T, du_of(m->be, l, dy), x, l, drop, m->lora->grad + ls->a);
+}
+
 void adapters_bwd(const model_t *m, size_t T, const lora_site_t *ls, const linear_t *l, mat_t x, mat_t u, mat_t dy,
                   const dropout_t *drop) {
-    const lora_t *lora = m->lora;
-    backend_t *be = m->be;
-    float *dB[LINEAR_MAX] = {NULL};
-    for (size_t j = 0; j < ls->n; j++) dB[ls->member[j]] = lora->grad + ls->b[j];
-    mat_t du = {mat_column(be, dy, linear_rows_of(l)), dy.ld};
-    be->adapter_bwd(be, T, dy, u, l, du, dB);
-    be->adapter_grad(be, T, du, x, l, drop, lora->grad + ls->a);
+    adapters_bwd_b(m, T, ls, l, u, dy);
+    adapters_bwd_a(m, T, ls, l, x, dy, drop);
 }
 
 void site_bwd(const block_ctx_t *ctx, size_t layer, site_t site, mat_t x, mat_t u, mat_t dy, mat_t dx) {
@@ -101,4 +112,20 @@ void site_bwd(const block_ctx_t *ctx, size_t layer, site_t site, mat_t x, mat_t 
     const dropout_t *drop = site_dropout(ctx, layer, site, &key);
     if (linear_width(&l)) adapters_bwd(ctx->m, ctx->T, lora_site(ctx->m->lora, layer, site), &l, x, u, dy, drop);
     if (dx.p) be->linear_bwd(be, ctx->T, dy, &l, drop, dx);
+}
+
+void site_bwd_dx(const block_ctx_t *ctx, size_t layer, site_t site, mat_t u, mat_t dy, mat_t dx) {
+    backend_t *be = ctx->m->be;
+    linear_t l = site_linear(ctx->m, layer, site);
+    dropout_t key;
+    if (linear_width(&l)) adapters_bwd_b(ctx->m, ctx->T, lora_site(ctx->m->lora, layer, site), &l, u, dy);
+    be->linear_bwd(be, ctx->T, dy, &l, site_dropout(ctx, layer, site, &key), dx);
+}
+
+void site_bwd_a(const block_ctx_t *ctx, size_t layer, site_t site, mat_t x, mat_t dy) {
+    linear_t l = site_linear(ctx->m, layer, site);
+    dropout_t key;
+    if (linear_width(&l))
+        adapters_bwd_a(ctx->m, ctx->T, lora_site(ctx->m->lora, layer, site), &l, x, dy,
+                       site_dropout(ctx, layer, site, &key));
 }

@@ -17,6 +17,9 @@ void site_fwd(const block_ctx_t *ctx, size_t layer, site_t site, mat_t x, mat_t 
 /* dy [T, out | w] -> dx [T, in] (overwritten; dx.p NULL: not wanted) and the gradients of A and B (added). x and u as
  * in the forward. Leaves du behind dy. */
 void site_bwd(const block_ctx_t *ctx, size_t layer, site_t site, mat_t x, mat_t u, mat_t dy, mat_t dx);
+/* The same in two halves, for an x that is there only after dx is: all but the gradient of A, and that. */
+void site_bwd_dx(const block_ctx_t *ctx, size_t layer, site_t site, mat_t u, mat_t dy, mat_t dx);
+void site_bwd_a(const block_ctx_t *ctx, size_t layer, site_t site, mat_t x, mat_t dy);
 /* The adapters' part of it, which `l` must have: du behind dy, and the gradients of A and B. */
 void adapters_bwd(const model_t *m, size_t T, const lora_site_t *ls, const linear_t *l, mat_t x, mat_t u, mat_t dy,
                   const dropout_t *drop);

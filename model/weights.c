@@ -31,7 +31,7 @@ void model_init(model_t *m, const model_config_t *config, backend_t *be, quant_t
     *m = (model_t){.config = *config,
                    .be = be,
                    .quant = quant,
-                   .double_quant = !quant_is_plain(quant) && double_quant,
+                   .double_quant = quant_can_nest(quant) && double_quant,
                    .rope_len = positions};
     const model_config_t *c = &m->config;
     m->embed = m->head = (qweight_t){.type = QUANT_NONE, .rows = c->vocab, .cols = c->hidden};

@@ -89,10 +89,13 @@ BODY void decode_4bit_bf16(const uint8_t *codes, const float *table, float absma
 
 /* ---- 8 bits, and F16 ------------------------------------------------------------------------------------------ */
 
-/* VEC_LANES codes, or F16 values at any address, as fp32. */
+/* VEC_LANES codes with a sign or without, or F16 values at any address, as fp32. */
 #if defined(__AVX512F__)
 BODY vec_t vec_from_int8(const uint8_t *p) {
     return (vec_t)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
+}
+BODY vec_t vec_from_uint8(const uint8_t *p) {
+    return (vec_t)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
 }
 BODY vec_t vec_from_f16(const uint8_t *p) {
     return (vec_t)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
@@ -101,6 +104,9 @@ BODY vec_t vec_from_f16(const uint8_t *p) {
 BODY vec_t vec_from_int8(const uint8_t *p) {
     return (vec_t)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
 }
+BODY vec_t vec_from_uint8(const uint8_t *p) {
+    return (vec_t)_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
+}
 BODY vec_t vec_from_f16(const uint8_t *p) {
     return (vec_t)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
 }
@@ -108,6 +114,11 @@ BODY vec_t vec_from_f16(const uint8_t *p) {
 BODY vec_t vec_from_int8(const uint8_t *p) {
     vec_t x;
     for (size_t l = 0; l < VEC_LANES; l++) x[l] = (float)(int8_t)p[l];
+    return x;
+}
+BODY vec_t vec_from_uint8(const uint8_t *p) {
+    vec_t x;
+    for (size_t l = 0; l < VEC_LANES; l++) x[l] = (float)p[l];
     return x;
 }
 BODY vec_t vec_from_f16(const uint8_t *p) {
@@ -122,6 +133,13 @@ BODY vec_t vec_from_f16(const uint8_t *p) {
 BODY void decode_int8(const uint8_t *codes, float absmax, void *out, dtype_t out_type, bool bf16) {
     for (size_t i = 0; i < QUANT_BLOCK; i += VEC_LANES) {
         vec_t x = vec_from_int8(codes + i) / 127.0f * absmax;
+        vec_store(out, out_type, i, VEC_LANES, bf16 ? vec_round_bf16(x) : x);
+    }
+}
+
+BODY void decode_int8_zeropoint(const uint8_t *codes, quant_zeropoint_t z, void *out, dtype_t out_type, bool bf16) {
+    for (size_t i = 0; i < QUANT_BLOCK; i += VEC_LANES) {
+        vec_t x = (vec_from_uint8(codes + i) - z.zero) * z.scale;
         vec_store(out, out_type, i, VEC_LANES, bf16 ? vec_round_bf16(x) : x);
     }
 }

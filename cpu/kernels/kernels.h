@@ -40,8 +40,9 @@ typedef struct {
     /* One row, at the position whose factors are cos_sin. */
     void (*rope)(void *x, const rope_t *rope, const float *cos_sin, size_t H, float sign, dtype_t type);
     void (*glu_fwd)(act_fn_t fn, void *y, const void *gate, const void *up, size_t n, dtype_t type);
-    void (*glu_bwd)(act_fn_t fn, void *dgate, void *dup, const void *dy, const void *gate, const void *up, size_t n,
-                    dtype_t type);
+    /* y, which may be dy: what glu_fwd gives, to the bit; NULL: not wanted. */
+    void (*glu_bwd)(act_fn_t fn, void *dgate, void *dup, void *y, const void *dy, const void *gate, const void *up,
+                    size_t n, dtype_t type);
     /* Loss of one row; want_grad overwrites it by grad_scale * (softmax - onehot), through the map. */
     float (*ce_loss)(void *logits, size_t V, int32_t label, logit_map_t map, bool want_grad, float grad_scale,
                      dtype_t type);

@@ -6,40 +6,43 @@
 
 /* ---- dequantization ---------------------------------------------------------------------------------- */
 
-/* As quant_absmax(), without asking for the map each time. */
-BODY float absmax_at(const qweight_t *w, const dynamic_map_t *map, size_t block) {
+/* The constant of a block: as quant_absmax(), without asking for the map each time. */
+BODY float constant_at(const qweight_t *w, const dynamic_map_t *map, size_t block) {
     if (!w->double_quant) return w->absmax[block];
     return map->value[w->absmax_q[block]] * w->nested_absmax[block / QUANT_NESTED_BLOCK] + w->nested_offset;
 }
 
-BODY void decode_block(const uint8_t *codes, const float *table, float absmax, void *out, dtype_t out_type, bool bf16) {
-    if (!table) decode_int8(codes, absmax, out, out_type, bf16);
-    else if (out_type == DT_BF16) decode_4bit_bf16(codes, table, absmax, out);
-    else decode_4bit_f32(codes, table, absmax, bf16, out);
+/* table: that of a 4-bit type. */
+BODY void decode_block(quant_type_t type, const uint8_t *codes, const float *table, float constant, void *out,
+                       dtype_t out_type, bool bf16) {
+    if (type == QUANT_INT8_ZEROPOINT) decode_int8_zeropoint(codes, quant_zeropoint(constant), out, out_type, bf16);
+    else if (type == QUANT_INT8) decode_int8(codes, constant, out, out_type, bf16);
+    else if (out_type == DT_BF16) decode_4bit_bf16(codes, table, constant, out);
+    else decode_4bit_f32(codes, table, constant, bf16, out);
 }
 
 /* Values [from, from+n) of a block, whose other codes are not read: there may be none. */
-BODY void decode_part(const uint8_t *codes, const float *table, float absmax, size_t from, size_t n, void *out,
-                      dtype_t out_type, bool bf16) {
+BODY void decode_part(quant_type_t type, const uint8_t *codes, const float *table, float constant, size_t from,
+                      size_t n, void *out, dtype_t out_type, bool bf16) {
     _Alignas(float) char block[QUANT_BLOCK * sizeof(float)];
     uint8_t copy[QUANT_BLOCK] = {0};
     size_t in_byte = table ? 2 : 1, first = from / in_byte, last = (from + n - 1) / in_byte;
     memcpy(copy + first, codes + first, last + 1 - first);
-    decode_block(copy, table, absmax, block, out_type, bf16);
+    decode_block(type, copy, table, constant, block, out_type, bf16);
     act_copy(out, 0, block, from, n, out_type);
 }
 
 BODY void dequant_body(const qweight_t *w, size_t first, size_t n, void *out, dtype_t out_type, bool bf16) {
-    const float *table = w->type == QUANT_INT8 ? NULL : quant_table(w->type);
+    const float *table = w->type <= QUANT_INT4 ? quant_table(w->type) : NULL;
     const dynamic_map_t *map = w->double_quant ? quant_dynamic_signed() : NULL;
     size_t end = first + n, code_bytes = table ? QUANT_BLOCK / 2 : QUANT_BLOCK;
     for (size_t i = first; i < end;) {
         size_t b = i / QUANT_BLOCK, from = i % QUANT_BLOCK, len = min_size(QUANT_BLOCK - from, end - i);
         const uint8_t *codes = w->codes + b * code_bytes;
-        float absmax = absmax_at(w, map, b);
+        float constant = constant_at(w, map, b);
         void *to = act_at(out, out_type, i - first);
-        if (len == QUANT_BLOCK) decode_block(codes, table, absmax, to, out_type, bf16);
-        else decode_part(codes, table, absmax, from, len, to, out_type, bf16);
+        if (len == QUANT_BLOCK) decode_block(w->type, codes, table, constant, to, out_type, bf16);
+        else decode_part(w->type, codes, table, constant, from, len, to, out_type, bf16);
         i += len;
     }
 }

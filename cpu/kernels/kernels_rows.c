@@ -95,9 +95,12 @@ static void rope(void *x, const rope_t *rope, const float *cos_sin, size_t H, fl
 BODY vec_t gelu_2z(vec_t x) { return 1.5957691216057308f * (x + 0.044715f * x * x * x); }
 BODY vec_t gelu_2z_grad(vec_t x) { return 1.5957691216057308f * (1.0f + 3.0f * 0.044715f * x * x); }
 
+/* With e = exp(-z). */
+BODY vec_t glu_product(vec_t g, vec_t u, vec_t e, dtype_t type) { return vec_divide(g, 1.0f + e, type) * u; }
+
 BODY void glu_fwd_at(act_fn_t fn, void *y, const void *gate, const void *up, size_t i, size_t m, dtype_t type) {
     vec_t g = vec_load(gate, type, i, m), z = fn == ACT_SILU ? g : gelu_2z(g);
-    vec_store(y, type, i, m, vec_divide(g, 1.0f + vec_exp(-z, type), type) * vec_load(up, type, i, m));
+    vec_store(y, type, i, m, glu_product(g, vec_load(up, type, i, m), vec_exp(-z, type), type));
 }
 
 BODY void glu_fwd_body(act_fn_t fn, void *y, const void *gate, const void *up, size_t n, dtype_t type) {
@@ -112,28 +115,29 @@ static void glu_fwd(act_fn_t fn, void *y, const void *gate, const void *up, size
                 glu_fwd_body(ACT_GELU_TANH, y, gate, up, n, DT_BF16));
 }
 
-BODY void glu_bwd_at(act_fn_t fn, void *dgate, void *dup, const void *dy, const void *gate, const void *up, size_t i,
-                     size_t m, dtype_t type) {
+BODY void glu_bwd_at(act_fn_t fn, void *dgate, void *dup, void *y, const void *dy, const void *gate, const void *up,
+                     size_t i, size_t m, dtype_t type) {
     vec_t g = vec_load(gate, type, i, m), u = vec_load(up, type, i, m), d = vec_load(dy, type, i, m);
-    vec_t z = fn == ACT_SILU ? g : gelu_2z(g), s = vec_divide(vec_set(1.0f), 1.0f + vec_exp(-z, type), type);
+    vec_t z = fn == ACT_SILU ? g : gelu_2z(g), e = vec_exp(-z, type), s = vec_divide(vec_set(1.0f), 1.0f + e, type);
     vec_t inner = fn == ACT_SILU ? g : g * gelu_2z_grad(g);
     vec_store(dgate, type, i, m, d * u * (s * (1.0f + inner * (1.0f - s))));
     vec_store(dup, type, i, m, d * (g * s));
+    if (y) vec_store(y, type, i, m, glu_product(g, u, e, type));
 }
 
-BODY void glu_bwd_body(act_fn_t fn, void *dgate, void *dup, const void *dy, const void *gate, const void *up, size_t n,
-                       dtype_t type) {
-    EACH_VEC(n, glu_bwd_at(fn, dgate, dup, dy, gate, up, i, m, type));
+BODY void glu_bwd_body(act_fn_t fn, void *dgate, void *dup, void *y, const void *dy, const void *gate, const void *up,
+                       size_t n, dtype_t type) {
+    EACH_VEC(n, glu_bwd_at(fn, dgate, dup, y, dy, gate, up, i, m, type));
 }
 
-static void glu_bwd(act_fn_t fn, void *dgate, void *dup, const void *dy, const void *gate, const void *up, size_t n,
-                    dtype_t type) {
+static void glu_bwd(act_fn_t fn, void *dgate, void *dup, void *y, const void *dy, const void *gate, const void *up,
+                    size_t n, dtype_t type) {
     if (fn == ACT_SILU)
-        BY_TYPE(type, glu_bwd_body(ACT_SILU, dgate, dup, dy, gate, up, n, DT_F32),
-                glu_bwd_body(ACT_SILU, dgate, dup, dy, gate, up, n, DT_BF16));
+        BY_TYPE(type, glu_bwd_body(ACT_SILU, dgate, dup, y, dy, gate, up, n, DT_F32),
+                glu_bwd_body(ACT_SILU, dgate, dup, y, dy, gate, up, n, DT_BF16));
     else
-        BY_TYPE(type, glu_bwd_body(ACT_GELU_TANH, dgate, dup, dy, gate, up, n, DT_F32),
-                glu_bwd_body(ACT_GELU_TANH, dgate, dup, dy, gate, up, n, DT_BF16));
+        BY_TYPE(type, glu_bwd_body(ACT_GELU_TANH, dgate, dup, y, dy, gate, up, n, DT_F32),
+                glu_bwd_body(ACT_GELU_TANH, dgate, dup, y, dy, gate, up, n, DT_BF16));
 }
 
 /* ---- softmax ----------------------------------------------------------------------------------------- */

@@ -346,8 +346,9 @@ struct backend {
     void (*rope)(backend_t *be, mat_t x, const rope_t *rope, const int32_t *pos, size_t T, size_t H, int sign);
     /* y[T,F] = fn(gate) * up; gate_up [T, 2F] has them side by side. */
     void (*glu_fwd)(backend_t *be, act_fn_t fn, mat_t y, mat_t gate_up, size_t T, size_t F);
-    /* Their gradients in their place, from dy [T,F] (dense). */
-    void (*glu_bwd)(backend_t *be, act_fn_t fn, mat_t gate_up, const void *dy, size_t T, size_t F);
+    /* Their gradients in their place, from dy [T,F] (dense), which stays; with `product` it becomes what glu_fwd() gave,
+     * to the bit. */
+    void (*glu_bwd)(backend_t *be, act_fn_t fn, mat_t gate_up, void *dy, bool product, size_t T, size_t F);
 
     /* ---- attention ------------------------------------------------------------------------------- */
     /* o[Tq,Hq,D] = softmax(scale * q k^T, capped, causal in each segment and window) v; lse fp32 [Tq,Hq] natural log

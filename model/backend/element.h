@@ -131,4 +131,24 @@ HOSTDEV int dynamic_place(float x) {
 
 HOSTDEV uint8_t dynamic_code(const uint8_t *nearest, float x) { return nearest[dynamic_place(x)]; }
 
+/* What a block of INT8_ZEROPOINT has for its constant (quant.h), from its least and greatest value, lo <= 0 <= hi. */
+HOSTDEV float quant_zeropoint_make(float lo, float hi) {
+    uint32_t bits = (f32_to_bits((hi - lo) / 255.0f) + 255) & ~255u;
+    float scale = f32_from_bits(bits), zero = rintf(-lo / (scale > QUANT_ABSMAX_MIN ? scale : QUANT_ABSMAX_MIN));
+    return f32_from_bits(bits | (uint32_t)(zero >= 0.0f ? (zero <= 255.0f ? zero : 255.0f) : 0.0f));
+}
+
+HOSTDEV quant_zeropoint_t quant_zeropoint(float constant) {
+    uint32_t bits = f32_to_bits(constant);
+    quant_zeropoint_t z;
+    z.scale = f32_from_bits(bits & ~255u);
+    z.zero = (float)(bits & 255);
+    return z;
+}
+
+HOSTDEV uint8_t quant_zeropoint_code(quant_zeropoint_t z, float x) {
+    float code = rintf(x / (z.scale > QUANT_ABSMAX_MIN ? z.scale : QUANT_ABSMAX_MIN)) + z.zero;
+    return (uint8_t)(code >= 0.0f ? (code <= 255.0f ? code : 255.0f) : 0.0f);
+}
+
 #endif

@@ -42,8 +42,13 @@ static const struct {
 };
 
 static const char *const names[] = {
-    [QUANT_NF4] = "nf4",   [QUANT_FP4] = "fp4",   [QUANT_INT4] = "int4",
-    [QUANT_INT8] = "int8", [QUANT_NONE] = "none", [QUANT_F16] = "f16",
+    [QUANT_NF4] = "nf4",
+    [QUANT_FP4] = "fp4",
+    [QUANT_INT4] = "int4",
+    [QUANT_INT8] = "int8",
+    [QUANT_INT8_ZEROPOINT] = "int8-zeropoint",
+    [QUANT_NONE] = "none",
+    [QUANT_F16] = "f16",
 };
 
 const char *quant_type_name(quant_type_t type) { return names[type]; }
@@ -65,12 +70,12 @@ quant_order_t quant_order(quant_type_t type) {
 }
 
 size_t quant_code_bytes(quant_type_t type, size_t n) {
-    return quant_is_plain(type) ? 2 * n : type == QUANT_INT8 ? n : (n + 1) / 2;
+    return quant_is_plain(type) ? 2 * n : type <= QUANT_INT4 ? (n + 1) / 2 : n;
 }
 
 size_t quant_constant_bytes(quant_type_t type, bool double_quant, size_t n) {
     if (quant_is_plain(type)) return 0;
-    if (!double_quant) return sizeof(float) * quant_blocks(n);
+    if (!double_quant || !quant_can_nest(type)) return sizeof(float) * quant_blocks(n);
     return quant_blocks(n) + sizeof(float) * quant_nested_blocks(n) + sizeof(float); /* the last: the offset */
 }
 
@@ -184,6 +189,7 @@ void quant_encode_constants(const float *absmax, size_t n_blocks, uint8_t *absma
 /* ---- decoding --------------------------------------------------------------------------------------- */
 
 float quant_absmax(const qweight_t *w, size_t block) {
+    CHECK(quant_can_nest(w->type));
     if (!w->double_quant) return w->absmax[block];
     float x = quant_dynamic_signed()->value[w->absmax_q[block]];
     return x * w->nested_absmax[block / QUANT_NESTED_BLOCK] + w->nested_offset;
@@ -205,6 +211,10 @@ static float decode_one(const qweight_t *w, size_t i) {
     case QUANT_NONE: return value_at(w->codes, DT_BF16, i);
     case QUANT_F16: return value_at(w->codes, DT_F16, i);
     case QUANT_INT8: return (float)(int8_t)w->codes[i] / 127.0f * quant_absmax(w, i / QUANT_BLOCK);
+    case QUANT_INT8_ZEROPOINT: {
+        quant_zeropoint_t z = quant_zeropoint(w->absmax[i / QUANT_BLOCK]);
+        return ((float)w->codes[i] - z.zero) * z.scale;
+    }
     default: {
         int code = i % 2 ? w->codes[i / 2] & 15 : w->codes[i / 2] >> 4;
         return orders[w->type].table[code] * quant_absmax(w, i / QUANT_BLOCK);

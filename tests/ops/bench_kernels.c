@@ -83,12 +83,12 @@ static void gelu(const args_t *a, size_t i) {
     a->k->glu_fwd(ACT_GELU_TANH, row(a, a->c, i), row(a, a->a, i), row(a, a->b, i), a->n, a->type);
 }
 static void silu_bwd(const args_t *a, size_t i) {
-    a->k->glu_bwd(ACT_SILU, row(a, a->d, i), row(a, a->e, i), row(a, a->c, i), row(a, a->a, i), row(a, a->b, i), a->n,
-                  a->type);
+    a->k->glu_bwd(ACT_SILU, row(a, a->d, i), row(a, a->e, i), NULL, row(a, a->c, i), row(a, a->a, i), row(a, a->b, i),
+                  a->n, a->type);
 }
 static void gelu_bwd(const args_t *a, size_t i) {
-    a->k->glu_bwd(ACT_GELU_TANH, row(a, a->d, i), row(a, a->e, i), row(a, a->c, i), row(a, a->a, i), row(a, a->b, i),
-                  a->n, a->type);
+    a->k->glu_bwd(ACT_GELU_TANH, row(a, a->d, i), row(a, a->e, i), NULL, row(a, a->c, i), row(a, a->a, i),
+                  row(a, a->b, i), a->n, a->type);
 }
 /* The gradient overwrites the logits: small ones from the second call on, which take as long. */
 static void loss(const args_t *a, size_t i) {

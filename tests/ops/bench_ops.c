@@ -308,7 +308,7 @@ static void call_glu_fwd(const call_t *c) {
     c->r->be->glu_fwd(c->r->be, c->flag ? ACT_GELU_TANH : ACT_SILU, dense(c->p[1], F), dense(c->p[0], 2 * F), T, F);
 }
 static void call_glu_bwd(const call_t *c) {
-    c->r->be->glu_bwd(c->r->be, c->flag ? ACT_GELU_TANH : ACT_SILU, dense(c->p[0], 2 * F), c->p[1], T, F);
+    c->r->be->glu_bwd(c->r->be, c->flag ? ACT_GELU_TANH : ACT_SILU, dense(c->p[0], 2 * F), c->p[1], false, T, F);
 }
 static void call_rope(const call_t *c) {
     const rope_t rope = {c->p[1], D, D, c->flag};

@@ -190,11 +190,33 @@ static void run_glu_fwd(rig_t *r, const params_t *p) {
     rig_output_columns(r, gate_up, &of_gate_up);
 }
 
-/* a: T; b: F; c: padding of gate and up; d: elements before the first of dy; flags: act_fn_t. */
+/* The same bytes in n act values. */
+static void assert_same(rig_t *r, const void *a, const void *b, size_t n) {
+    size_t bytes = n * dtype_size(r->be->act);
+    unsigned char *x = xmalloc(bytes), *y = xmalloc(bytes);
+    r->be->download(r->be, x, a, bytes);
+    r->be->download(r->be, y, b, bytes);
+    CHECK(memcmp(x, y, bytes) == 0);
+    free(x);
+    free(y);
+}
+
+/* a: T; b: F; c: padding of gate and up; d: elements before the first of dy; flags: act_fn_t. With and without leaving
+ * the forward's product, which is that to the bit. */
 static void run_glu_bwd(rig_t *r, const params_t *p) {
     const columns_t of_gate_up = rig_padded(r, p->a, 2 * p->b, p->c);
-    void *gate_up = rig_columns(r, &of_gate_up, 3), *dy = rig_random(r, r->be->act, p->d + p->a * p->b, 1);
-    r->be->glu_bwd(r->be, (act_fn_t)p->flags, rig_mat(gate_up, &of_gate_up), rig_act_at(r, dy, p->d), p->a, p->b);
+    const columns_t of_y = rig_padded(r, p->a, p->b, 0);
+    const act_fn_t fn = (act_fn_t)p->flags;
+    void *gate_up = rig_columns(r, &of_gate_up, 3), *again = rig_unwritten(r, &of_gate_up),
+         *dy = rig_random(r, r->be->act, p->d + p->a * p->b, 1);
+    void *product = rig_unwritten(r, &of_y), *at = rig_act_at(r, dy, p->d);
+    r->be->glu_fwd(r->be, fn, rig_mat(product, &of_y), rig_mat(gate_up, &of_gate_up), p->a, p->b);
+    r->be->copy_rows(r->be, rig_mat(again, &of_gate_up), rig_mat(gate_up, &of_gate_up), p->a, 2 * p->b);
+    r->be->glu_bwd(r->be, fn, rig_mat(gate_up, &of_gate_up), at, false, p->a, p->b);
+    rig_output(r, dy, r->be->act, p->d + p->a * p->b); /* is as before */
+    r->be->glu_bwd(r->be, fn, rig_mat(again, &of_gate_up), at, true, p->a, p->b);
+    rig_output_columns(r, again, &of_gate_up);
+    assert_same(r, at, product, p->a * p->b);
     rig_output_columns(r, gate_up, &of_gate_up);
 }
 

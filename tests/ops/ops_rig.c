@@ -68,7 +68,7 @@ int32_t *rig_indices(rig_t *r, size_t n, size_t below) {
 
 qweight_t rig_weight(rig_t *r, quant_type_t type, bool double_quant, size_t rows, size_t cols) {
     size_t n = rows * cols, blocks = quant_blocks(n);
-    qweight_t w = {.type = type, .double_quant = double_quant && !quant_is_plain(type), .rows = rows, .cols = cols};
+    qweight_t w = {.type = type, .double_quant = double_quant && quant_can_nest(type), .rows = rows, .cols = cols};
     float *x = xmalloc(n * sizeof *x), *absmax = xcalloc(blocks, sizeof *absmax);
     bf16_t *h = xmalloc(n * sizeof *h);
     uint8_t *codes = xcalloc(1, quant_code_bytes(type, n));

@@ -51,12 +51,23 @@ static void *host_values(rig_t *r, dtype_t type, size_t n) {
     return h;
 }
 
+/* The halves of their bits, since a zero point is bits. */
+static void output_constants(rig_t *r, const float *constants, size_t blocks) {
+    uint16_t *half = xmalloc(blocks * sizeof(float));
+    float *as_float = xmalloc(2 * blocks * sizeof *as_float);
+    r->be->download(r->be, half, constants, blocks * sizeof(float));
+    for (size_t i = 0; i < 2 * blocks; i++) as_float[i] = half[i];
+    rig_output(r, rig_upload(r, as_float, 2 * blocks * sizeof *as_float), DT_F32, 2 * blocks);
+    free(half);
+    free(as_float);
+}
+
 /* a: elements; b: quantization; c: elements of a piece (0: all at once); d: type of the values. As bytes; then the
  * second level. */
 static void run_quantize(rig_t *r, const params_t *p) {
     size_t n = p->a, blocks = quant_blocks(n), code_bytes = quant_code_bytes((quant_type_t)p->b, n);
     qweight_t w = {
-        .type = (quant_type_t)p->b, .double_quant = !quant_is_plain((quant_type_t)p->b), .rows = 1, .cols = n};
+        .type = (quant_type_t)p->b, .double_quant = quant_can_nest((quant_type_t)p->b), .rows = 1, .cols = n};
     unsigned char *x = host_values(r, (dtype_t)p->d, n);
     float *absmax = rig_alloc(r, blocks * sizeof(float));
     w.codes = rig_alloc(r, code_bytes);
@@ -74,9 +85,9 @@ static void run_quantize(rig_t *r, const params_t *p) {
         r->be->quantize_constants(r->be, &w, absmax);
         r->be->download(r->be, bytes + code_bytes, w.absmax_q, blocks);
         n_bytes += blocks;
-        rig_output(r, absmax, DT_F32, blocks);
         rig_output(r, w.nested_absmax, DT_F32, quant_nested_blocks(n));
     }
+    if (!quant_is_plain(w.type)) output_constants(r, absmax, blocks);
     for (size_t i = 0; i < n_bytes; i++) as_float[i] = bytes[i];
     float *codes = rig_upload(r, as_float, n_bytes * sizeof *as_float);
     rig_output(r, codes, DT_F32, n_bytes);
@@ -131,6 +142,11 @@ static const params_t dequant_cases[] = {
     {5, 13, 0, 65, QUANT_INT4 | 16},
     {50, 30, 3, 1490, QUANT_INT8 | 8},
     {50, 30, 0, 1500, QUANT_INT8 | 16},
+    {50, 30, 3, 1490, QUANT_INT8_ZEROPOINT},
+    {50, 30, 0, 1500, QUANT_INT8_ZEROPOINT | 16},
+    {300, 577, 5, 173000, QUANT_INT8_ZEROPOINT | 16},
+    {131, 97, 77, 12345, QUANT_INT8_ZEROPOINT},
+    {64, 128, 64, 8000, QUANT_INT8_ZEROPOINT},
     {50, 30, 9, 900, QUANT_NONE},
     {50, 30, 9, 900, QUANT_NONE | 16},
     {50, 30, 9, 900, QUANT_F16},
@@ -143,19 +159,41 @@ static const params_t dequant_cases[] = {
     {8, 64, 8, 8, QUANT_NF4 | 24},
     {8, 64, 0, 1, QUANT_INT4},
     {8, 64, 16, 4, QUANT_INT8},
+    {8, 64, 17, 5, QUANT_INT8_ZEROPOINT},
+    {8, 64, 8, 8, QUANT_INT8_ZEROPOINT | 16},
     {8, 64, 4, 3, QUANT_NONE | 16},
     {8, 64, 4, 3, QUANT_F16},
     {8, 64, 7, 17, QUANT_F16 | 16},
 };
 static const params_t quantize_cases[] = {
-    {1, QUANT_NF4, 0, DT_BF16, 0},       {1500, QUANT_NF4, 0, DT_BF16, 0},     {1500, QUANT_NF4, 192, DT_BF16, 0},
-    {1501, QUANT_FP4, 640, DT_BF16, 0},  {1501, QUANT_INT4, 64, DT_BF16, 0},   {1501, QUANT_INT8, 128, DT_BF16, 0},
-    {1501, QUANT_NONE, 640, DT_BF16, 0}, {70000, QUANT_NF4, 8256, DT_BF16, 0}, {70001, QUANT_FP4, 0, DT_BF16, 0},
-    {40001, QUANT_INT8, 0, DT_BF16, 0},  {1501, QUANT_NF4, 192, DT_F16, 0},    {70001, QUANT_NF4, 8256, DT_F32, 0},
-    {1501, QUANT_FP4, 640, DT_F16, 0},   {1501, QUANT_FP4, 0, DT_F32, 0},      {1501, QUANT_INT4, 64, DT_F32, 0},
-    {1501, QUANT_INT8, 128, DT_F16, 0},  {40001, QUANT_INT8, 0, DT_F32, 0},    {1501, QUANT_NONE, 640, DT_F16, 0},
-    {40001, QUANT_NONE, 0, DT_F32, 0},   {1501, QUANT_F16, 640, DT_F16, 0},    {1501, QUANT_F16, 64, DT_BF16, 0},
-    {40001, QUANT_F16, 8256, DT_F32, 0}, {1, QUANT_F16, 0, DT_F32, 0},
+    {1, QUANT_NF4, 0, DT_BF16, 0},
+    {1500, QUANT_NF4, 0, DT_BF16, 0},
+    {1500, QUANT_NF4, 192, DT_BF16, 0},
+    {1501, QUANT_FP4, 640, DT_BF16, 0},
+    {1501, QUANT_INT4, 64, DT_BF16, 0},
+    {1501, QUANT_INT8, 128, DT_BF16, 0},
+    {1501, QUANT_NONE, 640, DT_BF16, 0},
+    {70000, QUANT_NF4, 8256, DT_BF16, 0},
+    {70001, QUANT_FP4, 0, DT_BF16, 0},
+    {40001, QUANT_INT8, 0, DT_BF16, 0},
+    {1501, QUANT_NF4, 192, DT_F16, 0},
+    {70001, QUANT_NF4, 8256, DT_F32, 0},
+    {1501, QUANT_FP4, 640, DT_F16, 0},
+    {1501, QUANT_FP4, 0, DT_F32, 0},
+    {1501, QUANT_INT4, 64, DT_F32, 0},
+    {1501, QUANT_INT8, 128, DT_F16, 0},
+    {40001, QUANT_INT8, 0, DT_F32, 0},
+    {1501, QUANT_NONE, 640, DT_F16, 0},
+    {40001, QUANT_NONE, 0, DT_F32, 0},
+    {1501, QUANT_F16, 640, DT_F16, 0},
+    {1501, QUANT_F16, 64, DT_BF16, 0},
+    {40001, QUANT_F16, 8256, DT_F32, 0},
+    {1, QUANT_F16, 0, DT_F32, 0},
+    {1, QUANT_INT8_ZEROPOINT, 0, DT_F32, 0},
+    {1501, QUANT_INT8_ZEROPOINT, 128, DT_F16, 0},
+    {64, QUANT_INT8_ZEROPOINT, 0, DT_F32, 0},
+    {40001, QUANT_INT8_ZEROPOINT, 0, DT_F32, 0},
+    {70009, QUANT_INT8_ZEROPOINT, 8256, DT_BF16, 0},
 };
 
 const op_t weight_ops[] = {

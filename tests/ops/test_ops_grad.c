@@ -71,7 +71,7 @@ static void groups_bwd(backend_t *be, rig_t *r, float *const *x, const float *dy
 
 static void gate_bwd(backend_t *be, act_fn_t fn, float *const *x, const float *dy, float *const *dx) {
     be->copy(be, dx[0], x[0], sizeof(float) * T * 2 * F); /* in place */
-    be->glu_bwd(be, fn, (mat_t){dx[0], 2 * F}, dy, T, F);
+    be->glu_bwd(be, fn, (mat_t){dx[0], 2 * F}, (void *)(uintptr_t)dy, false, T, F);
 }
 
 static void silu_glu_fwd(backend_t *be, rig_t *r, float *const *x, float *y) {

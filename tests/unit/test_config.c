@@ -42,9 +42,23 @@ static void defaults(void **state) {
     assert_int_equal(c.training.save_total_limit, 3);
     assert_string_equal(c.training.resume, "auto");
     assert_int_equal(c.training.preempted_exit_status, 75);
+    assert_false(c.training.tensorboard);
     assert_string_equal(c.device.backend, "auto");
     assert_true(c.device.memory_limit == 0 && c.device.page_weights && c.device.threads == 0);
     assert_null(c.device.spill);
+    config_free(&c);
+}
+
+/* On by default, but not of a type that has no second level of constants: what is printed and kept says so. */
+static void double_quant_by_type(void **state) {
+    (void)state;
+    config_t c;
+    err_t err = {0};
+    assert_ok(load_text("quantization: {quant_type: int8-zeropoint}\n" MINIMAL, &c, &err), err);
+    assert_true(c.quantization.quant_type == QUANT_INT8_ZEROPOINT && !c.quantization.double_quant);
+    config_free(&c);
+    assert_ok(load_text("quantization: {quant_type: int8}\n" MINIMAL, &c, &err), err);
+    assert_true(c.quantization.double_quant);
     config_free(&c);
 }
 
@@ -90,6 +104,7 @@ static void every_key(void **state) {
     assert_int_equal(c.training.save_total_limit, 0);
     assert_path(c.training.resume, "adapter");
     assert_int_equal(c.training.preempted_exit_status, 130);
+    assert_true(c.training.tensorboard);
     assert_string_equal(c.device.backend, "cpu");
     assert_true(c.device.memory_limit == 3ull << 29 && !c.device.page_weights && c.device.threads == 3);
     assert_path(c.device.spill, "tmp");
@@ -430,6 +445,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults),
         cmocka_unit_test(every_key),
+        cmocka_unit_test(double_quant_by_type),
         cmocka_unit_test(round_trip),
         cmocka_unit_test(strange_paths),
         cmocka_unit_test(mappings),

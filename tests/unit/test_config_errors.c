@@ -85,7 +85,9 @@ static const struct {
      "c.yaml:1:45: training.num_train_epochs: got \"0\"; expected a number above 0 and at most 1000000"},
     /* words */
     {"quantization: {quant_type: nf5}\n" REST, "c.yaml:1:28: quantization.quant_type: got \"nf5\"; expected nf4, fp4, "
-                                               "int4, int8 or none; did you mean nf4?"},
+                                               "int4, int8, int8-zeropoint or none; did you mean nf4?"},
+    {"quantization: {quant_type: int8-zeropoint, double_quant: true}\n" REST,
+     "c.yaml:1:58: quantization.double_quant: true, but int8-zeropoint has its constants in one level; expected false"},
     {"quantization: {double_quant: yes}\n" REST,
      "c.yaml:1:30: quantization.double_quant: got \"yes\"; expected true or false"},
     {"quantization: {double_quant: 'true'}\n" REST,

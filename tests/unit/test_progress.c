@@ -65,8 +65,12 @@ static void plain_lines(void **state) {
     assert_null(log_before_line);
 }
 
-/* What a terminal of `columns` gets from steps 1 and 2 of 2, an evaluation and the end. */
-static void run_on_terminal(unsigned short columns, char *got, size_t size) {
+typedef struct {
+    int master, slave;
+} terminal_t;
+
+/* Standard output is a terminal of so many columns from here on. */
+static terminal_t terminal_open(unsigned short columns) {
     int master = posix_openpt(O_RDWR | O_NOCTTY);
     assert_true(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
     int slave = open(ptsname(master), O_RDWR | O_NOCTTY);
@@ -78,6 +82,23 @@ static void run_on_terminal(unsigned short columns, char *got, size_t size) {
     t.c_oflag &= ~(tcflag_t)OPOST;
     assert_int_equal(tcsetattr(slave, TCSANOW, &t), 0);
     redirect(slave);
+    return (terminal_t){master, slave};
+}
+
+/* What it got so far; standard output is as before. */
+static void terminal_read(terminal_t *t, char *got, size_t size) {
+    size_t n = 0;
+    restore();
+    fcntl(t->master, F_SETFL, O_NONBLOCK);
+    for (ssize_t r; n < size - 1 && (r = read(t->master, got + n, size - 1 - n)) > 0;) n += (size_t)r;
+    got[n] = 0;
+    close(t->slave);
+    close(t->master);
+}
+
+/* What a terminal of `columns` gets from steps 1 and 2 of 2, an evaluation and the end. */
+static void run_on_terminal(unsigned short columns, char *got, size_t size) {
+    terminal_t t = terminal_open(columns);
     progress_start(2, 0);
     metrics_step_t one = step(1), two = step(2);
     progress_step(&one, true);
@@ -85,13 +106,7 @@ static void run_on_terminal(unsigned short columns, char *got, size_t size) {
     progress_eval(1, 2.5, 12.18249);
     progress_step(&two, true);
     progress_end();
-    restore();
-    size_t n = 0;
-    fcntl(master, F_SETFL, O_NONBLOCK);
-    for (ssize_t r; n < size - 1 && (r = read(master, got + n, size - 1 - n)) > 0;) n += (size_t)r;
-    got[n] = 0;
-    close(slave);
-    close(master);
+    terminal_read(&t, got, size);
 }
 
 static size_t occurrences(const char *text, const char *what) {
@@ -115,6 +130,27 @@ static void a_bar_on_a_terminal(void **state) {
     assert_int_equal(occurrences(got, "\033[32m"), 0);
     assert_true(strlen(got) > 1 && got[strlen(got) - 1] == '\n');
     assert_null(log_before_line);
+}
+
+/* The bar shows the mean of the last losses, which one step does not shake, and what was paged. */
+static void loss_is_smoothed(void **state) {
+    (void)state;
+    char got[4096];
+    static const double losses[] = {2, NAN, 1};
+    setenv("TERM", "xterm", 1);
+    setenv("NO_COLOR", "1", 1);
+    terminal_t t = terminal_open(120);
+    progress_start(3, 0);
+    for (size_t k = 1; k <= 3; k++) {
+        metrics_step_t s = step(k);
+        s.loss = losses[k - 1];
+        s.paged_bytes = 5 << 20;
+        progress_step(&s, true);
+    }
+    progress_end();
+    terminal_read(&t, got, sizeof got);
+    if (!strstr(got, "loss 1.4737  eta")) fail_msg("got %s", got); /* (0.9 x 2 + 1) / 1.9 */
+    assert_non_null(strstr(got, "peak 1.5 GiB  paged 5.0 MiB"));
 }
 
 static void colour_only_where_wanted(void **state) {
@@ -175,11 +211,9 @@ static void durations_and_bytes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plain_lines),
-        cmocka_unit_test(a_bar_on_a_terminal),
-        cmocka_unit_test(colour_only_where_wanted),
-        cmocka_unit_test(never_wraps),
-        cmocka_unit_test(durations_and_bytes),
+        cmocka_unit_test(plain_lines),      cmocka_unit_test(a_bar_on_a_terminal),
+        cmocka_unit_test(loss_is_smoothed), cmocka_unit_test(colour_only_where_wanted),
+        cmocka_unit_test(never_wraps),      cmocka_unit_test(durations_and_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* The codec against bitsandbytes: codes, second-level indices and constants bit for bit. */
+/* The codec against bitsandbytes: codes, second-level indices and constants bit for bit. INT8_ZEROPOINT against numpy. */
 #include "testing.h"
 
 #include <math.h>
@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "model/backend/element.h"
 #include "model/formats/kernels/quant_kernels.h"
 #include "model/formats/safetensors.h"
 
@@ -20,10 +21,10 @@ static const char *const tensors[] = {
 };
 enum { N_TENSORS = sizeof tensors / sizeof *tensors };
 
-static safetensors_t *open_golden(void) {
+static safetensors_t *open_golden(const char *file) {
     safetensors_t *st;
     err_t err = {0};
-    assert_ok(safetensors_open(test_path("golden/quant/bnb.safetensors"), &st, &err), err);
+    assert_ok(safetensors_open(test_path(file), &st, &err), err);
     return st;
 }
 
@@ -45,7 +46,7 @@ static size_t differing(const uint8_t *a, const uint8_t *b, size_t n) {
 
 static void test_tables(void **state) {
     (void)state;
-    safetensors_t *st = open_golden();
+    safetensors_t *st = open_golden("golden/quant/bnb.safetensors");
     const struct {
         const char *name;
         const float *ours;
@@ -147,7 +148,7 @@ static void check_tensor(const safetensors_t *st, const char *name, quant_type_t
 
 static void test_bitsandbytes(void **state) {
     (void)state;
-    safetensors_t *st = open_golden();
+    safetensors_t *st = open_golden("golden/quant/bnb.safetensors");
     counts_t total = {0};
     for (int i = 0; i < N_TENSORS; i++)
         for (int type = QUANT_NF4; type <= QUANT_FP4; type++)
@@ -181,6 +182,7 @@ static void test_nearest(void **state) {
         quant_decode(&o.w, 0, n, y);
         for (size_t i = 0; i < n; i++) {
             double bound = type == QUANT_NONE ? 0 : half_step[type] * o.absmax[i / QUANT_BLOCK];
+            if (type == QUANT_INT8_ZEROPOINT) bound = 0.5 * quant_zeropoint(o.absmax[i / QUANT_BLOCK]).scale;
             assert_true(fabs(y[i] - bf16_to_f32(x[i])) <= bound * 1.0001);
         }
         owned_free(&o);
@@ -203,7 +205,7 @@ static void test_edges(void **state) {
     memset(x, 0, 65 * sizeof *x);
     for (int type = QUANT_NF4; type <= QUANT_NONE; type++) {
         float y[65];
-        for (int dq = 0; dq < 2 && type != QUANT_NONE; dq++) {
+        for (int dq = 0; dq <= quant_can_nest((quant_type_t)type) && type != QUANT_NONE; dq++) {
             owned_t o = encode((quant_type_t)type, dq, x, 5, 13);
             quant_decode(&o.w, 0, 65, y);
             for (int i = 0; i < 65; i++) assert_true(y[i] == 0);
@@ -219,8 +221,8 @@ static void test_not_finite(void **state) {
     static const bf16_t odd[] = {0x7f80, 0xff80, 0x7fc0, 0x0001, 0x8000, 0x7f7f};
     bf16_t x[64];
     for (int i = 0; i < 64; i++) x[i] = odd[i % 6];
-    for (int type = QUANT_NF4; type <= QUANT_INT8; type++) {
-        owned_t o = encode((quant_type_t)type, true, x, 1, 64);
+    for (int type = QUANT_NF4; type <= QUANT_INT8_ZEROPOINT; type++) {
+        owned_t o = encode((quant_type_t)type, quant_can_nest((quant_type_t)type), x, 1, 64);
         owned_free(&o);
     }
 }
@@ -259,9 +261,32 @@ static uint8_t code_by_definition(quant_type_t type, float v) {
     return order.ascending[below];
 }
 
+/* The formula of quant.h, the word of its constants put together here. */
+static void zeropoint_by_definition(const float *x, size_t n, uint8_t *codes, float *constant) {
+    float lo = 0, hi = 0;
+    for (size_t i = 0; i < n; i++) lo = x[i] < lo ? x[i] : lo, hi = x[i] > hi ? x[i] : hi;
+    float scale = (hi - lo) / 255.0f;
+    uint32_t word;
+    memcpy(&word, &scale, 4);
+    word += (256 - word % 256) % 256;
+    memcpy(&scale, &word, 4);
+    float d = scale > QUANT_ABSMAX_MIN ? scale : QUANT_ABSMAX_MIN, zero = rintf(-lo / d);
+    zero = isnan(zero) ? 0 : fminf(zero, 255);
+    for (size_t i = 0; i < n; i++) {
+        float code = rintf(x[i] / d) + zero;
+        codes[i] = isnan(code) ? 0 : (uint8_t)fmaxf(0, fminf(code, 255));
+    }
+    word += (uint32_t)zero;
+    memcpy(constant, &word, 4);
+}
+
 static void encode_by_definition(quant_type_t type, const float *x, size_t n, uint8_t *codes, float *absmax) {
     for (size_t b = 0; b < quant_blocks(n); b++) {
         size_t first = b * QUANT_BLOCK, len = n - first < QUANT_BLOCK ? n - first : QUANT_BLOCK;
+        if (type == QUANT_INT8_ZEROPOINT) {
+            zeropoint_by_definition(x + first, len, codes + first, &absmax[b]);
+            continue;
+        }
         float a = 0, v[QUANT_BLOCK] = {0};
         for (size_t i = 0; i < len; i++) a = fabsf(x[first + i]) > a ? fabsf(x[first + i]) : a;
         float d = a > QUANT_ABSMAX_MIN ? a : QUANT_ABSMAX_MIN, inverse = 1.0f / d;
@@ -294,7 +319,7 @@ static void test_instruction_sets(void **state) {
     static const size_t lengths[] = {1, 63, 64, 65, 640, MAX};
     static const dtype_t types[] = {DT_F32, DT_BF16, DT_F16};
     static float x[MAX], as_f32[MAX];
-    for (size_t c = 0; c < 3 * 6 * (QUANT_INT8 + 1); c++) {
+    for (size_t c = 0; c < 3 * 6 * (QUANT_INT8_ZEROPOINT + 1); c++) {
         quant_type_t type = (quant_type_t)(c / 18);
         size_t n = lengths[c % 6], code_bytes = quant_code_bytes(type, n), blocks = quant_blocks(n);
         uint8_t want[MAX + 1], got[MAX + 1];
@@ -312,6 +337,47 @@ static void test_instruction_sets(void **state) {
     }
 }
 
+/* Blocks on one side of 0 keep it in their range, and values that are 0 stay so. */
+static void test_zeropoint_range(void **state) {
+    (void)state;
+    for (int side = -1; side <= 1; side++) {
+        bf16_t x[64];
+        float y[64];
+        for (int i = 0; i < 64; i++) {
+            float v = side ? (float)side * (3 + (float)i / 64) : (float)(i - 9);
+            x[i] = bf16_from_f32(i % 7 ? v : 0);
+        }
+        owned_t o = encode(QUANT_INT8_ZEROPOINT, false, x, 1, 64);
+        quant_decode(&o.w, 0, 64, y);
+        for (int i = 0; i < 64; i++) {
+            double bound = 0.5 * (side ? 3.985 : 63) / 255;
+            assert_true(i % 7 ? fabs(y[i] - bf16_to_f32(x[i])) <= 1.001 * bound : y[i] == 0);
+        }
+        owned_free(&o);
+    }
+}
+
+/* Codes and values that numpy computes (tests/golden/gen_zeropoint.py). */
+static void test_zeropoint_golden(void **state) {
+    (void)state;
+    safetensors_t *st = open_golden("golden/quant/zeropoint.safetensors");
+    size_t n = 0;
+    float *x = golden(st, "x", "", NULL), *want = golden(st, "values", "", NULL);
+    uint8_t *codes = golden(st, "codes", "", &n), *got = xcalloc(1, n);
+    assert_int_equal(n, 5 * QUANT_BLOCK + 41);
+    float *constants = xcalloc(quant_blocks(n), sizeof *constants);
+    quant_encode(QUANT_INT8_ZEROPOINT, x, DT_F32, n, got, constants);
+    qweight_t w = {.type = QUANT_INT8_ZEROPOINT, .rows = 1, .cols = n, .codes = got, .absmax = constants};
+    for (size_t i = 0; i < n; i++) {
+        float value;
+        quant_decode(&w, i, 1, &value);
+        assert_int_equal(got[i], codes[i]);
+        assert_float_equal(value, want[i], 0);
+    }
+    safetensors_close(st);
+    free(x), free(codes), free(want), free(got), free(constants);
+}
+
 static double bits(quant_type_t type, bool dq, size_t n) {
     return 8.0 * (double)(quant_code_bytes(type, n) + quant_constant_bytes(type, dq, n)) / (double)n;
 }
@@ -322,6 +388,7 @@ static void test_size(void **state) {
     assert_float_equal(bits(QUANT_NF4, true, n), 4.126953125, 1e-5); /* the paper's 4.127 */
     assert_float_equal(bits(QUANT_NF4, false, n), 4.5, 1e-9);
     assert_float_equal(bits(QUANT_INT8, true, n), 8.126953125, 1e-5);
+    assert_float_equal(bits(QUANT_INT8_ZEROPOINT, false, n), 8.5, 1e-9);
     assert_float_equal(bits(QUANT_NONE, true, n), 16, 0);
     assert_int_equal(quant_code_bytes(QUANT_NF4, 65), 33);
     assert_int_equal(quant_constant_bytes(QUANT_NF4, true, 64 * 257), 257 + 8 + 4);
@@ -330,9 +397,16 @@ static void test_size(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tables), cmocka_unit_test(test_bitsandbytes),     cmocka_unit_test(test_nearest),
-        cmocka_unit_test(test_edges),  cmocka_unit_test(test_not_finite),       cmocka_unit_test(test_pieces),
-        cmocka_unit_test(test_size),   cmocka_unit_test(test_instruction_sets),
+        cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_bitsandbytes),
+        cmocka_unit_test(test_nearest),
+        cmocka_unit_test(test_edges),
+        cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_size),
+        cmocka_unit_test(test_instruction_sets),
+        cmocka_unit_test(test_zeropoint_range),
+        cmocka_unit_test(test_zeropoint_golden),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

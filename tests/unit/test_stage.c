@@ -208,7 +208,7 @@ static void test_quantize(void **state) {
         for (size_t i = 0; i < 4 * 2 * (QUANT_NONE + 1); i++) {
             quant_type_t type = (quant_type_t)(i / 8);
             size_t n = counts[i / 2 % 4];
-            qweight_t w = {.type = type, .double_quant = i % 2 && type != QUANT_NONE, .rows = 1, .cols = n};
+            qweight_t w = {.type = type, .double_quant = i % 2 && quant_can_nest(type), .rows = 1, .cols = n};
             backend_t *be = open_backend(seed);
             bf16_t *x = random_values(i, n);
             w.codes = be->alloc(be, quant_code_bytes(type, n), MEM_DEVICE);

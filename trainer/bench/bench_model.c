@@ -37,12 +37,15 @@ bf16_t *bench_values(size_t n, double deviation) {
     return values;
 }
 
-/* Constants within 30% of `mean`. */
-static float *make_constants(float mean) {
+/* Constants within 30% of `mean`; of INT8_ZEROPOINT with a zero in the middle. */
+static float *make_constants(quant_type_t type, float mean) {
     size_t n = NOISE_BYTES / sizeof(float);
     float *constants = xcalloc(n, sizeof *constants);
     uint64_t key = rng_mix(SEED + 1);
-    for (size_t i = 0; i < n; i++) constants[i] = mean * (0.7f + 0.6f * rng_uniform(key, i));
+    for (size_t i = 0; i < n; i++) {
+        constants[i] = mean * (0.7f + 0.6f * rng_uniform(key, i));
+        if (type == QUANT_INT8_ZEROPOINT) constants[i] = f32_from_bits((f32_to_bits(constants[i]) & ~255u) | 128);
+    }
     return constants;
 }
 
@@ -50,6 +53,7 @@ static float *make_constants(float mean) {
  * values: its levels are quantiles. */
 static double rms_of_type(quant_type_t type) {
     if (type == QUANT_INT8) return sqrt(1.0 / 3.0);
+    if (type == QUANT_INT8_ZEROPOINT) return 255 / sqrt(12.0); /* about the middle */
     const float *table = quant_table(type);
     double sum = 0;
     for (int i = 0; i < 16; i++) sum += (double)table[i] * table[i];
@@ -61,7 +65,7 @@ static void *make_noise(const qweight_t *w, float *absmax) {
     double deviation = 1 / sqrt((double)w->cols);
     if (quant_is_plain(w->type)) return bench_values(NOISE_BYTES / sizeof(bf16_t), deviation);
     *absmax = (float)(deviation / rms_of_type(w->type));
-    return make_constants(w->double_quant ? 0.25f * *absmax : *absmax);
+    return make_constants(w->type, w->double_quant ? 0.25f * *absmax : *absmax);
 }
 
 static void fill_weight(noise_t *n, qweight_t *w, const void *noise) {

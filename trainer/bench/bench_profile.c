@@ -90,8 +90,8 @@ static bench_family_t family_of(const backend_t *be, const linear_t *l) {
       (real, x, r, pos, T, H, sign)) \
     X(glu_fwd, FAMILY_GLU, (backend_t *be, act_fn_t fn, mat_t y, mat_t gate_up, size_t T, size_t F), \
       (real, fn, y, gate_up, T, F)) \
-    X(glu_bwd, FAMILY_GLU, (backend_t *be, act_fn_t fn, mat_t gate_up, const void *dy, size_t T, size_t F), \
-      (real, fn, gate_up, dy, T, F)) \
+    X(glu_bwd, FAMILY_GLU, (backend_t *be, act_fn_t fn, mat_t gate_up, void *dy, bool product, size_t T, size_t F), \
+      (real, fn, gate_up, dy, product, T, F)) \
     X(attn_fwd, FAMILY_ATTENTION_FWD, (backend_t *be, void *o, float *lse, const void *q, const void *k, \
                                        const void *v, const attn_shape_t *shape, const attn_segments_t *seg), \
       (real, o, lse, q, k, v, shape, seg)) \

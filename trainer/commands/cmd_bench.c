@@ -26,7 +26,7 @@ static const char help[] =
     "  --backend NAME       auto, cpu or cuda (auto)\n"
     "  --threads N          host threads (auto)\n"
     "  --compute-dtype T    auto, bf16 or f32 (auto)\n"
-    "  --quant-type T       nf4, fp4, int4, int8 or none (nf4)\n"
+    "  --quant-type T       nf4, fp4, int4, int8, int8-zeropoint or none (nf4)\n"
     "  --batch N            rows of a micro-batch (4)\n"
     "  --tokens N           instead: as many rows as make N tokens\n"
     "  --length N[,N...]    tokens of a row (1024)\n"
@@ -195,7 +195,7 @@ static bench_spec_t spec_of(const bench_t *b, backend_t *be, size_t length) {
                           .rank = b->config.lora.r,
                           .dropout = b->config.lora.dropout,
                           .quant = b->config.quantization.quant_type,
-                          .double_quant = b->config.quantization.quant_type != QUANT_NONE,
+                          .double_quant = quant_can_nest(b->config.quantization.quant_type),
                           .checkpointing = b->config.training.gradient_checkpointing,
                           .limit = run_memory_limit(&b->config, be),
                           .paging = !be->unified || b->config.device.memory_limit,

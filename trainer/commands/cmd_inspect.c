@@ -24,7 +24,7 @@ static const char help[] =
     "\n"
     "PATH             a model (Hugging Face directory, GGUF), an adapter, a checkpoint, or a data file\n"
     "--model          for a data file: the model whose tokenizer and chat template render its rows; what is\n"
-    "                 trained is printed between [[ and ]]\n"
+    "                 trained is green on a terminal (NO_COLOR: not), elsewhere between [[ and ]]\n"
     "--rows N         the first N rows; --row K: row K alone, counted from 1 (otherwise the first that is trained)\n"
     "--jsonl          for programs: one object a row (of all, or those above) and nothing else on standard output:\n"
     "                 {\"row\", \"text\", \"input_ids\", \"labels\"}, or {\"row\", \"error\"} where a run would end; "

@@ -12,6 +12,7 @@
 #include "trainer/ranks/ranks.h"
 #include "trainer/run/prepare.h"
 #include "trainer/run/progress.h"
+#include "trainer/run/starts.h"
 #include "trainer/run/stop.h"
 #include "trainer/run/train.h"
 
@@ -153,6 +154,8 @@ static int train_in(run_t *run, const steps_t *steps, output_dir_t *out, const r
     log_info("config:\n%s", yaml);
     free(yaml);
     if (load(run, out, &state, err)) return err->code;
+    if (ranks_first()) starts_add(run, steps, &state, err);
+    if (ranks_agree(err)) return err->code;
     int rc = train_loop(run, steps, &state, &usable, err);
     if (rc == EXIT_STOPPED) return rc;
     if (ranks_first()) finish(run, out, id, &state, usable, rc, err);

@@ -21,6 +21,8 @@ int command_tokenize(int argc, char **argv);
 int command_bench(int argc, char **argv);
 int command_init(int argc, char **argv);
 int command_print(int argc, char **argv);
+int command_report(int argc, char **argv);
+int command_quant_report(int argc, char **argv);
 
 /* The command line of a command that reads a config: "CONFIG.yaml [section.key=value ...]" and its options, to which
  * --help is added; *helped: that was asked for and the text is printed, nothing else is to be done. */

@@ -3,15 +3,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/names.h"
+#include "base/terminal.h"
 #include "data/dataset_formats.h"
 #include "model/source.h"
+#include "trainer/commands/inspect_lengths.h"
 #include "trainer/config/config_schema.h"
 #include "trainer/run/run_data.h"
 
 enum { USUAL_LENGTH = 1024 };
+enum { BESIDE_BAR = 41 }; /* columns of a line of lengths beside its bar */
 
 /* ---- what rows need ------------------------------------------------------------------------------------- */
 
@@ -225,9 +229,12 @@ static int count_rows(const inspect_data_t *in, data_format_t format, err_t *err
     return 0;
 }
 
+/* What is trained is green on a terminal, else between brackets. */
 static void print_sample(const dataset_t *ds, size_t i, const tokenizer_t *tok) {
-    char *text = dataset_sample_text(ds, i, tok, "[[", "]]");
-    log_info("row %zu (trained between [[ and ]]):\n%s", ds->samples[i].row, text);
+    bool colour = terminal_has_colour(STDOUT_FILENO);
+    char *text = dataset_sample_text(ds, i, tok, colour ? "\033[32m" : "[[", colour ? "\033[0m" : "]]");
+    log_info("row %zu (trained %s):\n%s", ds->samples[i].row, colour ? "in \033[32mgreen\033[0m" : "between [[ and ]]",
+             text);
     free(text);
 }
 
@@ -254,6 +261,8 @@ static int show_rows(const inspect_data_t *in, const tools_t *t, err_t *err) {
              ds.n_tokens, ds.label_tokens, ds.longest);
     if (ds.truncated_rows) log_info("cut         %zu rows, %zu tokens lost", ds.truncated_rows, ds.truncated_tokens);
     if (ds.unlabelled_rows) log_info("left out    %zu rows without a trained token", ds.unlabelled_rows);
+    size_t columns = terminal_width(STDOUT_FILENO);
+    lengths_print(&ds, columns > BESIDE_BAR + 10 ? columns - BESIDE_BAR : 10);
     warn_of_rows(in->path, &ds.notes);
     print_samples(in, &ds, t->tok);
     dataset_free(&ds);

@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/names.h"
+#include "base/version.h"
 #include "commit.h"
 #include "cpu/kernels/kernels.h"
 #include "cpu/tiles_choice.h"
@@ -49,6 +50,10 @@ static const command_t commands[] = {
     {"inspect", "PATH [--model MODEL]",
      "what is in a model, adapter, checkpoint or data file; rows with what is trained", command_inspect},
     {"tokenize", "MODEL [FILE.jsonl]", "JSONL of {\"text\"} in, {\"input_ids\"} out", command_tokenize},
+    {"report", "RUN_DIR... [--html FILE]", "curves of a run, or of several laid over each other, as a page",
+     command_report},
+    {"quant-report", "MODEL [--text FILE] [--html FILE]",
+     "data types compared on a model: bits a parameter, errors, perplexity", command_quant_report},
     {"bench", "[MODEL ...]", "time ops and training steps at a model's shapes; needs no files", command_bench},
     {"init", "[FILE] --model PATH --train FILE [--eval FILE] [--output-dir DIR] [section.key=value ...]",
      "write a commented config to begin with", command_init},
@@ -70,7 +75,7 @@ static int print_version(void) {
     char kernels[64];
     tiles_describe(kernels_best()->isa, tiles_choice()->bf16, kernels, sizeof kernels);
     printf("qlora-train %s (own kernels, %s; CUDA: %s; commit %s)\n", QLORA_VERSION, kernels,
-           backend_has_cuda() ? "yes" : "no", QLORA_COMMIT);
+           backend_has_cuda() ? "yes" : "no", version_commit());
     return 0;
 }
 
@@ -145,6 +150,7 @@ static void open_closed_streams(void) {
 int main(int argc, char **argv) {
     static char line[4096];
     open_closed_streams();
+    version_set_commit(QLORA_COMMIT);
     /* Several processes may share it: a line goes out as a whole, not in the pieces that it is made of. */
     setvbuf(stderr, line, _IOLBF, sizeof line);
     /* A file that grows beyond the limit of its size (ulimit -f) is an error of the write, as a full disk is, and is

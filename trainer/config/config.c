@@ -26,6 +26,7 @@ typedef struct {
     char *cwd;
     place_t *set_at;     /* by schema row: where it was set; file NULL: the default holds */
     place_t *section_at; /* by section: where it stands in the file; line 0: nowhere */
+    bool alone;          /* overrides without a file */
 } loader_t;
 
 /* ---- unknown names ---- */
@@ -149,8 +150,9 @@ static int apply(loader_t *l, const yaml_entry_t *e, const char *base) {
 static int load_defaults(loader_t *l) {
     for (size_t i = 0; i < config_n_keys; i++) {
         const config_key_t *k = &config_keys[i];
-        bool null = k->kind == KEY_JSON || k->kind == KEY_NAMES || k->kind == KEY_INDICES;
-        if (!k->default_text || null) continue;
+        bool zero = k->kind == KEY_JSON || k->kind == KEY_NAMES || k->kind == KEY_INDICES ||
+                    k->kind == KEY_ALSO; /* zeroed, it has its default */
+        if (!k->default_text || zero) continue;
         yaml_item_t item = {.text = (char *)(uintptr_t)k->default_text};
         yaml_entry_t e = {.items = &item, .n_items = 1};
         if (config_value_set(k, &e, "/", l->c, l->err)) CHECK(!"a default fits its own key");
@@ -318,6 +320,16 @@ static int check_adapters(const loader_t *l) {
     return key_error(l, "lora", member, "%s", err.msg);
 }
 
+/* By default on where a type has it; asked for where it has not, it would be ignored in silence. */
+static int check_double_quant(const loader_t *l) {
+    if (l->c->quantization.quant_type != QUANT_INT8_ZEROPOINT || !l->c->quantization.double_quant) return 0;
+    if (l->set_at[config_key_find("quantization", "double_quant") - config_keys].file)
+        return key_error(l, "quantization", "double_quant",
+                         "true, but int8-zeropoint has its constants in one level; expected false");
+    l->c->quantization.double_quant = false;
+    return 0;
+}
+
 static void keep_places(const loader_t *l) {
     l->c->places = xcalloc(config_n_keys, sizeof *l->c->places);
     for (size_t i = 0; i < config_n_keys; i++) {
@@ -351,15 +363,15 @@ static char *real_dir(const char *dir, err_t *err) {
 }
 
 static int load(loader_t *l, char *const *overrides, size_t n_overrides, config_use_t use) {
-    char *dir = path_dirname(l->c->path);
+    char *dir = l->alone ? xstrdup(".") : path_dirname(l->c->path);
     /* Of a config that is not there, file_read() says so best. */
-    l->c->dir = path_exists(l->c->path) ? real_dir(dir, l->err) : xstrdup(dir);
+    l->c->dir = l->alone || path_exists(l->c->path) ? real_dir(dir, l->err) : xstrdup(dir);
     free(dir);
     if (!l->c->dir || !(l->cwd = real_dir(".", l->err))) return l->err->code;
     int rc = load_defaults(l);
-    if (rc == 0) rc = load_file(l);
+    if (rc == 0 && !l->alone) rc = load_file(l);
     for (size_t i = 0; rc == 0 && i < n_overrides; i++) rc = load_override(l, overrides[i]);
-    if (rc || check_needed(l, use) || check_adapters(l)) return l->err->code;
+    if (rc || check_needed(l, use) || check_adapters(l) || check_double_quant(l)) return l->err->code;
     return check_paths(l, use);
 }
 
@@ -369,7 +381,8 @@ int config_load(const char *path, char *const *overrides, size_t n_overrides, co
                   .err = err,
                   .set_at = xcalloc(config_n_keys, sizeof *l.set_at),
                   .section_at = xcalloc(config_n_sections, sizeof *l.section_at)};
-    *c = (config_t){.path = xstrdup(path)};
+    l.alone = !path;
+    *c = (config_t){.path = xstrdup(path ? path : "command line")};
     int rc = load(&l, overrides, n_overrides, use);
     keep_places(&l);
     free(l.cwd);

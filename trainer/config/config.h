@@ -72,6 +72,7 @@ typedef struct {
         size_t logging_steps, eval_steps, save_steps, save_total_limit;
         char *resume; /* "auto", "none" or a checkpoint directory */
         size_t preempted_exit_status;
+        bool tensorboard; /* report_to: beside jsonl, which is always written */
     } training;
     struct {
         char *backend;       /* "auto", "cpu", "cuda" */
@@ -88,7 +89,7 @@ typedef struct {
 typedef enum { CONFIG_TRAIN, CONFIG_PLAN, CONFIG_EVAL, CONFIG_GENERATE } config_use_t;
 /* Reads and checks everything that `use` needs. Every error is ERR_USAGE in the form
  * "file:line:column: section.key: what is wrong; expected ...; did you mean ...?" (for an override,
- * "command line: section.key: ..."). */
+ * "command line: section.key: ..."). path NULL: the overrides are all of it. */
 int config_load(const char *path, char *const *overrides, size_t n_overrides, config_use_t use, config_t *c,
                 err_t *err);
 void config_free(config_t *c);

@@ -72,6 +72,14 @@ static json_t *list_of(json_t *item, bool may_be_empty) {
     return s;
 }
 
+/* A list of which this word is always one. */
+static json_t *with_first(json_t *list, const char *word) {
+    json_t *first = json_object();
+    put(first, "const", json_string(word));
+    put(list, "contains", first);
+    return list;
+}
+
 static json_t *minus_one(void) {
     json_t *s = json_object();
     put(s, "const", json_integer(-1));
@@ -101,16 +109,18 @@ static json_t *value_schema(const config_key_t *k) {
     case KEY_FILES: return either(text(), list_of(text(), false));
     case KEY_NAMES: return either(text(), list_of(text(), !k->words[0]));
     case KEY_INDICES: return either(one_of_words(k->words), either(whole(k), list_of(whole(k), false)));
+    case KEY_ALSO: return with_first(list_of(one_of_words(k->words), false), k->words[0]);
     case KEY_JSON: return of_type("object");
     case KEY_AUTO_BYTES: return either(one_of_words(word_auto), size_in_bytes(k));
-    case KEY_AUTO_WHOLE: return either(one_of_words(word_auto), whole(k));
+    case KEY_AUTO_WHOLE: break;
     }
-    CHECK(!"every kind of key has a schema");
+    return either(one_of_words(word_auto), whole(k));
 }
 
-/* Of a key that has one. Only lists and mappings are no scalars, and their defaults are empty. */
+/* Of a key that has one. Only lists and mappings are no scalars; their defaults are empty, but for KEY_ALSO's. */
 static json_t *default_value(const config_key_t *k) {
     const char *expected;
+    if (k->kind == KEY_ALSO) return json_pack("[s]", k->words[0]);
     if (strcmp(k->default_text, "[]") == 0) return json_array();
     if (strcmp(k->default_text, "{}") == 0) return json_object();
     return yaml_scalar_value(k->default_text, false, &expected);

@@ -6,8 +6,13 @@
 #include "base/names.h"
 
 /* In the order of their enums, so that the index is the value. */
-static const char *const quant_types[] = {[QUANT_NF4] = "nf4",   [QUANT_FP4] = "fp4",   [QUANT_INT4] = "int4",
-                                          [QUANT_INT8] = "int8", [QUANT_NONE] = "none", NULL};
+static const char *const quant_types[] = {[QUANT_NF4] = "nf4",
+                                          [QUANT_FP4] = "fp4",
+                                          [QUANT_INT4] = "int4",
+                                          [QUANT_INT8] = "int8",
+                                          [QUANT_INT8_ZEROPOINT] = "int8-zeropoint",
+                                          [QUANT_NONE] = "none",
+                                          NULL};
 static const char *const compute_types[] = {
     [COMPUTE_AUTO] = "auto", [COMPUTE_BF16] = "bf16", [COMPUTE_F32] = "f32", NULL};
 static const char *const data_formats[] = {[DATA_MESSAGES] = "messages", [DATA_SHAREGPT] = "sharegpt",
@@ -38,6 +43,7 @@ static const char *const no_words[] = {NULL};
 /* Of two words the second means true. */
 static const char *const lora_dtypes[] = {"bf16", "f32", NULL};
 static const char *const page_weights[] = {"never", "auto", NULL};
+static const char *const reports[] = {"jsonl", "tensorboard", NULL}; /* the second beside the first */
 static const char *const cache_weights[] = {"off", "auto", NULL};
 
 #define AT(field) offsetof(config_t, field)
@@ -153,6 +159,8 @@ const config_key_t config_keys[] = {
      .help = "auto goes on from output_dir's newest good checkpoint; none or a checkpoint: how the run begins."},
     {"training", "preempted_exit_status", KEY_WHOLE, AT(training.preempted_exit_status), "75", .min = 0, .max = 255,
      .help = "The exit status of a run that was asked to stop, its checkpoint good."},
+    {"training", "report_to", KEY_ALSO, AT(training.tensorboard), "[jsonl]", .words = reports,
+     .help = "Where the curves go besides metrics.jsonl: tensorboard writes event files into output_dir."},
 
     {"device", "backend", KEY_WORD, AT(device.backend), "auto", .words = backends,
      .help = "Where it is computed; auto takes a usable GPU."},
@@ -237,6 +245,7 @@ char *config_key_expected(const config_key_t *k) {
                     k->words[0] ? ", " : "");
         break;
     case KEY_INDICES: strbuf_addf(&b, "%s or a list of whole numbers", k->words[0]); break;
+    case KEY_ALSO: strbuf_addf(&b, "[%s] or [%s, %s]", k->words[0], k->words[0], k->words[1]); break;
     case KEY_JSON: strbuf_adds(&b, "a mapping"); break;
     case KEY_AUTO_BYTES: strbuf_addf(&b, "auto or a size of at least %.0f bytes such as 512MiB or 4GiB", k->min); break;
     case KEY_AUTO_WHOLE: strbuf_addf(&b, "auto or a whole number from %.0f to %.0f", k->min, k->max); break;

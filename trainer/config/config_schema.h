@@ -25,6 +25,7 @@ typedef enum {
     KEY_NAMES,      /* names, or one regular expression; also `words`, of one -> json_t *: array, string; NULL: the
                      * word, or of an empty list */
     KEY_INDICES,    /* `words`, of one, or whole numbers      -> json_t *: array, integer; NULL: the word */
+    KEY_ALSO,       /* a list of `words`, of two: the first always, the second if wanted -> bool */
     KEY_JSON,       /* any mapping                            -> json_t *, an object, NULL for {} */
     KEY_AUTO_BYTES, /* auto or a size in bytes in [min, max]  -> size_t, 0 for auto */
     KEY_AUTO_WHOLE, /* auto or a whole number in [min, max]   -> int, 0 for auto */

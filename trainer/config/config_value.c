@@ -316,6 +316,22 @@ static int set_list(const config_key_t *k, const yaml_entry_t *e, json_t **slot,
     return n == e->n_items ? 0 : err->code;
 }
 
+/* The first word alone or both, in any order; a word alone is a list of it. */
+static int set_also(const config_key_t *k, const yaml_entry_t *e, bool *slot, err_t *err) {
+    bool has[2] = {false, false};
+    char problem[64];
+    for (size_t i = 0; i < e->n_items; i++) {
+        const yaml_item_t *item = &e->items[i];
+        int word = item->kind == YAML_ITEM_SCALAR ? find_word(item, k->words) : -1;
+        if (word < 0) return fail_item(k, item, closest_name(item->text, k->words, 2), err);
+        has[word] = true;
+    }
+    snprintf(problem, sizeof problem, "%s is always written and cannot be left out", k->words[0]);
+    if (!has[0]) return fail(k, &e->value_at, problem, NULL, err);
+    *slot = has[1];
+    return 0;
+}
+
 /* Without members it is NULL: the key has one value however it came by it. */
 static int set_mapping(const yaml_entry_t *e, json_t **mapping) {
     set_json(mapping, json_object_size(e->mapping) ? json_incref(e->mapping) : NULL);
@@ -324,7 +340,7 @@ static int set_mapping(const yaml_entry_t *e, json_t **mapping) {
 
 int config_value_set(const config_key_t *k, const yaml_entry_t *e, const char *base, config_t *c, err_t *err) {
     void *slot = field(k, c);
-    bool takes_list = k->kind == KEY_FILES || k->kind == KEY_NAMES || k->kind == KEY_INDICES;
+    bool takes_list = k->kind == KEY_FILES || k->kind == KEY_NAMES || k->kind == KEY_INDICES || k->kind == KEY_ALSO;
     if (k->kind == KEY_JSON && e->kind == YAML_ITEM_MAPPING) return set_mapping(e, slot);
     if (e->kind == YAML_ITEM_MAPPING) return fail(k, &e->value_at, "a mapping", NULL, err);
     if (e->kind == YAML_ITEM_LIST && !takes_list) return fail(k, &e->value_at, "a list", NULL, err);
@@ -350,6 +366,7 @@ int config_value_set(const config_key_t *k, const yaml_entry_t *e, const char *b
     case KEY_FILES: return set_files(k, e, base, slot, err);
     case KEY_NAMES:
     case KEY_INDICES: return set_list(k, e, slot, err);
+    case KEY_ALSO: return set_also(k, e, slot, err);
     case KEY_JSON: return fail_item(k, e->items, NULL, err);
     }
     return 0;
@@ -407,6 +424,10 @@ char *config_value_text(const config_key_t *k, const config_t *c) {
     case KEY_NAMES:
     case KEY_INDICES:
         if (*(json_t *const *)slot) yaml_add_value(&b, *(json_t *const *)slot);
+        else strbuf_adds(&b, k->default_text);
+        break;
+    case KEY_ALSO:
+        if (*(const bool *)slot) strbuf_addf(&b, "[%s, %s]", k->words[0], k->words[1]);
         else strbuf_adds(&b, k->default_text);
         break;
     case KEY_JSON: yaml_add_value(&b, *(json_t *const *)slot); break;

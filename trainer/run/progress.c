@@ -1,4 +1,3 @@
-#define _DEFAULT_SOURCE /* struct winsize */
 #include "trainer/run/progress.h"
 
 #include <math.h>
@@ -6,14 +5,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/terminal.h"
 #include "trainer/ranks/ranks.h"
 
 #define REDRAW_SECONDS 0.1
+#define LOSS_MEMORY 0.9 /* how much of its weight a loss keeps with each step that follows */
 #define BAR_MIN 10
 #define BAR_MAX 40
 #define LINE_MAX_BYTES 512
@@ -24,6 +24,7 @@ static struct {
     size_t total, start_step;
     double started, last_drawn;
     metrics_step_t last;
+    double loss_sum, loss_weight; /* of the last steps: see smoothed_loss() */
 } bar;
 
 void format_duration(double seconds, char out[16]) {
@@ -60,11 +61,6 @@ static void remaining_time(size_t step, char out[16]) {
     format_duration(done > 0 ? (clock_seconds() - bar.started) / done * left : INFINITY, out);
 }
 
-static size_t terminal_width(void) {
-    struct winsize w;
-    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 0 ? w.ws_col : 80;
-}
-
 static void clear_bar(void) {
     if (!bar.drawn) return;
     fputs(CLEAR_LINE, stdout);
@@ -93,23 +89,36 @@ static void print_bar(size_t cells) {
 /* A NaN has no sign that a reader needs. */
 static double shown(double v) { return isnan(v) ? NAN : v; }
 
+/* The mean of the losses so far, where one of k steps ago counts LOSS_MEMORY^k: of the first step it is the loss. A
+ * step without a finite loss counts for nothing. */
+static void remember_loss(double loss) {
+    if (!isfinite(loss)) return;
+    bar.loss_sum = LOSS_MEMORY * bar.loss_sum + loss;
+    bar.loss_weight = LOSS_MEMORY * bar.loss_weight + 1;
+}
+
+static double smoothed_loss(void) { return bar.loss_weight > 0 ? bar.loss_sum / bar.loss_weight : NAN; }
+
 /* The fields in the order of their worth: what does not fit is left out, and the bar takes what is free. */
 static void draw(void) {
-    char head[64], eta[16], peak[16], fields[5][48], tail[LINE_MAX_BYTES] = "";
+    enum { FIELDS = 6 };
+    char head[64], eta[16], peak[16], moved[16], fields[FIELDS][48], tail[LINE_MAX_BYTES] = "";
     const metrics_step_t *s = &bar.last;
-    size_t width = terminal_width() - 1, len = 0; /* the last column would wrap on some terminals */
+    size_t width = terminal_width(STDOUT_FILENO) - 1, len = 0; /* the last column would wrap on some terminals */
     int n = snprintf(head, sizeof head, "step %zu/%zu", s->step, bar.total);
     if (n < 0 || (size_t)n > width) return;
     remaining_time(s->step, eta);
     format_bytes(s->peak_device_bytes, peak);
-    snprintf(fields[0], sizeof fields[0], "  loss %.4f", shown(s->loss));
+    format_bytes(s->paged_bytes, moved);
+    snprintf(fields[0], sizeof fields[0], "  loss %.4f", smoothed_loss());
     snprintf(fields[1], sizeof fields[1], "  eta %s", eta);
     snprintf(fields[2], sizeof fields[2], "  %.0f tok/s", s->tokens_per_second);
     snprintf(fields[3], sizeof fields[3], "  lr %.2e", s->learning_rate);
     snprintf(fields[4], sizeof fields[4], "  peak %s", peak);
+    snprintf(fields[5], sizeof fields[5], "  paged %s", moved);
+    size_t i = 0, known = s->paged_bytes ? FIELDS : FIELDS - 1;
     width -= (size_t)n;
-    size_t i = 0;
-    while (i < 5 && append(tail, &len, width, i ? BAR_MIN + 4 : 0, fields[i])) i++;
+    while (i < known && append(tail, &len, width, i ? BAR_MIN + 4 : 0, fields[i])) i++;
     size_t free_columns = width - len, cells = free_columns < BAR_MIN + 4 ? 0 : free_columns - 4;
     fputs(CLEAR_LINE, stdout);
     fputs(head, stdout);
@@ -121,14 +130,13 @@ static void draw(void) {
 }
 
 void progress_start(size_t total_steps, size_t start_step) {
-    const char *term = getenv("TERM"), *no_colour = getenv("NO_COLOR");
     memset(&bar, 0, sizeof bar);
     bar.on = true;
     bar.total = total_steps;
     bar.start_step = start_step;
     /* mpirun gives each process a terminal and writes what it says there to wherever its own output goes. */
-    bar.terminal = isatty(STDOUT_FILENO) && !(term && strcmp(term, "dumb") == 0) && ranks_size() == 1;
-    bar.colour = bar.terminal && !(no_colour && *no_colour);
+    bar.terminal = terminal_is(STDOUT_FILENO) && ranks_size() == 1;
+    bar.colour = bar.terminal && terminal_has_colour(STDOUT_FILENO);
     bar.started = clock_seconds();
     if (bar.terminal) log_before_line = clear_bar;
 }
@@ -144,6 +152,7 @@ static void plain_line(const metrics_step_t *s) {
 
 void progress_step(const metrics_step_t *s, bool logged) {
     bar.last = *s;
+    remember_loss(s->loss);
     if (!bar.terminal) {
         if (logged) plain_line(s);
     } else if (s->step >= bar.total || clock_seconds() - bar.last_drawn >= REDRAW_SECONDS) {
@@ -162,7 +171,7 @@ void progress_note(const char *fmt, ...) {
     va_start(ap, fmt);
     vsnprintf(note, sizeof note, fmt, ap);
     va_end(ap);
-    printf(CLEAR_LINE "%.*s", (int)(terminal_width() - 1), note);
+    printf(CLEAR_LINE "%.*s", (int)(terminal_width(STDOUT_FILENO) - 1), note);
     fflush(stdout);
     bar.drawn = true;
     bar.last_drawn = 0; /* the next step replaces it at once */

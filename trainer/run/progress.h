@@ -1,5 +1,5 @@
 /* What the user sees of a training run, on standard output. On a terminal: one line, redrawn at most ten times a
- * second, with a bar; elsewhere (a file, a pipe, a cluster's log): one plain line a logged step. There is one run,
+ * second, with a bar and the mean of the last losses; elsewhere (a file, a pipe, a cluster's log): one plain line a logged step. There is one run,
  * so there is one progress. While it is on, base/log.h clears the bar before its lines. */
 #ifndef TRAINER_RUN_PROGRESS_H
 #define TRAINER_RUN_PROGRESS_H

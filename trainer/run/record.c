@@ -16,6 +16,8 @@ int record_open(record_t *r, run_t *run, const train_state_t *state, size_t tota
     char *path = path_join(run->config.training.output_dir, "metrics.jsonl");
     if (r->writes) metrics_open(path, state->step, &r->metrics, err);
     free(path);
+    if (r->writes && run->config.training.tensorboard)
+        r->tensorboard = tensorboard_open(run->config.training.output_dir, state->step);
     if (ranks_agree(err)) return err->code;
     r->config_yaml = config_to_yaml(&run->config);
     if (r->writes) progress_start(total, state->step);
@@ -25,7 +27,12 @@ int record_open(record_t *r, run_t *run, const train_state_t *state, size_t tota
 void record_close(record_t *r) {
     if (r->writes) progress_end();
     metrics_close(r->metrics);
+    tensorboard_close(r->tensorboard);
     free(r->config_yaml);
+}
+
+static int sync_rows(record_t *r, err_t *err) {
+    return metrics_sync(r->metrics, err) ? err->code : tensorboard_sync(r->tensorboard, err);
 }
 
 /* ---- steps and evaluations ------------------------------------------------------------------------------ */
@@ -46,7 +53,8 @@ static int write_step(record_t *r, const step_result_t *s, err_t *err) {
                           .elapsed_seconds = state->elapsed_seconds};
     bool logged = state->step % r->run->config.training.logging_steps == 0 || state->step == r->total;
     progress_step(&row, logged);
-    return logged ? metrics_step(r->metrics, &row, err) : 0;
+    if (!logged || metrics_step(r->metrics, &row, err)) return err->code;
+    return tensorboard_step(r->tensorboard, &row, err);
 }
 
 int record_step(record_t *r, const step_result_t *s, err_t *err) {
@@ -58,7 +66,9 @@ int record_eval(record_t *r, double loss, err_t *err) {
     if (r->writes) {
         progress_eval(r->state->step, loss, exp(loss));
         /* The last one comes after the last checkpoint, so it is synced by itself. */
-        if (metrics_eval(r->metrics, r->state->step, loss, exp(loss), err) == 0) metrics_sync(r->metrics, err);
+        if (metrics_eval(r->metrics, r->state->step, loss, exp(loss), err) == 0 &&
+            tensorboard_eval(r->tensorboard, r->state->step, loss, exp(loss), err) == 0)
+            sync_rows(r, err);
     }
     return ranks_agree(err);
 }
@@ -90,7 +100,7 @@ void record_slow_stop(record_t *r) {
 
 static int write_checkpoint(record_t *r, err_t *err) {
     const config_t *c = &r->run->config;
-    if (output_dir_check_place(c->training.output_dir, err) || metrics_sync(r->metrics, err)) return err->code;
+    if (output_dir_check_place(c->training.output_dir, err) || sync_rows(r, err)) return err->code;
     /* Where steps come to nothing the checkpoints from before are the good ones: none is removed until one does not. */
     size_t keep = r->state->useless_in_row ? 0 : c->training.save_total_limit;
     bool own_file = r->run->chat && config_template_is_file(c);

@@ -1,4 +1,4 @@
-/* What a training shows and keeps: progress, metrics.jsonl, checkpoints. Rank 0 does it for all ranks; what can fail ends
+/* What a training shows and keeps: progress, metrics.jsonl, TensorBoard's events, checkpoints. Rank 0 does it for all ranks; what can fail ends
  * the same way on all. */
 #ifndef TRAINER_RUN_RECORD_H
 #define TRAINER_RUN_RECORD_H
@@ -6,6 +6,7 @@
 #include "trainer/run/checkpoint.h"
 #include "trainer/run/metrics.h"
 #include "trainer/run/run.h"
+#include "trainer/run/tensorboard.h"
 
 /* A step, done or skipped. Bytes: the most that a rank had at a time, and what all of them moved. */
 typedef struct {
@@ -21,6 +22,7 @@ typedef struct {
     size_t total; /* steps of the run */
     bool writes;  /* rank 0 */
     metrics_t *metrics;
+    tensorboard_t *tensorboard; /* NULL: not asked for */
     char *config_yaml;
     double save_seconds; /* the longest that a checkpoint took */
     bool warned;         /* that a stop takes long */

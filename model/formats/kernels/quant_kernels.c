@@ -1,4 +1,5 @@
 #include "model/formats/kernels/quant_kernels.h"
+#include "model/backend/element.h"
 
 #include <math.h>
 #include <string.h>
@@ -111,11 +112,27 @@ BODY void block_encode_int8(const float v[QUANT_BLOCK], uint8_t *codes) {
     }
 }
 
-/* o: that of a 4-bit type; NULL: INT8. */
-BODY float encode_block(const quant_order_t *o, const void *x, dtype_t x_type, size_t first, size_t n, uint8_t *codes) {
+/* The order in which least and greatest are looked for does not matter. NaN is neither. */
+BODY float block_encode_zeropoint(const float v[QUANT_BLOCK], uint8_t *codes) {
+    float least[16] = {0}, greatest[16] = {0}, lo = 0, hi = 0;
+    for (size_t i = 0; i < QUANT_BLOCK; i += 16) {
+        for (size_t l = 0; l < 16; l++) least[l] = v[i + l] < least[l] ? v[i + l] : least[l];
+        for (size_t l = 0; l < 16; l++) greatest[l] = v[i + l] > greatest[l] ? v[i + l] : greatest[l];
+    }
+    for (size_t l = 0; l < 16; l++) lo = least[l] < lo ? least[l] : lo, hi = greatest[l] > hi ? greatest[l] : hi;
+    float constant = quant_zeropoint_make(lo, hi);
+    quant_zeropoint_t z = quant_zeropoint(constant);
+    for (size_t i = 0; i < QUANT_BLOCK; i++) codes[i] = quant_zeropoint_code(z, v[i]);
+    return constant;
+}
+
+/* Gives the block's constant. o: that of a 4-bit type. */
+BODY float encode_block(quant_type_t type, const quant_order_t *o, const void *x, dtype_t x_type, size_t first,
+                        size_t n, uint8_t *codes) {
     float v[QUANT_BLOCK];
     if (n < QUANT_BLOCK) memset(v, 0, sizeof v);
     load_values(x, x_type, first, n, v);
+    if (type == QUANT_INT8_ZEROPOINT) return block_encode_zeropoint(v, codes);
     float absmax = block_absmax(v);
     block_normalize(v, absmax, n == QUANT_BLOCK);
     if (o) block_encode_4bit(o, v, codes);
@@ -127,10 +144,10 @@ BODY void encode_blocks(quant_type_t type, const quant_order_t *o, const void *x
                         uint8_t *codes, float *absmax) {
     size_t step = o ? QUANT_BLOCK / 2 : QUANT_BLOCK, full = n / QUANT_BLOCK, rest = n % QUANT_BLOCK;
     for (size_t b = 0; b < full; b++)
-        absmax[b] = encode_block(o, x, x_type, b * QUANT_BLOCK, QUANT_BLOCK, codes + b * step);
+        absmax[b] = encode_block(type, o, x, x_type, b * QUANT_BLOCK, QUANT_BLOCK, codes + b * step);
     if (rest == 0) return;
     uint8_t last[QUANT_BLOCK];
-    absmax[full] = encode_block(o, x, x_type, full * QUANT_BLOCK, rest, last);
+    absmax[full] = encode_block(type, o, x, x_type, full * QUANT_BLOCK, rest, last);
     memcpy(codes + full * step, last, quant_code_bytes(type, rest));
 }
 
@@ -163,7 +180,9 @@ void ISA_JOIN(quant_encode, ISA)(quant_type_t type, const void *x, dtype_t x_typ
     if (quant_is_plain(type)) {
         encode_plain(type, x, x_type, n, codes);
     } else if (type == QUANT_INT8) {
-        encode(type, NULL, x, x_type, n, codes, absmax);
+        encode(QUANT_INT8, NULL, x, x_type, n, codes, absmax);
+    } else if (type == QUANT_INT8_ZEROPOINT) {
+        encode(QUANT_INT8_ZEROPOINT, NULL, x, x_type, n, codes, absmax);
     } else {
         const quant_order_t order = quant_order(type);
         encode(type, &order, x, x_type, n, codes, absmax);

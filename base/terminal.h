@@ -1,0 +1,15 @@
+/* What standard output, or another descriptor, is for the eyes of a user. */
+#ifndef BASE_TERMINAL_H
+#define BASE_TERMINAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* A terminal on which lines can be redrawn: not a file, a pipe, or TERM=dumb. */
+bool terminal_is(int fd);
+/* Such a terminal, unless the user wants no colour (NO_COLOR set and not empty: no-color.org). */
+bool terminal_has_colour(int fd);
+/* Columns; 80 where nobody says. */
+size_t terminal_width(int fd);
+
+#endif

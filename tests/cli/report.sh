@@ -1,0 +1,66 @@
+# `report`: a page of what runs have left, whole or torn, friendly or not; and nothing half-written where there is none.
+. "$TESTS/cli/lib.sh"
+
+write_data
+write_config first 12 6 >first.yaml
+write_config second 9 3 | sed 's/^  learning_rate:.*/  learning_rate: 1e-3/' >second.yaml
+expect 0 "$QLORA_TRAIN" first.yaml training.eval_steps=4 data.eval="$PWD/train.jsonl"
+expect 0 "$QLORA_TRAIN" second.yaml training.learning_rate=1e-3
+
+page() { # FILE MUST-HAVE...
+    local file=$1
+    shift
+    for what; do grep -qF -- "$what" "$file" || fail "$file lacks $what"; done
+    [ "$(tail -n 1 "$file")" = "</html>" ] || fail "$file has no end"
+    ! grep -qiE '<script|<link|<img|src=|href=|https?:|@import|url\(' "$file" || fail "$file needs something else"
+    python3 - "$file" <<'END' || fail "$file is not well-formed"
+import sys
+from html.parser import HTMLParser
+class Check(HTMLParser):
+    open = []
+    def handle_starttag(self, tag, attrs):
+        if tag not in ("meta", "tr", "th", "td"): self.open.append(tag)
+    def handle_startendtag(self, tag, attrs): pass
+    def handle_endtag(self, tag):
+        if tag not in ("tr", "th", "td"): assert self.open.pop() == tag, tag
+c = Check()
+c.feed(open(sys.argv[1], encoding="utf-8").read())
+assert not c.open, c.open
+END
+}
+
+expect 0 "$QLORA_TRAIN" report first
+page first/report.html "<figcaption>Loss</figcaption>" "<figcaption>Evaluation loss</figcaption>" "Learning rate" "Configuration" \
+    "<code>training.max_steps</code></td><td><code><b>12</b>" "<code>lora.use_rslora</code></td><td><code>false<" "Starts"
+last=$(grep '"loss"' first/metrics.jsonl | tail -n 1 | sed -E 's/.*"loss": ([0-9.]+).*/\1/')
+grep -qF "<td class=\"n\">$(printf %.4f "$last")</td>" first/report.html || fail "the last loss $last is not in the table"
+[ ! -e first/report.html.tmp ] || fail "a temporary file stays"
+
+# Several: laid over each other, with what differs and nothing else.
+expect 0 "$QLORA_TRAIN" report first second --html both.html
+page both.html "2 runs compared" "training.learning_rate" "training.max_steps" "var(--c1)"
+! grep -qF "<code>training.seed</code>" both.html || fail "a key that both share is among the differences"
+
+# What is torn or no row is counted, what wants to be HTML is text, and a run that goes on can be shown.
+cp -r first hostile
+printf '%s\n' 'no json' '[1]' '{"step": -3, "loss": 1}' '{"step": 13, "loss": null}' \
+    '{"step": 14, "loss": 0.25}' >>hostile/metrics.jsonl
+head -c 200000 /dev/zero | tr '\0' x >>hostile/metrics.jsonl
+printf '\n{"step": 15, "loss": 0.1' >>hostile/metrics.jsonl
+printf '{"time": "<script>alert(1)</script>", "step": 1e999, "machine": {"host": "\\" onload=\\"x&\\u0007"}, "config": "%s"}\n' \
+    'lora: {r: 7}\n' >>hostile/starts.jsonl
+expect 0 "$QLORA_TRAIN" report hostile
+page hostile/report.html "1 logged steps without a finite loss" "of its logs cannot be read" "0.2500"
+mv hostile '<b>"it"&'
+expect 0 "$QLORA_TRAIN" report '<b>"it"&' --html odd.html
+page odd.html '&lt;b&gt;&quot;it&quot;&amp;'
+printf '' >second/metrics.jsonl
+expect 0 "$QLORA_TRAIN" report second
+page second/report.html "Curves"
+
+expect 2 "$QLORA_TRAIN" report
+expect 2 "$QLORA_TRAIN" report nowhere --html none.html
+grep -q "nowhere: there is no metrics.jsonl; expected the output_dir of a training" err.txt || { cat err.txt; fail "the message"; }
+expect 2 "$QLORA_TRAIN" report first nowhere --html none.html
+[ ! -e none.html ] || fail "a page of what could not be read"
+expect 1 "$QLORA_TRAIN" report first --html no/such/dir.html
