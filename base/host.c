@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysinfo.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -86,6 +87,11 @@ static size_t group_free(const memory_group_t *g, size_t limit, size_t used) {
 void host_memory(size_t *free_bytes, size_t *total_bytes) {
     *free_bytes = meminfo_bytes("MemAvailable");
     *total_bytes = meminfo_bytes("MemTotal");
+    struct sysinfo info;
+    if (!*total_bytes && sysinfo(&info) == 0) { /* no /proc, as in a bare chroot; the page cache then counts as used */
+        *free_bytes = ((size_t)info.freeram + info.bufferram) * info.mem_unit;
+        *total_bytes = (size_t)info.totalram * info.mem_unit;
+    }
     for (size_t i = 0; i < sizeof memory_groups / sizeof *memory_groups; i++) {
         const memory_group_t *g = &memory_groups[i];
         size_t limit, used;

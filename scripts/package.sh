@@ -2,7 +2,8 @@
 # Writes the Debian packages to build-package/debs: qlora-train and qlora-train-mpi, and where there is a CUDA toolkit
 # qlora-train-cuda.
 # package.sh --check ROOT: then installs qlora-train in ROOT, a Debian without anything else (mmdebstrap
-# --variant=minbase bookworm ROOT), and trains a tiny model there for some steps. Takes root.
+# --variant=minbase bookworm ROOT), and trains a tiny model there for some steps; without /proc, which a chroot
+# may lack. Takes root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 debs=build-package/debs
