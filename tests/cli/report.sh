@@ -34,7 +34,7 @@ page first/report.html "<figcaption>Loss</figcaption>" "<figcaption>Evaluation l
     "<code>training.max_steps</code></td><td><code><b>12</b>" "<code>lora.use_rslora</code></td><td><code>false<" "Starts"
 last=$(grep '"loss"' first/metrics.jsonl | tail -n 1 | sed -E 's/.*"loss": ([0-9.]+).*/\1/')
 grep -qF "<td class=\"n\">$(printf %.4f "$last")</td>" first/report.html || fail "the last loss $last is not in the table"
-[ ! -e first/report.html.tmp ] || fail "a temporary file stays"
+[ -z "$(find first -name '*.part-*')" ] || fail "a temporary file stays"
 
 # Several: laid over each other, with what differs and nothing else.
 expect 0 "$QLORA_TRAIN" report first second --html both.html
@@ -51,6 +51,13 @@ printf '{"time": "<script>alert(1)</script>", "step": 1e999, "machine": {"host":
     'lora: {r: 7}\n' >>hostile/starts.jsonl
 expect 0 "$QLORA_TRAIN" report hostile
 page hostile/report.html "1 logged steps without a finite loss" "of its logs cannot be read" "0.2500"
+# Values and steps as large and small as numbers get.
+cp -r first extreme
+printf '%s\n' '{"step": 13, "loss": 1e308, "grad_norm": 1e-320, "tokens_per_second": -1e308, "peak_device_bytes": 1e300}' \
+    '{"step": 900000000000000, "loss": -1e308, "grad_norm": 2e-320, "learning_rate": 1e17, "paged_bytes": 1e-9, "tokens": 1e308}' \
+    '{"step": 999999999999999, "eval_loss": 5e-324, "learning_rate": 100000000000000016, "elapsed_seconds": 1e308}' >>extreme/metrics.jsonl
+expect 0 "$QLORA_TRAIN" report extreme
+page extreme/report.html "999999999999999"
 mv hostile '<b>"it"&'
 expect 0 "$QLORA_TRAIN" report '<b>"it"&' --html odd.html
 page odd.html '&lt;b&gt;&quot;it&quot;&amp;'
@@ -64,3 +71,6 @@ grep -q "nowhere: there is no metrics.jsonl; expected the output_dir of a traini
 expect 2 "$QLORA_TRAIN" report first nowhere --html none.html
 [ ! -e none.html ] || fail "a page of what could not be read"
 expect 1 "$QLORA_TRAIN" report first --html no/such/dir.html
+mkdir directory
+expect 1 "$QLORA_TRAIN" report first --html directory
+[ "$(find . -name '*.part-*')" = "" ] || fail "a page that could not get its name stays under another"

@@ -2,6 +2,7 @@
 
 #include <stdbool.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/out_file.h"
@@ -60,11 +61,11 @@ void html_text(strbuf_t *b, const char *text) {
 
 int html_write(strbuf_t *b, const char *path, err_t *err) {
     out_file_t out;
-    char *tmp = xasprintf("%s.tmp", path);
+    char *tmp = xasprintf("%s.part-%ld", path, (long)getpid());
     strbuf_adds(b, "</body>\n</html>\n");
     int rc = out_open(&out, tmp, err);
-    if (rc == 0) rc = out_close(&out, out_write(&out, b->p, b->len, err), err);
-    if (rc == 0) rc = file_rename(tmp, path, err);
+    if (rc == 0) rc = out_write(&out, b->p, b->len, err);
+    rc = file_replace(tmp, path, out_close(&out, rc, err), err);
     free(tmp);
     return rc;
 }
