@@ -347,6 +347,11 @@ int file_rename(const char *from, const char *to, err_t *err) {
     return sync_parent(to, err);
 }
 
+bool file_exchange(const char *a, const char *b) {
+    err_t unsynced = {0};
+    return renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) == 0 && sync_parent(b, &unsynced) == 0;
+}
+
 int file_replace(const char *tmp, const char *path, int rc, err_t *err) {
     if (rc == 0) rc = file_rename(tmp, path, err);
     if (rc) file_discard(tmp);

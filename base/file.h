@@ -53,6 +53,9 @@ int dir_discard(const char *dir, const char *aside, err_t *err);
 int file_write(const char *path, const void *data, size_t len, err_t *err); /* create or replace, fsync */
 int file_copy(const char *from, const char *to, err_t *err);                /* with fsync */
 int file_rename(const char *from, const char *to, err_t *err);              /* and fsync of the parent of `to` */
+/* Two names that exist change places at once, with a sync of the parent of `b`. False where the file system cannot do
+ * that; both are there then as before. */
+bool file_exchange(const char *a, const char *b);
 /* Ends the writing of `tmp`: it becomes `path`, or, after an error in it or now, goes. */
 int file_replace(const char *tmp, const char *path, int rc, err_t *err);
 /* For who has a descriptor: whatever a signal interrupted is done to its end. */

@@ -169,6 +169,8 @@ data.eval=other.jsonl|other evaluation data
 quantization.compute_dtype=f32|quantization.compute_dtype=f32, but rank 0 has quantization.compute_dtype=auto
 lora.r=4|lora.r=4, but rank 0 has lora.r=8
 training.eval_steps=7|training.eval_steps=7, but rank 0 has 10
+training.early_stopping_patience=7|training.early_stopping_patience=7, but rank 0 has 0
+training.load_best_model_at_end=true|training.load_best_model_at_end=1, but rank 0 has 0
 data.train=nowhere.jsonl|command line: data.train
 device.memory_limit=1MiB|
 END
@@ -228,6 +230,27 @@ config again 30 4 >again.yaml
 train 2 0 twice.yaml
 train 2 0 again.yaml
 same_files twice again
+
+part "a run that stops early, and keeps its best, also when a rank is killed"
+early=(training.early_stopping_patience=6 training.load_best_model_at_end=true training.eval_steps=2 training.save_steps=3
+    training.learning_rate=5e-2 training.warmup_steps=0 data.train=few.jsonl)
+head -n 4 train.jsonl >few.jsonl
+for run in early killed; do config $run 40 4 >$run.yaml; done
+train 2 0 early.yaml "${early[@]}"
+grep -q "^stopped early after step" out.txt || { tail -n 5 out.txt; fail "it did not stop early"; }
+ended_at=$(logged_steps early)
+for from in 2 8; do
+    start 2 killed.yaml "${early[@]}"
+    wait_for_steps $pid killed "$from" || fail "it ended by itself"
+    kill -KILL $(processes 1)
+    all_end any "a killed rank"
+done
+train 2 0 killed.yaml "${early[@]}"
+same_run early killed
+[ "$(logged_steps killed)" -eq "$ended_at" ] || fail "it stopped elsewhere"
+for state in early/checkpoint-*/trainer_state.json; do
+    diff <(sed '/elapsed_seconds/d' "$state") <(sed '/elapsed_seconds/d; s#/killed/#/early/#' "killed${state#early}") || fail "$state differs"
+done
 
 part "the same bytes on one host and on two"
 if hosts_up 2; then

@@ -91,6 +91,7 @@ training:
   eval_steps: 2
   save_steps: 1
   save_total_limit: 2
+  load_best_model_at_end: true
 device: {{backend: cpu, threads: 1}}
 """
 
@@ -192,7 +193,10 @@ class Place:
             if name == "metrics.jsonl":
                 return b"\n".join(without(json.loads(row), TIMES) for row in data.splitlines())
             if name == "trainer_state.json":
-                return without(json.loads(data), TIMES)
+                state = json.loads(data)
+                if state.get("best_model_checkpoint"):
+                    state["best_model_checkpoint"] = os.path.basename(state["best_model_checkpoint"])
+                return without(state, TIMES)
             if name == "checksums.json":
                 return without(json.loads(data), ("trainer_state.json", "config.yaml"))
         except ValueError:
@@ -201,7 +205,10 @@ class Place:
 
 
 def without(obj, keys):
-    return json.dumps({k: v for k, v in obj.items() if k not in keys}).encode()
+    def clean(v):
+        return {k: clean(w) for k, w in v.items() if k not in keys} if isinstance(v, dict) else v
+
+    return json.dumps(clean(obj)).encode()
 
 
 def left_behind(warnings):

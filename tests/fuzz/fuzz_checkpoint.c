@@ -87,15 +87,17 @@ static void use_run(void) {
     }
 }
 
+static void see_row(void *ctx, const metrics_row_t *row) {
+    if (row->is_eval) evals_note(ctx, row->step, row->loss);
+}
+
 /* Rows up to a step are kept, the others cut off: what is left reads as it is. */
 static void use_metrics(size_t step) {
     for (int i = 0; i < 2; i++) {
         metrics_t *m = NULL;
+        evals_t evals = {0};
         err_t err = {0};
-        size_t first;
-        if (!fuzz_outcome(metrics_open(metrics_file, step, &m, &err), &err)) return;
-        (void)metrics_has_eval(m, 1);
-        (void)metrics_bad_evals(m, &first);
+        if (!fuzz_outcome(metrics_open(metrics_file, step, see_row, &evals, &m, &err), &err)) return;
         metrics_close(m);
     }
 }

@@ -5,6 +5,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -66,15 +67,15 @@ static float *all_state(void) {
     return v;
 }
 
-static void save(const char *dir, size_t step, size_t keep) {
+static void save_best(const char *dir, size_t step, size_t keep, size_t best) {
     err_t err = {0};
     train_state_t s = {.step = step, .epoch = 0.1 * (double)step, .adam_t = step, .run_id = 1, .data_id = 2};
-    assert_ok(
-        checkpoint_save(dir, &s, &tiny.lora, &tiny.opt, tiny.be, &(checkpoint_about_t){yaml, "base", NULL}, keep, &err),
-        err);
+    assert_ok(checkpoint_save(dir, &s, &tiny.lora, &tiny.opt, tiny.be, &(checkpoint_about_t){yaml, "base", NULL, {0}},
+                              (checkpoint_keep_t){keep, best}, &err),
+              err);
 }
 
-static char *checkpoint_path(const char *dir, size_t step) { return xasprintf("%s/checkpoint-%zu", dir, step); }
+static void save(const char *dir, size_t step, size_t keep) { save_best(dir, step, keep, 0); }
 
 static bool has(const char *dir, const char *name) {
     char *path = path_join(dir, name);
@@ -121,6 +122,10 @@ static void test_round_trip(void **state) {
     err_t err = {0};
     const char *dir = test_tmpdir();
     size_t n = tiny.lora.count, bytes = n * sizeof(float);
+    strbuf_t history = {0};
+    log_history_add(&history, &(log_row_t){.step = 1, .loss = 2.5, .grad_norm = NAN, .learning_rate = 1e-4});
+    log_history_add(&history, &(log_row_t){.step = 1, .is_eval = true, .loss = 0.1});
+    trainer_about_t about = {.max_steps = 9, .best_model = "out/checkpoint-5", .history = history.p};
     train_state_t s = {.step = 7,
                        .epoch = 1.0 / 3,
                        .adam_t = 5,
@@ -129,11 +134,13 @@ static void test_round_trip(void **state) {
                        .elapsed_seconds = 12.345678901234567,
                        .run_id = 0xfedcba9876543210u,
                        .data_id = 1,
-                       .compute = "bf16"},
+                       .compute = "bf16",
+                       .evals = {.last = 7, .best_step = 5, .best = 1.0 / 3, .since = 2, .bad = 1, .first_bad = 6}},
                   back;
     fill_state(7);
     assert_ok(checkpoint_save(dir, &s, &tiny.lora, &tiny.opt, tiny.be,
-                              &(checkpoint_about_t){yaml, "the/base", "{{ x }}"}, 3, &err),
+                              &(checkpoint_about_t){yaml, "the/base", "{{ x }}", about}, (checkpoint_keep_t){3, 0},
+                              &err),
               err);
     float *want = all_state();
 
@@ -151,6 +158,12 @@ static void test_round_trip(void **state) {
     assert_true(back.epoch == s.epoch && back.elapsed_seconds == s.elapsed_seconds);
     assert_true(back.run_id == s.run_id && back.data_id == s.data_id);
     assert_string_equal(back.compute, "bf16");
+
+    assert_memory_equal(&back.evals, &s.evals, sizeof s.evals);
+    float *masters = xmalloc(bytes);
+    assert_ok(checkpoint_read_master(path, &tiny.lora, masters, &err), err);
+    assert_memory_equal(masters, want, bytes);
+    free(masters), free(history.p);
 
     /* The adapter of the checkpoint is the masters; config.yaml is what was given. */
     float *adapter = xmalloc(bytes);
@@ -286,6 +299,20 @@ static void test_limit(void **state) {
     assert_newest(dir, 105);
 }
 
+/* The best stays, and counts as one of those that do; so does the newest, whatever the limit. */
+static void test_best_stays(void **state) {
+    (void)state;
+    err_t err = {0};
+    const char *dir = test_tmpdir();
+    for (size_t step = 1; step <= 5; step++) save_best(dir, step, 2, step < 2 ? step : 2);
+    assert_true(has(dir, "checkpoint-2") && has(dir, "checkpoint-5"));
+    assert_false(has(dir, "checkpoint-1") || has(dir, "checkpoint-3") || has(dir, "checkpoint-4"));
+    save_best(dir, 6, 1, 2);
+    assert_true(has(dir, "checkpoint-2") && has(dir, "checkpoint-6") && !has(dir, "checkpoint-5"));
+    assert_ok(checkpoint_tidy(dir, 6, (checkpoint_keep_t){1, 6}, &err), err);
+    assert_true(has(dir, "checkpoint-6") && !has(dir, "checkpoint-2"));
+}
+
 /* What a kill left: half of what was removed or written, and a checkpoint too many; no good one is written over. */
 static void test_tidy(void **state) {
     (void)state;
@@ -296,17 +323,22 @@ static void test_tidy(void **state) {
     make(dir, ".tmp-checkpoint-1/half");
     make(dir, "checkpoint-007");
     make(dir, "checkpoint-99999999999999999999");
-    assert_ok(checkpoint_tidy(dir, 4, 2, &err), err);
+    assert_ok(checkpoint_tidy(dir, 4, (checkpoint_keep_t){2, 0}, &err), err);
     assert_false(has(dir, ".tmp-checkpoint-1") || has(dir, "checkpoint-1") || has(dir, "checkpoint-2"));
     assert_true(has(dir, "checkpoint-3") && has(dir, "checkpoint-4"));
     assert_true(has(dir, "checkpoint-007") && has(dir, "checkpoint-99999999999999999999")); /* not ours */
     assert_newest(dir, 4);
+    /* Written again, with what its evaluation came to: the new one is there, and nothing of the old. */
     char *newest = checkpoint_path(dir, 4);
     assert_ok(checkpoint_read_state(newest, &s, &err), err);
-    assert_error(checkpoint_save(dir, &s, &tiny.lora, &tiny.opt, tiny.be, &(checkpoint_about_t){"x: 1\n", "base", NULL},
-                                 0, &err),
-                 err, ERR_FAILED, "cannot rename");
+    assert_int_equal(s.evals.last, 0);
+    evals_note(&s.evals, 4, 1.5);
+    assert_ok(checkpoint_save(dir, &s, &tiny.lora, &tiny.opt, tiny.be, &(checkpoint_about_t){yaml, "base", NULL, {0}},
+                              (checkpoint_keep_t){0}, &err),
+              err);
     assert_newest(dir, 4);
+    assert_ok(checkpoint_read_state(newest, &s, &err), err);
+    assert_true(s.evals.last == 4 && s.evals.best == 1.5);
     assert_false(has(dir, ".tmp-checkpoint-4"));
     free(newest);
 }
@@ -319,12 +351,12 @@ static void test_set_aside(void **state) {
     make(dir, ".tmp-checkpoint-1/half");
     make(dir, ".tmp-checkpoint-5");
     put(dir, "notes.txt", "", 0);
-    assert_ok(checkpoint_tidy(dir, 2, 0, &err), err);
+    assert_ok(checkpoint_tidy(dir, 2, (checkpoint_keep_t){0, 0}, &err), err);
     assert_false(has(dir, ".tmp-checkpoint-1") || has(dir, ".tmp-checkpoint-5"));
     assert_true(has(dir, "checkpoint-1") && has(dir, "checkpoint-2") && has(dir, "notes.txt"));
     assert_false(has(dir, "checkpoint-3") || has(dir, "checkpoint-4"));
     assert_true(has(dir, "checkpoint-3.damaged/config.yaml") && has(dir, "checkpoint-4.damaged/config.yaml"));
-    assert_ok(checkpoint_tidy(dir, 0, 0, &err), err);
+    assert_ok(checkpoint_tidy(dir, 0, (checkpoint_keep_t){0, 0}, &err), err);
     assert_false(any(dir));
 }
 
@@ -341,9 +373,9 @@ static void test_interrupted_save(void **state) {
     assert_newest(dir, 3);
     put(dir, "a-file", "x", 1);
     train_state_t s = {.step = 1};
-    assert_error(
-        checkpoint_save(file, &s, &tiny.lora, &tiny.opt, tiny.be, &(checkpoint_about_t){yaml, "base", NULL}, 0, &err),
-        err, ERR_FAILED, "a-file");
+    assert_error(checkpoint_save(file, &s, &tiny.lora, &tiny.opt, tiny.be,
+                                 &(checkpoint_about_t){yaml, "base", NULL, {0}}, (checkpoint_keep_t){0}, &err),
+                 err, ERR_FAILED, "a-file");
     free(tmp);
     free(file);
 }
@@ -533,21 +565,14 @@ static void test_one_process(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_other_shapes),
-        cmocka_unit_test(test_damage),
-        cmocka_unit_test(test_not_checkpoints),
-        cmocka_unit_test(test_limit),
-        cmocka_unit_test(test_set_aside),
-        cmocka_unit_test(test_tidy),
-        cmocka_unit_test(test_description),
-        cmocka_unit_test(test_place),
-        cmocka_unit_test(test_tidy),
-        cmocka_unit_test(test_description),
-        cmocka_unit_test(test_place),
-        cmocka_unit_test(test_interrupted_save),
-        cmocka_unit_test(test_one_run),
-        cmocka_unit_test(test_one_process),
+        cmocka_unit_test(test_round_trip),  cmocka_unit_test(test_other_shapes),
+        cmocka_unit_test(test_damage),      cmocka_unit_test(test_not_checkpoints),
+        cmocka_unit_test(test_limit),       cmocka_unit_test(test_best_stays),
+        cmocka_unit_test(test_set_aside),   cmocka_unit_test(test_tidy),
+        cmocka_unit_test(test_description), cmocka_unit_test(test_place),
+        cmocka_unit_test(test_tidy),        cmocka_unit_test(test_description),
+        cmocka_unit_test(test_place),       cmocka_unit_test(test_interrupted_save),
+        cmocka_unit_test(test_one_run),     cmocka_unit_test(test_one_process),
     };
     return cmocka_run_group_tests(tests, open_tiny, close_tiny);
 }

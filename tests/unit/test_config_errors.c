@@ -218,6 +218,13 @@ static const struct {
      "c.yaml:1:1: data.train: missing; expected a file or a list of files"},
     {"model: {path: model}\ndata: {train: train.jsonl}\n",
      "c.yaml:1:1: training.output_dir: missing; expected a directory for the run"},
+    {"training: {output_dir: out, early_stopping_patience: 2}\nmodel: {path: model}\ndata: {train: train.jsonl, eval: "
+     "eval.jsonl}\n",
+     "c.yaml:1:54: training.early_stopping_patience: there are no evaluations to go by; expected training.eval_steps "
+     "above 0"},
+    {"training: {output_dir: out, load_best_model_at_end: true}\nmodel: {path: model}\ndata: {train: train.jsonl}\n",
+     "c.yaml:1:53: training.load_best_model_at_end: there are no evaluations to go by; expected rows in data.eval, or "
+     "data.eval_split, and training.eval_steps above 0"},
     {"training: {output_dir: out, eval_steps: 5}\nmodel: {path: model}\ndata: {train: train.jsonl}\n",
      "c.yaml:1:41: training.eval_steps: evaluation without data; expected a file in data.eval, or 0"},
     {"data: {train: train.jsonl, eval_split: 2.5}\nmodel: {path: model}\ntraining: {output_dir: out}\n",

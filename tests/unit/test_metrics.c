@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "trainer/run/evals.h"
 #include "trainer/run/metrics.h"
 
 static char *path;
@@ -49,7 +50,7 @@ static void rows_have_every_key_in_order(void **state) {
     err_t err = {0};
     metrics_t *m;
     put("left over from another run\n");
-    assert_ok(metrics_open(path, 0, &m, &err), err);
+    assert_ok(metrics_open(path, 0, NULL, NULL, &m, &err), err);
     metrics_step_t row = {.step = 1,
                           .epoch = 0.25,
                           .loss = 1.23456789,
@@ -80,7 +81,7 @@ static void floats_survive(void **state) {
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
         err_t err = {0};
         metrics_t *m;
-        assert_ok(metrics_open(path, 0, &m, &err), err);
+        assert_ok(metrics_open(path, 0, NULL, NULL, &m, &err), err);
         assert_ok(metrics_eval(m, 1, values[i], 1, &err), err);
         metrics_close(m);
         char *text = content();
@@ -95,29 +96,38 @@ static void what_is_not_finite_is_null(void **state) {
     (void)state;
     err_t err = {0};
     metrics_t *m;
-    assert_ok(metrics_open(path, 0, &m, &err), err);
+    assert_ok(metrics_open(path, 0, NULL, NULL, &m, &err), err);
     assert_ok(metrics_eval(m, 1, NAN, INFINITY, &err), err);
     metrics_close(m);
     assert_content("{\"step\": 1, \"eval_loss\": null, \"eval_perplexity\": null}\n");
 }
 
-static void bad_evaluations_are_counted(void **state) {
+static void count_rows(void *ctx, const metrics_row_t *row) {
+    evals_t *e = ctx;
+    if (row->is_eval) evals_note(e, row->step, row->loss);
+}
+
+/* Rows tell the same when they are written and when they are read again: to the digits that they have. */
+static void rows_are_seen(void **state) {
     (void)state;
     err_t err = {0};
     metrics_t *m;
-    size_t first = 0;
-    assert_ok(metrics_open(path, 0, &m, &err), err);
+    evals_t written = {0}, read = {0}, part = {0};
+    assert_ok(metrics_open(path, 0, count_rows, &written, &m, &err), err);
     metrics_step_t row = {.step = 1, .loss = NAN, .grad_norm = NAN};
-    assert_ok(metrics_step(m, &row, &err) || metrics_eval(m, 1, 2.5, INFINITY, &err), err);
-    assert_int_equal(metrics_bad_evals(m, NULL), 0);
-    assert_ok(metrics_eval(m, 12, INFINITY, INFINITY, &err) || metrics_eval(m, 14, NAN, NAN, &err), err);
-    assert_int_equal(metrics_bad_evals(m, &first), 2);
-    assert_int_equal(first, 12);
+    static const double losses[] = {2.12345678949, INFINITY, 2.12345678951, NAN, 2.1234567};
+    assert_ok(metrics_step(m, &row, &err), err);
+    for (size_t i = 0; i < 5; i++) assert_ok(metrics_eval(m, 10 + i, losses[i], 1, &err), err);
     metrics_close(m);
-    /* Of a run that goes on from before the second there is one. */
-    assert_ok(metrics_open(path, 13, &m, &err), err);
-    assert_int_equal(metrics_bad_evals(m, NULL), 1);
+    assert_true(written.last == 14 && written.best_step == 14 && written.since == 0 && written.bad == 2);
+    assert_true(written.best == 2.1234567 && written.first_bad == 11);
+    assert_ok(metrics_open(path, 14, count_rows, &read, &m, &err), err);
     metrics_close(m);
+    assert_memory_equal(&read, &written, sizeof read);
+    /* Of a run that goes on from before the last two: the third is the first to nine digits, which is no improvement. */
+    assert_ok(metrics_open(path, 12, count_rows, &part, &m, &err), err);
+    metrics_close(m);
+    assert_true(part.best == 2.12345679 && part.best_step == 10 && part.since == 2 && part.bad == 1);
 }
 
 #define ROW(n) "{\"step\": " #n ", \"loss\": 1}\n"
@@ -145,7 +155,7 @@ static void resuming_drops_what_comes_after(void **state) {
         err_t err = {0};
         metrics_t *m;
         put(cases[i].before);
-        assert_ok(metrics_open(path, cases[i].last_step, &m, &err), err);
+        assert_ok(metrics_open(path, cases[i].last_step, NULL, NULL, &m, &err), err);
         assert_content(cases[i].after);
         assert_ok(metrics_eval(m, 9, 1, 2, &err), err);
         metrics_close(m);
@@ -163,13 +173,13 @@ static void a_missing_file_is_made(void **state) {
     err_t err = {0};
     metrics_t *m;
     char *other = xasprintf("%s.other", path);
-    assert_ok(metrics_open(other, 3, &m, &err), err);
+    assert_ok(metrics_open(other, 3, NULL, NULL, &m, &err), err);
     assert_true(path_exists(other));
     metrics_close(m);
     free(other);
     char *nowhere = xasprintf("%s.none/metrics.jsonl", path);
-    assert_error(metrics_open(nowhere, 0, &m, &err), err, ERR_FAILED, "cannot create: No such file");
-    assert_error(metrics_open(nowhere, 3, &m, &err), err, ERR_FAILED, "cannot open: No such file");
+    assert_error(metrics_open(nowhere, 0, NULL, NULL, &m, &err), err, ERR_FAILED, "cannot create: No such file");
+    assert_error(metrics_open(nowhere, 3, NULL, NULL, &m, &err), err, ERR_FAILED, "cannot open: No such file");
     free(nowhere);
 }
 
@@ -179,7 +189,7 @@ static void failed_writes_are_reported(void **state) {
     err_t err = {0};
     metrics_t *m;
     struct rlimit before, small;
-    assert_ok(metrics_open(path, 0, &m, &err), err);
+    assert_ok(metrics_open(path, 0, NULL, NULL, &m, &err), err);
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
     small = before;
     small.rlim_cur = 100;
@@ -192,7 +202,7 @@ static void failed_writes_are_reported(void **state) {
     assert_error(rc, err, ERR_FAILED, "metrics.jsonl: cannot write: File too large");
     metrics_close(m);
     /* What was torn goes when the run resumes. */
-    assert_ok(metrics_open(path, 1, &m, &err), err);
+    assert_ok(metrics_open(path, 1, NULL, NULL, &m, &err), err);
     metrics_close(m);
     assert_content("{\"step\": 1, \"eval_loss\": 1, \"eval_perplexity\": 2}\n");
 }
@@ -200,7 +210,7 @@ static void failed_writes_are_reported(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_have_every_key_in_order),    cmocka_unit_test(floats_survive),
-        cmocka_unit_test(what_is_not_finite_is_null),      cmocka_unit_test(bad_evaluations_are_counted),
+        cmocka_unit_test(what_is_not_finite_is_null),      cmocka_unit_test(rows_are_seen),
         cmocka_unit_test(resuming_drops_what_comes_after), cmocka_unit_test(a_missing_file_is_made),
         cmocka_unit_test(failed_writes_are_reported),
     };

@@ -231,7 +231,7 @@ static void test_checkpoint(void **state) {
     train(&whole, 3);
     const char *run = test_tmpdir();
     assert_ok(checkpoint_save(run, &s, &whole.lora, &whole.opt, whole.be,
-                              &(checkpoint_about_t){"lora: {}\n", "base", NULL}, 0, &err),
+                              &(checkpoint_about_t){"lora: {}\n", "base", NULL, {0}}, (checkpoint_keep_t){0}, &err),
               err);
     char *dir;
     assert_ok(checkpoint_newest(run, &dir, &err), err);

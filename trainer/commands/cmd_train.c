@@ -12,6 +12,7 @@
 #include "trainer/ranks/ranks.h"
 #include "trainer/run/prepare.h"
 #include "trainer/run/progress.h"
+#include "trainer/run/record.h"
 #include "trainer/run/starts.h"
 #include "trainer/run/stop.h"
 #include "trainer/run/train.h"
@@ -72,15 +73,39 @@ static int resume(run_t *run, const char *dir, const train_state_t *state, err_t
     return 0;
 }
 
+/* The masters that are the result: those of the last step, or of the best evaluation. */
+static int read_result(run_t *run, const train_state_t *state, float *master, err_t *err) {
+    char *best = state->evals.best_step == state->step ? NULL : record_best(&run->config, state);
+    if (!best) {
+        run->be->download(run->be, master, run->lora.master, run->lora.count * sizeof *master);
+        return 0;
+    }
+    if (checkpoint_read_master(best, &run->lora, master, err))
+        err_prefix(err,
+                   "training.load_best_model_at_end: %s, the best, cannot be used (false gives the adapter of the "
+                   "last step)",
+                   best);
+    free(best);
+    return err->code;
+}
+
+static void say_where(const run_t *run, const train_state_t *state, bool learnt, const char *dir) {
+    const evals_t *e = &state->evals;
+    if (run->config.training.load_best && e->best_step)
+        log_info("%sthe adapter of the best evaluation, after step %zu (eval_loss %.4f), is in %s",
+                 learnt ? "done: " : "", e->best_step, e->best, dir);
+    else log_info("%sthe adapter is in %s", learnt ? "done: " : "", dir);
+}
+
 /* The final adapter, under a temporary name first: it is there whole or not at all. Of a run that did not learn it is
  * written too, if it computes anything. */
-static int write_adapter(run_t *run, bool learnt, err_t *err) {
+static int write_adapter(run_t *run, const train_state_t *state, bool learnt, err_t *err) {
     const char *out = run->config.training.output_dir;
     char *tmp = path_join(out, ".tmp-adapter"), *dir = path_join(out, "adapter"),
          *old = path_join(out, ".tmp-adapter-old");
     float *master = xmalloc(run->lora.count * sizeof *master);
-    run->be->download(run->be, master, run->lora.master, run->lora.count * sizeof *master);
-    int rc = output_dir_check_place(out, err);
+    int rc = read_result(run, state, master, err);
+    if (rc == 0) rc = output_dir_check_place(out, err);
     if (rc == 0) rc = dir_remove(tmp, err);
     if (rc == 0) rc = dir_remove(old, err);
     if (rc == 0) rc = dir_make_new(tmp, err);
@@ -92,7 +117,7 @@ static int write_adapter(run_t *run, bool learnt, err_t *err) {
         err_t ignored = {0};
         dir_remove(tmp, &ignored);
     }
-    if (rc == 0) log_info("%sthe adapter is in %s", learnt ? "done: " : "", dir);
+    if (rc == 0) say_where(run, state, learnt, dir);
     free(master);
     free(old);
     free(tmp);
@@ -103,12 +128,15 @@ static int write_adapter(run_t *run, bool learnt, err_t *err) {
 /* The checkpoint to start from and its state; *start NULL: there is none. */
 static int choose_start(const config_t *c, const output_dir_t *out, char **start, train_state_t *state, err_t *err) {
     if (find_start(c, out->continued, start, err)) return err->code;
-    return *start ? read_start(*start, state, err) : 0;
+    if (!*start) return 0;
+    if (read_start(*start, state, err)) return err->code;
+    /* The checkpoints that evaluations of another directory were of lie there: the best is looked for here from now on. */
+    if (strcmp(*start, c->training.resume) == 0) state->evals = (evals_t){0};
+    return 0;
 }
 
 static int tidy(const run_t *run, const output_dir_t *out, const train_state_t *state, err_t *err) {
-    size_t keep = state->useless_in_row ? 0 : run->config.training.save_total_limit;
-    return checkpoint_tidy(out->dir, state->step, keep, err);
+    return checkpoint_tidy(out->dir, state->step, record_keep(&run->config, state), err);
 }
 
 /* The run as it was at its start, or as the checkpoint has it; what is not of it any more goes, as it went when the last
@@ -122,7 +150,7 @@ static int restore(run_t *run, const output_dir_t *out, const char *start, const
 static void finish(run_t *run, output_dir_t *out, const run_identity_t *id, const train_state_t *state, bool usable,
                    int rc, err_t *err) {
     err_t unwritten = {0}, warned_of = {0};
-    if (usable) write_adapter(run, rc == 0, rc ? &unwritten : err);
+    if (usable) write_adapter(run, state, rc == 0, rc ? &unwritten : err);
     if (unwritten.code) log_warn("%s", unwritten.msg);
     if (err->code) return;
     /* Nothing looks at a finished run again: what a removal left behind that failed once goes now. */
@@ -162,11 +190,20 @@ static int train_in(run_t *run, const steps_t *steps, output_dir_t *out, const r
     return ranks_agree(err);
 }
 
+/* Losses on other rows decide nothing: neither which was better, nor that none got better. */
+static int check_same_eval(const config_t *c, const output_dir_t *out, err_t *err) {
+    if (!out->other_eval || (!c->training.early_stopping_patience && !c->training.load_best)) return 0;
+    return err_set(err, ERR_USAGE,
+                   "training.%s: the evaluation data are other than when the run in %s began; expected the same, or %s",
+                   c->training.load_best ? "load_best_model_at_end" : "early_stopping_patience", out->dir,
+                   c->training.load_best ? "false" : "0");
+}
+
 /* A run that is not finished yet. */
 static int go_on(run_t *run, output_dir_t *out, const run_identity_t *id, err_t *err) {
     steps_t steps = {0};
     int rc = prepare_plan(run, &steps, out->begun, err);
-    if (rc == 0 && ranks_first()) output_dir_open(out, id, err);
+    if (rc == 0 && ranks_first() && output_dir_open(out, id, err) == 0) check_same_eval(&run->config, out, err);
     if (rc == 0) rc = ranks_agree(err);
     ranks_broadcast(&out->finished, sizeof out->finished);
     if (rc == 0 && !out->finished) rc = train_in(run, &steps, out, id, err);

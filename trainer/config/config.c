@@ -241,6 +241,21 @@ static int check_split(const loader_t *l) {
     return 0;
 }
 
+/* What goes by evaluations has none to go by. */
+static int check_evaluations(const loader_t *l) {
+    const config_t *c = l->c;
+    bool data = c->data.eval || c->data.eval_split > 0;
+    if (c->training.eval_steps && !data)
+        return key_error(l, "training", "eval_steps", "evaluation without data; expected a file in data.eval, or 0");
+    const char *key = c->training.early_stopping_patience ? "early_stopping_patience"
+                      : c->training.load_best             ? "load_best_model_at_end"
+                                                          : NULL;
+    if (!key || (data && c->training.eval_steps)) return 0;
+    return key_error(l, "training", key, "there are no evaluations to go by; expected %s",
+                     data ? "training.eval_steps above 0"
+                          : "rows in data.eval, or data.eval_split, and training.eval_steps above 0");
+}
+
 /* What the command cannot do without. */
 static int check_needed(const loader_t *l, config_use_t use) {
     const config_t *c = l->c;
@@ -253,9 +268,7 @@ static int check_needed(const loader_t *l, config_use_t use) {
     if (need(l, "data", "train", train, "a file or a list of files")) return l->err->code;
     if (use == CONFIG_EVAL) return 0;
     if (need(l, "training", "output_dir", c->training.output_dir, "a directory for the run")) return l->err->code;
-    if (c->training.eval_steps && !c->data.eval && !split)
-        return key_error(l, "training", "eval_steps", "evaluation without data; expected a file in data.eval, or 0");
-    return 0;
+    return check_evaluations(l);
 }
 
 static int check_train_files(const loader_t *l) {

@@ -70,6 +70,8 @@ typedef struct {
         tristate_t gradient_checkpointing;
         double neftune_noise_alpha; /* 0: none */
         size_t logging_steps, eval_steps, save_steps, save_total_limit;
+        size_t early_stopping_patience; /* evaluations; 0: off */
+        bool load_best;
         char *resume; /* "auto", "none" or a checkpoint directory */
         size_t preempted_exit_status;
         bool tensorboard; /* report_to: beside jsonl, which is always written */

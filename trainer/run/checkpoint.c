@@ -58,6 +58,8 @@ static char *directory_of(const char *output_dir, const char *prefix, size_t ste
     return xasprintf("%s/%s%zu", output_dir, prefix, step);
 }
 
+char *checkpoint_path(const char *output_dir, size_t step) { return directory_of(output_dir, PREFIX, step); }
+
 int checkpoint_any(const char *output_dir, bool *any, err_t *err) {
     size_t n, *steps;
     int rc = list_steps(output_dir, PREFIX, &steps, &n, err);
@@ -143,15 +145,20 @@ static void discard(const char *output_dir, size_t step) {
     free(aside);
 }
 
-static int prune(const char *output_dir, size_t keep, err_t *err) {
+static int prune(const char *output_dir, checkpoint_keep_t keep, err_t *err) {
     size_t n, *steps;
     int rc = list_steps(output_dir, PREFIX, &steps, &n, err);
-    for (size_t i = 0; rc == 0 && keep && i + keep < n; i++) discard(output_dir, steps[i]);
+    size_t left = n;
+    for (size_t i = 0; rc == 0 && keep.limit && i + 1 < n && left > keep.limit; i++) {
+        if (steps[i] == keep.best) continue;
+        discard(output_dir, steps[i]);
+        left--;
+    }
     free(steps);
     return rc;
 }
 
-int checkpoint_tidy(const char *output_dir, size_t step, size_t keep, err_t *err) {
+int checkpoint_tidy(const char *output_dir, size_t step, checkpoint_keep_t keep, err_t *err) {
     size_t n, *steps;
     if (remove_temporary(output_dir, err)) return err->code;
     int rc = list_steps(output_dir, PREFIX, &steps, &n, err);
@@ -219,47 +226,16 @@ int checkpoint_verify(const char *dir, err_t *err) {
 
 /* ---- state ---------------------------------------------------------------------------------------------- */
 
-static int write_state(const char *dir, const train_state_t *s, err_t *err) {
-    json_t *j = json_pack("{s:I, s:f, s:I, s:I, s:I, s:f, s:o, s:o, s:o, s:s}", "step", (json_int_t)s->step, "epoch",
-                          s->epoch, "adam_t", (json_int_t)s->adam_t, "skipped", (json_int_t)s->skipped,
-                          "useless_in_row", (json_int_t)s->useless_in_row, "elapsed_seconds", s->elapsed_seconds,
-                          "run_id", json_of_id(s->run_id), "data_id", json_of_id(s->data_id), "model_id",
-                          json_of_id(s->model_id), "compute_dtype", s->compute);
-    CHECK(j != NULL);
+static int write_state(const char *dir, const train_state_t *s, const trainer_about_t *about, err_t *err) {
     char *path = path_join(dir, STATE);
-    int rc = json_write(path, j, err);
+    int rc = trainer_state_write(path, s, about, err);
     free(path);
-    json_decref(j);
     return rc;
 }
 
-static int parse_state(const json_t *j, const char *where, train_state_t *s, err_t *err) {
-    size_t adam_t = 0;
-    const char *compute = "";
-    if (json_need_size(j, "step", where, &s->step, err) || json_need_size(j, "adam_t", where, &adam_t, err) ||
-        json_need_size(j, "skipped", where, &s->skipped, err) ||
-        json_need_size(j, "useless_in_row", where, &s->useless_in_row, err) ||
-        json_opt_number(j, "epoch", where, &s->epoch, err) ||
-        json_opt_number(j, "elapsed_seconds", where, &s->elapsed_seconds, err) ||
-        json_need_id(j, "run_id", where, &s->run_id, err) || json_need_id(j, "data_id", where, &s->data_id, err) ||
-        json_need_id(j, "model_id", where, &s->model_id, err) ||
-        json_opt_string(j, "compute_dtype", where, &compute, err))
-        return err->code;
-    if (adam_t > s->step || s->skipped > s->step - adam_t || s->useless_in_row > s->step)
-        return err_set(err, ERR_USAGE, "%s: adam_t %zu, skipped %zu, useless_in_row %zu of %zu steps cannot be", where,
-                       adam_t, s->skipped, s->useless_in_row, s->step);
-    snprintf(s->compute, sizeof s->compute, "%s", compute);
-    s->adam_t = adam_t;
-    return 0;
-}
-
 int checkpoint_read_state(const char *dir, train_state_t *state, err_t *err) {
-    *state = (train_state_t){0};
     char *path = path_join(dir, STATE);
-    json_t *j = NULL;
-    int rc = json_file(path, &j, err);
-    if (rc == 0) rc = parse_state(j, path, state, err);
-    json_decref(j);
+    int rc = trainer_state_read(path, state, err);
     free(path);
     return rc;
 }
@@ -343,6 +319,22 @@ int checkpoint_load(const char *dir, const train_state_t *state, lora_t *lora, o
     return 0;
 }
 
+int checkpoint_read_master(const char *dir, const lora_t *lora, float *master, err_t *err) {
+    if (checkpoint_verify(dir, err)) return err->code;
+    char *path = path_join(dir, OPTIMIZER);
+    safetensors_t *st = NULL;
+    int rc = safetensors_open(path, &st, err);
+    const st_tensor_t *t = rc ? NULL : safetensors_find(st, "master");
+    bool fits = t && t->dtype == DT_F32 && t->bytes == lora->count * sizeof *master;
+    if (fits) memcpy(master, t->data, t->bytes);
+    else if (rc == 0)
+        rc = err_set(err, ERR_USAGE, "%s: master is missing or not %zu F32 values: a checkpoint of another run", path,
+                     lora->count);
+    safetensors_close(st);
+    free(path);
+    return rc;
+}
+
 /* ---- saving --------------------------------------------------------------------------------------------- */
 
 static int write_text(const char *dir, const char *name, const char *text, err_t *err) {
@@ -361,20 +353,29 @@ static int write_files(const char *dir, const train_state_t *state, lora_t *lora
     int rc = adapter_write(dir, lora, master, about->base_model, err);
     free(master);
     if (rc == 0) rc = write_optimizer(dir, lora, opt, be, err);
-    if (rc == 0) rc = write_state(dir, state, err);
+    if (rc == 0) rc = write_state(dir, state, &about->trainer, err);
     if (rc == 0) rc = write_text(dir, "config.yaml", about->config_yaml, err);
     if (rc == 0 && about->chat_template) rc = write_text(dir, TEMPLATE, about->chat_template, err);
     if (rc == 0) rc = write_checksums(dir, about->chat_template != NULL, err);
     return rc ? rc : dir_sync(dir, err);
 }
 
+/* The written directory gets its name. What had it lies under the temporary one then, and goes; where names cannot be
+ * exchanged the new one goes, as the old one differs only in what trainer_state.json says of its evaluation. */
+static int give_name(const char *tmp, const char *dir, err_t *err) {
+    if (!path_exists(dir)) return file_rename(tmp, dir, err);
+    err_t left = {0};
+    file_exchange(tmp, dir);
+    warn_left(dir_remove(tmp, &left), &left);
+    return 0;
+}
+
 int checkpoint_save(const char *output_dir, const train_state_t *state, lora_t *lora, optimizer_t *opt, backend_t *be,
-                    const checkpoint_about_t *about, size_t keep, err_t *err) {
+                    const checkpoint_about_t *about, checkpoint_keep_t keep, err_t *err) {
     char *tmp = directory_of(output_dir, TEMPORARY, state->step), *dir = directory_of(output_dir, PREFIX, state->step);
     int rc = dir_remove(tmp, err);
     if (rc == 0) rc = write_files(tmp, state, lora, opt, be, about, err);
-    /* Nothing has this name: what was damaged was set aside, and no step is saved twice (train.c). */
-    if (rc == 0) rc = file_rename(tmp, dir, err);
+    if (rc == 0) rc = give_name(tmp, dir, err);
     if (rc) {
         err_t ignored = {0};
         dir_remove(tmp, &ignored);

@@ -6,30 +6,25 @@
 #define TRAINER_RUN_CHECKPOINT_H
 
 #include "trainer/run/optimizer.h"
-
-/* Everything that a run needs to go on, beside the tensors: data order, masks and schedule follow from `step`. */
-typedef struct {
-    size_t step; /* optimizer steps done, skipped ones included */
-    double epoch;
-    uint64_t adam_t;        /* updates done */
-    size_t skipped;         /* steps whose gradient was not finite */
-    size_t useless_in_row;  /* the last steps whose gradient was not finite or zero, without a good one between */
-    double elapsed_seconds; /* of training so far */
-    uint64_t run_id;        /* config_run_id */
-    uint64_t model_id;      /* fingerprint of the base model's weights */
-    uint64_t data_id;       /* fingerprint of the training data */
-    char compute[8];        /* what the run computes in: "f32" or "bf16" */
-} train_state_t;
+#include "trainer/run/trainer_state.h"
 
 /* What a checkpoint says of its run. */
 typedef struct {
     const char *config_yaml, *base_model;
     const char *chat_template; /* the text of the file that is data.chat_template; NULL: it is none */
+    trainer_about_t trainer;
 } checkpoint_about_t;
 
-/* Writes checkpoint-<state->step> and removes the oldest beyond `keep` (0: keeps all). */
+/* How many checkpoints stay (0: all). The newest always does, and so does that of `best` (0: there is none), which counts
+ * as one of them. */
+typedef struct {
+    size_t limit, best;
+} checkpoint_keep_t;
+
+/* Writes checkpoint-<state->step> and removes the oldest that do not stay. One of that step that is there, of before its
+ * evaluation, is replaced at once, or left where the file system cannot exchange names. */
 int checkpoint_save(const char *output_dir, const train_state_t *state, lora_t *lora, optimizer_t *opt, backend_t *be,
-                    const checkpoint_about_t *about, size_t keep, err_t *err);
+                    const checkpoint_about_t *about, checkpoint_keep_t keep, err_t *err);
 /* data.chat_template of a checkpoint, where a file was that (the caller frees); NULL: none was. */
 char *checkpoint_chat_template(const char *dir);
 
@@ -46,11 +41,15 @@ int checkpoint_read_state(const char *dir, train_state_t *state, err_t *err);
 /* Masters and moments; lora and opt have been placed. */
 int checkpoint_load(const char *dir, const train_state_t *state, lora_t *lora, optimizer_t *opt, backend_t *be,
                     err_t *err);
+/* Its masters alone, [lora->count]; whether the checksums hold is seen first. */
+int checkpoint_read_master(const char *dir, const lora_t *lora, float *master, err_t *err);
+/* output_dir/checkpoint-<step>. The caller frees. */
+char *checkpoint_path(const char *output_dir, size_t step);
 
 /* At the start of a run that goes on from `step`: removes what an interrupted save or removal left under a temporary name,
  * renames checkpoints newer than `step` to checkpoint-N.damaged (the run goes on from an earlier one because their
- * checksums do not hold), and removes the oldest beyond `keep` (0: none), which a kill may have prevented. */
-int checkpoint_tidy(const char *output_dir, size_t step, size_t keep, err_t *err);
+ * checksums do not hold), and removes the oldest that do not stay, which a kill may have prevented. */
+int checkpoint_tidy(const char *output_dir, size_t step, checkpoint_keep_t keep, err_t *err);
 /* Whether there is any, good or not. */
 int checkpoint_any(const char *output_dir, bool *any, err_t *err);
 

@@ -14,43 +14,47 @@
 struct metrics {
     int fd;
     char *path;
-    bool has_eval;
-    size_t last_eval; /* the step of the last evaluation, if there is one */
-    size_t bad_evals, first_bad;
+    metrics_seen_t seen;
+    void *ctx;
 };
 
-typedef struct {
-    size_t step;
-    bool is_eval, finite;
-} row_t;
+static double number_of(const json_t *row, const char *key) {
+    const json_t *v = json_object_get(row, key);
+    return json_is_number(v) ? json_number_value(v) : NAN;
+}
 
 /* False when the line is no row. */
-static bool parse_row(const char *line, size_t len, row_t *row) {
+static bool parse_row(const char *line, size_t len, metrics_row_t *row) {
     json_t *j = json_loadb(line, len, 0, NULL);
-    json_t *step = json_object_get(j, "step"), *loss = json_object_get(j, "eval_loss"); /* NULL of what is no object */
-    bool ok = json_is_integer(step) && json_integer_value(step) >= 0;
-    if (ok) *row = (row_t){(size_t)json_integer_value(step), loss != NULL, json_is_number(loss)};
+    json_t *step = json_object_get(j, "step"); /* NULL of what is no object */
+    bool ok = json_is_integer(step) && json_integer_value(step) >= 0, is_eval = json_object_get(j, "eval_loss") != NULL;
+    if (ok)
+        *row = (metrics_row_t){.step = (size_t)json_integer_value(step),
+                               .is_eval = is_eval,
+                               .epoch = number_of(j, "epoch"),
+                               .loss = number_of(j, is_eval ? "eval_loss" : "loss"),
+                               .grad_norm = number_of(j, "grad_norm"),
+                               .learning_rate = number_of(j, "learning_rate")};
     json_decref(j);
     return ok;
 }
 
-static void note_eval(metrics_t *m, size_t step, bool finite) {
-    m->has_eval = true;
-    m->last_eval = step;
-    if (!finite && m->bad_evals++ == 0) m->first_bad = step;
+static void tell(const metrics_t *m, const metrics_row_t *row) {
+    if (m->seen) m->seen(m->ctx, row);
 }
 
 /* Keeps the whole lines whose step is at most last_step; returns whether that left anything out. *damaged: lines that
  * are whole and no rows. */
-static bool keep_rows(metrics_t *m, const char *text, size_t len, size_t last_step, strbuf_t *kept, size_t *damaged) {
+static bool keep_rows(const metrics_t *m, const char *text, size_t len, size_t last_step, strbuf_t *kept,
+                      size_t *damaged) {
     bool dropped = false;
     for (size_t at = 0; at < len;) {
         const char *newline = memchr(text + at, '\n', len - at);
         size_t n = newline ? (size_t)(newline - text) - at : len - at;
-        row_t row;
+        metrics_row_t row;
         bool is_row = newline && parse_row(text + at, n, &row), keep = is_row && row.step <= last_step;
         if (keep) strbuf_add(kept, text + at, n + 1);
-        if (keep && row.is_eval) note_eval(m, row.step, row.finite);
+        if (keep) tell(m, &row);
         *damaged += newline && !is_row;
         dropped |= !keep;
         at += n + 1;
@@ -82,21 +86,14 @@ static int trim(metrics_t *m, size_t last_step, err_t *err) {
     return rc;
 }
 
-int metrics_open(const char *path, size_t last_step, metrics_t **m, err_t *err) {
+int metrics_open(const char *path, size_t last_step, metrics_seen_t seen, void *ctx, metrics_t **m, err_t *err) {
     *m = xcalloc(1, sizeof **m);
-    **m = (metrics_t){.fd = -1, .path = xstrdup(path)};
+    **m = (metrics_t){.fd = -1, .path = xstrdup(path), .seen = seen, .ctx = ctx};
     if (trim(*m, last_step, err) == 0) (*m)->fd = fd_open_append(path, err);
     if ((*m)->fd >= 0) return 0;
     metrics_close(*m);
     *m = NULL;
     return err->code;
-}
-
-bool metrics_has_eval(const metrics_t *m, size_t step) { return m->has_eval && m->last_eval == step; }
-
-size_t metrics_bad_evals(const metrics_t *m, size_t *first) {
-    if (m->bad_evals && first) *first = m->first_bad;
-    return m->bad_evals;
 }
 
 int metrics_sync(metrics_t *m, err_t *err) {
@@ -117,7 +114,9 @@ static void add_real(strbuf_t *b, const char *key, double v) {
 /* Ends and writes the row, and frees it. */
 static int write_row(metrics_t *m, strbuf_t *row, err_t *err) {
     strbuf_adds(row, "}\n");
+    metrics_row_t written;
     int rc = fd_write(m->fd, m->path, row->p, row->len, err);
+    if (rc == 0 && parse_row(row->p, row->len, &written)) tell(m, &written);
     free(row->p);
     return rc;
 }
@@ -143,7 +142,6 @@ int metrics_eval(metrics_t *m, size_t step, double loss, double perplexity, err_
     add_count(&b, "step", step);
     add_real(&b, "eval_loss", loss);
     add_real(&b, "eval_perplexity", perplexity);
-    note_eval(m, step, isfinite(loss));
     return write_row(m, &b, err);
 }
 

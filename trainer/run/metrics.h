@@ -23,16 +23,21 @@ typedef struct {
     double elapsed_seconds;
 } metrics_step_t;
 
-/* Opens the file to append to. A run that goes on from a checkpoint of `last_step` steps first loses the rows past it
+/* What is asked of a row, as it stands in the file: with its digits, and NAN for null. */
+typedef struct {
+    size_t step;
+    bool is_eval;
+    double epoch, loss, grad_norm, learning_rate; /* of an evaluation the loss only */
+} metrics_row_t;
+typedef void (*metrics_seen_t)(void *ctx, const metrics_row_t *row);
+
+/* Opens the file to append to. `seen` (may be NULL) is told of every row in turn: of those that are there, and of each
+ * that is written. A run that goes on from a checkpoint of `last_step` steps first loses the rows past it
  * and a torn last line, by an atomic rewrite; with last_step 0 the file starts empty. */
-int metrics_open(const char *path, size_t last_step, metrics_t **m, err_t *err);
+int metrics_open(const char *path, size_t last_step, metrics_seen_t seen, void *ctx, metrics_t **m, err_t *err);
 /* Each row is handed to the system before the call returns. ERR_FAILED when it cannot be (a full disk). */
 int metrics_step(metrics_t *m, const metrics_step_t *row, err_t *err);
 int metrics_eval(metrics_t *m, size_t step, double loss, double perplexity, err_t *err);
-/* Whether the last evaluation in the file is one after this step. */
-bool metrics_has_eval(const metrics_t *m, size_t step);
-/* Evaluations in the file whose loss is not finite; *first: the step of the first of them (may be NULL). */
-size_t metrics_bad_evals(const metrics_t *m, size_t *first);
 /* Brings all rows to the disk; before a checkpoint that relies on them. */
 int metrics_sync(metrics_t *m, err_t *err);
 void metrics_close(metrics_t *m); /* NULL is fine */

@@ -11,16 +11,70 @@
 #include "trainer/run/progress.h"
 #include "trainer/run/stop.h"
 
-int record_open(record_t *r, run_t *run, const train_state_t *state, size_t total, err_t *err) {
-    *r = (record_t){.run = run, .state = state, .total = total, .writes = ranks_first()};
-    char *path = path_join(run->config.training.output_dir, "metrics.jsonl");
-    if (r->writes) metrics_open(path, state->step, &r->metrics, err);
+/* ---- the best evaluation -------------------------------------------------------------------------------- */
+
+char *record_best(const config_t *c, const train_state_t *state) {
+    if (!c->training.load_best || !state->evals.best_step) return NULL;
+    return checkpoint_path(c->training.output_dir, state->evals.best_step);
+}
+
+checkpoint_keep_t record_keep(const config_t *c, const train_state_t *state) {
+    /* Where steps come to nothing the checkpoints from before are the good ones: none is removed until one does not. */
+    return (checkpoint_keep_t){.limit = state->useless_in_row ? 0 : c->training.save_total_limit,
+                               .best = c->training.load_best ? state->evals.best_step : 0};
+}
+
+/* Better at the start than after all steps. */
+static int check_best(const record_t *r, err_t *err) {
+    char *dir = record_best(&r->run->config, r->state);
+    if (dir && checkpoint_verify(dir, err))
+        err_prefix(err,
+                   "training.load_best_model_at_end: the best evaluation so far is that of step %zu; expected its "
+                   "checkpoint, or false",
+                   r->state->evals.best_step);
+    free(dir);
+    return err->code;
+}
+
+/* ---- opening -------------------------------------------------------------------------------------------- */
+
+/* A checkpoint knows the evaluations before it; rows tell of those since, and all of a checkpoint of before they did. */
+static void see_row(void *ctx, const metrics_row_t *row) {
+    record_t *r = ctx;
+    evals_t *evals = &r->state->evals;
+    log_row_t log = {.step = row->step,
+                     .is_eval = row->is_eval,
+                     .epoch = row->is_eval ? steps_progress(r->steps, row->step) : row->epoch,
+                     .loss = row->loss,
+                     .grad_norm = row->grad_norm,
+                     .learning_rate = row->learning_rate};
+    log_history_add(&r->history, &log);
+    if (row->is_eval && row->step > evals->last) evals_note(evals, row->step, row->loss);
+}
+
+static int open_files(record_t *r, err_t *err) {
+    const config_t *c = &r->run->config;
+    size_t known = r->state->evals.last;
+    char *path = path_join(c->training.output_dir, "metrics.jsonl");
+    int rc = metrics_open(path, r->state->step, see_row, r, &r->metrics, err);
     free(path);
-    if (r->writes && run->config.training.tensorboard)
-        r->tensorboard = tensorboard_open(run->config.training.output_dir, state->step);
-    if (ranks_agree(err)) return err->code;
+    if (rc) return rc;
+    r->behind = r->state->evals.last != known;
+    if (c->training.tensorboard) r->tensorboard = tensorboard_open(c->training.output_dir, r->state->step);
+    return check_best(r, err);
+}
+
+int record_open(record_t *r, run_t *run, train_state_t *state, const steps_t *steps, err_t *err) {
+    *r = (record_t){.run = run, .state = state, .steps = steps, .writes = ranks_first()};
+    if (r->writes) open_files(r, err);
+    if (ranks_agree(err)) {
+        record_close(r);
+        return err->code;
+    }
+    ranks_broadcast(&state->evals, sizeof state->evals);
+    ranks_broadcast(&r->behind, sizeof r->behind);
     r->config_yaml = config_to_yaml(&run->config);
-    if (r->writes) progress_start(total, state->step);
+    if (r->writes) progress_start(steps->total, state->step);
     return 0;
 }
 
@@ -29,6 +83,7 @@ void record_close(record_t *r) {
     metrics_close(r->metrics);
     tensorboard_close(r->tensorboard);
     free(r->config_yaml);
+    free(r->history.p);
 }
 
 static int sync_rows(record_t *r, err_t *err) {
@@ -51,7 +106,7 @@ static int write_step(record_t *r, const step_result_t *s, err_t *err) {
                           .paged_bytes = s->paged_bytes,
                           .paging_stall_seconds = s->stalled,
                           .elapsed_seconds = state->elapsed_seconds};
-    bool logged = state->step % r->run->config.training.logging_steps == 0 || state->step == r->total;
+    bool logged = state->step % r->run->config.training.logging_steps == 0 || state->step == r->steps->total;
     progress_step(&row, logged);
     if (!logged || metrics_step(r->metrics, &row, err)) return err->code;
     return tensorboard_step(r->tensorboard, &row, err);
@@ -65,26 +120,12 @@ int record_step(record_t *r, const step_result_t *s, err_t *err) {
 int record_eval(record_t *r, double loss, err_t *err) {
     if (r->writes) {
         progress_eval(r->state->step, loss, exp(loss));
-        /* The last one comes after the last checkpoint, so it is synced by itself. */
-        if (metrics_eval(r->metrics, r->state->step, loss, exp(loss), err) == 0 &&
-            tensorboard_eval(r->tensorboard, r->state->step, loss, exp(loss), err) == 0)
-            sync_rows(r, err);
+        if (metrics_eval(r->metrics, r->state->step, loss, exp(loss), err) == 0)
+            tensorboard_eval(r->tensorboard, r->state->step, loss, exp(loss), err);
     }
-    return ranks_agree(err);
-}
-
-bool record_has_eval(const record_t *r) {
-    bool has = r->writes && metrics_has_eval(r->metrics, r->state->step);
-    ranks_broadcast(&has, sizeof has);
-    return has;
-}
-
-size_t record_bad_evals(const record_t *r, size_t *first) {
-    size_t found[2] = {0};
-    if (r->writes) found[0] = metrics_bad_evals(r->metrics, &found[1]);
-    ranks_broadcast(found, sizeof found);
-    if (first) *first = found[1];
-    return found[0];
+    if (ranks_agree(err)) return err->code;
+    ranks_broadcast(&r->state->evals, sizeof r->state->evals);
+    return 0;
 }
 
 /* ---- checkpoints ---------------------------------------------------------------------------------------- */
@@ -101,14 +142,23 @@ void record_slow_stop(record_t *r) {
 static int write_checkpoint(record_t *r, err_t *err) {
     const config_t *c = &r->run->config;
     if (output_dir_check_place(c->training.output_dir, err) || sync_rows(r, err)) return err->code;
-    /* Where steps come to nothing the checkpoints from before are the good ones: none is removed until one does not. */
-    size_t keep = r->state->useless_in_row ? 0 : c->training.save_total_limit;
     bool own_file = r->run->chat && config_template_is_file(c);
+    char *best = record_best(c, r->state);
     checkpoint_about_t about = {.config_yaml = r->config_yaml,
                                 .base_model = c->model.path,
-                                .chat_template = own_file ? chat_template_foreign(r->run->chat) : NULL};
-    return checkpoint_save(c->training.output_dir, r->state, &r->run->lora, &r->run->opt, r->run->be, &about, keep,
-                           err);
+                                .chat_template = own_file ? chat_template_foreign(r->run->chat) : NULL,
+                                .trainer = {.max_steps = r->steps->total,
+                                            .epochs = r->steps->n_epochs,
+                                            .batch_size = c->training.batch_size,
+                                            .logging_steps = c->training.logging_steps,
+                                            .eval_steps = c->training.eval_steps,
+                                            .save_steps = c->training.save_steps,
+                                            .best_model = best,
+                                            .history = r->history.p}};
+    checkpoint_save(c->training.output_dir, r->state, &r->run->lora, &r->run->opt, r->run->be, &about,
+                    record_keep(c, r->state), err);
+    free(best);
+    return err->code;
 }
 
 int record_checkpoint(record_t *r, err_t *err) {

@@ -6,6 +6,7 @@
 #include "trainer/run/checkpoint.h"
 #include "trainer/run/metrics.h"
 #include "trainer/run/run.h"
+#include "trainer/run/steps.h"
 #include "trainer/run/tensorboard.h"
 
 /* A step, done or skipped. Bytes: the most that a rank had at a time, and what all of them moved. */
@@ -18,9 +19,11 @@ typedef struct {
 
 typedef struct {
     run_t *run;
-    const train_state_t *state;
-    size_t total; /* steps of the run */
-    bool writes;  /* rank 0 */
+    train_state_t *state; /* of which its evaluations are kept here */
+    const steps_t *steps;
+    bool writes;      /* rank 0 */
+    bool behind;      /* the checkpoint that the run goes on from does not know its own evaluation */
+    strbuf_t history; /* log_history of the next checkpoint */
     metrics_t *metrics;
     tensorboard_t *tensorboard; /* NULL: not asked for */
     char *config_yaml;
@@ -28,18 +31,20 @@ typedef struct {
     bool warned;         /* that a stop takes long */
 } record_t;
 
-/* (all), as all below unless they say otherwise. The run goes on from `state`, of which all later calls tell. */
-int record_open(record_t *r, run_t *run, const train_state_t *state, size_t total, err_t *err);
+/* The checkpoint of the best evaluation, where training.load_best_model_at_end keeps it; NULL: none is kept, or there was
+ * no evaluation with a finite loss. The caller frees. */
+char *record_best(const config_t *c, const train_state_t *state);
+/* The checkpoints that stay in output_dir. */
+checkpoint_keep_t record_keep(const config_t *c, const train_state_t *state);
+
+/* (all), as all below unless they say otherwise. The run goes on from `state`, of which all later calls tell, and whose
+ * evaluations follow the rows: those here, and each that is made. */
+int record_open(record_t *r, run_t *run, train_state_t *state, const steps_t *steps, err_t *err);
 void record_close(record_t *r);
 
 int record_step(record_t *r, const step_result_t *s, err_t *err);
 int record_eval(record_t *r, double loss, err_t *err);
 int record_checkpoint(record_t *r, err_t *err);
-
-/* Whether the step at hand has been evaluated. */
-bool record_has_eval(const record_t *r);
-/* Evaluations so far whose loss is not finite; *first: the step of the first of them (may be NULL). */
-size_t record_bad_evals(const record_t *r, size_t *first);
 
 /* Each for itself: a warning, once, when a request to stop may be met too late. */
 void record_slow_stop(record_t *r);

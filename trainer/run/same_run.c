@@ -11,7 +11,7 @@
  * ranks meet. */
 typedef struct {
     uint64_t model_id, data_id, eval_id;
-    size_t eval_steps, save_steps, preempted_exit_status;
+    size_t eval_steps, save_steps, preempted_exit_status, early_stopping_patience, load_best;
     char compute[8];
 } facts_t;
 
@@ -22,7 +22,9 @@ static facts_t facts_of(const run_t *run, const run_identity_t *id) {
                  .eval_id = run->eval.n_samples ? run->eval.fingerprint : 0,
                  .eval_steps = c->training.eval_steps,
                  .save_steps = c->training.save_steps,
-                 .preempted_exit_status = c->training.preempted_exit_status};
+                 .preempted_exit_status = c->training.preempted_exit_status,
+                 .early_stopping_patience = c->training.early_stopping_patience,
+                 .load_best = c->training.load_best};
     memcpy(f.compute, id->compute, sizeof f.compute);
     return f;
 }
@@ -58,7 +60,10 @@ static int check_facts(const facts_t *mine, const facts_t *first, err_t *err) {
         return err_set(err, ERR_USAGE, "computes in %s, but rank 0 in %s; set quantization.compute_dtype",
                        mine->compute, first->compute);
     if (check_number("training.eval_steps", mine->eval_steps, first->eval_steps, err) ||
-        check_number("training.save_steps", mine->save_steps, first->save_steps, err))
+        check_number("training.save_steps", mine->save_steps, first->save_steps, err) ||
+        check_number("training.early_stopping_patience", mine->early_stopping_patience, first->early_stopping_patience,
+                     err) ||
+        check_number("training.load_best_model_at_end", mine->load_best, first->load_best, err))
         return err->code;
     return check_number("training.preempted_exit_status", mine->preempted_exit_status, first->preempted_exit_status,
                         err);

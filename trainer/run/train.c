@@ -188,7 +188,7 @@ static int evaluate(loop_t *l, err_t *err) {
     progress_note("evaluating");
     if (replicas_compare(&run->replicas, step, err)) return err->code;
     if (!run_evaluate(run, &run->eval, stop_wanted, &loss, &tokens)) return 0;
-    bool first_bad = !isfinite(loss) && !record_bad_evals(&l->record, NULL);
+    bool first_bad = !isfinite(loss) && !l->state->evals.bad;
     if (record_eval(&l->record, loss, err)) return err->code;
     if (first_bad) finite_explain_eval(run, step, last_useful(l->state), stop_wanted);
     return 0;
@@ -253,9 +253,10 @@ static int too_many_useless(const loop_t *l, double loss, err_t *err) {
  * not do what it was started for, however it looks. */
 static int judge(loop_t *l, bool *usable, err_t *err) {
     const train_state_t *s = l->state;
-    size_t first_eval, evals = record_bad_evals(&l->record, &first_eval);
+    size_t first_eval = s->evals.first_bad, evals = s->evals.bad;
     bool failed = s->skipped * 10 > s->step || evals;
-    *usable = !failed || finite_adapter(l->run);
+    bool kept = l->run->config.training.load_best && s->evals.best_step; /* the one of a finite evaluation */
+    *usable = !failed || kept || finite_adapter(l->run);
     if (!failed) return 0;
     char *what = advice(l, *usable);
     strbuf_t b = {0};
@@ -270,26 +271,54 @@ static int judge(loop_t *l, bool *usable, err_t *err) {
     return err->code;
 }
 
-static bool evaluation_missing(const loop_t *l) { return evaluation_due(l) && !record_has_eval(&l->record); }
+static bool evaluation_missing(const loop_t *l) { return evaluation_due(l) && l->state->evals.last != l->state->step; }
+
+/* Nothing gets better any more, or all steps are done. */
+static bool done(const loop_t *l) {
+    return l->state->step == l->steps->total ||
+           evals_stop(&l->state->evals, l->run->config.training.early_stopping_patience);
+}
+
+static bool save_due(const loop_t *l) {
+    const config_t *c = &l->run->config;
+    size_t every = c->training.save_steps, step = l->state->step;
+    return done(l) || (every && step % every == 0) || (c->training.load_best && l->state->evals.best_step == step);
+}
+
+static void say_stopped_early(const loop_t *l) {
+    const evals_t *e = &l->state->evals;
+    if (l->state->step == l->steps->total) return;
+    log_info("stopped early after step %zu of %zu: %zu evaluations in a row without improvement; the best was that of "
+             "step %zu (eval_loss %.4f)",
+             l->state->step, l->steps->total, e->since, e->best_step, e->best);
+}
+
+/* (all) A stop may have come between a step and the evaluation that was due with it, or before its checkpoint, which was
+ * written all the same, could tell of it. */
+static int catch_up(loop_t *l, err_t *err) {
+    bool missing = evaluation_missing(l);
+    if (missing && evaluate(l, err)) return err->code;
+    bool behind = l->record.behind || (missing && !evaluation_missing(l));
+    if (!behind || !l->state->step || !save_due(l)) return 0;
+    l->saved_step = SIZE_MAX;
+    return save(l, err);
+}
 
 static int run_steps(loop_t *l, bool *usable, err_t *err) {
-    size_t save_every = l->run->config.training.save_steps;
     stop_wait_for_look();
-    /* A stop may have come between a checkpoint and the evaluation that was due with it. */
-    if (evaluation_missing(l) && evaluate(l, err)) return err->code;
-    while (l->state->step < l->steps->total) {
+    if (catch_up(l, err)) return err->code;
+    while (!done(l)) {
         step_result_t r;
         if (!train_step(l, &r)) return stop(l, err);
         if (log_step(l, &r, err)) return err->code;
-        size_t step = l->state->step;
         if (l->state->useless_in_row >= MAX_USELESS_IN_ROW) return too_many_useless(l, r.loss, err);
-        bool last = step == l->steps->total;
-        if ((last || (save_every && step % save_every == 0)) && save(l, err)) return err->code;
         if (evaluation_due(l) && evaluate(l, err)) return err->code;
+        if (save_due(l) && save(l, err)) return err->code;
         record_slow_stop(&l->record);
     }
     /* Stopped in the very last evaluation: the run is not done before it is there. */
     if (evaluation_missing(l)) return stop(l, err);
+    say_stopped_early(l);
     return judge(l, usable, err);
 }
 
@@ -302,7 +331,7 @@ int train_loop(run_t *run, const steps_t *steps, train_state_t *state, bool *usa
                 .first_step = state->step,
                 .saved_step = state->step,
                 .started = clock_seconds() - state->elapsed_seconds};
-    int rc = record_open(&l.record, run, state, steps->total, err);
+    int rc = record_open(&l.record, run, state, steps, err);
     if (rc) return rc;
     shares_open(&l.shares, l.spec.accumulation);
     l.figures = xmalloc((size_t)ranks_size() * sizeof *l.figures);
