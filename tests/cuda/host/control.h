@@ -52,6 +52,12 @@ void cuda_host_guard(bool on);
 /* Makes device memory what it is after an allocation: NaN. */
 void cuda_host_forget(void *p, size_t bytes);
 
+/* From now on the device does one piece of work at a time, whatever stream it is of, as a kernel that fills the machine
+ * makes it: streams take their turns in an order that is drawn with the schedule. overtaken: how often a piece could
+ * have run that was given before the one that did. */
+void cuda_host_serialize(bool on);
+uint64_t cuda_host_overtaken(void);
+
 /* Kernels run so far, for tests that must know that something ran. */
 uint64_t cuda_host_launches(void);
 
