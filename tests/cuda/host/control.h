@@ -38,6 +38,9 @@ void cuda_host_see_devices(const char *list);
 void cuda_host_set_cublas(const char *name);
 const char *cuda_host_cublas(void);
 
+/* Whether cuBLASLt has algorithms that add the parts of a sum in fp32 alone. Without a call it has. */
+void cuda_host_exact_sums(bool has);
+
 /* The same for NCCL (nccl.cc): CUDA_HOST_NCCL. */
 void cuda_host_set_nccl(const char *name);
 const char *cuda_host_nccl(void);

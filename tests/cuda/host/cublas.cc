@@ -100,6 +100,10 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
     return CUBLAS_STATUS_SUCCESS;
 }
 
+static bool has_exact = true;
+
+void cuda_host_exact_sums(bool has) { has_exact = has; }
+
 static uint64_t rows_of(const cublasLtMatrixLayoutOpaque_t &m, cublasOperation_t op) {
     return op == CUBLAS_OP_T ? m.cols : m.rows;
 }
@@ -151,7 +155,9 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
     if (asked < 1 || !same(*c, *d)) return CUBLAS_STATUS_INVALID_VALUE;
     cublasStatus_t status = check(algo);
     if (status != CUBLAS_STATUS_SUCCESS) return status;
-    if (preference->reduction != CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE)
+    const bool exact = preference->reduction == CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+    if (exact && !has_exact) return CUBLAS_STATUS_NOT_SUPPORTED;
+    if (!exact && has_exact)
         fault(HERE, "parts of a sum may be added in BF16: reduction schemes %x", preference->reduction);
     results[(*n)++] = {algo, (size_t)preference->workspace, CUBLAS_STATUS_SUCCESS};
     return CUBLAS_STATUS_SUCCESS;
