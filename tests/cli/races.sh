@@ -15,9 +15,9 @@ cat >"$log" <<'END'
 ========= Internal Sanitizer Error: something else
 ========= RACECHECK SUMMARY: 4 hazards displayed (2 errors, 2 warnings)
 END
-want='warning void sum<128>(float *), read at cuda/sum.cu:31 against write at cuda/sum.cu:35 (20 hazards)
-error norm(float *, int), write at cuda/norm.cu:53 against read at cuda/norm.cu:54 (8 hazards)
-error bare(), write at no line against read at no line (1 hazards)
+want='warning: void sum<128>(float *), read at cuda/sum.cu:31 against write at cuda/sum.cu:35 (20 hazards)
+error: norm(float *, int), write at cuda/norm.cu:53 against read at cuda/norm.cu:54 (8 hazards)
+error: bare(), write at no line against read at no line (1 hazards)
 Internal Sanitizer Error: something else
 RACECHECK SUMMARY: 4 hazards displayed (2 errors, 2 warnings)'
 got=$(scripts/races.awk "$log") || { echo "FAIL: races.awk: $?"; exit 1; }
