@@ -314,7 +314,7 @@ static int run_bench(int argc, char **argv) {
 }
 
 static const positional_t positionals[] = {
-    {"MODEL", ARG_PATH, MAX_MODELS,
+    {"MODEL", ARG_PATH, MAX_MODELS, .optional = true,
      .help = "a known name, a directory with config.json, a config.json or a GGUF (smollm2-135m)"},
 };
 

@@ -101,7 +101,8 @@ static int run_init(int argc, char **argv) {
     return rc;
 }
 
-static const positional_t positionals[] = {{"FILE", ARG_CONFIG, .help = "the config to write (qlora.yaml)"}};
+static const positional_t positionals[] = {
+    {"FILE", ARG_CONFIG, .optional = true, .help = "the config to write (qlora.yaml)"}};
 static const option_t options[] = {
     {"model", ARG_PATH, offsetof(given_t, model), "PATH", .help = "a Hugging Face directory or a GGUF file"},
     {"train", ARG_FILE, offsetof(given_t, train), "FILE",

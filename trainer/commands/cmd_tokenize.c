@@ -94,7 +94,8 @@ static int run_tokenize(int argc, char **argv) {
 
 static const positional_t positionals[] = {
     {"MODEL", ARG_PATH, .help = "a Hugging Face directory, a GGUF file, a tokenizer.json or a tokenizer.model"},
-    {"FILE.jsonl", ARG_FILE, .help = "an object {\"text\": ...} a line; without it standard input is read"},
+    {"FILE.jsonl", ARG_FILE, .optional = true,
+     .help = "an object {\"text\": ...} a line; without it standard input is read"},
 };
 static const option_t options[] = {
     {"plain", ARG_FLAG, offsetof(given_t, plain), .help = "all of the text is plain text"},

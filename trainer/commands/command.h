@@ -11,7 +11,8 @@
 #include "trainer/commands/options.h"
 #include "trainer/config/config.h"
 
-#define PROGRAM_IS "fine-tunes language models (Llama, Qwen, Mistral, Gemma, Phi, ...) with QLoRA"
+#define PROGRAM_MODELS "Llama, Qwen, Mistral, Gemma, Phi, ..."
+#define PROGRAM_IS "fine-tunes language models (" PROGRAM_MODELS ") with QLoRA"
 
 typedef struct {
     const char *name;

@@ -41,6 +41,7 @@ typedef struct {
     const char *name; /* "MODEL" */
     arg_kind_t kind;  /* none with a field of another type than text */
     size_t most;      /* how many there may be; 0: one */
+    bool optional;
     const char *const *words;
     const char *help; /* as an option's; NULL: the name says it */
 } positional_t;
