@@ -59,7 +59,7 @@ stop_ids_t generate_stop_ids(const run_t *run) {
 /* ---- answers -------------------------------------------------------------------------------------------- */
 
 plan_need_t generate_need(size_t prompt, size_t positions) {
-    return (plan_need_t){.eval_tokens = min_size(prompt, PROMPT_PIECE), .eval_seg = positions, .cache = positions};
+    return (plan_need_t){.prompt_tokens = min_size(prompt, PROMPT_PIECE), .cache = positions};
 }
 
 static int32_t likeliest(const float *logits, size_t V) {
@@ -89,7 +89,7 @@ static bool ends(const stop_ids_t *stops, int32_t id) {
 void generate_answer(run_t *run, const ids_t *prompt, const answer_spec_t *spec, token_fn *token, void *ctx) {
     size_t V = run->model.config.vocab;
     float *logits = xmalloc(V * sizeof *logits);
-    acts_t *a = run_acts(run, PASS_GENERATE, run->need.eval_tokens);
+    acts_t *a = run_generation(run);
     for (size_t i = 0; i < prompt->len; i += a->T)
         model_extend(&run->model, a, &run->cache, prompt->ids + i, min_size(prompt->len - i, a->T), logits);
     uint64_t key = rng_mix(spec->seed ^ 0x73616d706c65u); /* "sample" */
