@@ -138,7 +138,7 @@ static void generate(run_t *run, size_t prompt, size_t positions) {
     ids_t ids = {0};
     size_t made = 0;
     for (size_t i = 0; i < prompt; i++) ids_add(&ids, (int32_t)(i * 11 % VOCAB));
-    generate_answer(run, &ids, &(answer_spec_t){.max_new = positions - prompt}, count_token, &made);
+    generate_answer(run, &ids, &(answer_spec_t){.max_new = positions - prompt}, NULL, count_token, &made);
     assert_int_equal(made, positions - prompt);
     free(ids.ids);
 }

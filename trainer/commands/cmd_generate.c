@@ -52,7 +52,7 @@ static void answer(run_t *run, const request_t *q, const ids_t *prompt) {
     printer_t p = {.tok = run->tok};
     answer_spec_t spec = q->answer;
     spec.stops = generate_stop_ids(run);
-    generate_answer(run, prompt, &spec, print_token, &p);
+    generate_answer(run, prompt, &spec, NULL, print_token, &p);
     putchar('\n');
 }
 

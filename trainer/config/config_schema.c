@@ -159,6 +159,8 @@ const config_key_t config_keys[] = {
      .help = "Ends the run after so many evaluations in a row without a lower eval_loss; 0: off."},
     {"training", "load_best_model_at_end", KEY_BOOL, AT(training.load_best), "false",
      .help = "The final adapter is that of the evaluation with the lowest eval_loss, not the last."},
+    {"training", "sample_prompts", KEY_NONE_PATH, AT(training.sample_prompts), "none", .words = word_none,
+     .help = "A file of prompts, one a line; the model's answers at each evaluation go to samples.jsonl."},
     {"training", "resume_from_checkpoint", KEY_WORD_PATH, AT(training.resume), "auto", .words = resumes,
      .help = "auto goes on from output_dir's newest good checkpoint; none or a checkpoint: how the run begins."},
     {"training", "preempted_exit_status", KEY_WHOLE, AT(training.preempted_exit_status), "75", .min = 0, .max = 255,

@@ -86,21 +86,35 @@ static bool ends(const stop_ids_t *stops, int32_t id) {
     return false;
 }
 
-void generate_answer(run_t *run, const ids_t *prompt, const answer_spec_t *spec, token_fn *token, void *ctx) {
+/* Whether it was not given up. */
+static bool extend(run_t *run, const int32_t *ids, size_t n, float *logits, bool (*stop)(void)) {
+    if (stop && stop()) return false;
+    model_extend(&run->model, &run->acts, &run->cache, ids, n, logits);
+    return true;
+}
+
+static bool read_prompt(run_t *run, const ids_t *prompt, float *logits, bool (*stop)(void)) {
+    size_t piece = run_generation(run)->T;
+    for (size_t i = 0; i < prompt->len; i += piece)
+        if (!extend(run, prompt->ids + i, min_size(prompt->len - i, piece), logits, stop)) return false;
+    return true;
+}
+
+bool generate_answer(run_t *run, const ids_t *prompt, const answer_spec_t *spec, bool (*stop)(void), token_fn *token,
+                     void *ctx) {
     size_t V = run->model.config.vocab;
     float *logits = xmalloc(V * sizeof *logits);
-    acts_t *a = run_generation(run);
-    for (size_t i = 0; i < prompt->len; i += a->T)
-        model_extend(&run->model, a, &run->cache, prompt->ids + i, min_size(prompt->len - i, a->T), logits);
+    bool whole = read_prompt(run, prompt, logits, stop);
     uint64_t key = rng_mix(spec->seed ^ 0x73616d706c65u); /* "sample" */
-    for (size_t made = 0; made < spec->max_new; made++) {
+    for (size_t made = 0; whole && made < spec->max_new; made++) {
         int32_t id = spec->temperature > 0 ? sample(logits, V, spec->temperature, rng_uniform(key, made))
                                            : likeliest(logits, V);
         if (ends(&spec->stops, id)) break;
         token(ctx, id);
-        if (made + 1 < spec->max_new) model_extend(&run->model, a, &run->cache, &id, 1, logits);
+        if (made + 1 < spec->max_new) whole = extend(run, &id, 1, logits, stop);
     }
     free(logits);
+    return whole;
 }
 
 const char *generate_piece(const tokenizer_t *tok, int32_t id, bool first, size_t *len) {

@@ -4,12 +4,6 @@
 
 #include "trainer/run/run.h"
 
-/* Ids that end an answer. */
-typedef struct {
-    int32_t id[8];
-    size_t n;
-} stop_ids_t;
-
 typedef struct {
     stop_ids_t stops;
     size_t max_new;     /* tokens at most */
@@ -25,9 +19,11 @@ stop_ids_t generate_stop_ids(const run_t *run);
 /* What prompts of up to so many tokens need, with answers that end at so many positions. */
 plan_need_t generate_need(size_t prompt, size_t positions);
 
-/* `token` gets each token of the answer as it is made; the run was loaded with generate_need() of this prompt, or more. */
+/* `token` gets each token of the answer as it is made; the run was loaded with generate_need() of this prompt, or more.
+ * Before each pass `stop` (may be NULL) is asked whether to give up: then false. */
 typedef void token_fn(void *ctx, int32_t id);
-void generate_answer(run_t *run, const ids_t *prompt, const answer_spec_t *spec, token_fn *token, void *ctx);
+bool generate_answer(run_t *run, const ids_t *prompt, const answer_spec_t *spec, bool (*stop)(void), token_fn *token,
+                     void *ctx);
 
 /* The bytes of a token of an answer; maybe a part of a character. Valid while the tokenizer lives. */
 const char *generate_piece(const tokenizer_t *tok, int32_t id, bool first, size_t *len);

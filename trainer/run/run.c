@@ -229,6 +229,7 @@ void run_close(run_t *run) {
     if (run->be) run->be->close(run->be);
     dataset_free(&run->train);
     dataset_free(&run->eval);
+    prompts_free(&run->prompts);
     chat_template_close(run->chat);
     tokenizer_close(run->tok);
     model_source_close(run->src);

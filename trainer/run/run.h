@@ -12,6 +12,7 @@
 #define TRAINER_RUN_RUN_H
 
 #include "trainer/run/plan.h"
+#include "trainer/run/prompts.h"
 #include "trainer/run/replicas.h"
 
 typedef struct {
@@ -21,6 +22,7 @@ typedef struct {
     tokenizer_t *tok;      /* NULL: the data is tokens already */
     chat_template_t *chat; /* NULL: no row is a conversation, or data.chat_template is none */
     dataset_t train, eval; /* n_samples 0: not loaded */
+    prompts_t prompts;     /* of a training only */
     backend_t *be;
     model_t model;
     lora_t lora; /* layers 0: none */

@@ -101,6 +101,9 @@ void run_summarise_data(const run_t *run) {
     if (run->eval.n_samples)
         summarise("eval", &run->eval, run->config.data.eval_split > 0 ? "; held out of data.train by eval_split" : "");
     if (run->chat) log_info("template  %s", chat_template_origin(run->chat));
+    if (run->prompts.n)
+        log_info("samples   %zu prompt%s of up to %zu tokens, answered at every evaluation", run->prompts.n,
+                 s_of(run->prompts.n), run->prompts.longest);
 }
 
 /* A text of more bytes is shown by its beginning and its end. */
