@@ -150,7 +150,7 @@ const config_key_t config_keys[] = {
     {"training", "logging_steps", KEY_WHOLE, AT(training.logging_steps), "1", .min = 1, .max = MANY,
      .help = "Every how many steps a row goes to metrics.jsonl."},
     {"training", "eval_steps", KEY_WHOLE, AT(training.eval_steps), "0", .min = 0, .max = MANY,
-     .help = "Every how many steps the held-out rows are evaluated; 0: never."},
+     .help = "Every how many steps held-out rows are evaluated and sample_prompts answered; 0: never."},
     {"training", "save_steps", KEY_WHOLE, AT(training.save_steps), "100", .min = 0, .max = MANY,
      .help = "Every how many steps a checkpoint is written; 0: at the end only."},
     {"training", "save_total_limit", KEY_WHOLE, AT(training.save_total_limit), "3", .min = 0, .max = MANY,
