@@ -2,6 +2,7 @@
 #ifndef TRAINER_RUN_PROMPTS_H
 #define TRAINER_RUN_PROMPTS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,6 +29,7 @@ typedef struct {
     prompt_t *at;
     size_t n; /* 0: none are asked for */
     /* by samples_prepare() */
+    bool in_template; /* a chat template */
     stop_ids_t stops;
     size_t longest;   /* tokens */
     size_t positions; /* where the last answer ends at the latest */

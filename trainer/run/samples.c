@@ -46,14 +46,21 @@ static int encode_all(run_t *run, err_t *err) {
     return 0;
 }
 
+/* Prompts of a base model, whose rows are no conversations, have no template either. */
+static int find_template(run_t *run, err_t *err) {
+    bool none = strcmp(run->config.data.chat_template, "auto") == 0 && !tokenizer_templates_from(run->tok);
+    return none ? 0 : run_find_template(run, err);
+}
+
 int samples_prepare(run_t *run, err_t *err) {
     const config_t *c = &run->config;
     if (!c->training.sample_prompts) return 0;
     if (prompts_read(c->training.sample_prompts, &run->prompts, err)) return err->code;
     /* A template that no row needs is none of the training's, whatever prompts are put in. */
     bool of_rows = run->chat != NULL;
-    if ((!run->tok && tokenizer_open(c->model.path, &run->tok, err)) || run_find_template(run, err))
+    if ((!run->tok && tokenizer_open(c->model.path, &run->tok, err)) || find_template(run, err))
         return err_prefix(err, "training.sample_prompts");
+    run->prompts.in_template = run->chat != NULL;
     int rc = encode_all(run, err);
     if (of_rows) return rc;
     chat_template_close(run->chat);
