@@ -20,6 +20,7 @@ int command_inspect(int argc, char **argv);
 int command_tokenize(int argc, char **argv);
 int command_bench(int argc, char **argv);
 int command_init(int argc, char **argv);
+int command_import(int argc, char **argv);
 int command_print(int argc, char **argv);
 int command_report(int argc, char **argv);
 int command_quant_report(int argc, char **argv);

@@ -57,6 +57,7 @@ static const command_t commands[] = {
     {"bench", "[MODEL ...]", "time ops and training steps at a model's shapes; needs no files", command_bench},
     {"init", "[FILE] --model PATH --train FILE [--eval FILE] [--output-dir DIR] [section.key=value ...]",
      "write a commented config to begin with", command_init},
+    {"import", "FILE [--output CONFIG]", "turn a config of Axolotl or LLaMA-Factory into one of ours", command_import},
     {"print", "schema", "a JSON Schema of the config, for editors", command_print},
 };
 #define N_COMMANDS (sizeof commands / sizeof *commands)
