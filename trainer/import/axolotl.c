@@ -199,7 +199,7 @@ static int finish(import_t *im) {
     if (!import_has(im, "training", "warmup_steps") && !import_has(im, "training", "warmup_ratio"))
         import_put_said(im, "training", "warmup_ratio", xstrdup("0.03"), "Axolotl's default of warmup_ratio");
     if (!import_has(im, "training", "output_dir"))
-        import_put_said(im, "training", "output_dir", xstrdup("./model-out"), "Axolotl's default of output_dir");
+        import_put_said(im, "training", "output_dir", xstrdup("\"./model-out\""), "Axolotl's default of output_dir");
     return 0;
 }
 

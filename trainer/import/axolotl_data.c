@@ -275,7 +275,8 @@ static int take_split(import_t *im, const yaml_tree_t *v, bool eval) {
 }
 
 static int take_set(import_t *im, sets_t *s, const yaml_tree_t *set, const char *key, bool eval) {
-    if (set->kind == YAML_ITEM_SCALAR && !yaml_tree_is_null(set)) { /* pretraining_dataset: PATH */
+    bool bare = strcmp(key, "pretraining_dataset") == 0; /* which may be a path alone */
+    if (bare && set->kind == YAML_ITEM_SCALAR && !yaml_tree_is_null(set)) {
         import_data_file(im, &s->files, set, key, set->text);
         return 0;
     }

@@ -127,7 +127,7 @@ void import_free(import_t *im) {
         free(im->values[i].text);
         free(im->values[i].why);
     }
-    for (size_t i = 0; i < im->n_notes; i++) free(im->notes[i]);
+    for (size_t i = 0; i < im->n_notes; i++) free(im->notes[i].line);
     free(im->notes);
     free(im->values);
     free(im->idle.p);
@@ -141,7 +141,7 @@ void import_free(import_t *im) {
 /* ---- writing ---- */
 
 size_t import_n_notes(const import_t *im) { return im->n_notes; }
-const char *import_note_line(const import_t *im, size_t i) { return im->notes[i]; }
+const char *import_note_line(const import_t *im, size_t i) { return im->notes[i].line; }
 size_t import_n_missing(const import_t *im) { return im->n_missing; }
 
 static void add_values(const import_t *im, strbuf_t *b) {
@@ -182,7 +182,7 @@ char *import_config(const import_t *im) {
         im->dialect->name);
     add_values(im, &b);
     if (im->n_notes) strbuf_adds(&b, "\n# Not carried over, or still to be put in:\n");
-    for (size_t i = 0; i < im->n_notes; i++) strbuf_addf(&b, "# - %s\n", im->notes[i]);
+    for (size_t i = 0; i < im->n_notes; i++) strbuf_addf(&b, "# - %s\n", im->notes[i].line);
     add_idle(im, &b);
     return b.p;
 }

@@ -202,7 +202,7 @@ static int finish(import_t *im) {
         take_evaluations(im) || take_by_evaluations(im))
         return im->err->code;
     if (!import_has(im, "training", "output_dir"))
-        import_put_said(im, "training", "output_dir", xstrdup("saves/out"), "there is no output_dir");
+        import_put_said(im, "training", "output_dir", xstrdup("\"saves/out\""), "there is no output_dir");
     return 0;
 }
 

@@ -94,7 +94,10 @@ void import_note(import_t *im, const yaml_tree_t *at, const char *key, const cha
     char *line = xasprintf("%s:%zu:%zu: %.100s: %s", p->file, p->line, p->column, key, what);
     make_printable(line);
     VEC_GROW(im->notes, im->n_notes, im->cap_notes);
-    im->notes[im->n_notes++] = line;
+    size_t i = im->n_notes++;
+    for (; i > 0 && im->notes[i - 1].at.line > p->line; i--) im->notes[i] = im->notes[i - 1];
+    im->notes[i].at = *p;
+    im->notes[i].line = line;
 }
 
 void import_idle(import_t *im, const char *key) { strbuf_addf(&im->idle, "%s%s", im->idle.len ? ", " : "", key); }

@@ -13,7 +13,10 @@ struct import {
     struct {
         char *text, *why; /* text NULL: not written */
     } * values;           /* by row of the schema */
-    char **notes;
+    struct {
+        place_t at;
+        char *line;
+    } * notes; /* in the order of the file */
     size_t n_notes, cap_notes;
     strbuf_t idle; /* keys that change nothing, "a, b, c" */
     size_t n_missing;
