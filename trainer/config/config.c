@@ -17,9 +17,6 @@
 #include "model/outline.h"
 #include "trainer/config/config_schema.h"
 
-/* A config is a page or two; what is larger was given by mistake, a model file say. */
-#define CONFIG_MAX_BYTES ((size_t)1 << 18)
-
 typedef struct {
     config_t *c;
     err_t *err;
@@ -318,6 +315,7 @@ static int unknown_model(const loader_t *l) {
 
 static int check_paths(const loader_t *l, config_use_t use) {
     const config_t *c = l->c;
+    if (use == CONFIG_WRITTEN) return 0;
     if (use == CONFIG_PLAN && outline_only(c->model.path)) return 0;
     if (use == CONFIG_PLAN && !path_exists(c->model.path)) return unknown_model(l);
     if (need_existing(l, "model", "path", c->model.path)) return l->err->code;
