@@ -148,6 +148,11 @@ release_tests() {
     c_tests release
 }
 
+docs_tests() {
+    build release
+    counted tests/docs/run.sh build/qlora-train
+}
+
 fault_tests() {
     build release
     counted tests/faults/run.sh build/qlora-train
@@ -208,6 +213,7 @@ stage lint "Static analysis" counted scripts/lint.sh
 stage release "C tests, Release" release_tests
 stage asan "C tests, AddressSanitizer and UndefinedBehaviorSanitizer" c_tests asan
 stage cli "Command line tests" cli_tests release build/qlora-train
+stage docs "Documentation" docs_tests
 stage cli_asan "Command line tests, AddressSanitizer" cli_tests asan build-asan/qlora-train \
     accumulation bad_input configs damaged_checkpoint generate init report resume stopped_export
 stage cli_cuda "Command line tests, emulated GPU" cli_tests release build/tests/qlora-train-cudahost cuda no_cublas

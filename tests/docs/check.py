@@ -87,7 +87,9 @@ class Check:
     def code(self, path, blocks, prose):
         for line, span in markdown.code_spans(prose):
             where = f"{path.relative_to(ROOT)}:{line}"
-            self.key_names(where, span)
+            member = path.name == "logs.md" and f"`{span}`" in prose[line - 1][2:].split("|")[0]  # logs.py has looked at it
+            if not member or not prose[line - 1].startswith("| "):
+                self.key_names(where, span)
             if span.startswith(("qlora-train ", "build/qlora-train ")):
                 self.command_lines(where, span)
             elif span.startswith("--"):

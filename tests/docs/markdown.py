@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^(\s*)(```+)\s*(\S*)\s*$")
-MARK = re.compile(r"^\s*<!-- (not run|status): ?(.*?) -->\s*$")
+MARK = re.compile(r"^\s*<!-- (not run|status):? (.*?) -->\s*$")
 
 
 class Block:

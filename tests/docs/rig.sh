@@ -1,4 +1,4 @@
-# rig.sh DIR: what the commands of the documentation find where they are run: a model of 0.4 M parameters by the name of the
+# rig.sh DIR: in DIR/place what the commands of the documentation find where they are run: a model of 0.4 M parameters by the name of the
 # quick start's, with a tokenizer of bytes and a chat template, and the files of a checkout. QLORA_TRAIN, TESTS: as for tests/cli.
 . "$TESTS/cli/lib.sh"
 mkdir -p "$1/hf" "$1/place/models" "$1/bin"
@@ -21,3 +21,11 @@ ln -s "$QLORA_TRAIN" "$1/bin/qlora-train"
 for name in configs data scripts; do cp -r "$TESTS/../$name" "$1/place/$name"; done
 mkdir "$1/place/build"
 ln -s "$QLORA_TRAIN" "$1/place/build/qlora-train"
+
+# DIR/logged: a run that writes every member of every file.
+cat >"$1/logged.yaml" <<END
+model: {path: hf}
+data: {train: $TESTS/../data/demo/train.jsonl, eval: $TESTS/../data/demo/eval.jsonl}
+training: {output_dir: logged, max_steps: 4, eval_steps: 2, save_steps: 2, load_best_model_at_end: true}
+END
+expect 0 "$QLORA_TRAIN" "$1/logged.yaml"

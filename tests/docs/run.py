@@ -23,7 +23,7 @@ def run(block, place):
     want = int(block.mark[1]) if block.mark else 0
     try:
         done = subprocess.run(["bash", "-euo", "pipefail", "-c", block.text], cwd=place, env=env, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=120)
     except subprocess.TimeoutExpired:
         return "takes more than 120 s"
     if done.returncode != want:
