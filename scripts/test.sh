@@ -213,11 +213,11 @@ stage lint "Static analysis" counted scripts/lint.sh
 stage release "C tests, Release" release_tests
 stage asan "C tests, AddressSanitizer and UndefinedBehaviorSanitizer" c_tests asan
 stage cli "Command line tests" cli_tests release build/qlora-train
-stage docs "Documentation" docs_tests
 stage cli_asan "Command line tests, AddressSanitizer" cli_tests asan build-asan/qlora-train \
     accumulation bad_input configs damaged_checkpoint generate init report resume stopped_export
 stage cli_cuda "Command line tests, emulated GPU" cli_tests release build/tests/qlora-train-cudahost cuda no_cublas
 stage cli_generate "Generation, emulated GPU" generate_tests
+stage docs "Documentation" docs_tests
 stage ranks "Several processes" ranks_tests
 stage slurm "Jobs in a Slurm" slurm_tests
 stage faults "Failures of the machine" fault_tests
