@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # rig.sh DIR: in DIR/place what the commands of the documentation find where they are run: a model of 0.4 M parameters by the name of the
 # quick start's, with a tokenizer of bytes and a chat template, and the files of a checkout. QLORA_TRAIN, TESTS: as for tests/cli.
 . "$TESTS/cli/lib.sh"
