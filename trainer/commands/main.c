@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/host.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/names.h"
@@ -29,6 +30,9 @@ static void wait_asleep(char **argv) {
     setenv("OMP_WAIT_POLICY", "passive", 1);
     setenv("GOMP_SPINCOUNT", "1000", 1); /* of GCC's runtime; others take the policy */
     execv("/proc/self/exe", argv);
+    char *path = host_program(); /* there is no /proc */
+    if (path) execv(path, argv);
+    free(path);
 }
 
 typedef struct {
