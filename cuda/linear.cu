@@ -354,6 +354,7 @@ static void adapter_fwd(backend_t *be, size_t T, mat_t x, const linear_t *l, con
 static void adapter_bwd(backend_t *be, size_t T, mat_t dy, mat_t u, const linear_t *l, mat_t du,
                         float *const dB[LINEAR_MAX]) {
     size_t first = 0, at = 0;
+    if (low_rank_bwd(be, T, dy, u, l, du, dB)) return;
     for (size_t i = 0; i < l->n; first += l->part[i++].w->rows) {
         const linear_part_t *p = &l->part[i];
         if (!p->r) continue;

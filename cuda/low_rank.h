@@ -17,5 +17,7 @@ enum { LOW_RANK_WIDTH = 64, LOW_RANK_RANK = 32 }; /* the widest: of all adapters
 bool low_rank_fwd(backend_t *be, size_t T, mat_t x, const linear_t *l, float kept, mat_t u);
 /* dA += kept * du^T x, the same of adapter_grad(). */
 bool low_rank_grad(backend_t *be, size_t T, mat_t du, mat_t x, const linear_t *l, float kept, float *dA);
+/* adapter_bwd(): du = s dy B, dB[i] += dy_i^T u_i. */
+bool low_rank_bwd(backend_t *be, size_t T, mat_t dy, mat_t u, const linear_t *l, mat_t du, float *const dB[LINEAR_MAX]);
 
 #endif
