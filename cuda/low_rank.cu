@@ -21,7 +21,7 @@ template <int W> struct fwd_t {
 typedef struct {
     float *slabs; /* [gridDim.y][T][W] */
     const bf16_t *x, *a;
-    size_t ldx;
+    uint32_t ldx;
     uint32_t T, cols, width, share; /* share: of the channels */
 } fwd_args_t;
 
@@ -95,7 +95,7 @@ template <int W> struct grad_t {
 typedef struct {
     float *slabs; /* [gridDim.y][width][cols] */
     const bf16_t *du, *x;
-    size_t ldu, ldx;
+    uint32_t ldu, ldx;
     uint32_t T, cols, width, share; /* share: of the tokens */
 } grad_args_t;
 
@@ -127,13 +127,15 @@ template <int W> __global__ void __launch_bounds__(THREADS) grad_kernel(const __
     DYN_SMEM(bf16_t, tiles);
     const uint32_t first = blockIdx.x * G::COLS, t0 = blockIdx.y * g.share;
     const int cols = (int)(g.cols - first), n = (int)min(g.share, g.T - t0);
-    const bf16_t *x = g.x + t0 * g.ldx + first, *du = g.du + t0 * g.ldu;
+    const bf16_t *x = g.x + (size_t)t0 * g.ldx + first, *du = g.du + (size_t)t0 * g.ldu; /* go on with each tile */
     auto load = [&](int step) {
         bf16_t *tile = tiles + step % STAGES * G::STAGE;
         const int t = step * G::K;
         if (t < n) {
-            load_tile<G::K, G::COLS, THREADS>(tile, x + t * g.ldx, g.ldx, n - t, cols);
-            load_tile<G::K, W, THREADS>(tile + G::K * G::LDX, du + t * g.ldu, g.ldu, n - t, (int)g.width);
+            load_tile<G::K, G::COLS, THREADS>(tile, x, g.ldx, n - t, cols);
+            load_tile<G::K, W, THREADS>(tile + G::K * G::LDX, du, g.ldu, n - t, (int)g.width);
+            x += (size_t)G::K * g.ldx;
+            du += (size_t)G::K * g.ldu;
         }
         cp_async_commit();
     };
@@ -241,7 +243,7 @@ template <int W> static void fwd(backend_t *be, size_t T, mat_t x, const linear_
         const fwd_args_t args = {place,
                                  (const bf16_t *)x.p + t * x.ld,
                                  (const bf16_t *)linear_a(l),
-                                 x.ld,
+                                 (uint32_t)x.ld,
                                  (uint32_t)n,
                                  (uint32_t)cols,
                                  (uint32_t)linear_width(l),
@@ -256,7 +258,8 @@ template <int W> static void fwd(backend_t *be, size_t T, mat_t x, const linear_
 
 bool low_rank_fwd(backend_t *be, size_t T, mat_t x, const linear_t *l, float kept, mat_t u) {
     const size_t width = linear_width(l);
-    if (!is_low_rank(be, l, width) || !columns_aligned16(DT_BF16, linear_cols_of(l), x) || !aligned16(linear_a(l)))
+    if (!is_low_rank(be, l, width, max_size(x.ld, linear_cols_of(l))) ||
+        !columns_aligned16(DT_BF16, linear_cols_of(l), x) || !aligned16(linear_a(l)))
         return false;
     if (T) by_width(width, [&](auto w) { fwd<w()>(be, T, x, l, kept, u); });
     return true;
@@ -273,8 +276,9 @@ static void grad(backend_t *be, size_t T, mat_t du, mat_t x, const linear_t *l, 
     float *place = slab_place(be);
     for (size_t c = 0; c < cols; c += step) {
         const size_t n = min_size(step, cols - c);
-        const grad_args_t args = {place,       (const bf16_t *)du.p, (const bf16_t *)x.p + c, du.ld,          x.ld,
-                                  (uint32_t)T, (uint32_t)n,          (uint32_t)width,         (uint32_t)share};
+        const grad_args_t args = {place,           (const bf16_t *)du.p, (const bf16_t *)x.p + c,
+                                  (uint32_t)du.ld, (uint32_t)x.ld,       (uint32_t)T,
+                                  (uint32_t)n,     (uint32_t)width,      (uint32_t)share};
         launch(grad_kernel<W>, be, dim3(grid_for(n, G::COLS), (unsigned)parts), G::bytes, args);
         const slabs_t slabs = {place, (uint32_t)width, (uint32_t)n, (uint32_t)n, (uint32_t)parts, width * n};
         slabs_add(be, slabs, kept, dA + c, cols);
@@ -283,7 +287,7 @@ static void grad(backend_t *be, size_t T, mat_t du, mat_t x, const linear_t *l, 
 
 bool low_rank_grad(backend_t *be, size_t T, mat_t du, mat_t x, const linear_t *l, float kept, float *dA) {
     const size_t width = linear_width(l);
-    if (!is_low_rank(be, l, width) || !columns_aligned16(DT_BF16, linear_cols_of(l), x) ||
+    if (!is_low_rank(be, l, width, max_size(x.ld, du.ld)) || !columns_aligned16(DT_BF16, linear_cols_of(l), x) ||
         !columns_aligned16(DT_BF16, width, du))
         return false;
     if (T) by_width(width, [&](auto w) { grad<w()>(be, T, du, x, l, kept, dA); });

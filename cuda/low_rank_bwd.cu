@@ -32,7 +32,7 @@ typedef struct {
 
 typedef struct {
     const bf16_t *dy, *u;
-    size_t ld_dy, ld_u;
+    uint32_t ld_dy, ld_u;
     uint32_t T, share; /* share: of the tokens */
     uint32_t n;
     float *dB; /* [gridDim.y][dB_floats]; NULL: one share of the tokens */
@@ -98,8 +98,8 @@ __device__ __forceinline__ void dB_product(float (&sum)[bwd_t<R>::MT][R / 8][4],
 /* du of the tile from all warps' parts, in their order. */
 template <int R> __device__ __forceinline__ void store_du(float *du, const float *parts, uint32_t r, int tokens) {
 #pragma unroll
-    for (int i = threadIdx.x; i < TOKENS * R; i += THREADS) {
-        const int t = i / R, c = i % R;
+    for (int i = 0; i < TOKENS * R; i += THREADS) {
+        const int t = (int)(i + threadIdx.x) / R, c = threadIdx.x % R;
         if (t >= tokens || c >= (int)r) continue;
         float sum = 0;
 #pragma unroll
@@ -134,14 +134,16 @@ template <int R> __global__ void __launch_bounds__(THREADS) bwd_kernel(const __g
     const bwd_layer_t &l = g.layer[layer];
     const uint32_t warp = threadIdx.x / 32, first = block * COLS, own = first + warp * OWN, t0 = blockIdx.y * g.share;
     const int n = (int)min(g.share, g.T - t0);
-    const bf16_t *dy = g.dy + t0 * g.ld_dy + l.first + first, *u = g.u + t0 * g.ld_u + l.u;
+    const bf16_t *dy = g.dy + (size_t)t0 * g.ld_dy + l.first + first, *u = g.u + (size_t)t0 * g.ld_u + l.u;
     float *du = l.du + ((size_t)block * g.T + t0) * l.r;
     auto load = [&](int step) {
         bf16_t *tile = tiles + step % STAGES * B::STAGE;
         const int t = step * TOKENS;
         if (t < n) {
-            load_tile<TOKENS, COLS, THREADS>(tile, dy + t * g.ld_dy, g.ld_dy, n - t, (int)(l.rows - first));
-            load_tile<TOKENS, R, THREADS>(tile + TOKENS * B::LD, u + t * g.ld_u, g.ld_u, n - t, (int)l.r);
+            load_tile<TOKENS, COLS, THREADS>(tile, dy, g.ld_dy, n - t, (int)(l.rows - first));
+            load_tile<TOKENS, R, THREADS>(tile + TOKENS * B::LD, u, g.ld_u, n - t, (int)l.r);
+            dy += (size_t)TOKENS * g.ld_dy;
+            u += (size_t)TOKENS * g.ld_u;
         }
         cp_async_commit();
     };
@@ -218,7 +220,7 @@ void bwd(backend_t *be, bwd_args_t g, size_t parts, const linear_t *l, mat_t du)
 
 /* Whether all adapters of the site can be read 16 bytes at a time, and are narrow. */
 bool covers(const backend_t *be, mat_t dy, mat_t u, const linear_t *l) {
-    if (!is_low_rank(be, l, 0) || !columns_aligned16(DT_BF16, 0, dy, u)) return false;
+    if (!is_low_rank(be, l, 0, max_size(dy.ld, u.ld)) || !columns_aligned16(DT_BF16, 0, dy, u)) return false;
     for (size_t i = 0; i < l->n; i++) {
         const linear_part_t *p = &l->part[i];
         if (p->r > LOW_RANK_RANK || p->r % 8 || p->w->rows % 8) return false;
@@ -245,7 +247,7 @@ bool low_rank_bwd(backend_t *be, size_t T, mat_t dy, mat_t u, const linear_t *l,
     CHECK(g.dB_floats <= UINT32_MAX);
     const cut_t cut = cut_for(g, T);
     if (cut.tokens == 0 && T > 0) return false;
-    g.ld_dy = dy.ld, g.ld_u = u.ld;
+    g.ld_dy = (uint32_t)dy.ld, g.ld_u = (uint32_t)u.ld;
     for (size_t t = 0; t < T; t += cut.tokens) {
         g.T = (uint32_t)min_size(cut.tokens, T - t);
         g.dy = (const bf16_t *)dy.p + t * dy.ld, g.u = (const bf16_t *)u.p + t * u.ld;

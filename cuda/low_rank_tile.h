@@ -10,15 +10,20 @@
 
 template <int COLS> constexpr int tile_ld = COLS + 8;
 
-/* Starts the copy of a tile. Of src only so many rows and columns (a multiple of 8) are there: zeros for the others. */
+/* Starts the copy of a tile. Of src only so many rows and columns (a multiple of 8) are there: zeros for the others.
+ * Within a tile 32 bits are enough to count elements. */
 template <int ROWS, int COLS, int THREADS>
-static __device__ __forceinline__ void load_tile(bf16_t *tile, const bf16_t *src, size_t ld, int rows, int cols) {
-    constexpr int CHUNKS = COLS / 8; /* 16-byte pieces of a row */
+static __device__ __forceinline__ void load_tile(bf16_t *tile, const bf16_t *src, uint32_t ld, int rows, int cols) {
+    constexpr int CHUNKS = COLS / 8, STEP = THREADS / CHUNKS; /* 16-byte pieces of a row; rows at a time */
+    const uint32_t first = threadIdx.x / CHUNKS, col = threadIdx.x % CHUNKS * 8;
+    const bool there = (int)col < cols;
+    if (THREADS % CHUNKS && first >= STEP) return;
+    tile += first * tile_ld<COLS> + col;
+    src += first * ld + col;
 #pragma unroll
-    for (int i = 0; i < ROWS * CHUNKS; i += THREADS) {
-        const int at = i + (int)threadIdx.x, row = at / CHUNKS, col = at % CHUNKS * 8;
-        if (ROWS * CHUNKS % THREADS && at >= ROWS * CHUNKS) break;
-        cp_async16_zfill(tile + row * tile_ld<COLS> + col, src + row * ld + col, row < rows && col < cols);
+    for (int r = 0; r < ROWS; r += STEP) {
+        if (ROWS % STEP == 0 || r + first < ROWS)
+            cp_async16_zfill(tile + r * tile_ld<COLS>, src + r * ld, there && r + (int)first < rows);
     }
 }
 
@@ -51,6 +56,7 @@ void slabs_add(backend_t *be, const slabs_t &s, float scale, float *out, size_t 
 /* The place for them, and the floats that it has. */
 float *slab_place(const backend_t *be);
 static const size_t SLAB_FLOATS = CUDA_BLAS_BYTES / sizeof(float);
+static_assert(SLAB_FLOATS >= 128 * LOW_RANK_WIDTH, "a tile of every kind has room");
 
 /* ---- what a launcher chooses ---------------------------------------------------------------------------- */
 
@@ -65,8 +71,10 @@ static inline size_t parts_for(size_t others, size_t most, size_t blocks) {
 /* What a part has of n, a multiple of `unit`. */
 static inline size_t share_of(size_t n, size_t parts, size_t unit) { return ceil_div(ceil_div(n, unit), parts) * unit; }
 
-static inline bool is_low_rank(const backend_t *be, const linear_t *l, size_t width) {
-    return be->act == DT_BF16 && l->ab_type == DT_BF16 && linear_width(l) > 0 && width <= LOW_RANK_WIDTH;
+/* ld: of what tiles are loaded from, a tile of at most 128 rows at a time. */
+static inline bool is_low_rank(const backend_t *be, const linear_t *l, size_t width, size_t ld) {
+    return ld < UINT32_MAX / 128 && be->act == DT_BF16 && l->ab_type == DT_BF16 && linear_width(l) > 0 &&
+           width <= LOW_RANK_WIDTH;
 }
 
 #endif

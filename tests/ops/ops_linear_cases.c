@@ -210,6 +210,11 @@ static columns_t beside(const rig_t *r, const site_t *s, size_t cols, size_t ext
     return (columns_t){r->be->act, s->T, s->pad / 2, cols + extra, linear_ld(cols, extra) + s->pad};
 }
 
+/* The same of the adapters' side alone, as u of a step lies: nothing behind it but the case's padding. */
+static columns_t dense(const rig_t *r, const site_t *s) {
+    return (columns_t){r->be->act, s->T, s->pad / 2, s->width, s->width + s->pad};
+}
+
 static void run_linear_fwd(rig_t *r, const params_t *p) {
     site_t s;
     site_open(r, p, &s);
@@ -248,7 +253,7 @@ static void run_adapter_bwd(rig_t *r, const params_t *p) {
     site_t s;
     site_open(r, p, &s);
     bool apart = p->flags & APART;
-    const columns_t of_all = beside(r, &s, s.rows, s.width), of_u = beside(r, &s, s.width, 0);
+    const columns_t of_all = beside(r, &s, s.rows, s.width), of_u = dense(r, &s);
     columns_t of_dy = of_all, of_du = apart ? beside(r, &s, s.width, 0) : of_all;
     of_dy.cols = s.rows;
     if (!apart) of_du = (columns_t){of_du.type, of_du.rows, of_du.first + s.rows, s.width, of_du.ld};
@@ -271,7 +276,7 @@ static void run_adapter_grad(rig_t *r, const params_t *p) {
     columns_t of_x = beside(r, &s, s.cols, s.width), of_du = beside(r, &s, s.rows, s.width);
     of_x.cols = s.cols; /* u is not read */
     of_du = (columns_t){of_du.type, of_du.rows, of_du.first + s.rows, s.width, of_du.ld};
-    if (p->flags & APART) of_du = beside(r, &s, s.width, 0);
+    if (p->flags & APART) of_du = dense(r, &s);
     void *x = rig_columns(r, &of_x, 1), *du = rig_columns(r, &of_du, 1);
     float *dA = rig_random(r, DT_F32, s.width * s.cols, 1); /* is added to */
     r->be->adapter_grad(r->be, s.T, rig_mat(du, &of_du), rig_mat(x, &of_x), &s.l, s.drop, dA);
@@ -599,11 +604,13 @@ static const params_t adapter_cases[] = {
     {FRACTION_QKV, 4, 0, 8, ON(7)},
     {FRACTION_QKV, 5, 8, 16, ON(7) | UNEQUAL | EIGHTS},
     {L128X576, 129, 0, 64, ON(1)},
+    {L128X576, 530, 0, 8, ON(1) | APART},
     {L128X576, 127, 16, 24, ON(1) | APART},
     {FP4_W40X1040, 131, 0, 8, ON(1)},
     {GATE_UP, 257, 0, 32, ON(3)},
     {FRACTION_QKV, 530, 0, 8, ON(7) | UNEQUAL | EIGHTS},
     {FRACTION_QKV, 65, 16, 24, ON(5) | DROPPED},
+    {FRACTION_QKV, 33, 0, 8, ON(6) | UNEQUAL | EIGHTS},
     {ALIGNED_QKV, 700, 8, 16, ON(7) | DROPPED},
     {INT8_W1048X160, 150, 0, 32, ON(3)},
     {INT8_W1048X160, 40, 8, 8, ON(1) | UNEQUAL},
