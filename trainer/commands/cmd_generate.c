@@ -1,37 +1,17 @@
 /* `qlora-train generate`: an answer to a prompt, token by token, with or without an adapter. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/terminal.h"
 #include "trainer/commands/command.h"
 #include "trainer/run/generate.h"
-
-static const char help[] =
-    "usage: qlora-train generate CONFIG.yaml --prompt TEXT [options] [section.key=value ...]\n"
-    "\n"
-    "Answers a prompt, put in the model's chat template (data.chat_template: none gives the text as it is).\n"
-    "The answer goes to standard output as it is made.\n"
-    "\n"
-    "  --prompt TEXT          what the user says\n"
-    "  --system TEXT          a system message (default: the template's own)\n"
-    "  --adapter DIR          the adapter to use (output_dir/adapter or a checkpoint); without it the base\n"
-    "                         model, with lora.init if the config names one\n"
-    "  --max-new-tokens N     stop after N tokens (default 256)\n"
-    "  --temperature T        sample at this temperature; 0 (default): the likeliest token each time\n"
-    "  --seed N               of the sampling (default 0)\n";
 
 typedef struct {
     const char *prompt, *system, *adapter;
     answer_spec_t answer;
 } request_t;
-
-static int parse_number(const char *name, const char *text, double max, double *out, err_t *err) {
-    char *end;
-    *out = strtod(text, &end);
-    if (*end || end == text || !(*out >= 0) || *out > max)
-        return err_set(err, ERR_USAGE, "--%s: %s; expected a number from 0 to %g", name, text, max);
-    return 0;
-}
 
 /* What prints an answer as it is made. */
 typedef struct {
@@ -44,7 +24,7 @@ static void print_token(void *ctx, int32_t id) {
     size_t len;
     const char *s = generate_piece(p->tok, id, !p->begun, &len);
     p->begun = true;
-    fwrite(s, 1, len, stdout);
+    terminal_write(stdout, s, len);
     fflush(stdout);
 }
 
@@ -61,11 +41,11 @@ static int generate(run_t *run, const request_t *q, err_t *err) {
     if (run_open(run, false, false, true, err)) return err->code;
     if ((q->adapter || run->config.lora.init) && run_set_lora(run, q->adapter, err)) return err->code;
     int rc = generate_encode(run, q->system, q->prompt, &prompt, err);
-    size_t most = model_source_config(run->src)->max_positions, positions = prompt.len + q->answer.max_new;
+    size_t most = model_source_config(run->src)->max_positions, positions = prompt.len + (size_t)q->answer.max_new;
     if (rc == 0 && prompt.len == 0) rc = err_set(err, ERR_USAGE, "--prompt: it has no tokens; expected some text");
     if (rc == 0 && positions > most)
         rc = err_set(err, ERR_USAGE,
-                     "the prompt has %zu tokens; with --max-new-tokens %zu that is more than the %zu "
+                     "the prompt has %zu tokens; with --max-new-tokens %" PRIu64 " that is more than the %zu "
                      "positions of the model",
                      prompt.len, q->answer.max_new, most);
     run->need = generate_need(prompt.len, positions);
@@ -76,34 +56,53 @@ static int generate(run_t *run, const request_t *q, err_t *err) {
     return rc;
 }
 
-int command_generate(int argc, char **argv) {
-    enum { MAX_POS = 256 };
-    const char *pos[MAX_POS], *max_new = "256", *temperature = "0", *seed = "0";
-    bool want_help = false;
-    size_t n;
+static int check_request(const args_t *args, const request_t *q, err_t *err) {
+    if (args->n == 0 || !q->prompt)
+        return err_set(err, ERR_USAGE, "generate: expected CONFIG.yaml and --prompt TEXT (see --help)");
+    return *q->prompt ? 0 : err_set(err, ERR_USAGE, "--prompt: expected some text");
+}
+
+static int run_generate(int argc, char **argv) {
+    args_t args;
     err_t err = {0};
     request_t q = {0};
-    option_t opts[] = {{"prompt", &q.prompt, NULL},         {"system", &q.system, NULL},
-                       {"adapter", &q.adapter, NULL},       {"max-new-tokens", &max_new, NULL},
-                       {"temperature", &temperature, NULL}, {"seed", &seed, NULL},
-                       {"help", NULL, &want_help}};
-    int rc = options_parse(argc, argv, opts, sizeof opts / sizeof *opts, pos, MAX_POS, &n, &err);
-    if (rc == 0 && want_help) {
-        fputs(help, stdout);
-        return 0;
-    }
-    uint64_t max_tokens = 0;
-    if (rc == 0 && (n == 0 || !q.prompt))
-        rc = err_set(&err, ERR_USAGE, "generate: expected CONFIG.yaml and --prompt TEXT (see --help)");
-    if (rc == 0 && !*q.prompt) rc = err_set(&err, ERR_USAGE, "--prompt: expected some text");
-    if (rc == 0) rc = option_whole("max-new-tokens", max_new, 0, 1 << 20, &max_tokens, &err);
-    if (rc == 0) rc = parse_number("temperature", temperature, 100, &q.answer.temperature, &err);
-    if (rc == 0) rc = option_whole("seed", seed, 0, (uint64_t)1 << 53, &q.answer.seed, &err);
-    q.answer.max_new = (size_t)max_tokens;
     run_t run = {0};
-    if (rc == 0) rc = config_load(pos[0], (char *const *)(pos + 1), n - 1, CONFIG_GENERATE, &run.config, &err);
+    int rc = command_parse(&command_generate, argc, argv, &q, &args, &err);
+    if (rc == 0 && args.helped) return 0;
+    if (rc == 0) rc = check_request(&args, &q, &err);
+    if (rc == 0)
+        rc = config_load(args.pos[0], (char *const *)(args.pos + 1), args.n - 1, CONFIG_GENERATE, &run.config, &err);
     if (rc == 0) rc = generate(&run, &q, &err);
     if (rc) log_error("%s", err.msg);
     run_close(&run);
     return rc;
 }
+
+static const positional_t positionals[] = {{"CONFIG.yaml", ARG_CONFIG, .help = "the config of the run"}};
+static const option_t options[] = {
+    {"prompt", ARG_TEXT, offsetof(request_t, prompt), "TEXT", .help = "what the user says"},
+    {"system", ARG_TEXT, offsetof(request_t, system), "TEXT", .help = "a system message (the template's own)"},
+    {"adapter", ARG_DIR, offsetof(request_t, adapter), "DIR",
+     .help =
+         "the adapter to use (output_dir/adapter or a checkpoint); without it the base model, with lora.init if the "
+         "config names one"},
+    {"max-new-tokens", ARG_WHOLE, offsetof(request_t, answer.max_new), "N", "256", .min = 0, .max = 1 << 20,
+     .help = "stop after N tokens"},
+    {"temperature", ARG_REAL, offsetof(request_t, answer.temperature), "T", "0", .min = 0, .max = 100,
+     .help = "sample at this temperature; at 0 the likeliest token each time"},
+    {"seed", ARG_WHOLE, offsetof(request_t, answer.seed), "N", "0", .min = 0, .max = 9007199254740992.0,
+     .help = "of the sampling"},
+};
+
+const command_t command_generate = {
+    .name = "generate",
+    .synopsis = "CONFIG.yaml [--adapter DIR] --prompt TEXT [options] [section.key=value ...]",
+    .what = "answer a prompt",
+    .about =
+        "Answers a prompt, put in the model's chat template (data.chat_template: none gives the text as it is). The "
+        "answer goes to standard output as it is made.",
+    COMMAND_POSITIONALS(positionals),
+    COMMAND_OPTIONS(options),
+    .overrides = true,
+    .run = run_generate,
+};

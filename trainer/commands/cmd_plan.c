@@ -13,13 +13,6 @@
 #include "trainer/run/progress.h"
 #include "trainer/run/samples.h"
 
-static const char help[] =
-    "usage: qlora-train plan CONFIG.yaml [section.key=value ...]\n"
-    "\n"
-    "Checks config, model and data, prints what a run would do and the memory that it would take, and\n"
-    "trains nothing. Where model.path has a config.json but no weights, or is no path here but the name of a\n"
-    "published model (/path/to/Llama-2-70b-hf), the plan is made for GPUs of 24, 48, 80 and 141 GB.\n";
-
 /* ---- with weights ---------------------------------------------------------------------------------------- */
 
 static int plan_here(run_t *run, err_t *err) {
@@ -201,14 +194,29 @@ static int plan_outline(const config_t *c, err_t *err) {
     return rc;
 }
 
-int command_plan(int argc, char **argv) {
+static int run_plan_command(int argc, char **argv) {
     run_t run = {0};
     err_t err = {0};
     bool helped;
-    int rc = command_config(argc, argv, "plan", help, NULL, 0, CONFIG_PLAN, &run.config, &helped, &err);
+    int rc = command_config(&command_plan, argc, argv, NULL, CONFIG_PLAN, &run.config, &helped, &err);
     if (rc == 0 && !helped)
         rc = outline_only(run.config.model.path) ? plan_outline(&run.config, &err) : plan_here(&run, &err);
     if (rc) log_error("%s", err.msg);
     run_close(&run);
     return rc;
 }
+
+static const positional_t positionals[] = {{"CONFIG.yaml", ARG_CONFIG, .help = "the config of the run"}};
+
+const command_t command_plan = {
+    .name = "plan",
+    .synopsis = "CONFIG.yaml [section.key=value ...]",
+    .what = "check config and data, print memory and time, train nothing",
+    .about =
+        "Checks config, model and data, prints what a run would do and the memory that it would take, and trains "
+        "nothing. Where model.path has a config.json but no weights, or is no path here but the name of a published "
+        "model (/path/to/Llama-2-70b-hf), the plan is made for GPUs of 24, 48, 80 and 141 GB.",
+    COMMAND_POSITIONALS(positionals),
+    .overrides = true,
+    .run = run_plan_command,
+};

@@ -6,7 +6,7 @@
 
 typedef struct {
     stop_ids_t stops;
-    size_t max_new;     /* tokens at most */
+    uint64_t max_new;   /* tokens at most */
     double temperature; /* 0: the likeliest token each time */
     uint64_t seed;      /* of the sampling */
 } answer_spec_t;
