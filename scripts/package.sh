@@ -11,7 +11,7 @@ debs=build-package/debs
 package() { # NAME CUDA MPI
     local dir=build-package/$1
     cmake -S . -B "$dir" -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX=/usr -DQLORA_TESTS=OFF -DQLORA_CUDA="$2" \
-        -DQLORA_MPI="$3" >"$dir.log" 2>&1 || { cat "$dir.log" >&2; exit 1; }
+        -DQLORA_MPI="$3" -DQLORA_ZSH_COMPLETIONS=share/zsh/vendor-completions >"$dir.log" 2>&1 || { cat "$dir.log" >&2; exit 1; }
     cmake --build "$dir" -j "$(nproc)" >>"$dir.log" 2>&1 || { tail -n 30 "$dir.log" >&2; exit 1; }
     (cd "$dir" && umask 022 && cpack -G DEB -B packages) >>"$dir.log" 2>&1 || { tail -n 30 "$dir.log" >&2; exit 1; }
     mv "$dir"/packages/*.deb $debs/
