@@ -4,11 +4,14 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/minmax.h"
 #include "model/outline.h"
 #include "trainer/commands/command.h"
 #include "trainer/run/estimate.h"
+#include "trainer/run/generate.h"
 #include "trainer/run/prepare.h"
 #include "trainer/run/progress.h"
+#include "trainer/run/samples.h"
 
 /* ---- with weights ---------------------------------------------------------------------------------------- */
 
@@ -87,6 +90,12 @@ static int outline_open(outline_run_t *o, const config_t *c, const model_config_
     if (c->data.eval && c->training.eval_steps) {
         o->need.eval_tokens = tokens;
         o->need.eval_seg = c->data.max_length;
+    }
+    if (c->training.sample_prompts) { /* as long as the rows */
+        size_t positions = min_size(c->data.max_length + SAMPLE_TOKENS, shape->max_positions);
+        plan_need_t n = generate_need(c->data.max_length, positions);
+        o->need.prompt_tokens = n.prompt_tokens;
+        o->need.cache = n.cache;
     }
     return 0;
 }

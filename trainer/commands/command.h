@@ -34,7 +34,8 @@ typedef struct {
 #define COMMAND_OPTIONS(table) .options = (table), .n_options = sizeof(table) / sizeof *(table)
 
 extern const command_t command_train, command_plan, command_eval, command_generate, command_export, command_quantize,
-    command_inspect, command_tokenize, command_report, command_quant_report, command_bench, command_init, command_print;
+    command_inspect, command_tokenize, command_report, command_quant_report, command_bench, command_init,
+    command_import, command_print;
 
 /* All of them, as --help lists them. */
 extern const command_t *const commands[];

@@ -6,7 +6,7 @@
 const command_t *const commands[] = {
     &command_train,    &command_plan,    &command_eval,     &command_generate, &command_export,
     &command_quantize, &command_inspect, &command_tokenize, &command_report,   &command_quant_report,
-    &command_bench,    &command_init,    &command_print,
+    &command_bench,    &command_init,    &command_import,   &command_print,
 };
 const size_t n_commands = sizeof commands / sizeof *commands;
 

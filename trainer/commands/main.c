@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/host.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -31,6 +32,9 @@ static void wait_asleep(char **argv) {
     setenv("OMP_WAIT_POLICY", "passive", 1);
     setenv("GOMP_SPINCOUNT", "1000", 1); /* of GCC's runtime; others take the policy */
     execv("/proc/self/exe", argv);
+    char *path = host_program(); /* there is no /proc */
+    if (path) execv(path, argv);
+    free(path);
 }
 
 static int print_help(void) {
