@@ -134,12 +134,12 @@ static int take_evaluations(import_t *im) {
     if (!strategy) strategy = import_get(im, "evaluation_strategy");
     if (strategy && import_scalar(im, strategy, "eval_strategy", &text)) return im->err->code;
     if (!evaluates(im) || strcmp(text, "no") == 0) return 0;
-    if (often && import_is_something(often)) import_evaluate_often(im, often, "evals_per_epoch", "a number an epoch");
-    else if (strcmp(text, "epoch") == 0) import_evaluate_often(im, strategy, strategy->key, "every epoch");
+    if (often && import_is_something(often)) import_evaluate_often(im, often, "evals_per_epoch");
+    else if (strcmp(text, "epoch") == 0) import_evaluate_often(im, strategy, strategy->key);
     else if (steps) {
         if (import_number(im, steps, "eval_steps", &n)) return im->err->code;
         if (n <= 0 || n >= 1) return import_copy(im, "training", "eval_steps", steps, "eval_steps");
-        import_evaluate_often(im, steps, "eval_steps", "a share of all steps");
+        import_evaluate_often(im, steps, "eval_steps");
     }
     return 0;
 }
@@ -339,6 +339,10 @@ static const import_key_t keys[] = {
     IDLE("flex_attention"),
     IDLE("eager_attention"),
     IDLE("attn_implementation"),
+    IDLE("attention"),
+    IDLE("torchdistx_path"),
+    IDLE("gptq_model_v1"),
+    IDLE("eval_table_max_new_tokens"),
     IDLE("flex_attn_compile_kwargs"),
     IDLE("gradient_checkpointing_kwargs"),
     IDLE("activation_offloading"),
@@ -447,6 +451,7 @@ static const import_key_t keys[] = {
     LOST("shrink_embeddings", "embeddings stay as they are"),
     LOST("fix_untrained_tokens", "embeddings stay as they are"),
     LOST("lora_modules_to_save", "these are trained in full there; here embeddings and head stay as they are"),
+    LOST("unfrozen_parameters", "adapters alone are trained"),
     LOST("lora_target_parameters", "parameters outside linear layers are not adapted"),
     LOST("peft_trainable_token_indices", "embeddings stay as they are"),
     LOST("peft_layers_pattern", "layers are found by their usual names"),
@@ -460,6 +465,7 @@ static const import_key_t keys[] = {
     LOST("excess_length_strategy", "longer rows are cut on the right, and counted"),
     LOST("min_sample_len", "short rows are kept"),
     LOST("dataset_exact_deduplication", "rows that are there twice are trained twice; take them out of the files"),
+    LOST("exact_deduplication", "rows that are there twice are trained twice; take them out of the files"),
     LOST("dataset_shard_idx", "all rows are read"),
     LOST("default_system_message", "rows need a system message of their own, or the chat template one"),
     LOST("eot_tokens", "turns end as the chat template says"),
@@ -496,7 +502,6 @@ static const import_key_t keys[] = {
     REFUSED("num_labels", "a classifier is another training; expected supervised training of text"),
     REFUSED("processor_type", "images or audio; expected text alone"),
     REFUSED("is_multimodal", "images or audio; expected text alone"),
-    REFUSED("unfrozen_parameters", "trains the model's own weights; expected adapters alone"),
     REFUSED("peft_use_dora", "DoRA is another training; expected LoRA"),
     REFUSED("peft_layer_replication", "layers are not repeated; expected the model as it is"),
     REFUSED("relora", "ReLoRA is another training; expected LoRA"),

@@ -100,6 +100,6 @@ void import_data_format(import_data_t *d, const char *format);
 /* data.train or data.eval, and data.format; d is free afterwards. */
 void import_data_put(import_t *im, import_data_t *d, const char *name, const yaml_tree_t *from, const char *key);
 /* With evaluations by the epoch, whose length in steps is not known before the run. */
-void import_evaluate_often(import_t *im, const yaml_tree_t *at, const char *key, const char *how);
+void import_evaluate_often(import_t *im, const yaml_tree_t *at, const char *key);
 
 #endif

@@ -146,12 +146,12 @@ static int take_evaluations(import_t *im) {
     if (strategy && import_scalar(im, strategy, "eval_strategy", &text)) return im->err->code;
     bool no = !*text || strcmp(text, "no") == 0 || strcmp(text, "false") == 0;
     if (no || (!import_has(im, "data", "eval") && !import_has(im, "data", "eval_split"))) return 0;
-    if (strcmp(text, "epoch") == 0) import_evaluate_often(im, strategy, strategy->key, "every epoch");
+    if (strcmp(text, "epoch") == 0) import_evaluate_often(im, strategy, strategy->key);
     else {
         if (!steps) steps = import_get(im, "logging_steps");
         if (!steps) return import_error(im, strategy, strategy->key, "steps, but no eval_steps; expected a number");
         if (import_number(im, steps, steps->key, &n)) return im->err->code;
-        if (n > 0 && n < 1) import_evaluate_often(im, steps, steps->key, "a share of all steps");
+        if (n > 0 && n < 1) import_evaluate_often(im, steps, steps->key);
         else return import_copy(im, "training", "eval_steps", steps, steps->key);
     }
     return 0;
