@@ -281,8 +281,7 @@ static const import_key_t keys[] = {
     {"resume_from_checkpoint", OURS("training", "resume_from_checkpoint"), NULL, take_resume, NULL},
     {"auto_resume_from_checkpoints", OURS("training", "resume_from_checkpoint"), NULL, take_resume, NULL},
     {"use_tensorboard", OURS("training", "report_to"), NULL, take_tensorboard, NULL},
-    {"gradient_checkpointing", FATE_IDLE, NULL, NULL, NULL, NULL,
-     "`auto` recomputes what memory demands, with the same result"},
+    IDLE("gradient_checkpointing"),
 
     {"special_tokens", FATE_LOST, NULL, NULL, NULL, take_tokens, "but `pad_token`, which changes nothing here"},
     IDLE("strict"),

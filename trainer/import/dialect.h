@@ -20,7 +20,7 @@ typedef struct import_key {
     const char *missing;        /* CARRIED: their default as text of ours, written where the key is not given */
     /* Takes the value over, which is not null; NULL: a CARRIED one means the same as ours, of others fate says all. */
     int (*take)(import_t *im, const struct import_key *k, const yaml_tree_t *v);
-    const char *says; /* LOST, REFUSED: what that means; CARRIED, IDLE: a remark for the documentation, or NULL */
+    const char *says; /* LOST, REFUSED: what that means; CARRIED: a remark for the documentation, or NULL */
 } import_key_t;
 
 typedef struct {
