@@ -80,6 +80,8 @@ int take_schedule(import_t *im, const import_key_t *k, const yaml_tree_t *v);
 int take_warmup_steps(import_t *im, const import_key_t *k, const yaml_tree_t *v);
 /* Every how many steps; a share of all steps is not known before the run. */
 int take_steps(import_t *im, const import_key_t *k, const yaml_tree_t *v);
+/* The best evaluation is that of the lowest loss. */
+int take_metric(import_t *im, const import_key_t *k, const yaml_tree_t *v);
 int take_resume(import_t *im, const import_key_t *k, const yaml_tree_t *v);
 
 /* ---- data ---- */
