@@ -10,19 +10,10 @@
 #include "trainer/commands/command.h"
 #include "trainer/import/import.h"
 
-static const char help[] =
-    "usage: qlora-train import FILE [--output CONFIG] [--force]\n"
-    "       qlora-train import --keys\n"
-    "\n"
-    "Turns a YAML config of Axolotl or of LLaMA-Factory into one of ours (qlora.yaml). Each value has the key that it\n"
-    "comes from beside it, also where the other program's default is not ours. What is not carried over is said, with\n"
-    "its line, and stands at the end of the config. Where that would make another training (preferences, full\n"
-    "fine-tuning, 8-bit layers, images) nothing is written. Relative paths are taken from the working directory, or\n"
-    "from FILE's. docs/import.md has every key.\n"
-    "\n"
-    "  --output CONFIG  the config to write (qlora.yaml)\n"
-    "  --force          replace it if it is there\n"
-    "  --keys           where each key goes, as tables in Markdown\n";
+typedef struct {
+    const char *output;
+    bool force, keys;
+} given_t;
 
 /* A place in the new config says nothing to who has not seen it: the message begins with the key, and with the file that
  * the values come from. */
@@ -75,18 +66,40 @@ static void print_keys(void) {
     free(tables);
 }
 
-int command_import(int argc, char **argv) {
-    bool want_help = false, force = false, keys = false;
-    const char *file = NULL, *output = "qlora.yaml";
-    size_t n;
+static int run_import(int argc, char **argv) {
+    given_t given = {0};
+    args_t args;
     err_t err = {0};
-    const option_t options[] = {
-        {"output", &output, NULL}, {"force", NULL, &force}, {"keys", NULL, &keys}, {"help", NULL, &want_help}};
-    int rc = options_parse(argc, argv, options, sizeof options / sizeof *options, &file, 1, &n, &err);
-    if (rc == 0 && want_help) fputs(help, stdout);
-    else if (rc == 0 && keys) print_keys();
-    else if (rc == 0 && n == 0) rc = err_set(&err, ERR_USAGE, "import: expected FILE (see --help)");
-    else if (rc == 0) rc = import(file, output, force, &err);
+    int rc = command_parse(&command_import, argc, argv, &given, &args, &err);
+    if (rc == 0 && args.helped) return 0;
+    if (rc == 0 && given.keys) print_keys();
+    else if (rc == 0 && args.n == 0) rc = err_set(&err, ERR_USAGE, "import: expected FILE (see --help)");
+    else if (rc == 0) rc = import(args.pos[0], given.output, given.force, &err);
     if (rc) log_error("%s", err.msg);
     return rc;
 }
+
+static const positional_t positionals[] = {
+    {"FILE", ARG_FILE, .optional = true, .help = "the YAML config of Axolotl or of LLaMA-Factory"}};
+static const option_t options[] = {
+    {"output", ARG_CONFIG, offsetof(given_t, output), "CONFIG", "qlora.yaml", .help = "the config to write"},
+    {"force", ARG_FLAG, offsetof(given_t, force), .help = "replace it if it is there"},
+    {"keys", ARG_FLAG, offsetof(given_t, keys), .help = "print where each key goes, as tables in Markdown"},
+};
+
+const command_t command_import = {
+    .name = "import",
+    .synopsis = "FILE [--output CONFIG] [--force]\n--keys",
+    .what = "turn a config of Axolotl or LLaMA-Factory into one of ours",
+    .about =
+        "Turns a YAML config of Axolotl or of LLaMA-Factory into one of ours. Each value has the key that it comes "
+        "from "
+        "beside it, also where the other program's default is not ours. What is not carried over is said, with its "
+        "line, and stands at the end of the config. Where that would make another training (preferences, full "
+        "fine-tuning, 8-bit layers, images) nothing is written. Relative paths are taken from the working directory, "
+        "or "
+        "from FILE's. docs/import.md has every key.",
+    COMMAND_POSITIONALS(positionals),
+    COMMAND_OPTIONS(options),
+    .run = run_import,
+};

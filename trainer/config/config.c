@@ -241,9 +241,12 @@ static int check_split(const loader_t *l) {
 /* What goes by evaluations has none to go by. */
 static int check_evaluations(const loader_t *l) {
     const config_t *c = l->c;
-    bool data = c->data.eval || c->data.eval_split > 0;
-    if (c->training.eval_steps && !data)
+    bool data = c->data.eval || c->data.eval_split > 0, prompts = c->training.sample_prompts;
+    if (c->training.eval_steps && !data && !prompts)
         return key_error(l, "training", "eval_steps", "evaluation without data; expected a file in data.eval, or 0");
+    if (prompts && !c->training.eval_steps)
+        return key_error(l, "training", "sample_prompts",
+                         "nothing would be answered; expected training.eval_steps above 0 too, or none");
     const char *key = c->training.early_stopping_patience ? "early_stopping_patience"
                       : c->training.load_best             ? "load_best_model_at_end"
                                                           : NULL;
@@ -291,7 +294,8 @@ static bool is_same(const char *a, const char *b) {
 
 static int check_training_paths(const loader_t *l) {
     const config_t *c = l->c;
-    if (check_train_files(l)) return l->err->code;
+    if (check_train_files(l) || need_file(l, "training", "sample_prompts", c->training.sample_prompts))
+        return l->err->code;
     if (is_same(c->model.path, c->training.output_dir))
         return key_error(l, "training", "output_dir", "is the directory of the model; expected one for the run");
     if (path_exists(c->training.output_dir) && need_dir(l, "training", "output_dir", c->training.output_dir))

@@ -72,7 +72,8 @@ typedef struct {
         size_t logging_steps, eval_steps, save_steps, save_total_limit;
         size_t early_stopping_patience; /* evaluations; 0: off */
         bool load_best;
-        char *resume; /* "auto", "none" or a checkpoint directory */
+        char *sample_prompts; /* a file; NULL: none */
+        char *resume;         /* "auto", "none" or a checkpoint directory */
         size_t preempted_exit_status;
         bool tensorboard; /* report_to: beside jsonl, which is always written */
     } training;
