@@ -21,7 +21,12 @@ typedef struct {
     record_key_t key;
     uint64_t last;        /* the pass that used it; 0: none */
     cudaGraphExec_t exec; /* NULL: passes of this key have only been queued op by op */
+    size_t made, updated; /* how often exec was made, and how often it took over another pass */
 } record_t;
+
+/* To make an executable graph takes the host about as long as to launch its nodes one by one. So a key whose nodes change
+ * as often as not is not worth it (cuBLAS takes other kernels for other numbers of trained tokens, one or two of them). */
+static bool is_worth_it(const record_t *r) { return r->made < r->updated + 4; }
 
 typedef struct cuda_records {
     record_t record[RECORDS];
@@ -75,10 +80,12 @@ static cudaError_t make_executable(record_t *r, cudaGraph_t graph) {
     if (r->exec) {
         cudaGraphExecUpdateResultInfo info;
         cudaError_t e = cudaGraphExecUpdate(r->exec, graph, &info);
+        r->updated += e == cudaSuccess;
         if (e != cudaErrorGraphExecUpdateFailure) return e;
         (void)cudaGetLastError();
         drop(r);
     }
+    r->made++;
     return cudaGraphInstantiate(&r->exec, graph, cudaGraphInstantiateFlagUseNodePriority);
 }
 
@@ -102,7 +109,7 @@ static record_t *record_of(cuda_records_t *all, const record_key_t *key) {
         if (r.last < oldest->last) oldest = &r;
     }
     drop(oldest);
-    *oldest = {*key, 0, NULL};
+    *oldest = {*key, 0, NULL, 0, 0};
     return oldest;
 }
 
@@ -124,7 +131,7 @@ static void recorded(backend_t *be, const record_key_t *key, void (*work)(void *
     record_t *r = record_of(all, key);
     bool known = r->last > 0;
     r->last = ++all->passes;
-    if (!known) {
+    if (!known || !is_worth_it(r)) {
         work(ctx);
         return;
     }
