@@ -37,6 +37,7 @@ static const char help[] =
     "  --checkpointing W    auto, true or false (auto)\n"
     "  --memory-limit SIZE  as device.memory_limit (auto)\n"
     "  --cache-weights W    as device.cache_weights: auto or off (auto)\n"
+    "  --no-graphs          a GPU is given each op by itself also where a pass would be one graph\n"
     "  --what PARTS         some of copy,dequant,gemm,linear,attention,step,profile,paging (all of these), load\n"
     "                       load: reads BF16 weights and quantizes them; one layer and its share of the embedding\n"
     "                       are in a nameless file in TMPDIR (0.5 GB for llama-3-8b), read once for each layer\n"
@@ -55,6 +56,7 @@ typedef struct {
     size_t n_lengths;
     size_t tokens, steps, layers; /* tokens, layers 0: not given */
     unsigned parts;
+    bool no_graphs;
     const char *json_path;
 } bench_t;
 
@@ -148,14 +150,16 @@ static int check_rows(const bench_t *b, const char *const values[], err_t *err) 
 
 static int parse(int argc, char **argv, bench_t *b, bool *want_help, err_t *err) {
     const char *values[N_CONFIG_OPTIONS], *length = "1024", *steps = "5", *tokens = NULL, *layers = NULL, *what = NULL;
-    option_t options[N_CONFIG_OPTIONS + 7] = {
-        {"length", &length, NULL}, {"steps", &steps, NULL},       {"tokens", &tokens, NULL}, {"layers", &layers, NULL},
-        {"what", &what, NULL},     {"json", &b->json_path, NULL}, {"help", NULL, want_help}};
+    enum { OTHERS = 8 };
+    option_t options[N_CONFIG_OPTIONS + OTHERS] = {
+        {"length", &length, NULL},          {"steps", &steps, NULL},  {"tokens", &tokens, NULL},
+        {"layers", &layers, NULL},          {"what", &what, NULL},    {"json", &b->json_path, NULL},
+        {"no-graphs", NULL, &b->no_graphs}, {"help", NULL, want_help}};
     for (size_t i = 0; i < N_CONFIG_OPTIONS; i++) {
         values[i] = config_options[i].value;
-        options[7 + i] = (option_t){config_options[i].option, &values[i], NULL};
+        options[OTHERS + i] = (option_t){config_options[i].option, &values[i], NULL};
     }
-    if (options_parse(argc, argv, options, N_CONFIG_OPTIONS + 7, b->models, MAX_MODELS, &b->n_models, err))
+    if (options_parse(argc, argv, options, N_CONFIG_OPTIONS + OTHERS, b->models, MAX_MODELS, &b->n_models, err))
         return err->code;
     if (*want_help) return 0;
     if (b->n_models == 0) b->models[b->n_models++] = "smollm2-135m";
@@ -319,6 +323,7 @@ static int bench(bench_t *b, err_t *err) {
                            b->shapes[i].layers);
     }
     if (backend_open(b->config.device.backend, act, b->config.device.threads, HOST_ALONE, &be, err)) return err->code;
+    if (b->no_graphs) be->recorded = NULL;
     int rc = bench_all(b, be, err);
     be->close(be);
     return rc;
