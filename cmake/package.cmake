@@ -47,4 +47,8 @@ set(CPACK_DEBIAN_MPI_PACKAGE_RECOMMENDS openmpi-bin)
 set(CPACK_COMPONENT_MPI_DESCRIPTION "runs of many processes for qlora-train
 The module by which qlora-train shares out a training among processes that
 mpirun or srun started. Without it a run is one process.")
+# The source is scripts/source.sh's: CPack would take all that lies in the directory, models and runs too.
+foreach(kind TBZ2 TGZ TXZ TZ)
+  set(CPACK_SOURCE_${kind} OFF)
+endforeach()
 include(CPack)
