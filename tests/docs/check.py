@@ -24,6 +24,7 @@ OTHERS = {
     "--kill-on-bad-exit",  # Slurm
     "--lora",  # llama.cpp
     "--preserve-status",  # timeout
+    "--stop-timeout", "--memory", "--build-arg",  # Podman and Docker
 }
 
 
