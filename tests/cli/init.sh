@@ -24,9 +24,17 @@ nothing_written
 expect 0 "$QLORA_TRAIN" init --model "$model" --train train.jsonl training.max_steps=3 device.threads=2 data.max_length=64
 grep -q '^  eval_split: 0.05$' qlora.yaml && grep -q '^  max_steps: 3$' qlora.yaml || { cat qlora.yaml; fail "qlora.yaml"; }
 grep -q '^  # Rank of the adapters' qlora.yaml || fail "no comments"
+grep -q '^  packing: false$' qlora.yaml && grep -q '^  gradient_accumulation_steps: 1$' qlora.yaml || fail "few rows are packed"
 expect 0 "$QLORA_TRAIN" plan qlora.yaml
 expect 0 "$QLORA_TRAIN" qlora.yaml
 [ "$(logged_steps runs/first)" -eq 3 ] || fail "not three steps"
+
+# Of enough rows, or of text, packed rows make steps enough. Who says otherwise is asked no questions.
+token_rows 1000 20 22 7 >many.jsonl
+expect 0 "$QLORA_TRAIN" init many.yaml --model "$model" --train many.jsonl
+! grep -q 'packing:' many.yaml && grep -q '^  gradient_accumulation_steps: 4$' many.yaml || { cat many.yaml; fail "1000 rows"; }
+expect 0 "$QLORA_TRAIN" init own.yaml --model "$model" --train train.jsonl data.packing=true
+grep -q '^  packing: true$' own.yaml || { cat own.yaml; fail "data.packing=true"; }
 
 # It is replaced only on demand; where it lies elsewhere, paths are in full.
 cp qlora.yaml before.yaml

@@ -14,7 +14,7 @@
 #include "trainer/config/config_json.h"
 #include "trainer/config/config_schema.h"
 
-enum { ENOUGH_TO_SPLIT = 200, USUAL_LENGTH = 1024 };
+enum { ENOUGH_TO_SPLIT = 200, ENOUGH_TO_PACK = 1000, USUAL_LENGTH = 1024 };
 
 /* ---- looking -------------------------------------------------------------------------------------------- */
 
@@ -126,6 +126,10 @@ static int choose_template(draft_t *d, const init_choice_t *c, const init_sight_
     return 0;
 }
 
+/* Whether rows are so few that, packed 16 rows a step, they would make a handful of steps an epoch and teach next to
+ * nothing. A row of `text` may be a whole book. */
+static bool makes_few_steps(const init_sight_t *s) { return s->format != DATA_TEXT && s->rows < ENOUGH_TO_PACK; }
+
 static int choose_data(draft_t *d, const init_choice_t *c, const init_sight_t *s, err_t *err) {
     size_t length = s->positions && s->positions < USUAL_LENGTH ? s->positions : USUAL_LENGTH;
     bool held_out = c->eval || is_set(c, "data.eval");
@@ -134,6 +138,10 @@ static int choose_data(draft_t *d, const init_choice_t *c, const init_sight_t *s
     else if (!held_out && s->rows >= ENOUGH_TO_SPLIT) set(d, "data", "eval_split", xstrdup("0.05"));
     if (held_out || s->rows >= ENOUGH_TO_SPLIT) set(d, "training", "eval_steps", xstrdup("50"));
     set(d, "data", "max_length", xasprintf("%zu", length));
+    if (makes_few_steps(s)) {
+        set(d, "data", "packing", xstrdup("false"));
+        set(d, "training", "gradient_accumulation_steps", xstrdup("1"));
+    }
     return choose_template(d, c, s, err);
 }
 
