@@ -214,6 +214,7 @@ stage cli_cuda "Command line tests, emulated GPU" cli_tests release build/tests/
 stage cli_generate "Generation, emulated GPU" generate_tests
 samples_tests() {
     cli_tests asan build-asan/qlora-train samples
+    QLORA_TEST_BACKEND=cuda cli_tests release build/tests/qlora-train-cudahost samples
     cluster_test release build/qlora-train samples_ranks
 }
 stage samples "Answers to prompts in a training" samples_tests
