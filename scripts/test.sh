@@ -150,6 +150,7 @@ release_tests() {
 
 samples_tests() {
     cli_tests asan build-asan/qlora-train samples
+    QLORA_TEST_BACKEND=cuda cli_tests release build/tests/qlora-train-cudahost samples
     cluster_test release build/qlora-train samples_ranks
 }
 docs_tests() {
