@@ -1,11 +1,14 @@
+#define _DEFAULT_SOURCE /* realpath */
 #include "base/host.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -108,4 +111,12 @@ void host_cpu_name(char *out, size_t size, const char *isa) {
     if (!proc_value("/proc/cpuinfo", "model name", model, sizeof model) && uname(&u) == 0)
         snprintf(model, sizeof model, "%.64s", u.machine);
     snprintf(out, size, "%s, %s", model, isa);
+}
+
+/* What /proc says holds wherever the program has gone by now; where there is no /proc, what it was started by. */
+char *host_program(void) {
+    char path[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path);
+    if (n > 0 && n < PATH_MAX) return strndup(path, (size_t)n);
+    return realpath((const char *)getauxval(AT_EXECFN), NULL);
 }

@@ -1,4 +1,4 @@
-/* What this machine is: memory that may be used, and the processor's name. */
+/* What this machine is: memory that may be used, the processor's name, and where this program lies on it. */
 #ifndef BASE_HOST_H
 #define BASE_HOST_H
 
@@ -17,5 +17,8 @@ void host_memory(size_t *free_bytes, size_t *total_bytes);
 
 /* "AMD EPYC 9654, AVX-512" in `out`. isa: what the ops are compiled for. */
 void host_cpu_name(char *out, size_t size, const char *isa);
+
+/* The path of this program's file, which the caller frees; NULL where the system does not say. */
+char *host_program(void);
 
 #endif

@@ -3,6 +3,10 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "base/terminal.h"
 
 void (*log_before_line)(void);
 
@@ -12,9 +16,12 @@ void log_errors_only(void) { errors_only = true; }
 
 static void line(FILE *f, const char *head, const char *fmt, va_list ap) {
     if (log_before_line) log_before_line();
+    size_t len;
+    char *text = xvasprintf(fmt, ap, &len);
     fputs(head, f);
-    vfprintf(f, fmt, ap);
+    terminal_write(f, text, len);
     fputc('\n', f);
+    free(text);
     fflush(f);
 }
 

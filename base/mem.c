@@ -44,7 +44,7 @@ char *xstrndup(const char *s, size_t n) {
 
 char *xstrdup(const char *s) { return xstrndup(s, strlen(s)); }
 
-static char *vformat(const char *fmt, va_list ap, size_t *len) {
+char *xvasprintf(const char *fmt, va_list ap, size_t *len) {
     va_list again;
     va_copy(again, ap);
     int n = vsnprintf(NULL, 0, fmt, ap);
@@ -60,7 +60,7 @@ char *xasprintf(const char *fmt, ...) {
     va_list ap;
     size_t n;
     va_start(ap, fmt);
-    char *s = vformat(fmt, ap, &n);
+    char *s = xvasprintf(fmt, ap, &n);
     va_end(ap);
     return s;
 }
@@ -82,7 +82,7 @@ void strbuf_addf(strbuf_t *b, const char *fmt, ...) {
     va_list ap;
     size_t n;
     va_start(ap, fmt);
-    char *s = vformat(fmt, ap, &n);
+    char *s = xvasprintf(fmt, ap, &n);
     va_end(ap);
     strbuf_add(b, s, n);
     free(s);

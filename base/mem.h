@@ -4,6 +4,7 @@
 #ifndef BASE_MEM_H
 #define BASE_MEM_H
 
+#include <stdarg.h>
 #include <stddef.h>
 
 void *xmalloc(size_t n);
@@ -18,6 +19,8 @@ char *xstrdup(const char *s);
 char *xstrndup(const char *s, size_t n);
 /* printf into a new string, which the caller frees. */
 char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* The same; *len is its length. */
+char *xvasprintf(const char *fmt, va_list ap, size_t *len) __attribute__((format(printf, 1, 0)));
 
 /* Makes room for at least one more element in the array `*(ptr)` of capacity `*(cap)` holding `len`. */
 #define VEC_GROW(ptr, len, cap) \

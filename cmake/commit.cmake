@@ -1,5 +1,6 @@
 # Run at every build: writes OUTPUT, a header with the commit of SOURCE, and leaves the file alone while that stays the
-# same, so that nothing is compiled anew. In what `git archive` wrote, git has put the commit into cmake/archived_commit.
+# same, so that nothing is compiled anew. In what `git archive` wrote, git has put the commit into cmake/archived_commit;
+# the Containerfile's COMMIT goes there too.
 # "unknown" where SOURCE is neither that nor a git checkout of its own, or git does not say.
 cmake_minimum_required(VERSION 3.20)
 set(commit unknown)
@@ -12,7 +13,7 @@ if(GIT AND EXISTS "${SOURCE}/.git")
   endif()
 elseif(NOT EXISTS "${SOURCE}/.git" AND EXISTS "${SOURCE}/cmake/archived_commit")
   file(STRINGS "${SOURCE}/cmake/archived_commit" archived)
-  if(archived MATCHES "^[0-9a-f]+$")
+  if(archived MATCHES "^[-+.0-9A-Za-z_/]+$")
     set(commit ${archived})
   endif()
 endif()

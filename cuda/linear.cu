@@ -3,6 +3,7 @@
  * reads it. Two such places take turns, so that the next is made while the product before it still runs. */
 #include "cuda/dropout.h"
 #include "cuda/few_tokens.h"
+#include "cuda/low_rank.h"
 #include "cuda/quant.h"
 #include "cuda/vec.h"
 
@@ -343,6 +344,7 @@ static void adapter_fwd(backend_t *be, size_t T, mat_t x, const linear_t *l, con
     size_t cols = linear_cols_of(l);
     by_dropped_rows(be, T, x, cols, drop, [&](mat_t rows, size_t t, size_t n) {
         run_t run = {};
+        if (low_rank_fwd(be, n, rows, l, kept_scale(drop), rows_from(be, u, t))) return;
         while (next_run(l, &run))
             be->gemm(be, false, true, n, run.width, cols, run.scale * kept_scale(drop), in_act(be, rows),
                      a_matrix(l, run.a), 0, in_act(be, columns(be, rows_from(be, u, t), run.u)));
@@ -352,6 +354,7 @@ static void adapter_fwd(backend_t *be, size_t T, mat_t x, const linear_t *l, con
 static void adapter_bwd(backend_t *be, size_t T, mat_t dy, mat_t u, const linear_t *l, mat_t du,
                         float *const dB[LINEAR_MAX]) {
     size_t first = 0, at = 0;
+    if (low_rank_bwd(be, T, dy, u, l, du, dB)) return;
     for (size_t i = 0; i < l->n; first += l->part[i++].w->rows) {
         const linear_part_t *p = &l->part[i];
         if (!p->r) continue;
@@ -368,6 +371,7 @@ static void adapter_grad(backend_t *be, size_t T, mat_t du, mat_t x, const linea
                          float *dA) {
     size_t cols = linear_cols_of(l);
     by_dropped_rows(be, T, x, cols, drop, [&](mat_t rows, size_t t, size_t n) {
+        if (low_rank_grad(be, n, rows_from(be, du, t), rows, l, kept_scale(drop), dA)) return;
         be->gemm(be, true, false, linear_width(l), cols, n, kept_scale(drop), in_act(be, rows_from(be, du, t)),
                  in_act(be, rows), 1, {dA, DT_F32, cols});
     });

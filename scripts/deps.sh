@@ -1,15 +1,19 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that building, testing and the quick start need. Does nothing when all are there.
 # deps.sh --tools: also what further stages of scripts/test.sh take, which are skipped without.
+# deps.sh --package: instead only what scripts/package.sh takes.
 # deps.sh --slurm: instead those of tests/cluster/slurm.sh.
 # deps.sh --download DIR: instead fetches the libraries among them, and what those need, into DIR, for a machine
 # without a network (scripts/gpu_check.sh).
 set -euo pipefail
 
-packages=(
+build=(
     build-essential cmake pkg-config
     libyaml-dev libjansson-dev libsentencepiece-dev libpcre2-dev libutf8proc-dev libxxhash-dev
     zlib1g-dev libzstd-dev
+)
+packages=(
+    "${build[@]}"
     libcmocka-dev clang-format   # tests, and the check of the style
     python3 python3-pip unzip    # fetching the quick start's model, checking the demo data
 )
@@ -20,6 +24,7 @@ tools=(
     libopenmpi-dev openmpi-bin iproute2    # runs of several processes, and tests/cluster/ranks.sh
 )
 
+[ "${1:-}" != --package ] || packages=("${build[@]}" libopenmpi-dev file)
 [ "${1:-}" != --slurm ] || packages=(slurm-wlm munge)
 
 if ! command -v dpkg-query >/dev/null 2>&1; then

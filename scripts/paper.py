@@ -4,9 +4,9 @@
     scripts/paper.py [--model MODEL] [--text FILE] [--train FILE --eval FILE] [--seeds 1,2,3] [--steps 70,210] [--work DIR]
                      [--out FILE] [--only train|paging]
 
-Needs nothing but Python and build/qlora-train (scripts/fetch_model.sh gets the model). Trainings and the comparison of data
-types that are finished in the work directory are not run again; `--only` runs one part and stops there: `paging` should have
-the machine to itself, since it measures speed. The whole takes about half an hour.
+Needs nothing but Python and build/qlora-train (scripts/fetch_model.sh gets the model). What is finished in the work directory
+is not run again, and a training that was stopped goes on; of another build of the program nothing is taken. `--only` runs one
+part and stops there: `paging` should have the machine to itself, since it measures speed. The whole takes about half an hour.
 """
 import argparse
 import hashlib
@@ -78,17 +78,20 @@ def trainings(args):
 
 # ---- data types ----------------------------------------------------------------------------------------------------
 
-TEXT_BYTES = 60000
+# The beginning of docs/decisions.md at commit 5f1bd87, which stays as it is: figures of two releases are then of one text.
+TEXT = ROOT / "data/demo/prose.txt"
+TEXT_SUM = "1f9edab49812037544ec211c1bc92fae37da853cf37176d65fa2394335542676"
 
 
 def data_types(args):
     """{type: {bits, rmse, snr, perplexity}} and the number of tokens, from quant-report."""
-    text = args.work / "text.txt"
-    text.write_bytes(args.text.read_bytes()[:TEXT_BYTES].decode(errors="ignore").encode())
-    asked = hashlib.sha256(text.read_bytes() + str(args.model).encode()).hexdigest()[:16]
+    text = args.text.read_bytes()
+    if args.text == TEXT and hashlib.sha256(text).hexdigest() != TEXT_SUM:
+        sys.exit(f"paper.py: {TEXT} is not the text that was committed (SHA-256 {TEXT_SUM})")
+    asked = hashlib.sha256(text + str(args.model).encode()).hexdigest()[:16]
     kept = args.work / f"quant-report-{asked}.txt"
     if not kept.exists():
-        out = run(args, "quant-report", args.model, "--text", text)
+        out = run(args, "quant-report", args.model, "--text", args.text)
         kept.write_text(out)
     out = kept.read_text()
     row = re.compile(r"^(\S.*?)  +([\d.]+)  +(\S+)  +(\S+)  +(exact|[\d.]+) .* ([\d.]+)$", re.M)
@@ -159,7 +162,7 @@ def of_types(types, tokens, text):
     lines = ["## 1. NF4 is better than FP4, and FP4 than Int4\n",
              "Paper, table 2, mean perplexity of OPT, LLaMA and Pythia of 125M to 13B: Int4 34.34, FP4 (E2M1) 31.07, NF4 with "
              "double quantization 27.41.\n",
-             f"Here, on {tokens} tokens (the first {TEXT_BYTES} bytes of `{text}`), each row of at most 1024 tokens by "
+             f"Here, on {tokens} tokens (`{text}`), each row of at most 1024 tokens by "
              "itself, computed in f32 (`qlora-train quant-report`):\n",
              "| type | bits a parameter | RMSE | signal to noise, dB | perplexity |", "|---|---|---|---|---|"]
     for name, t in types.items():
@@ -270,7 +273,7 @@ def write(args, types, tokens, losses, pair, rows):
 def options():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--model", type=pathlib.Path, default=ROOT / "models/SmolLM2-135M-Instruct.Q4_1.gguf")
-    p.add_argument("--text", type=pathlib.Path, default=ROOT / "docs/decisions.md")
+    p.add_argument("--text", type=pathlib.Path, default=TEXT)
     p.add_argument("--train", type=pathlib.Path, default=ROOT / "data/demo/train.jsonl")
     p.add_argument("--eval", type=pathlib.Path, default=ROOT / "data/demo/eval.jsonl")
     p.add_argument("--seeds", type=lambda s: [int(x) for x in s.split(",")], default=[1, 2, 3])
@@ -286,8 +289,18 @@ def options():
     return args
 
 
+def of_this_build(args):
+    """Figures of two builds must not stand side by side in one document."""
+    program = hashlib.sha256(args.program.read_bytes()).hexdigest()
+    kept = args.work / "program.sha256"
+    if kept.exists() and kept.read_text() != program:
+        sys.exit(f"paper.py: {args.work} holds runs of another build of {args.program}: remove it, or give another --work")
+    kept.write_text(program)
+
+
 def main():
     args = options()
+    of_this_build(args)
     if args.only == "train":
         trainings(args)
     elif args.only == "paging":

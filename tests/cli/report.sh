@@ -30,6 +30,7 @@ END
 }
 
 expect 0 "$QLORA_TRAIN" report first
+! grep -qF "Answers" first/report.html || fail "answers of a run that has none"
 page first/report.html "<figcaption>Loss</figcaption>" "<figcaption>Evaluation loss</figcaption>" "Learning rate" "Configuration" \
     "<code>training.max_steps</code></td><td><code><b>12</b>" "<code>lora.use_rslora</code></td><td><code>false<" "Starts"
 last=$(grep '"loss"' first/metrics.jsonl | tail -n 1 | sed -E 's/.*"loss": ([0-9.]+).*/\1/')
@@ -51,6 +52,33 @@ printf '{"time": "<script>alert(1)</script>", "step": 1e999, "machine": {"host":
     'lora: {r: 7}\n' >>hostile/starts.jsonl
 expect 0 "$QLORA_TRAIN" report hostile
 page hostile/report.html "1 logged steps without a finite loss" "of its logs cannot be read" "0.2500"
+# Answers to prompts: some of many evaluations, the beginning of long texts, not too many prompts, and nothing but text.
+cp -r first asked
+python3 - >asked/samples.jsonl <<'END'
+import json
+prompts = ["<b>bold</b> & \"so\"?", "lines\n\tof it", "long " + "é" * 500] + [f"prompt {i}" for i in range(40)]
+for step in range(1, 1001):
+    for i, prompt in enumerate(prompts):
+        text = "<script>alert(1)</script>" if i == 0 else "ö" * 5000 + "TAIL" if i == 2 else f"answer {i} of step {step}"
+        print(json.dumps({"step": step, "prompt": prompt, "completion": text}, ensure_ascii=False))
+print('{"step": -1, "prompt": "p", "completion": "c"}\n{"step": 1000, "prompt": 7, "completion": "c"}\nno json')
+print('{"step": 1001, "prompt": "torn')
+END
+expect 0 "$QLORA_TRAIN" report asked
+page asked/report.html "<h2>Answers</h2>" "Those of 6 of 1000 evaluations" "<th>prompt<th>step 1<th>step 200<th>step 400<th>step 600" \
+    "<th>step 1000" "&lt;b&gt;bold&lt;/b&gt; &amp; &quot;so&quot;?" "&lt;script&gt;alert(1)&lt;/script&gt;" "<td>answer 1 of step 1</td>" \
+    "<td>answer 1 of step 1000</td>" "<td>prompt 20</td>" " …</td>" "4 lines of its logs cannot be read" \
+    "114 answers to further prompts are not shown"
+for what in "prompt 21<" TAIL "step 500" torn; do
+    ! grep -qF "$what" asked/report.html || fail "the page has $what"
+done
+[ "$(stat -c %s asked/report.html)" -lt $(($(stat -c %s first/report.html) + 60000)) ] || fail "a page as long as the run"
+expect 0 "$QLORA_TRAIN" report first asked --html both.html
+page both.html "<h2>Answers of asked</h2>"
+! grep -qF "Answers of first" both.html || fail "answers of a run that has none"
+printf 'no json\n' >asked/samples.jsonl
+expect 0 "$QLORA_TRAIN" report asked
+! grep -qF "Answers" asked/report.html || fail "answers in a file without rows"
 # Values and steps as large and small as numbers get.
 cp -r first extreme
 printf '%s\n' '{"step": 13, "loss": 1e308, "grad_norm": 1e-320, "tokens_per_second": -1e308, "peak_device_bytes": 1e300}' \

@@ -36,7 +36,12 @@ enum {
     F16_MIXED,
     INT8_W64X160,
     FP4_W33X1040,
-    INT4_W70X32
+    INT4_W70X32,
+    FP4_W40X1040,
+    INT8_W1048X160,
+    SHORT_END_3,
+    SHORT_END_100,
+    NARROW
 };
 static const struct {
     size_t n, rows[LINEAR_MAX], cols;
@@ -73,6 +78,12 @@ static const struct {
     [INT8_W64X160] = {2, {64, 9}, 160, {QUANT_INT8, QUANT_INT8}, true}, /* columns: of 16 */
     [FP4_W33X1040] = {1, {33}, 1040, {QUANT_FP4}, true},
     [INT4_W70X32] = {2, {70, 1}, 32, {QUANT_INT4, QUANT_INT4}, false},
+    [FP4_W40X1040] = {1, {40}, 1040, {QUANT_FP4}, true},
+    [INT8_W1048X160] = {2, {1048, 520}, 160, {QUANT_INT8, QUANT_INT8}, true},
+    /* the last block of codes is not whole; rows start inside of blocks */
+    [SHORT_END_3] = {3, {61, 9, 35}, 104, {QUANT_NF4, QUANT_INT8_ZEROPOINT, QUANT_FP4}, true},
+    [SHORT_END_100] = {2, {77, 21}, 100, {QUANT_NF4, QUANT_INT8}, true}, /* columns: of 4, not of 8 */
+    [NARROW] = {2, {70, 333}, 4, {QUANT_NF4, QUANT_INT4}, false},
     [FP4_2] = {2, {40, 72}, 130, {QUANT_FP4, QUANT_FP4}, false},
 };
 
@@ -87,6 +98,7 @@ enum {
     ROOM_TWO = 256, /* for that of the first two layers, if that is more; else for the whole site's */
     APART = 512,    /* u or du in a matrix of its own, not behind x or dy */
     UNEQUAL = 1024, /* adapters of other ranks and scales: d, d + 3, d + 6 */
+    EIGHTS = 8192,  /* with UNEQUAL: d, d + 8, d + 16 */
     BIAS = 2048,    /* on all layers; with UNEQUAL not on the second */
     HEAD = 4096     /* of one layer, as the head is: linear_t.apart */
 };
@@ -164,7 +176,7 @@ static linear_part_t site_part(rig_t *r, const params_t *p, const qweight_t *w, 
     return (linear_part_t){
         .w = w,
         .bias = biased ? rig_random(r, DT_F32, w->rows, 2) : NULL,
-        .r = p->flags & 1 << i ? p->d + (unequal ? 3 * i : 0) : 0,
+        .r = p->flags & 1 << i ? p->d + (unequal ? (p->flags & EIGHTS ? 8 : 3) * i : 0) : 0,
         .scale = unequal ? 0.5f + 0.25f * (float)i : 0.5f,
     };
 }
@@ -205,6 +217,11 @@ static columns_t beside(const rig_t *r, const site_t *s, size_t cols, size_t ext
     return (columns_t){r->be->act, s->T, s->pad / 2, cols + extra, linear_ld(cols, extra) + s->pad};
 }
 
+/* The same of the adapters' side alone, as u of a step lies: nothing behind it but the case's padding. */
+static columns_t dense(const rig_t *r, const site_t *s) {
+    return (columns_t){r->be->act, s->T, s->pad / 2, s->width, s->width + s->pad};
+}
+
 static void run_linear_fwd(rig_t *r, const params_t *p) {
     site_t s;
     site_open(r, p, &s);
@@ -243,7 +260,7 @@ static void run_adapter_bwd(rig_t *r, const params_t *p) {
     site_t s;
     site_open(r, p, &s);
     bool apart = p->flags & APART;
-    const columns_t of_all = beside(r, &s, s.rows, s.width), of_u = beside(r, &s, s.width, 0);
+    const columns_t of_all = beside(r, &s, s.rows, s.width), of_u = dense(r, &s);
     columns_t of_dy = of_all, of_du = apart ? beside(r, &s, s.width, 0) : of_all;
     of_dy.cols = s.rows;
     if (!apart) of_du = (columns_t){of_du.type, of_du.rows, of_du.first + s.rows, s.width, of_du.ld};
@@ -266,7 +283,7 @@ static void run_adapter_grad(rig_t *r, const params_t *p) {
     columns_t of_x = beside(r, &s, s.cols, s.width), of_du = beside(r, &s, s.rows, s.width);
     of_x.cols = s.cols; /* u is not read */
     of_du = (columns_t){of_du.type, of_du.rows, of_du.first + s.rows, s.width, of_du.ld};
-    if (p->flags & APART) of_du = beside(r, &s, s.width, 0);
+    if (p->flags & APART) of_du = dense(r, &s);
     void *x = rig_columns(r, &of_x, 1), *du = rig_columns(r, &of_du, 1);
     float *dA = rig_random(r, DT_F32, s.width * s.cols, 1); /* is added to */
     r->be->adapter_grad(r->be, s.T, rig_mat(du, &of_du), rig_mat(x, &of_x), &s.l, s.drop, dA);
@@ -541,6 +558,15 @@ static const params_t linear_cases[] = {
     {F16_70X61, 1, 0, 4, ON(1) | HEAD},
     {WIDE, 1, 0, 16, ON(3)},
     {ODD_QKV, 3, 0, 16, ON(7) | BIAS | KEPT},
+    /* rows of the decoded weight that lie apart, whatever blocks they start and end in */
+    {SHORT_END_3, 33, 0, 8, ON(7)},
+    {SHORT_END_3, 33, 8, 20, ON(5) | BIAS | KEPT},
+    {SHORT_END_3, 9, 0, 16, ON(7) | ROOM_ONE},
+    {SHORT_END_3, 5, 0, 0, 0},
+    {SHORT_END_100, 33, 0, 4, ON(3)},
+    {SHORT_END_100, 9, 4, 12, ON(2) | F32_AB},
+    {NARROW, 33, 0, 4, ON(3)},
+    {NARROW, 9, 0, 16, ON(1) | F32_AB},
     /* ranks beyond the layer's own rows and columns; no tokens */
     {L64X96, 3, 0, 1024, ON(1)},
     {L61X37, 40, 3, 1024, ON(1) | DROPPED | BIAS},
@@ -587,6 +613,23 @@ static const params_t adapter_cases[] = {
     {L61X37, 1701, 3, 40, ON(1)}, /* sums over more tokens than a pass has */
     {TINY, 33, 0, 341, ON(3) | UNEQUAL},
     {ALIGNED_QKV, 0, 0, 16, ON(7) | DROPPED},
+    /* for a GPU's tensor cores: every width of tiles, ends of tiles, several shares of channels and of tokens */
+    {L128X576, 1, 0, 8, ON(1)},
+    {L128X576, 2, 16, 16, ON(1) | APART},
+    {L128X576, 3, 0, 32, ON(1)},
+    {FRACTION_QKV, 4, 0, 8, ON(7)},
+    {FRACTION_QKV, 5, 8, 16, ON(7) | UNEQUAL | EIGHTS},
+    {L128X576, 129, 0, 64, ON(1)},
+    {L128X576, 530, 0, 8, ON(1) | APART},
+    {L128X576, 127, 16, 24, ON(1) | APART},
+    {FP4_W40X1040, 131, 0, 8, ON(1)},
+    {GATE_UP, 257, 0, 32, ON(3)},
+    {FRACTION_QKV, 530, 0, 8, ON(7) | UNEQUAL | EIGHTS},
+    {FRACTION_QKV, 65, 16, 24, ON(5) | DROPPED},
+    {FRACTION_QKV, 33, 0, 8, ON(6) | UNEQUAL | EIGHTS},
+    {ALIGNED_QKV, 700, 8, 16, ON(7) | DROPPED},
+    {INT8_W1048X160, 150, 0, 32, ON(3)},
+    {INT8_W1048X160, 40, 8, 8, ON(1) | UNEQUAL},
 };
 static const params_t dropout_cases[] = {
     {1, 1, 0, 1, 0},      {13, 61, 0, 61, 0},  {90, 576, 0, 48, 0},  {33, 2056, 0, 257, 0},

@@ -71,7 +71,8 @@ const char config_everything[] =
     "  optim: adamw_8bit, adam_beta1: 0.8, adam_beta2: 0.95, adam_epsilon: 1e-6, gradient_checkpointing: false,\n"
     "  neftune_noise_alpha: 5,\n"
     "  logging_steps: 10, eval_steps: 20, save_steps: 30, save_total_limit: 0,\n"
-    "  early_stopping_patience: 4, load_best_model_at_end: true, resume_from_checkpoint: adapter,\n"
+    "  early_stopping_patience: 4, load_best_model_at_end: true, sample_prompts: eval.jsonl,\n"
+    "  resume_from_checkpoint: adapter,\n"
     "  preempted_exit_status: 130, report_to: [tensorboard, jsonl]}\n"
     "device: {backend: cpu, memory_limit: 1.5 GiB, page_weights: never, spill: tmp, threads: 3}\n";
 

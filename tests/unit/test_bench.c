@@ -93,6 +93,7 @@ static void test_all_parts(void **state) {
                                        NULL};
     static const char *const linear[] = {"forward_seconds", "forward_of_bare", "backward_seconds", "backward_of_bare",
                                          NULL};
+    static const char *const low_rank[] = {"seconds", "gemm_seconds", "gb_per_s", "of_copy", NULL};
     static const char *const attention[] = {"seconds", "tflops", NULL};
     json_t *root = bench(
         (const char *const[]){test_path(tiny), "--batch", "2", "--length", "24", "--steps", "3", NULL});
@@ -104,6 +105,7 @@ static void test_all_parts(void **state) {
     check_rows(run, "dequant", LINEAR_SLOTS + 1, dequant);
     check_rows(run, "gemm", LINEAR_SLOTS + 1, gemm);
     check_rows(run, "linear", SITE_COUNT, linear);
+    check_rows(run, "low_rank", 3 * SITE_COUNT, low_rank);
     check_rows(run, "attention", 2, attention);
     check_step(json_object_get(run, "step"));
     check_paging(json_object_get(run, "paging"));

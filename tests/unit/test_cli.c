@@ -16,6 +16,7 @@
 #include "model/formats/safetensors.h"
 #include "tests/support/program.h"
 #include "trainer/run/backend_open.h"
+#include "trainer/commands/command.h"
 
 static ran_t ran;
 
@@ -40,28 +41,24 @@ static void assert_answered(const char *text) {
         fail_msg("status %d, expected \"%s\", got: %s%s", ran.status, text, ran.out, ran.err);
 }
 
-static char *const commands[] = {"train",    "plan",    "eval",     "generate", "export",
-                                 "quantize", "inspect", "tokenize", "init",     "print"};
-#define N_COMMANDS (sizeof commands / sizeof *commands)
-
 static void help_and_version(void **state) {
     (void)state;
     char *const general[] = {"--help", "-h", "help"};
     for (size_t i = 0; i < 3; i++) {
         RUN(general[i]);
-        for (size_t k = 0; k < N_COMMANDS; k++) {
-            char *line = xasprintf("\n  qlora-train %s ", commands[k]);
+        for (size_t k = 0; k < n_commands; k++) {
+            char *line = xasprintf("\n  qlora-train %s ", commands[k]->name);
             assert_answered(line);
             free(line);
         }
     }
-    for (size_t k = 0; k < N_COMMANDS; k++) {
-        RUN(commands[k], "--help");
+    for (size_t k = 0; k < n_commands; k++) {
+        RUN(commands[k]->name, "--help");
         assert_answered("usage: qlora-train ");
         char *first = xstrdup(ran.out);
-        RUN(commands[k], "-h");
+        RUN(commands[k]->name, "-h");
         assert_answered(first);
-        RUN("help", commands[k]);
+        RUN("help", commands[k]->name);
         assert_answered(first);
         free(first);
     }
@@ -86,8 +83,8 @@ static void unknown_commands(void **state) {
     assert_refused("\"--frobnicate\" is neither a command nor a config file");
     RUN("--versoin");
     assert_refused("\"--versoin\"");
-    for (size_t k = 0; k < N_COMMANDS; k++) {
-        RUN(commands[k], "--hepl");
+    for (size_t k = 0; k < n_commands; k++) {
+        RUN(commands[k]->name, "--hepl");
         assert_refused("command line: unknown option --hepl; did you mean --help?");
     }
 }

@@ -40,7 +40,7 @@ static void defaults(void **state) {
     assert_int_equal(c.training.gradient_checkpointing, TRI_AUTO);
     assert_true(c.training.logging_steps == 1 && c.training.eval_steps == 0 && c.training.save_steps == 100);
     assert_int_equal(c.training.save_total_limit, 3);
-    assert_true(c.training.early_stopping_patience == 0 && !c.training.load_best);
+    assert_true(c.training.early_stopping_patience == 0 && !c.training.load_best && !c.training.sample_prompts);
     assert_string_equal(c.training.resume, "auto");
     assert_int_equal(c.training.preempted_exit_status, 75);
     assert_false(c.training.tensorboard);
@@ -104,6 +104,7 @@ static void every_key(void **state) {
     assert_true(c.training.logging_steps == 10 && c.training.eval_steps == 20 && c.training.save_steps == 30);
     assert_int_equal(c.training.save_total_limit, 0);
     assert_true(c.training.early_stopping_patience == 4 && c.training.load_best);
+    assert_path(c.training.sample_prompts, "eval.jsonl");
     assert_path(c.training.resume, "adapter");
     assert_int_equal(c.training.preempted_exit_status, 130);
     assert_true(c.training.tensorboard);

@@ -227,6 +227,13 @@ static const struct {
      "data.eval_split, and training.eval_steps above 0"},
     {"training: {output_dir: out, eval_steps: 5}\nmodel: {path: model}\ndata: {train: train.jsonl}\n",
      "c.yaml:1:41: training.eval_steps: evaluation without data; expected a file in data.eval, or 0"},
+    {"training: {output_dir: out, sample_prompts: eval.jsonl}\nmodel: {path: model}\ndata: {train: train.jsonl, eval: "
+     "eval.jsonl}\n",
+     "c.yaml:1:45: training.sample_prompts: nothing would be answered; expected training.eval_steps above 0 too, "
+     "or none"},
+    {"training: {output_dir: out, sample_prompts: [eval.jsonl], eval_steps: 5}\nmodel: {path: model}\ndata: {train: "
+     "train.jsonl}\n",
+     "c.yaml:1:45: training.sample_prompts: a list; expected none or a path"},
     {"data: {train: train.jsonl, eval_split: 2.5}\nmodel: {path: model}\ntraining: {output_dir: out}\n",
      "c.yaml:1:40: data.eval_split: got 2.5; expected a share below 1, or a whole number of rows"},
     {"data: {train: train.jsonl, eval_split: 2, eval: e}\nmodel: {path: model}\ntraining: {output_dir: out}\n",
@@ -268,6 +275,12 @@ static void paths_must_exist(void **state) {
          "c.yaml:2:43: data.chat_template: ", "/model: a directory; expected a file"},
         {"model: {path: model}\ndata: {train: train.jsonl}\ntraining: {output_dir: train.jsonl}\n",
          "c.yaml:3:24: training.output_dir: ", "/train.jsonl: not a directory"},
+        {"model: {path: model}\ndata: {train: train.jsonl}\ntraining: {output_dir: o, eval_steps: 5, sample_prompts: "
+         "p}\n",
+         "c.yaml:3:58: training.sample_prompts: ", "/p: No such file"},
+        {"model: {path: model}\ndata: {train: train.jsonl}\ntraining: {output_dir: o, eval_steps: 5, sample_prompts: "
+         "model}\n",
+         "c.yaml:3:58: training.sample_prompts: ", "/model: a directory; expected a file"},
         {"model: {path: model}\ndata: {train: train.jsonl}\ntraining: {output_dir: o, resume_from_checkpoint: x}\n",
          "c.yaml:3:51: training.resume_from_checkpoint: ", "/x: No such file"},
     };

@@ -6,20 +6,30 @@
 #include "base/names.h"
 #include "trainer/commands/options.h"
 
-static const char *adapter, *prompt;
-static bool help;
-static const char *pos[2];
-static size_t n_pos;
+typedef struct {
+    const char *adapter, *prompt, *type;
+    uint64_t rows;
+    double share;
+    unsigned parts;
+    bool plain;
+} given_t;
+
+static given_t given;
+static args_t args;
 
 static int parse(int argc, char **argv, err_t *err) {
+    static const char *const types[] = {"nf4", "fp4", NULL}, *const parts[] = {"copy", "gemm", "step", NULL};
     static const option_t table[] = {
-        {.name = "adapter", .value = &adapter},
-        {.name = "prompt", .value = &prompt},
-        {.name = "help", .flag = &help},
+        {"adapter", ARG_DIR, offsetof(given_t, adapter), "DIR", .help = ""},
+        {"prompt", ARG_TEXT, offsetof(given_t, prompt), "TEXT", "hello", .help = ""},
+        {"type", ARG_CHOICE, offsetof(given_t, type), "TYPE", .words = types, .help = ""},
+        {"rows", ARG_WHOLE, offsetof(given_t, rows), "N", "7", .min = 1, .max = 20, .help = ""},
+        {"share", ARG_REAL, offsetof(given_t, share), "P", .min = 0, .max = 1, .help = ""},
+        {"what", ARG_WORDS, offsetof(given_t, parts), "PARTS", .words = parts, .help = ""},
+        {"plain", ARG_FLAG, offsetof(given_t, plain), .help = ""},
     };
-    adapter = prompt = NULL;
-    help = false;
-    return options_parse(argc, argv, table, 3, pos, 2, &n_pos, err);
+    given = (given_t){0};
+    return options_parse(argc, argv, table, sizeof table / sizeof *table, &given, &args, 2, err);
 }
 
 #define ARGV(...) \
@@ -30,29 +40,56 @@ static void options_and_positionals_mix(void **state) {
     (void)state;
     err_t err = {0};
     assert_ok(PARSE(&err, "a.yaml", "--adapter", "dir", "--prompt=x=y", "b", "--help"), err);
-    assert_string_equal(adapter, "dir");
-    assert_string_equal(prompt, "x=y");
-    assert_true(help);
-    assert_int_equal(n_pos, 2);
-    assert_string_equal(pos[0], "a.yaml");
-    assert_string_equal(pos[1], "b");
+    assert_string_equal(given.adapter, "dir");
+    assert_string_equal(given.prompt, "x=y");
+    assert_true(args.helped);
+    assert_int_equal(args.n, 2);
+    assert_string_equal(args.pos[0], "a.yaml");
+    assert_string_equal(args.pos[1], "b");
     assert_ok(PARSE(&err, "-h"), err);
-    assert_true(help);
+    assert_true(args.helped);
     assert_ok(parse(0, NULL, &err), err);
-    assert_int_equal(n_pos, 0);
+    assert_int_equal(args.n, 0);
 }
 
 static void values_may_look_like_anything(void **state) {
     (void)state;
     err_t err = {0};
     assert_ok(PARSE(&err, "--prompt", "--adapter", "--adapter=", "-"), err);
-    assert_string_equal(prompt, "--adapter");
-    assert_string_equal(adapter, "");
-    assert_string_equal(pos[0], "-");
+    assert_string_equal(given.prompt, "--adapter");
+    assert_string_equal(given.adapter, "");
+    assert_string_equal(args.pos[0], "-");
     assert_ok(PARSE(&err, "--", "--help", "-x"), err);
-    assert_false(help);
-    assert_int_equal(n_pos, 2);
-    assert_string_equal(pos[0], "--help");
+    assert_false(args.helped);
+    assert_int_equal(args.n, 2);
+    assert_string_equal(args.pos[0], "--help");
+}
+
+static void values_are_read(void **state) {
+    (void)state;
+    err_t err = {0};
+    assert_ok(parse(0, NULL, &err), err);
+    assert_string_equal(given.prompt, "hello");
+    assert_int_equal(given.rows, 7);
+    assert_null(given.adapter);
+    assert_int_equal(given.parts, 0);
+    assert_ok(PARSE(&err, "--type=fp4", "--rows", "20", "--share", "0.25", "--what=step,copy", "--plain"), err);
+    assert_string_equal(given.type, "fp4");
+    assert_int_equal(given.rows, 20);
+    assert_true(given.share == 0.25);
+    assert_int_equal(given.parts, 5);
+    assert_true(given.plain);
+    assert_error(PARSE(&err, "--type", "nf"), err, ERR_USAGE, "--type: nf; expected nf4 or fp4");
+    assert_error(PARSE(&err, "--rows", "21"), err, ERR_USAGE,
+                 "command line: --rows: got \"21\"; expected a whole number from 1 to 20");
+    static char *const bad[] = {"", "x", "0.5x", "1.5", "-1", "nan", "inf"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_error(PARSE(&err, "--share", bad[i]), err, ERR_USAGE, "; expected a number from 0 to 1");
+    static char *const no_words[] = {"", "gem", "copy,", ",copy", "copy gemm", "copy,gemmm"};
+    for (size_t i = 0; i < sizeof no_words / sizeof *no_words; i++)
+        assert_error(PARSE(&err, "--what", no_words[i]), err, ERR_USAGE,
+                     "; expected some of copy, gemm, step, with commas between them");
+    assert_error(PARSE(&err, "--plain=1"), err, ERR_USAGE, "command line: --plain takes no value");
 }
 
 static void mistakes_are_named(void **state) {
@@ -133,6 +170,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(options_and_positionals_mix),
         cmocka_unit_test(values_may_look_like_anything),
+        cmocka_unit_test(values_are_read),
         cmocka_unit_test(mistakes_are_named),
         cmocka_unit_test(closest_names),
         cmocka_unit_test(whole_numbers),

@@ -9,7 +9,7 @@
 #include "base/mem.h"
 #include "cuda/workspace.h"
 #include "made_model.h"
-#include "trainer/run/run.h"
+#include "trainer/run/generate.h"
 #include "trainer/run/steps.h"
 
 enum { LAYERS = 6, VOCAB = 320 };
@@ -23,6 +23,7 @@ typedef struct {
     compute_t compute;
     quant_type_t quant;
     bool f32, tied;
+    size_t prompt, positions; /* of a generation; 0: none */
 } combination_t;
 
 static void run_start(run_t *run, const combination_t *k) {
@@ -31,6 +32,9 @@ static void run_start(run_t *run, const combination_t *k) {
                             .train_seg = k->train_seg,
                             .eval_tokens = k->eval_tokens,
                             .eval_seg = k->eval_seg}};
+    const plan_need_t generation = generate_need(k->prompt, k->positions);
+    run->need.prompt_tokens = generation.prompt_tokens;
+    run->need.cache = generation.cache;
     const char *dir = test_tmpdir();
     made_model_write(
         dir,
@@ -58,7 +62,7 @@ static size_t total_of(run_t *run, size_t n_kept) {
     optimizer_t opt;
     acts_t acts = {.blocks = xcalloc(LAYERS, sizeof(block_acts_t))};
     layout_t layout = {.chunk = run->plan.layout.chunk, .n_homes = SIZE_MAX};
-    plan_place_fixed(&pool, &run->model, &run->lora, &opt, NULL, &run->need, &layout);
+    plan_place_fixed(&pool, &run->model, &run->lora, &opt, &run->need, &layout);
     optimizer_free(&opt);
     pool_mark_t mark = pool_mark(&pool);
     acts_place(
@@ -70,6 +74,16 @@ static size_t total_of(run_t *run, size_t n_kept) {
         acts_place(&acts, &run->model,
                    &(acts_spec_t){PASS_LOSS, run->need.eval_tokens, 0, run->plan.layout.chunk, run->plan.layout.tile},
                    &pool);
+    pool_reset(&pool, &mark);
+    if (run->need.cache) {
+        kv_cache_t cache;
+        kv_cache_place(&cache, &run->model, run->need.cache, &pool);
+        acts_place(
+            &acts, &run->model,
+            &(acts_spec_t){PASS_GENERATE, run->need.prompt_tokens, 0, run->plan.layout.chunk, run->plan.layout.tile},
+            &pool);
+        kv_cache_free(&cache);
+    }
     free(acts.blocks);
     return pool.peak;
 }
@@ -114,6 +128,21 @@ static void compute(run_t *run, pass_t pass, size_t T, size_t seg) {
     batch_free(&b);
 }
 
+static void count_token(void *ctx, int32_t id) {
+    assert_in_range(id, 0, VOCAB - 1);
+    ++*(size_t *)ctx;
+}
+
+/* An answer up to the last position. */
+static void generate(run_t *run, size_t prompt, size_t positions) {
+    ids_t ids = {0};
+    size_t made = 0;
+    for (size_t i = 0; i < prompt; i++) ids_add(&ids, (int32_t)(i * 11 % VOCAB));
+    generate_answer(run, &ids, &(answer_spec_t){.max_new = positions - prompt}, NULL, count_token, &made);
+    assert_int_equal(made, positions - prompt);
+    free(ids.ids);
+}
+
 static size_t aligned(size_t bytes) { return (bytes + POOL_ALIGN - 1) / POOL_ALIGN * POOL_ALIGN; }
 
 /* What must lie in the pool, counted from the shapes alone. */
@@ -151,9 +180,9 @@ static void check_combination(const combination_t *k) {
     run.config.device.memory_limit = total_of(&run, k->n_kept);
     model_free(&run.model);
     assert_ok(run_plan(&run, &err), err);
-    /* An evaluation that is larger than the step may leave room for more. */
-    assert_true(run.plan.layout.n_kept == k->n_kept ||
-                (k->eval_tokens > k->train_tokens && run.plan.layout.n_kept > k->n_kept));
+    /* An evaluation or a generation that is larger than the step may leave room for more. */
+    bool more = k->eval_tokens > k->train_tokens || k->positions > k->train_tokens;
+    assert_true(run.plan.layout.n_kept == k->n_kept || (more && run.plan.layout.n_kept > k->n_kept));
 
     assert_ok(run_load(&run, NULL, &err), err);
     for (int c = 0; c < POOL_ACTIVATIONS; c++) assert_int_equal(run.pool.bytes[c], run.plan.bytes[c]);
@@ -161,6 +190,7 @@ static void check_combination(const combination_t *k) {
     for (int round = 0; round < 2; round++) {
         compute(&run, PASS_TRAIN, k->train_tokens, k->train_seg);
         if (k->eval_tokens) compute(&run, PASS_LOSS, k->eval_tokens, k->eval_seg);
+        if (k->positions) generate(&run, k->prompt, k->positions);
     }
     for (int c = 0; c < POOL_ACTIVATIONS; c++) assert_int_equal(run.pool.bytes[c], run.plan.bytes[c]);
     assert_int_equal(run.pool.peak, run.plan.total);
@@ -177,14 +207,18 @@ static void check_combination(const combination_t *k) {
 static void test_planned_and_measured(void **state) {
     (void)state;
     static const combination_t combinations[] = {
-        {64, 64, 0, 0, 0, 6, COMPUTE_F32, QUANT_NF4, true, true},
-        {64, 64, 0, 0, 0.1, 6, COMPUTE_F32, QUANT_NF4, true, true},
-        {77, 20, 0, 0, 0, 3, COMPUTE_F32, QUANT_NF4, true, false},
-        {200, 50, 30, 30, 0.1, 0, COMPUTE_F32, QUANT_FP4, false, true},
-        {16, 16, 300, 150, 0, 0, COMPUTE_F32, QUANT_NF4, true, true},
-        {16, 16, 300, 150, 0.5, 2, COMPUTE_BF16, QUANT_INT8, true, false},
-        {128, 128, 128, 64, 0, 1, COMPUTE_BF16, QUANT_NONE, false, true},
-        {2, 2, 0, 0, 0, 4, COMPUTE_BF16, QUANT_NF4, false, false},
+        {64, 64, 0, 0, 0, 6, COMPUTE_F32, QUANT_NF4, true, true, 0, 0},
+        {64, 64, 0, 0, 0.1, 6, COMPUTE_F32, QUANT_NF4, true, true, 0, 0},
+        {77, 20, 0, 0, 0, 3, COMPUTE_F32, QUANT_NF4, true, false, 0, 0},
+        {200, 50, 30, 30, 0.1, 0, COMPUTE_F32, QUANT_FP4, false, true, 0, 0},
+        {16, 16, 300, 150, 0, 0, COMPUTE_F32, QUANT_NF4, true, true, 0, 0},
+        {16, 16, 300, 150, 0.5, 2, COMPUTE_BF16, QUANT_INT8, true, false, 0, 0},
+        {128, 128, 128, 64, 0, 1, COMPUTE_BF16, QUANT_NONE, false, true, 0, 0},
+        {2, 2, 0, 0, 0, 4, COMPUTE_BF16, QUANT_NF4, false, false, 0, 0},
+        {64, 64, 40, 40, 0.1, 3, COMPUTE_F32, QUANT_NF4, true, true, 7, 40}, /* in the place of the step's */
+        {2, 2, 4, 4, 0, 2, COMPUTE_F32, QUANT_NF4, true, true, 7, 40},
+        {16, 16, 300, 150, 0, 0, COMPUTE_BF16, QUANT_INT8, true, false, 600, 640},
+        {16, 16, 0, 0, 0.5, 2, COMPUTE_BF16, QUANT_NF4, false, true, 1, 500},
     };
     for (size_t i = 0; i < sizeof combinations / sizeof *combinations; i++) check_combination(&combinations[i]);
 }
@@ -192,7 +226,7 @@ static void test_planned_and_measured(void **state) {
 /* auto takes the most blocks that fit, at every limit between the two ends, and says what is missing below. */
 static void test_checkpointing(void **state) {
     (void)state;
-    static const combination_t k = {256, 64, 40, 40, 0.1, 0, COMPUTE_F32, QUANT_NF4, true, true};
+    static const combination_t k = {256, 64, 40, 40, 0.1, 0, COMPUTE_F32, QUANT_NF4, true, true, 0, 0};
     err_t err = {0};
     run_t run;
     run_start(&run, &k);
@@ -258,7 +292,7 @@ static void assert_most(const run_t *run, size_t *value, size_t most, const char
 
 static void test_sizes(void **state) {
     (void)state;
-    static const combination_t k = {64, 16, 0, 0, 0, 0, COMPUTE_F32, QUANT_NF4, true, true};
+    static const combination_t k = {64, 16, 0, 0, 0, 0, COMPUTE_F32, QUANT_NF4, true, true, 0, 0};
     run_t run;
     run_start(&run, &k);
     err_t err = {0};
@@ -276,7 +310,10 @@ static void test_sizes(void **state) {
     run.lora.width[SITE_QKV] = 8000; /* rows so far apart that 32 bits are the bound */
     assert_most(&run, &run.need.train_seg, UINT32_MAX / linear_ld(160, 8000), "data.max_length: a row of ");
     run.lora.width[SITE_QKV] = 12;
+    assert_most(&run, &run.need.cache, 65535 * 16, "expected a shorter prompt in training.sample_prompts");
+    run.need = generate_need(8, 16);
     assert_most(&run, &run.need.cache, 65535 * 16, "a shorter prompt or a lower --max-new-tokens");
+    run.need = (plan_need_t){.train_tokens = 64, .train_seg = 16};
     assert_most(&run, &run.model.config.head_dim, 371, "model.path: heads of 372 channels");
     size_t layer = (UINT32_MAX - CUDA_DEQUANT_AHEAD) / linear_ld(200, 4) - 4; /* with the rows of A */
     assert_most(&run, rows, layer, "model.path: a layer of ");
@@ -318,7 +355,7 @@ static size_t unpaged_total(run_t *run) {
 /* Each kind of run is told what helps it: keys that it reads, and of one that has begun only those that may change. */
 static void test_advice(void **state) {
     (void)state;
-    static const combination_t k = {256, 64, 0, 0, 0, 0, COMPUTE_F32, QUANT_NONE, true, true};
+    static const combination_t k = {256, 64, 0, 0, 0, 0, COMPUTE_F32, QUANT_NONE, true, true, 0, 0};
     err_t err = {0};
     run_t run;
     run_start(&run, &k);
@@ -341,7 +378,8 @@ static void test_advice(void **state) {
     assert_limit_named(&run);
     assert_advice(&run, 4096, "MiB with all the paging that the config allows, and", "training.");
 
-    run.need = (plan_need_t){.eval_tokens = 64, .eval_seg = 4000, .cache = 4000, .page_weights = true};
+    run.need = generate_need(64, 4000);
+    run.need.page_weights = true;
     assert_advice(&run, all, "it would fit with at most ", "batch");
     assert_advice(&run, all, " positions (a shorter prompt or a lower --max-new-tokens)", "optim");
 
@@ -356,6 +394,11 @@ static void test_advice(void **state) {
     assert_advice(&run, all - 1, "it would fit with training.gradient_checkpointing auto, or device.page_weights auto",
                   "training.optim");
     assert_advice(&run, all - 1, "device.page_weights auto", "micro-batches of at most");
+    run.need.cache = 40000;
+    run.need.prompt_tokens = 64;
+    assert_advice(&run, unpaged_total(&run) - 1, "device.page_weights auto, or training.sample_prompts none",
+                  "positions");
+    run.need.cache = run.need.prompt_tokens = 0;
     run.need.checkpointing = TRI_AUTO;
     run.need.page_weights = true;
     assert_limit_named(&run);

@@ -1,33 +1,15 @@
-#define _XOPEN_SOURCE 700
 #define _DEFAULT_SOURCE
 #include "tests/support/testing.h"
 
-#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "tests/support/output.h"
 #include "trainer/run/progress.h"
-
-/* Standard output is put aside while the progress writes to `fd`. */
-static int saved_stdout;
-
-static void redirect(int fd) {
-    fflush(stdout);
-    saved_stdout = dup(STDOUT_FILENO);
-    assert_true(saved_stdout >= 0 && dup2(fd, STDOUT_FILENO) == STDOUT_FILENO);
-}
-
-static void restore(void) {
-    fflush(stdout);
-    assert_int_equal(dup2(saved_stdout, STDOUT_FILENO), STDOUT_FILENO);
-    close(saved_stdout);
-}
 
 static metrics_step_t step(size_t k) {
     return (metrics_step_t){.step = k,
@@ -44,7 +26,7 @@ static void plain_lines(void **state) {
     int pipes[2];
     char got[1024];
     assert_int_equal(pipe(pipes), 0);
-    redirect(pipes[1]);
+    output_to(pipes[1]);
     /* Few steps are left, so that the time left is 0 s also on a machine that is busy. */
     progress_start(13, 10);
     for (size_t k = 11; k <= 13; k++) {
@@ -54,7 +36,7 @@ static void plain_lines(void **state) {
     progress_note("evaluating");
     progress_eval(13, 2.5, 12.18249);
     progress_end();
-    restore();
+    output_back();
     close(pipes[1]);
     ssize_t n = read(pipes[0], got, sizeof got - 1);
     close(pipes[0]);
@@ -66,40 +48,9 @@ static void plain_lines(void **state) {
     assert_null(log_before_line);
 }
 
-typedef struct {
-    int master, slave;
-} terminal_t;
-
-/* Standard output is a terminal of so many columns from here on. */
-static terminal_t terminal_open(unsigned short columns) {
-    int master = posix_openpt(O_RDWR | O_NOCTTY);
-    assert_true(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
-    int slave = open(ptsname(master), O_RDWR | O_NOCTTY);
-    assert_true(slave >= 0);
-    struct winsize w = {.ws_row = 24, .ws_col = columns};
-    struct termios t;
-    assert_int_equal(ioctl(slave, TIOCSWINSZ, &w), 0);
-    assert_int_equal(tcgetattr(slave, &t), 0);
-    t.c_oflag &= ~(tcflag_t)OPOST;
-    assert_int_equal(tcsetattr(slave, TCSANOW, &t), 0);
-    redirect(slave);
-    return (terminal_t){master, slave};
-}
-
-/* What it got so far; standard output is as before. */
-static void terminal_read(terminal_t *t, char *got, size_t size) {
-    size_t n = 0;
-    restore();
-    fcntl(t->master, F_SETFL, O_NONBLOCK);
-    for (ssize_t r; n < size - 1 && (r = read(t->master, got + n, size - 1 - n)) > 0;) n += (size_t)r;
-    got[n] = 0;
-    close(t->slave);
-    close(t->master);
-}
-
 /* What a terminal of `columns` gets from steps 1 and 2 of 2, an evaluation and the end. */
 static void run_on_terminal(unsigned short columns, char *got, size_t size) {
-    terminal_t t = terminal_open(columns);
+    pty_t t = pty_open(columns);
     progress_start(2, 0);
     metrics_step_t one = step(1), two = step(2);
     progress_step(&one, true);
@@ -107,7 +58,7 @@ static void run_on_terminal(unsigned short columns, char *got, size_t size) {
     progress_eval(1, 2.5, 12.18249);
     progress_step(&two, true);
     progress_end();
-    terminal_read(&t, got, size);
+    pty_read(&t, got, size);
 }
 
 static size_t occurrences(const char *text, const char *what) {
@@ -140,7 +91,7 @@ static void loss_is_smoothed(void **state) {
     static const double losses[] = {2, NAN, 1};
     setenv("TERM", "xterm", 1);
     setenv("NO_COLOR", "1", 1);
-    terminal_t t = terminal_open(120);
+    pty_t t = pty_open(120);
     progress_start(3, 0);
     for (size_t k = 1; k <= 3; k++) {
         metrics_step_t s = step(k);
@@ -149,7 +100,7 @@ static void loss_is_smoothed(void **state) {
         progress_step(&s, true);
     }
     progress_end();
-    terminal_read(&t, got, sizeof got);
+    pty_read(&t, got, sizeof got);
     if (!strstr(got, "loss 1.4737  eta")) fail_msg("got %s", got); /* (0.9 x 2 + 1) / 1.9 */
     assert_non_null(strstr(got, "peak 1.5 GiB  paged 5.0 MiB"));
 }

@@ -15,7 +15,7 @@
 /* The new directory's path; the command's arguments are MODEL, it, and the rest up to NULL. */
 static char *quantize(const char *model, char *option, char *value) {
     char *out = path_join(test_tmpdir(), "out"), *argv[] = {xstrdup(model), out, option, value};
-    int status = command_quantize(option ? value ? 4 : 3 : 2, argv);
+    int status = command_quantize.run(option ? value ? 4 : 3 : 2, argv);
     assert_int_equal(status, 0);
     free(argv[0]);
     return out;
@@ -124,7 +124,7 @@ static void test_fp4_without_double_quant(void **state) {
     const char *model = test_path("golden/tiny/llama-gqa-tied-odd");
     char *golden = path_join(model, "bnb4-fp4"), *out = path_join(test_tmpdir(), "out");
     char *argv[] = {xstrdup(model), "--quant-type=fp4", "--no-double-quant", out};
-    assert_int_equal(command_quantize(4, argv), 0);
+    assert_int_equal(command_quantize.run(4, argv), 0);
     assert_int_equal(compare_tensors(out, golden, true), 2 * (7 * 4 + 2) + 2);
     compare_configs(out, golden, true);
     compare_sources(out, golden, model);
@@ -154,7 +154,7 @@ static void test_refused(void **state) {
     char *argv[] = {xstrdup(model), xstrdup(dir), "--quant-type", "nf5"};
     size_t len;
     assert_ok(file_write(file, "mine", 4, &err), err);
-    assert_int_equal(command_quantize(2, argv), 2);
+    assert_int_equal(command_quantize.run(2, argv), 2);
     assert_ok(file_read(file, &data, &len, &err), err);
     assert_string_equal(data, "mine");
     free(data);
@@ -165,11 +165,11 @@ static void test_refused(void **state) {
     free(argv[1]);
 
     argv[1] = path_join(dir, "new");
-    assert_int_equal(command_quantize(4, argv), 2);
-    assert_int_equal(command_quantize(1, argv), 2);
+    assert_int_equal(command_quantize.run(4, argv), 2);
+    assert_int_equal(command_quantize.run(1, argv), 2);
     free(argv[0]);
     argv[0] = path_join(dir, "no-model");
-    assert_int_equal(command_quantize(2, argv), 2);
+    assert_int_equal(command_quantize.run(2, argv), 2);
     assert_false(path_exists(argv[1]));
     free(argv[0]);
     free(argv[1]);

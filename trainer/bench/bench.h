@@ -65,7 +65,7 @@ typedef enum {
     BENCH_COPY = 1, /* device copy */
     BENCH_DEQUANT = 2,
     BENCH_GEMM = 4,   /* the seven linear layers: bare product, and decoded on the fly */
-    BENCH_LINEAR = 8, /* the same with adapters, by site */
+    BENCH_LINEAR = 8, /* the same with adapters, by site; and the adapters' own products */
     BENCH_ATTENTION = 16,
     BENCH_STEP = 32,     /* whole training steps */
     BENCH_PROFILE = 64,  /* shares of the ops in one more step */
@@ -78,13 +78,17 @@ typedef enum {
 double bench_copy(backend_t *be, err_t *err);
 
 typedef struct {
-    json_t *json;      /* "dequant", "gemm", "linear", "attention": arrays; new reference */
+    json_t *json;      /* "dequant", "gemm", "linear", "low_rank", "attention": arrays; new reference */
     double gemm_flops; /* a second, all linear layers, forward and backward, bare; 0: not measured */
 } bench_ops_t;
 /* Measures on as many layers of the shape as keep caches from helping, with memory of their own. copy: as bench_copy()
  * gave it, 0: not known. */
 int bench_ops(backend_t *be, const model_config_t *c, const bench_spec_t *spec, unsigned parts, double copy,
               bench_ops_t *out, err_t *err);
+/* Its part bench_low_rank.c: the adapters' products of each site, from x [T, in] and dy [T, out], beside the backend's
+ * general product. Prints its table. An array. */
+json_t *bench_low_rank(bench_model_t *m, backend_t *be, const char *const names[SITE_COUNT], const mat_t x[SITE_COUNT],
+                       const mat_t dy[SITE_COUNT], double copy);
 
 /* ---- a step (bench_step.c), its parts (bench_profile.c), the same under a smaller limit (bench_paging.c), and what
  * comes before the first (bench_load.c) ---- */

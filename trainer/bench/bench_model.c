@@ -168,7 +168,7 @@ static int open_memory(bench_model_t *b, err_t *err) {
     const layout_t *layout = &b->plan.layout;
     model_t *m = &b->model;
     if (pool_open(&b->pool, m->be, b->plan.total, err)) return err->code;
-    plan_place_fixed(&b->pool, m, &b->lora, &b->opt, NULL, &b->need, layout);
+    plan_place_fixed(&b->pool, m, &b->lora, &b->opt, &b->need, layout);
     b->acts.blocks = xcalloc(m->config.layers, sizeof *b->acts.blocks);
     acts_place(&b->acts, m,
                &(acts_spec_t){PASS_TRAIN, b->need.train_tokens, layout->n_kept, layout->chunk, layout->tile}, &b->pool);

@@ -285,11 +285,12 @@ static void call_site(void *ctx, size_t i) {
     site_bwd(&block, layer, r->site, x, u, io.in, io.out);
 }
 
+static const char *const site_names[SITE_COUNT] = {"q, k, v", "o", "gate, up", "down"};
+
 static json_t *measure_sites(rig_t *r) {
-    static const char *const names[SITE_COUNT] = {"q, k, v", "o", "gate, up", "down"};
     json_t *rows = json_array();
     for (int s = 0; s < SITE_COUNT; s++) {
-        json_t *row = json_pack("{s:s}", "site", names[s]);
+        json_t *row = json_pack("{s:s}", "site", site_names[s]);
         linear_slot_t slots[LINEAR_MAX];
         size_t n = arch_site(r->m.model.config.arch, (site_t)s, slots);
         r->site = (site_t)s;
@@ -318,6 +319,17 @@ static void print_sites(const json_t *rows, size_t rank) {
     char title[96];
     snprintf(title, sizeof title, "linear layers with adapters of rank %zu (their gradients in the backward)", rank);
     bench_table(title, rows, columns, 5);
+}
+
+static json_t *measure_low_rank(rig_t *r, double copy) {
+    mat_t x[SITE_COUNT], dy[SITE_COUNT];
+    for (int s = 0; s < SITE_COUNT; s++) {
+        r->forward = true;
+        x[s] = site_io(r, (site_t)s).in;
+        r->forward = false;
+        dy[s] = site_io(r, (site_t)s).in;
+    }
+    return bench_low_rank(&r->m, r->be, site_names, x, dy, copy);
 }
 
 /* ---- attention ------------------------------------------------------------------------------------------ */
@@ -400,6 +412,7 @@ int bench_ops(backend_t *be, const model_config_t *c, const bench_spec_t *spec, 
         if (parts & BENCH_LINEAR) {
             json_object_set_new(o, "linear", rows = measure_sites(&r));
             print_sites(rows, spec->rank);
+            json_object_set_new(o, "low_rank", measure_low_rank(&r, copy));
         }
         if (parts & BENCH_ATTENTION) {
             json_object_set_new(o, "attention", rows = measure_attention(&r));

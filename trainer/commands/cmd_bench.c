@@ -1,5 +1,4 @@
 /* `qlora-train bench`: how fast this machine is with models of given shapes. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,43 +10,63 @@
 #include "model/outline.h"
 #include "trainer/bench/bench.h"
 #include "trainer/commands/command.h"
+#include "trainer/commands/help.h"
 #include "trainer/config/config_schema.h"
 #include "trainer/run/backend_open.h"
 #include "trainer/run/progress.h"
 #include "trainer/run/run.h"
-
-static const char help[] =
-    "usage: qlora-train bench [MODEL ...] [options]\n"
-    "\n"
-    "Times decoding, matrix products, attention and whole training steps at the shapes of models, and loading them,\n"
-    "with random weights and tokens: needs no model files and no data.\n"
-    "\n"
-    "  MODEL                a known name, a directory with config.json, a config.json or a GGUF (smollm2-135m)\n"
-    "  --backend NAME       auto, cpu or cuda (auto)\n"
-    "  --threads N          host threads (auto)\n"
-    "  --compute-dtype T    auto, bf16 or f32 (auto)\n"
-    "  --quant-type T       nf4, fp4, int4, int8, int8-zeropoint or none (nf4)\n"
-    "  --batch N            rows of a micro-batch (4)\n"
-    "  --tokens N           instead: as many rows as make N tokens\n"
-    "  --length N[,N...]    tokens of a row (1024)\n"
-    "  --rank N             of the adapters, on all linear layers (16)\n"
-    "  --dropout P          as lora.lora_dropout (0)\n"
-    "  --steps N            training steps that are timed, after one that is not (5)\n"
-    "  --layers N           only so many layers of the shape\n"
-    "  --checkpointing W    auto, true or false (auto)\n"
-    "  --memory-limit SIZE  as device.memory_limit (auto)\n"
-    "  --cache-weights W    as device.cache_weights: auto or off (auto)\n"
-    "  --what PARTS         some of copy,dequant,gemm,linear,attention,step,profile,paging (all of these), load\n"
-    "                       load: reads BF16 weights and quantizes them; one layer and its share of the embedding\n"
-    "                       are in a nameless file in TMPDIR (0.5 GB for llama-3-8b), read once for each layer\n"
-    "  --json FILE          write the figures there too\n";
 
 /* ---- options -------------------------------------------------------------------------------------------- */
 
 enum { MAX_MODELS = 16, MAX_LENGTHS = 8 };
 
 typedef struct {
-    config_t config; /* only the keys of config_options */
+    const char *backend, *threads, *compute_dtype, *quant_type, *batch, *rank, *dropout, *checkpointing, *memory_limit,
+        *cache_weights, *length, *json;
+    uint64_t tokens, steps, layers; /* tokens, layers 0: not given */
+    unsigned parts;                 /* 0: not given */
+} given_t;
+
+static const char *const part_names[] = {"copy", "dequant", "gemm",   "linear", "attention",
+                                         "step", "profile", "paging", "load",   NULL};
+
+/* Of kind ARG_KEY: read and checked as that key of a config. */
+static const option_t options[] = {
+    {"backend", ARG_KEY, offsetof(given_t, backend), "NAME", "auto", .key = "device.backend", .help = "%s"},
+    {"threads", ARG_KEY, offsetof(given_t, threads), "N", "auto", .key = "device.threads", .help = "host threads"},
+    {"compute-dtype", ARG_KEY, offsetof(given_t, compute_dtype), "TYPE", "auto", .key = "quantization.compute_dtype",
+     .help = "%s"},
+    {"quant-type", ARG_KEY, offsetof(given_t, quant_type), "TYPE", "nf4", .key = "quantization.quant_type",
+     .help = "%s"},
+    {"batch", ARG_KEY, offsetof(given_t, batch), "N", "4", .key = "training.per_device_train_batch_size",
+     .help = "rows of a micro-batch"},
+    {"tokens", ARG_WHOLE, offsetof(given_t, tokens), "N", .min = 2, .max = 1 << 24,
+     .help = "instead: as many rows as make N tokens"},
+    {"length", ARG_TEXT, offsetof(given_t, length), "N[,N...]", "1024", .help = "tokens of a row"},
+    {"rank", ARG_KEY, offsetof(given_t, rank), "N", "16", .key = "lora.r",
+     .help = "of the adapters, on all linear layers"},
+    {"dropout", ARG_KEY, offsetof(given_t, dropout), "P", "0", .key = "lora.lora_dropout",
+     .help = "as lora.lora_dropout"},
+    {"steps", ARG_WHOLE, offsetof(given_t, steps), "N", "5", .min = 1, .max = 10000,
+     .help = "training steps that are timed, after one that is not"},
+    {"layers", ARG_WHOLE, offsetof(given_t, layers), "N", .min = 1, .max = 4096,
+     .help = "only so many layers of the shape"},
+    {"checkpointing", ARG_KEY, offsetof(given_t, checkpointing), "WHICH", "auto",
+     .key = "training.gradient_checkpointing", .help = "%s"},
+    {"memory-limit", ARG_KEY, offsetof(given_t, memory_limit), "SIZE", "auto", .key = "device.memory_limit",
+     .help = "as device.memory_limit"},
+    {"cache-weights", ARG_KEY, offsetof(given_t, cache_weights), "WHICH", "auto", .key = "device.cache_weights",
+     .help = "as device.cache_weights: %s"},
+    {"what", ARG_WORDS, offsetof(given_t, parts), "PARTS", .words = part_names,
+     .help = "some of %s, with commas between them; all but load if not given. load reads BF16 weights and quantizes "
+             "them; one layer and its share of the embedding are in a nameless file in TMPDIR (0.5 GB for llama-3-8b), "
+             "read once for each layer"},
+    {"json", ARG_FILE, offsetof(given_t, json), "FILE", .help = "write the figures there too"},
+};
+enum { N_OPTIONS = sizeof options / sizeof *options };
+
+typedef struct {
+    config_t config; /* only the keys of the options */
     const char *models[MAX_MODELS];
     model_config_t shapes[MAX_MODELS];
     size_t n_models;
@@ -58,30 +77,14 @@ typedef struct {
     const char *json_path;
 } bench_t;
 
-/* Options that are keys of a config: read and checked as those. */
-static const struct {
-    const char *option, *section, *key, *value;
-} config_options[] = {
-    {"backend", "device", "backend", "auto"},
-    {"threads", "device", "threads", "auto"},
-    {"compute-dtype", "quantization", "compute_dtype", "auto"},
-    {"quant-type", "quantization", "quant_type", "nf4"},
-    {"batch", "training", "per_device_train_batch_size", "4"},
-    {"rank", "lora", "r", "16"},
-    {"dropout", "lora", "lora_dropout", "0"},
-    {"checkpointing", "training", "gradient_checkpointing", "auto"},
-    {"memory-limit", "device", "memory_limit", "auto"},
-    {"cache-weights", "device", "cache_weights", "auto"},
-};
-enum { N_CONFIG_OPTIONS = sizeof config_options / sizeof *config_options };
-
-static int set_config(bench_t *b, const char *const values[], err_t *err) {
-    for (size_t i = 0; i < N_CONFIG_OPTIONS; i++) {
-        const char *section = config_options[i].section, *name = config_options[i].key;
-        const config_key_t *key = config_key_find(section, name);
+static int set_config(bench_t *b, const given_t *given, err_t *err) {
+    for (size_t i = 0; i < N_OPTIONS; i++) {
+        const config_key_t *key = option_key(&options[i]);
+        const char *value;
         yaml_doc_t doc;
-        CHECK(key != NULL);
-        if (yaml_doc_parse_override(section, name, values[i], &doc, err)) return err->code;
+        if (!key) continue;
+        memcpy(&value, (const char *)given + options[i].offset, sizeof value);
+        if (yaml_doc_parse_override(key->section, key->name, value, &doc, err)) return err->code;
         int rc = config_value_set(key, &doc.entries[0], "/", &b->config, err);
         yaml_doc_free(&doc);
         if (rc) return rc;
@@ -89,54 +92,35 @@ static int set_config(bench_t *b, const char *const values[], err_t *err) {
     return 0;
 }
 
-static int read_count(const char *option, const char *text, size_t min, size_t max, size_t *out, err_t *err) {
-    uint64_t v = 0;
-    if (option_whole(option, text, min, max, &v, err)) return err->code;
-    *out = (size_t)v;
-    return 0;
-}
-
 static int read_lengths(bench_t *b, const char *text, err_t *err) {
     for (const char *p = text; b->n_lengths < MAX_LENGTHS; p++) {
         size_t len = strcspn(p, ",");
         char *one = xstrndup(p, len);
-        int rc = read_count("length", one, 2, (size_t)1 << 20, &b->lengths[b->n_lengths++], err);
+        uint64_t v = 0;
+        int rc = option_whole("length", one, 2, 1 << 20, &v, err);
         free(one);
         if (rc) return rc;
+        b->lengths[b->n_lengths++] = (size_t)v;
         p += len;
         if (!*p) return 0;
     }
     return err_set(err, ERR_USAGE, "command line: --length: more than %d lengths", MAX_LENGTHS);
 }
 
-static int read_parts(bench_t *b, const char *text, err_t *err) {
-    static const char *const names[] = {"copy", "dequant", "gemm",   "linear", "attention",
-                                        "step", "profile", "paging", "load"};
-    enum { N = sizeof names / sizeof *names };
-    for (const char *p = text;; p++) {
-        size_t len = strcspn(p, ","), i = 0;
-        while (i < N && (strlen(names[i]) != len || memcmp(names[i], p, len) != 0)) i++;
-        if (i == N)
-            return err_set(err, ERR_USAGE,
-                           "command line: --what: got \"%.60s\"; expected some of copy, dequant, gemm, "
-                           "linear, attention, step, profile, paging, load, with commas between them",
-                           text);
-        b->parts |= 1u << i;
-        p += len;
-        if (!*p) break;
-    }
-    if (b->parts & BENCH_PROFILE) b->parts |= BENCH_STEP;
-    return 0;
+/* Whether a value is given, be it the usual one. */
+static bool is_given(const char *name, const char *value) {
+    for (size_t i = 0; i < N_OPTIONS; i++)
+        if (strcmp(options[i].name, name) == 0) return value != options[i].usual;
+    return false;
 }
 
 /* --batch and --tokens both say how many rows there are. */
-static int check_rows(const bench_t *b, const char *const values[], err_t *err) {
+static int check_rows(const bench_t *b, const given_t *given, err_t *err) {
     if (!b->tokens) return 0;
-    for (size_t i = 0; i < N_CONFIG_OPTIONS; i++)
-        if (!strcmp(config_options[i].option, "batch") && values[i] != config_options[i].value)
-            return err_set(err, ERR_USAGE,
-                           "command line: --tokens and --batch: both say how many rows there are; "
-                           "expected one of them");
+    if (is_given("batch", given->batch))
+        return err_set(err, ERR_USAGE,
+                       "command line: --tokens and --batch: both say how many rows there are; "
+                       "expected one of them");
     for (size_t i = 0; i < b->n_lengths; i++)
         if (b->tokens % b->lengths[i])
             return err_set(err, ERR_USAGE,
@@ -146,26 +130,17 @@ static int check_rows(const bench_t *b, const char *const values[], err_t *err) 
     return 0;
 }
 
-static int parse(int argc, char **argv, bench_t *b, bool *want_help, err_t *err) {
-    const char *values[N_CONFIG_OPTIONS], *length = "1024", *steps = "5", *tokens = NULL, *layers = NULL, *what = NULL;
-    option_t options[N_CONFIG_OPTIONS + 7] = {
-        {"length", &length, NULL}, {"steps", &steps, NULL},       {"tokens", &tokens, NULL}, {"layers", &layers, NULL},
-        {"what", &what, NULL},     {"json", &b->json_path, NULL}, {"help", NULL, want_help}};
-    for (size_t i = 0; i < N_CONFIG_OPTIONS; i++) {
-        values[i] = config_options[i].value;
-        options[7 + i] = (option_t){config_options[i].option, &values[i], NULL};
-    }
-    if (options_parse(argc, argv, options, N_CONFIG_OPTIONS + 7, b->models, MAX_MODELS, &b->n_models, err))
-        return err->code;
-    if (*want_help) return 0;
+static int read_given(const args_t *args, const given_t *given, bench_t *b, err_t *err) {
+    for (size_t i = 0; i < args->n; i++) b->models[b->n_models++] = args->pos[i];
     if (b->n_models == 0) b->models[b->n_models++] = "smollm2-135m";
-    b->parts = what ? 0 : BENCH_DEFAULT;
-    if (set_config(b, values, err) || read_lengths(b, length, err) || (what && read_parts(b, what, err)) ||
-        read_count("steps", steps, 1, 10000, &b->steps, err) ||
-        (tokens && read_count("tokens", tokens, 2, (size_t)1 << 24, &b->tokens, err)) ||
-        (layers && read_count("layers", layers, 1, 4096, &b->layers, err)))
-        return err->code;
-    return check_rows(b, values, err);
+    b->parts = given->parts ? given->parts : BENCH_DEFAULT;
+    if (b->parts & BENCH_PROFILE) b->parts |= BENCH_STEP;
+    b->tokens = (size_t)given->tokens;
+    b->steps = (size_t)given->steps;
+    b->layers = (size_t)given->layers;
+    b->json_path = given->json;
+    if (set_config(b, given, err) || read_lengths(b, given->length, err)) return err->code;
+    return check_rows(b, given, err);
 }
 
 /* ---- shapes --------------------------------------------------------------------------------------------- */
@@ -324,14 +299,32 @@ static int bench(bench_t *b, err_t *err) {
     return rc;
 }
 
-int command_bench(int argc, char **argv) {
+static int run_bench(int argc, char **argv) {
+    given_t given = {0};
+    args_t args;
     bench_t b = {0};
-    bool want_help = false;
     err_t err = {0};
-    int rc = parse(argc, argv, &b, &want_help, &err);
-    if (rc == 0 && want_help) fputs(help, stdout);
-    else if (rc == 0) rc = bench(&b, &err);
+    int rc = command_parse(&command_bench, argc, argv, &given, &args, &err);
+    if (rc == 0 && args.helped) return 0;
+    if (rc == 0) rc = read_given(&args, &given, &b, &err);
+    if (rc == 0) rc = bench(&b, &err);
     if (err.code) log_error("%s", err.msg);
     config_free(&b.config);
     return rc;
 }
+
+static const positional_t positionals[] = {
+    {"MODEL", ARG_PATH, MAX_MODELS, .optional = true,
+     .help = "a known name, a directory with config.json, a config.json or a GGUF (smollm2-135m)"},
+};
+
+const command_t command_bench = {
+    .name = "bench",
+    .synopsis = "[MODEL ...] [options]",
+    .what = "time ops and training steps at a model's shapes; needs no files",
+    .about = "Times decoding, matrix products, attention and whole training steps at the shapes of models, and loading "
+             "them, with random weights and tokens: needs no model files and no data.",
+    COMMAND_POSITIONALS(positionals),
+    COMMAND_OPTIONS(options),
+    .run = run_bench,
+};

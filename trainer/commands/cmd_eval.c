@@ -1,19 +1,13 @@
 /* `qlora-train eval`: mean loss and perplexity on data.eval. */
 #include <math.h>
-#include <stdio.h>
 
 #include "base/log.h"
 #include "trainer/commands/command.h"
 #include "trainer/run/run.h"
 
-static const char help[] =
-    "usage: qlora-train eval CONFIG.yaml [--adapter DIR] [section.key=value ...]\n"
-    "\n"
-    "Mean loss and perplexity over all trained tokens of data.eval. Standard output ends with one line\n"
-    "{\"eval_loss\": ..., \"eval_perplexity\": ..., \"label_tokens\": ...}.\n"
-    "\n"
-    "  --adapter DIR   the adapter to evaluate (output_dir/adapter or a checkpoint); without it the base\n"
-    "                  model, with lora.init if the config names one\n";
+typedef struct {
+    const char *adapter;
+} given_t;
 
 static int evaluate(run_t *run, const char *adapter, err_t *err) {
     if (run_open(run, false, true, false, err)) return err->code;
@@ -30,15 +24,34 @@ static int evaluate(run_t *run, const char *adapter, err_t *err) {
     return 0;
 }
 
-int command_eval(int argc, char **argv) {
-    const char *adapter = NULL;
+static int run_eval(int argc, char **argv) {
+    given_t given = {0};
     run_t run = {0};
     err_t err = {0};
     bool helped;
-    const option_t opts[] = {{"adapter", &adapter, NULL}};
-    int rc = command_config(argc, argv, "eval", help, opts, 1, CONFIG_EVAL, &run.config, &helped, &err);
-    if (rc == 0 && !helped) rc = evaluate(&run, adapter, &err);
+    int rc = command_config(&command_eval, argc, argv, &given, CONFIG_EVAL, &run.config, &helped, &err);
+    if (rc == 0 && !helped) rc = evaluate(&run, given.adapter, &err);
     if (rc) log_error("%s", err.msg);
     run_close(&run);
     return rc;
 }
+
+static const positional_t positionals[] = {{"CONFIG.yaml", ARG_CONFIG, .help = "the config of the run"}};
+static const option_t options[] = {
+    {"adapter", ARG_DIR, offsetof(given_t, adapter), "DIR",
+     .help =
+         "the adapter to evaluate (output_dir/adapter or a checkpoint); without it the base model, with lora.init if "
+         "the config names one"},
+};
+
+const command_t command_eval = {
+    .name = "eval",
+    .synopsis = "CONFIG.yaml [--adapter DIR] [section.key=value ...]",
+    .what = "mean loss and perplexity on data.eval",
+    .about = "Mean loss and perplexity over all trained tokens of data.eval. Standard output ends with one line "
+             "{\"eval_loss\": ..., \"eval_perplexity\": ..., \"label_tokens\": ...}.",
+    COMMAND_POSITIONALS(positionals),
+    COMMAND_OPTIONS(options),
+    .overrides = true,
+    .run = run_eval,
+};

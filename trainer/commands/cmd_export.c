@@ -1,7 +1,6 @@
 /* `qlora-train export`: a checkpoint's adapter for PEFT or llama.cpp, or merged into the base model. What was written is
  * read back and compared before success is reported. */
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,46 +20,12 @@
 #include "trainer/run/run.h"
 #include "trainer/run/run_data.h"
 
-static const char help[] =
-    "usage: qlora-train export CHECKPOINT_DIR --adapter DIR [section.key=value ...]\n"
-    "       qlora-train export CHECKPOINT_DIR --merged DIR [--base original|dequantized]\n"
-    "                    [--dtype auto|bf16|f16|f32] [section.key=value ...]\n"
-    "       qlora-train export CHECKPOINT_DIR --gguf-lora FILE [section.key=value ...]\n"
-    "       qlora-train export CHECKPOINT_DIR --gguf FILE [--base original|dequantized]\n"
-    "                    [--dtype auto|bf16|f16|q8_0] [section.key=value ...]\n"
-    "\n"
-    "Writes what was trained for other tools; DIR or FILE must not exist.\n"
-    "\n"
-    "  --adapter DIR   the LoRA adapter, as PEFT and vLLM load it\n"
-    "  --merged DIR    the whole model with the adapter merged in, as transformers and vLLM load it\n"
-    "  --gguf-lora FILE  the LoRA adapter as a GGUF, as llama.cpp (--lora) and Ollama (ADAPTER) load it\n"
-    "  --gguf FILE     the whole model with the adapter merged in as one GGUF, with tokenizer and chat template\n"
-    "  --base WHICH    merge onto the original weights (default), or onto the dequantized ones that the\n"
-    "                  adapter was trained against\n"
-    "  --dtype TYPE    of the merged weights: the base's (auto, the default; of 4 bits what they were made from),\n"
-    "                  or bf16, f16 or f32; in a GGUF bf16, f16 or q8_0 (auto: f16 where the base is, else bf16)\n"
-    "\n"
-    "Beside a GGUF a Modelfile is written, from which Ollama makes a model, unless there is one.\n"
-    "\n"
-    "The result is read again: values, and for a merged model its loss, are compared with those of base and\n"
-    "adapter; a difference that rounding cannot explain is an error. For its loss a merged model is loaded, on\n"
-    "the CPU. Where that takes too much memory, device.spill=DIR keeps weights in a file there, and\n"
-    "device.memory_limit=SIZE says how much may be taken; the limits that the run was trained under do not count.\n"
-    "\n"
-    "A table shows the loss of the base, with the adapter as trained (on the quantized base), with the adapter on\n"
-    "the original weights, and of the merged model as written, on rows of data.eval or else data.train. An adapter\n"
-    "fits the weights that it was trained on: when merging onto the original ones makes the loss higher by more\n"
-    "than a quarter of what the training gained, or by more than a fifth, a warning says so. `--base dequantized`\n"
-    "then merges without that loss.\n"
-    "\n"
-    "The checkpoint has the run's config. Keys that do not define the run may be given anew: model.path=PATH where\n"
-    "the model has moved, device.threads=N.\n";
-
-enum { MAX_OVERRIDES = 64 };
+enum { MAX_OVERRIDES = ARGS_MOST - 1 };
 #define NO_TYPE UINT32_MAX
 
 typedef struct {
     const char *checkpoint, *adapter, *merged, *gguf_lora, *gguf;
+    const char *base, *type; /* as given, NULL: not */
     bool dequantized;
     dtype_t dtype;                /* DT_COUNT: the base's */
     uint32_t gguf_type;           /* of --gguf; NO_TYPE: by the base */
@@ -346,37 +311,79 @@ static int read_dtype(const char *name, request_t *q, err_t *err) {
                                         : "f32");
 }
 
-int command_export(int argc, char **argv) {
-    const char *pos[1 + MAX_OVERRIDES], *base = NULL, *dtype = NULL;
-    bool want_help = false;
-    size_t n;
+static int read_request(const args_t *args, request_t *q, err_t *err) {
+    if (args->n == 0 || (!q->adapter && !q->merged && !q->gguf_lora && !q->gguf))
+        return err_set(err, ERR_USAGE,
+                       "export: expected CHECKPOINT_DIR and --adapter DIR, --merged DIR, --gguf-lora FILE or "
+                       "--gguf FILE (see --help)");
+    if (!q->merged && !q->gguf && (q->base || q->type))
+        return err_set(err, ERR_USAGE, "%s is of a merged model; expected --merged DIR or --gguf FILE",
+                       q->base ? "--base" : "--dtype");
+    q->dequantized = q->base && !strcmp(q->base, "dequantized");
+    q->checkpoint = args->pos[0];
+    q->overrides = args->pos + 1;
+    q->n_overrides = args->n - 1;
+    return read_dtype(q->type ? q->type : "auto", q, err);
+}
+
+static int run_export(int argc, char **argv) {
+    args_t args;
     err_t err = {0};
     request_t q = {0};
-    option_t opts[] = {{"adapter", &q.adapter, NULL}, {"merged", &q.merged, NULL}, {"gguf-lora", &q.gguf_lora, NULL},
-                       {"gguf", &q.gguf, NULL},       {"base", &base, NULL},       {"dtype", &dtype, NULL},
-                       {"help", NULL, &want_help}};
-    int rc = options_parse(argc, argv, opts, sizeof opts / sizeof *opts, pos, 1 + MAX_OVERRIDES, &n, &err);
-    if (rc == 0 && want_help) {
-        fputs(help, stdout);
-        return 0;
-    }
-    if (rc == 0 && (n == 0 || (!q.adapter && !q.merged && !q.gguf_lora && !q.gguf)))
-        rc = err_set(&err, ERR_USAGE,
-                     "export: expected CHECKPOINT_DIR and --adapter DIR, --merged DIR, --gguf-lora FILE or "
-                     "--gguf FILE (see --help)");
-    if (rc == 0 && !q.merged && !q.gguf && (base || dtype))
-        rc = err_set(&err, ERR_USAGE, "%s is of a merged model; expected --merged DIR or --gguf FILE",
-                     base ? "--base" : "--dtype");
-    if (!base) base = "original";
-    if (!dtype) dtype = "auto";
-    q.dequantized = !strcmp(base, "dequantized");
-    if (rc == 0 && !q.dequantized && strcmp(base, "original") != 0)
-        rc = err_set(&err, ERR_USAGE, "--base: %s; expected original or dequantized", base);
-    if (rc == 0) rc = read_dtype(dtype, &q, &err);
-    q.checkpoint = n ? pos[0] : NULL;
-    q.overrides = pos + 1;
-    q.n_overrides = n ? n - 1 : 0;
+    int rc = command_parse(&command_export, argc, argv, &q, &args, &err);
+    if (rc == 0 && args.helped) return 0;
+    if (rc == 0) rc = read_request(&args, &q, &err);
     if (rc == 0) rc = export(&q, &err);
     if (rc) log_error("%s", err.msg);
     return rc;
 }
+
+static const char *const bases[] = {"original", "dequantized", NULL};
+static const char *const dtypes[] = {"auto", "bf16", "f16", "f32", "q8_0", NULL};
+static const positional_t positionals[] = {{"CHECKPOINT_DIR", ARG_DIR, .help = "output_dir/checkpoint-N of a run"}};
+static const option_t options[] = {
+    {"adapter", ARG_DIR, offsetof(request_t, adapter), "DIR", .help = "the LoRA adapter, as PEFT and vLLM load it"},
+    {"merged", ARG_DIR, offsetof(request_t, merged), "DIR",
+     .help = "the whole model with the adapter merged in, as transformers and vLLM load it"},
+    {"gguf-lora", ARG_FILE, offsetof(request_t, gguf_lora), "FILE",
+     .help = "the LoRA adapter as a GGUF, as llama.cpp (--lora) and Ollama (ADAPTER) load it"},
+    {"gguf", ARG_FILE, offsetof(request_t, gguf), "FILE",
+     .help = "the whole model with the adapter merged in as one GGUF, with tokenizer and chat template"},
+    {"base", ARG_CHOICE, offsetof(request_t, base), "WHICH", .words = bases,
+     .help = "%s: merge onto the original weights, as if not given, or onto the dequantized ones that the adapter was "
+             "trained against"},
+    {"dtype", ARG_CHOICE, offsetof(request_t, type), "TYPE", .words = dtypes,
+     .help =
+         "of the merged weights, %s: the base's if auto or not given (of 4 bits what they were made from), in a GGUF "
+         "f16 where the base is, else bf16; f32 is not for a GGUF, q8_0 for nothing else"},
+};
+
+const command_t command_export = {
+    .name = "export",
+    .synopsis = "CHECKPOINT_DIR --adapter DIR [section.key=value ...]\n"
+                "CHECKPOINT_DIR --merged DIR [--base original|dequantized] [--dtype auto|bf16|f16|f32] "
+                "[section.key=value ...]\n"
+                "CHECKPOINT_DIR --gguf-lora FILE [section.key=value ...]\n"
+                "CHECKPOINT_DIR --gguf FILE [--base original|dequantized] [--dtype auto|bf16|f16|q8_0] "
+                "[section.key=value ...]",
+    .what = "write an adapter or a merged model",
+    .about = "Writes what was trained for other tools; DIR or FILE must not exist.",
+    .notes =
+        "Beside a GGUF a Modelfile is written, from which Ollama makes a model, unless there is one.\n"
+        "The result is read again: values, and for a merged model its loss, are compared with those of base and "
+        "adapter; a difference that rounding cannot explain is an error. For its loss a merged model is loaded, on "
+        "the CPU. Where that takes too much memory, device.spill=DIR keeps weights in a file there, and "
+        "device.memory_limit=SIZE says how much may be taken; the limits that the run was trained under do not "
+        "count.\n"
+        "A table shows the loss of the base, with the adapter as trained (on the quantized base), with the adapter "
+        "on the original weights, and of the merged model as written, on rows of data.eval or else data.train. An "
+        "adapter fits the weights that it was trained on: when merging onto the original ones makes the loss higher "
+        "by more than a quarter of what the training gained, or by more than a fifth, a warning says so. `--base "
+        "dequantized` then merges without that loss.\n"
+        "The checkpoint has the run's config. Keys that do not define the run may be given anew: model.path=PATH "
+        "where the model has moved, device.threads=N.",
+    COMMAND_POSITIONALS(positionals),
+    COMMAND_OPTIONS(options),
+    .overrides = true,
+    .run = run_export,
+};

@@ -9,22 +9,7 @@
 #include "trainer/commands/command.h"
 #include "trainer/commands/init_config.h"
 
-static const char help[] =
-    "usage: qlora-train init [FILE] --model PATH --train FILE [--eval FILE] [--output-dir DIR] [--force]\n"
-    "                    [section.key=value ...]\n"
-    "\n"
-    "Writes a commented config (qlora.yaml) that can be planned and trained as it is. Model and data are opened: a\n"
-    "chat template is named where rows are conversations and the model has none, and of 200 rows or more some are\n"
-    "held out for evaluation, unless --eval gives others. Fewer than 1000 rows are not packed and make a step of\n"
-    "every 4, so that an epoch has steps enough to learn in. On a terminal what is not given is asked for.\n"
-    "\n"
-    "  --model PATH      a Hugging Face directory or a GGUF file\n"
-    "  --train FILE      training rows: .jsonl, .json or .txt, also .gz or .zst\n"
-    "  --eval FILE       rows for evaluation\n"
-    "  --output-dir DIR  for checkpoints and the adapter (runs/first)\n"
-    "  --force           replace FILE if it is there\n";
-
-static const char usual_output[] = "runs/first";
+static const char usual_output[] = "runs/first", usual_file[] = "qlora.yaml";
 
 /* A line of the terminal in `line`; an empty one is the answer `usual`, if there is one. */
 static int ask(const char *question, const char *usual, char *line, size_t size, err_t *err) {
@@ -91,27 +76,55 @@ static int init(const char *file, init_choice_t *c, bool force, err_t *err) {
     return rc;
 }
 
-int command_init(int argc, char **argv) {
-    enum { MAX_POS = 256 };
-    const char *pos[MAX_POS];
-    bool want_help = false, force = false;
-    size_t n;
+typedef struct {
+    const char *model, *train, *eval, *output_dir;
+    bool force;
+} given_t;
+
+static int run_init(int argc, char **argv) {
+    given_t given = {0};
+    args_t args;
     err_t err = {0};
-    init_choice_t c = {0};
-    const option_t options[] = {{"model", &c.model, NULL}, {"train", &c.train, NULL},
-                                {"eval", &c.eval, NULL},   {"output-dir", &c.output_dir, NULL},
-                                {"force", NULL, &force},   {"help", NULL, &want_help}};
-    int rc = options_parse(argc, argv, options, sizeof options / sizeof *options, pos, MAX_POS, &n, &err);
-    if (rc == 0 && want_help) {
-        fputs(help, stdout);
-        return 0;
-    }
+    int rc = command_parse(&command_init, argc, argv, &given, &args, &err);
+    if (rc == 0 && args.helped) return 0;
     if (rc == 0) {
-        bool named = n > 0 && !strchr(pos[0], '=');
-        c.overrides = (char *const *)(pos + named);
-        c.n_overrides = n - named;
-        rc = init(named ? pos[0] : "qlora.yaml", &c, force, &err);
+        bool named = args.n > 0 && !strchr(args.pos[0], '=');
+        init_choice_t c = {.model = given.model,
+                           .train = given.train,
+                           .eval = given.eval,
+                           .output_dir = given.output_dir,
+                           .overrides = (char *const *)(args.pos + named),
+                           .n_overrides = args.n - named};
+        rc = init(named ? args.pos[0] : usual_file, &c, given.force, &err);
     }
     if (rc) log_error("%s", err.msg);
     return rc;
 }
+
+static const positional_t positionals[] = {
+    {"FILE", ARG_CONFIG, .optional = true, .help = "the config to write (qlora.yaml)"}};
+static const option_t options[] = {
+    {"model", ARG_PATH, offsetof(given_t, model), "PATH", .help = "a Hugging Face directory or a GGUF file"},
+    {"train", ARG_FILE, offsetof(given_t, train), "FILE",
+     .help = "training rows: .jsonl, .json or .txt, also .gz or .zst"},
+    {"eval", ARG_FILE, offsetof(given_t, eval), "FILE", .help = "rows for evaluation"},
+    {"output-dir", ARG_DIR, offsetof(given_t, output_dir), "DIR",
+     .help = "for checkpoints and the adapter (runs/first)"},
+    {"force", ARG_FLAG, offsetof(given_t, force), .help = "replace FILE if it is there"},
+};
+
+const command_t command_init = {
+    .name = "init",
+    .synopsis = "[FILE] --model PATH --train FILE [--eval FILE] [--output-dir DIR] [--force] [section.key=value ...]",
+    .what = "write a commented config to begin with",
+    .about =
+        "Writes a commented config (qlora.yaml) that can be planned and trained as it is. Model and data are opened: a "
+        "chat template is named where rows are conversations and the model has none, and of 200 rows or more some "
+        "are held out for evaluation, unless --eval gives others. Fewer than 1000 rows are not packed and make a step "
+        "of "
+        "every 4, so that an epoch has steps enough to learn in. On a terminal what is not given is asked for.",
+    COMMAND_POSITIONALS(positionals),
+    COMMAND_OPTIONS(options),
+    .overrides = true,
+    .run = run_init,
+};

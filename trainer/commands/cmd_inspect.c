@@ -1,7 +1,6 @@
 /* `qlora-train inspect PATH`: what is in a model, an adapter, a checkpoint or a data file. Nothing is loaded beyond
  * what is printed, and nothing is written. */
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,22 +16,6 @@
 #include "trainer/config/config_schema.h"
 #include "trainer/run/checkpoint.h"
 #include "trainer/run/progress.h"
-
-static const char help[] =
-    "usage: qlora-train inspect PATH\n"
-    "       qlora-train inspect DATA --model MODEL [--rows N | --row K] [--jsonl] [options]\n"
-    "\n"
-    "PATH             a model (Hugging Face directory, GGUF), an adapter, a checkpoint, or a data file\n"
-    "--model          for a data file: the model whose tokenizer and chat template render its rows; what is\n"
-    "                 trained is green on a terminal (NO_COLOR: not), elsewhere between [[ and ]]\n"
-    "--rows N         the first N rows; --row K: row K alone, counted from 1 (otherwise the first that is trained)\n"
-    "--jsonl          for programs: one object a row (of all, or those above) and nothing else on standard output:\n"
-    "                 {\"row\", \"text\", \"input_ids\", \"labels\"}, or {\"row\", \"error\"} where a run would end; "
-    "then the\n"
-    "                 exit status is 2\n"
-    "--chat-template  as data.chat_template (auto); --train-on: as data.train_on (completion)\n"
-    "--chat-template-kwargs '{...}', --chat-template-date: as the keys of data of these names, the first as JSON\n"
-    "--max-length     tokens of a row at most (1024; with --jsonl: rows are whole unless it is given)\n";
 
 /* ---- model ---- */
 
@@ -228,72 +211,99 @@ static int inspect(const inspect_data_t *in, err_t *err) {
     return err_set(err, ERR_USAGE, "%s: a file of an unknown kind; expected .gguf, " ROWS_SUFFIXES, path);
 }
 
+/* What is given of the command line. */
+typedef struct {
+    const char *model, *template, *kwargs, *date, *train_on;
+    uint64_t max_length, rows, row;
+    bool jsonl;
+} given_t;
+
 static int read_train_on(const char *name, train_on_t *train_on, err_t *err) {
-    static const char *const names[] = {
-        [TRAIN_ON_COMPLETION] = "completion", [TRAIN_ON_LAST] = "last", [TRAIN_ON_ALL] = "all"};
-    for (int i = 0; i <= TRAIN_ON_ALL; i++) {
-        if (strcmp(name, names[i]) != 0) continue;
+    const char *const *words = config_key_find("data", "train_on")->words;
+    for (int i = 0; words[i]; i++) {
+        if (strcmp(name, words[i]) != 0) continue;
         *train_on = (train_on_t)i;
         return 0;
     }
     return err_set(err, ERR_USAGE, "--train-on: %s; expected completion, last or all", name);
 }
 
-typedef struct {
-    const char *length, *rows, *row, *train_on, *kwargs;
-} texts_t;
-
-static int read_template(const texts_t *t, chat_spec_t *spec, json_t **kwargs, err_t *err) {
+static int read_template(const given_t *given, chat_spec_t *spec, json_t **kwargs, err_t *err) {
+    *spec = (chat_spec_t){.choice = given->template, .date = given->date};
     if (spec->date && !config_is_date(spec->date))
         return err_set(err, ERR_USAGE, "--chat-template-date: %s; expected a date YYYY-MM-DD", spec->date);
-    if (!t->kwargs) return 0;
-    if (json_text(t->kwargs, strlen(t->kwargs), "--chat-template-kwargs", kwargs, err)) return err->code;
+    if (!given->kwargs) return 0;
+    if (json_text(given->kwargs, strlen(given->kwargs), "--chat-template-kwargs", kwargs, err)) return err->code;
     if (!json_is_object(*kwargs))
         return err_set(err, ERR_USAGE, "--chat-template-kwargs: expected an object {\"name\": value, ...}");
     spec->kwargs = *kwargs;
     return 0;
 }
 
-static int read_numbers(const texts_t *t, inspect_data_t *in, err_t *err) {
-    uint64_t length = 0, rows = 0, row = 0;
-    if (t->length && option_whole("max-length", t->length, 2, 1048576, &length, err)) return err->code;
-    if (t->rows && option_whole("rows", t->rows, 1, 1000000000, &rows, err)) return err->code;
-    if (t->row && option_whole("row", t->row, 1, 1000000000000, &row, err)) return err->code;
-    if (rows && row) return err_set(err, ERR_USAGE, "--rows and --row: expected one of them");
-    in->max_length = (size_t)length;
-    in->first = row ? (size_t)row : 1;
-    in->rows = row ? 1 : (size_t)rows;
-    return 0;
+static int read_given(const args_t *args, const given_t *given, inspect_data_t *in, json_t **kwargs, err_t *err) {
+    if (args->n == 0) return err_set(err, ERR_USAGE, "inspect: expected PATH (see --help)");
+    if (given->rows && given->row) return err_set(err, ERR_USAGE, "--rows and --row: expected one of them");
+    *in = (inspect_data_t){.path = args->pos[0],
+                           .model = given->model,
+                           .max_length = (size_t)given->max_length,
+                           .first = given->row ? (size_t)given->row : 1,
+                           .rows = given->row ? 1 : (size_t)given->rows,
+                           .jsonl = given->jsonl};
+    if (read_train_on(given->train_on, &in->train_on, err)) return err->code;
+    return read_template(given, &in->template, kwargs, err);
 }
 
-int command_inspect(int argc, char **argv) {
-    inspect_data_t in = {.template = {.choice = "auto"}};
-    texts_t t = {.train_on = "completion"};
+static int run_inspect(int argc, char **argv) {
+    given_t given = {0};
+    args_t args;
+    inspect_data_t in;
     json_t *kwargs = NULL;
-    bool want_help = false;
-    const option_t options[] = {{"model", &in.model, NULL},
-                                {"max-length", &t.length, NULL},
-                                {"rows", &t.rows, NULL},
-                                {"row", &t.row, NULL},
-                                {"chat-template", &in.template.choice, NULL},
-                                {"chat-template-kwargs", &t.kwargs, NULL},
-                                {"chat-template-date", &in.template.date, NULL},
-                                {"train-on", &t.train_on, NULL},
-                                {"jsonl", NULL, &in.jsonl},
-                                {"help", NULL, &want_help}};
-    size_t n;
     err_t err = {0};
-    int rc = options_parse(argc, argv, options, sizeof options / sizeof *options, &in.path, 1, &n, &err);
-    if (rc == 0 && want_help) {
-        fputs(help, stdout);
-        return 0;
-    }
-    if (rc == 0 && n == 0) rc = err_set(&err, ERR_USAGE, "inspect: expected PATH (see --help)");
-    if (rc == 0) rc = read_numbers(&t, &in, &err);
-    if (rc == 0) rc = read_train_on(t.train_on, &in.train_on, &err);
-    if (rc == 0) rc = read_template(&t, &in.template, &kwargs, &err);
+    int rc = command_parse(&command_inspect, argc, argv, &given, &args, &err);
+    if (rc == 0 && args.helped) return 0;
+    if (rc == 0) rc = read_given(&args, &given, &in, &kwargs, &err);
     if (rc == 0) rc = inspect(&in, &err);
     json_decref(kwargs);
     if (rc) log_error("%s", err.msg);
     return rc;
 }
+
+static const positional_t positionals[] = {
+    {"PATH", ARG_PATH, .help = "a model (Hugging Face directory, GGUF), an adapter, a checkpoint, or a data file"},
+};
+static const option_t options[] = {
+    {"model", ARG_PATH, offsetof(given_t, model), "MODEL",
+     .help =
+         "for a data file: the model whose tokenizer and chat template render its rows; what is trained is green on a "
+         "terminal (NO_COLOR: not), elsewhere between [[ and ]]"},
+    {"rows", ARG_WHOLE, offsetof(given_t, rows), "N", .min = 1, .max = 1e9, .help = "the first N rows"},
+    {"row", ARG_WHOLE, offsetof(given_t, row), "K", .min = 1, .max = 1e12,
+     .help = "row K alone, counted from 1 (otherwise the first that is trained)"},
+    {"jsonl", ARG_FLAG, offsetof(given_t, jsonl),
+     .help =
+         "for programs: one object a row (of all, or those above) and nothing else on standard output: {\"row\", "
+         "\"text\", \"input_ids\", \"labels\"}, or {\"row\", \"error\"} where a run would end; then the exit status is "
+         "2"},
+    {"chat-template", ARG_KEY, offsetof(given_t, template), "TEMPLATE", "auto", .key = "data.chat_template",
+     .help = "as data.chat_template"},
+    {"chat-template-kwargs", ARG_TEXT, offsetof(given_t, kwargs), "JSON",
+     .help = "as data.chat_template_kwargs, an object of JSON"},
+    {"chat-template-date", ARG_TEXT, offsetof(given_t, date), "DATE", .help = "as data.chat_template_date, YYYY-MM-DD"},
+    {"train-on", ARG_KEY, offsetof(given_t, train_on), "WHAT", "completion", .key = "data.train_on",
+     .help = "as data.train_on: %s"},
+    {"max-length", ARG_WHOLE, offsetof(given_t, max_length), "N", .min = 2, .max = 1048576,
+     .help = "tokens of a row at most (1024; with --jsonl: rows are whole unless it is given)"},
+};
+
+const command_t command_inspect = {
+    .name = "inspect",
+    .synopsis = "PATH\n"
+                "DATA --model MODEL [--rows N | --row K] [--jsonl] [options]",
+    .what = "what is in a model, adapter, checkpoint or data file; rows with what is trained",
+    .about =
+        "Prints what is in a model, an adapter, a checkpoint or a data file, and of data with a model how its rows are "
+        "trained. Nothing is loaded beyond what is printed, and nothing is written.",
+    COMMAND_POSITIONALS(positionals),
+    COMMAND_OPTIONS(options),
+    .run = run_inspect,
+};

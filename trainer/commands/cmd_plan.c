@@ -4,18 +4,14 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/minmax.h"
 #include "model/outline.h"
 #include "trainer/commands/command.h"
 #include "trainer/run/estimate.h"
+#include "trainer/run/generate.h"
 #include "trainer/run/prepare.h"
 #include "trainer/run/progress.h"
-
-static const char help[] =
-    "usage: qlora-train plan CONFIG.yaml [section.key=value ...]\n"
-    "\n"
-    "Checks config, model and data, prints what a run would do and the memory that it would take, and\n"
-    "trains nothing. Where model.path has a config.json but no weights, or is no path here but the name of a\n"
-    "published model (/path/to/Llama-2-70b-hf), the plan is made for GPUs of 24, 48, 80 and 141 GB.\n";
+#include "trainer/run/samples.h"
 
 /* ---- with weights ---------------------------------------------------------------------------------------- */
 
@@ -94,6 +90,12 @@ static int outline_open(outline_run_t *o, const config_t *c, const model_config_
     if (c->data.eval && c->training.eval_steps) {
         o->need.eval_tokens = tokens;
         o->need.eval_seg = c->data.max_length;
+    }
+    if (c->training.sample_prompts) { /* as long as the rows */
+        size_t positions = min_size(c->data.max_length + SAMPLE_TOKENS, shape->max_positions);
+        plan_need_t n = generate_need(c->data.max_length, positions);
+        o->need.prompt_tokens = n.prompt_tokens;
+        o->need.cache = n.cache;
     }
     return 0;
 }
@@ -192,14 +194,29 @@ static int plan_outline(const config_t *c, err_t *err) {
     return rc;
 }
 
-int command_plan(int argc, char **argv) {
+static int run_plan_command(int argc, char **argv) {
     run_t run = {0};
     err_t err = {0};
     bool helped;
-    int rc = command_config(argc, argv, "plan", help, NULL, 0, CONFIG_PLAN, &run.config, &helped, &err);
+    int rc = command_config(&command_plan, argc, argv, NULL, CONFIG_PLAN, &run.config, &helped, &err);
     if (rc == 0 && !helped)
         rc = outline_only(run.config.model.path) ? plan_outline(&run.config, &err) : plan_here(&run, &err);
     if (rc) log_error("%s", err.msg);
     run_close(&run);
     return rc;
 }
+
+static const positional_t positionals[] = {{"CONFIG.yaml", ARG_CONFIG, .help = "the config of the run"}};
+
+const command_t command_plan = {
+    .name = "plan",
+    .synopsis = "CONFIG.yaml [section.key=value ...]",
+    .what = "check config and data, print memory and time, train nothing",
+    .about =
+        "Checks config, model and data, prints what a run would do and the memory that it would take, and trains "
+        "nothing. Where model.path has a config.json but no weights, or is no path here but the name of a published "
+        "model (/path/to/Llama-2-70b-hf), the plan is made for GPUs of 24, 48, 80 and 141 GB.",
+    COMMAND_POSITIONALS(positionals),
+    .overrides = true,
+    .run = run_plan_command,
+};

@@ -5,39 +5,68 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/names.h"
 #include "trainer/commands/command.h"
+#include "trainer/commands/completion.h"
+#include "trainer/commands/man_page.h"
 #include "trainer/config/config_json_schema.h"
 
-static const char help[] =
-    "usage: qlora-train print schema\n"
-    "\n"
-    "schema  a JSON Schema (draft 7) of a config, with which an editor completes, explains and checks the keys.\n"
-    "        With YAML's language server, the first line of a config names it:\n"
-    "        # yaml-language-server: $schema=PREFIX/share/qlora-train/config.schema.json\n";
-
-static void print_schema(void) {
+static void add_schema(strbuf_t *b) {
     json_t *schema = config_json_schema();
     char *text = mem_checked(json_dumps(schema, JSON_INDENT(1)), 0);
-    puts(text);
+    strbuf_addf(b, "%s\n", text);
     free(text);
     json_decref(schema);
 }
 
-int command_print(int argc, char **argv) {
-    bool want_help = false;
-    const option_t options[] = {{"help", NULL, &want_help}};
-    const char *what = NULL;
-    size_t n;
-    err_t err = {0};
-    int rc = options_parse(argc, argv, options, 1, &what, 1, &n, &err);
-    if (rc == 0 && want_help) {
-        fputs(help, stdout);
-        return 0;
+enum { PRINTS = 5 };
+static const char *const names[PRINTS + 1] = {"schema", "completion-bash", "completion-zsh", "completion-fish", "man"};
+static void (*const writers[PRINTS])(strbuf_t *) = {add_schema, completion_bash, completion_zsh, completion_fish,
+                                                    man_page};
+
+static int print_named(const char *what, err_t *err) {
+    size_t i = 0;
+    while (i < PRINTS && strcmp(what, names[i]) != 0) i++;
+    if (i == PRINTS) {
+        char *list = name_list(names, PRINTS);
+        err_set(err, ERR_USAGE, "print: got \"%.60s\"; expected %s", what, list);
+        free(list);
+        return err->code;
     }
-    if (rc == 0 && (n == 0 || strcmp(what, "schema") != 0))
-        rc = n ? err_set(&err, ERR_USAGE, "print: got \"%.60s\"; expected schema", what)
-               : err_set(&err, ERR_USAGE, "print: expected schema (see --help)");
-    if (rc == 0) print_schema();
-    else log_error("%s", err.msg);
+    strbuf_t text = {0};
+    writers[i](&text);
+    fputs(text.p, stdout);
+    free(text.p);
+    return 0;
+}
+
+static int run_print(int argc, char **argv) {
+    args_t args;
+    err_t err = {0};
+    int rc = command_parse(&command_print, argc, argv, NULL, &args, &err);
+    if (rc == 0 && args.helped) return 0;
+    if (rc == 0 && args.n == 0) rc = err_set(&err, ERR_USAGE, "print: expected what to print (see --help)");
+    if (rc == 0) rc = print_named(args.pos[0], &err);
+    if (rc) log_error("%s", err.msg);
     return rc;
 }
+
+static const positional_t positionals[] = {{"WHAT", ARG_CHOICE, .words = names, .help = "%s"}};
+
+const command_t command_print = {
+    .name = "print",
+    .synopsis = "schema|completion-bash|completion-zsh|completion-fish|man",
+    .what = "what editors and shells want to know: a JSON Schema of the config, completion, the manual page",
+    .about =
+        "Prints what other programs want to know of this one, made from its own tables; all of it is installed too.",
+    .notes =
+        "schema: a JSON Schema (draft 7) of a config, with which an editor completes, explains and checks the keys. "
+        "With YAML's language server, the first line of a config names it: "
+        "`# yaml-language-server: $schema=PREFIX/share/qlora-train/config.schema.json`\n"
+        "completion-bash, completion-zsh, completion-fish: completion of commands, options, their values, files and "
+        "keys of the config. Without installation, `source <(qlora-train print completion-bash)` in bash and "
+        "`qlora-train print completion-fish | source` in fish.\n"
+        "man: the manual page; `qlora-train print man | man -l -` shows it.",
+    COMMAND_POSITIONALS(positionals),
+    .run = run_print,
+};

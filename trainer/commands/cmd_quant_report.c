@@ -6,18 +6,9 @@
 #include "trainer/commands/command.h"
 #include "trainer/quant_report/quant_report.h"
 
-static const char help[] =
-    "usage: qlora-train quant-report MODEL [--text FILE] [--html FILE]\n"
-    "\n"
-    "What each data type makes of the model's linear layers: bits a parameter, root mean square and worst error,\n"
-    "signal to noise in dB, and how far the use of its codes is from that of normally distributed values.\n"
-    "\n"
-    "  --text FILE   also the perplexity on this text (.txt, or rows with \"text\"), under each type, computed in f32\n"
-    "  --html FILE   the same as a page, with the use of the codes and the layers drawn\n";
-
 typedef struct {
-    const char *model, *text, *html;
-} asked_t;
+    const char *text, *html;
+} given_t;
 
 static void print_error(const quant_error_t *e) {
     printf("  %10.3e  %11.3e", quant_rmse(e), (double)e->worst);
@@ -65,33 +56,48 @@ static int measure(quant_report_t *r, err_t *err) {
     return rc;
 }
 
-static int report(const asked_t *asked, quant_report_t *r, err_t *err) {
-    r->model = asked->model;
-    r->text = asked->text;
+static int report(const char *model, const given_t *given, quant_report_t *r, err_t *err) {
+    r->model = model;
+    r->text = given->text;
     if (measure(r, err)) return err->code;
     if (r->text && quant_perplexity(r, err)) return err->code;
     log_info("%s: %zu parameters in the linear layers of %zu layers", r->model, r->values, r->layers);
     if (r->text) log_info("perplexity on %s, %zu tokens, computed in f32", r->text, r->label_tokens);
     print_types(r);
     print_layers(r);
-    return asked->html ? quant_page_write(r, asked->html, err) : 0;
+    return given->html ? quant_page_write(r, given->html, err) : 0;
 }
 
-int command_quant_report(int argc, char **argv) {
-    asked_t asked = {0};
-    bool want_help = false;
-    const option_t options[] = {{"text", &asked.text, NULL}, {"html", &asked.html, NULL}, {"help", NULL, &want_help}};
+static int run_quant_report(int argc, char **argv) {
+    given_t given = {0};
+    args_t args;
     quant_report_t r = {0};
-    size_t n;
     err_t err = {0};
-    int rc = options_parse(argc, argv, options, sizeof options / sizeof *options, &asked.model, 1, &n, &err);
-    if (rc == 0 && want_help) {
-        fputs(help, stdout);
-        return 0;
-    }
-    if (rc == 0 && n == 0) rc = err_set(&err, ERR_USAGE, "quant-report: expected MODEL (see --help)");
-    if (rc == 0) rc = report(&asked, &r, &err);
+    int rc = command_parse(&command_quant_report, argc, argv, &given, &args, &err);
+    if (rc == 0 && args.helped) return 0;
+    if (rc == 0 && args.n == 0) rc = err_set(&err, ERR_USAGE, "quant-report: expected MODEL (see --help)");
+    if (rc == 0) rc = report(args.pos[0], &given, &r, &err);
     quant_report_free(&r);
     if (rc) log_error("%s", err.msg);
     return rc;
 }
+
+static const positional_t positionals[] = {{"MODEL", ARG_PATH, .help = "a Hugging Face directory or a GGUF file"}};
+static const option_t options[] = {
+    {"text", ARG_FILE, offsetof(given_t, text), "FILE",
+     .help = "also the perplexity on this text (.txt, or rows with \"text\"), under each type, computed in f32"},
+    {"html", ARG_FILE, offsetof(given_t, html), "FILE",
+     .help = "the same as a page, with the use of the codes and the layers drawn"},
+};
+
+const command_t command_quant_report = {
+    .name = "quant-report",
+    .synopsis = "MODEL [--text FILE] [--html FILE]",
+    .what = "data types compared on a model: bits a parameter, errors, perplexity",
+    .about =
+        "What each data type makes of the model's linear layers: bits a parameter, root mean square and worst error, "
+        "signal to noise in dB, and how far the use of its codes is from that of normally distributed values.",
+    COMMAND_POSITIONALS(positionals),
+    COMMAND_OPTIONS(options),
+    .run = run_quant_report,
+};

@@ -12,17 +12,6 @@
 #include "trainer/export/model_dir.h"
 #include "trainer/run/backend_open.h"
 
-static const char help[] =
-    "usage: qlora-train quantize MODEL OUT_DIR [--quant-type nf4|fp4] [--no-double-quant]\n"
-    "\n"
-    "Writes the model with its linear layers in 4 bits as a bitsandbytes checkpoint (a Hugging Face\n"
-    "directory that transformers loads as it is, and that model.path accepts).\n"
-    "\n"
-    "  MODEL              a Hugging Face directory or a GGUF file\n"
-    "  OUT_DIR            the directory to make; must not exist\n"
-    "  --quant-type TYPE  nf4 (default) or fp4\n"
-    "  --no-double-quant  keep the block constants in 32 bits (4.5 instead of 4.127 bits a parameter)\n";
-
 /* What is stored for a quantized linear layer, and the rest. */
 enum { PART_CODES, PART_ABSMAX, PART_NESTED_ABSMAX, PART_NESTED_MAP, PART_MAP, PART_STATE, PART_PLAIN };
 
@@ -315,26 +304,39 @@ static int quantize(const char *model, const char *out_dir, const asked_t *asked
     return rc;
 }
 
-int command_quantize(int argc, char **argv) {
-    const char *pos[2];
+static int run_quantize(int argc, char **argv) {
     asked_t asked = {0};
-    bool want_help = false;
-    size_t n;
+    args_t args;
     err_t err = {0};
-    option_t opts[] = {{"quant-type", &asked.type, NULL},
-                       {"no-double-quant", NULL, &asked.no_double_quant},
-                       {"help", NULL, &want_help}};
-    int rc = options_parse(argc, argv, opts, sizeof opts / sizeof *opts, pos, 2, &n, &err);
-    if (rc == 0 && want_help) {
-        fputs(help, stdout);
-        return 0;
-    }
-    if (rc == 0 && n != 2) rc = err_set(&err, ERR_USAGE, "quantize: expected MODEL and OUT_DIR (see --help)");
-    if (rc == 0 && utf8_valid(pos[0], strlen(pos[0])) != strlen(pos[0]))
-        rc = err_set(&err, ERR_USAGE, "%s: expected a path in UTF-8", pos[0]);
-    if (rc == 0 && asked.type && strcmp(asked.type, "nf4") != 0 && strcmp(asked.type, "fp4") != 0)
-        rc = err_set(&err, ERR_USAGE, "--quant-type: %s; expected nf4 or fp4", asked.type);
-    if (rc == 0) rc = quantize(pos[0], pos[1], &asked, &err);
+    int rc = command_parse(&command_quantize, argc, argv, &asked, &args, &err);
+    if (rc == 0 && args.helped) return 0;
+    if (rc == 0 && args.n != 2) rc = err_set(&err, ERR_USAGE, "quantize: expected MODEL and OUT_DIR (see --help)");
+    if (rc == 0 && utf8_valid(args.pos[0], strlen(args.pos[0])) != strlen(args.pos[0]))
+        rc = err_set(&err, ERR_USAGE, "%s: expected a path in UTF-8", args.pos[0]);
+    if (rc == 0) rc = quantize(args.pos[0], args.pos[1], &asked, &err);
     if (rc) log_error("%s", err.msg);
     return rc;
 }
+
+static const char *const quant_types[] = {"nf4", "fp4", NULL};
+static const positional_t positionals[] = {
+    {"MODEL", ARG_PATH, .help = "a Hugging Face directory or a GGUF file"},
+    {"OUT_DIR", ARG_DIR, .help = "the directory to make; must not exist"},
+};
+static const option_t options[] = {
+    {"quant-type", ARG_CHOICE, offsetof(asked_t, type), "TYPE", .words = quant_types, .help = "%s; nf4 if not given"},
+    {"no-double-quant", ARG_FLAG, offsetof(asked_t, no_double_quant),
+     .help = "keep the block constants in 32 bits (4.5 instead of 4.127 bits a parameter)"},
+};
+
+const command_t command_quantize = {
+    .name = "quantize",
+    .synopsis = "MODEL OUT_DIR [--quant-type nf4|fp4] [--no-double-quant]",
+    .what = "write the model as a bitsandbytes 4-bit checkpoint",
+    .about =
+        "Writes the model with its linear layers in 4 bits as a bitsandbytes checkpoint (a Hugging Face directory that "
+        "transformers loads as it is, and that model.path accepts).",
+    COMMAND_POSITIONALS(positionals),
+    COMMAND_OPTIONS(options),
+    .run = run_quantize,
+};

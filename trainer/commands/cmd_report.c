@@ -1,5 +1,4 @@
 /* `qlora-train report`: the curves of runs, as a page. */
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/file.h"
@@ -11,14 +10,9 @@
 
 enum { RUNS_MOST = 24 };
 
-static const char help[] =
-    "usage: qlora-train report RUN_DIR... [--html FILE]\n"
-    "\n"
-    "One page of HTML, which needs no other file and no network: the curves of a run and what is known of it, or\n"
-    "several runs laid over each other, with what differs in their configurations.\n"
-    "\n"
-    "RUN_DIR     training.output_dir of a run, finished or under way\n"
-    "--html FILE where to write (RUN_DIR/report.html; of several runs report.html in the working directory)\n";
+typedef struct {
+    const char *html;
+} given_t;
 
 static int write_report(const char *const *dirs, size_t n, const char *file, err_t *err) {
     run_record_t *runs = xcalloc(n, sizeof *runs);
@@ -35,21 +29,36 @@ static int write_report(const char *const *dirs, size_t n, const char *file, err
     return err->code;
 }
 
-int command_report(int argc, char **argv) {
-    const char *dirs[RUNS_MOST], *html = NULL;
-    bool want_help = false;
-    const option_t options[] = {{"html", &html, NULL}, {"help", NULL, &want_help}};
-    size_t n;
+static int run_report(int argc, char **argv) {
+    given_t given = {0};
+    args_t args;
     err_t err = {0};
-    int rc = options_parse(argc, argv, options, sizeof options / sizeof *options, dirs, RUNS_MOST, &n, &err);
-    if (rc == 0 && want_help) {
-        fputs(help, stdout);
-        return 0;
-    }
-    if (rc == 0 && n == 0) rc = err_set(&err, ERR_USAGE, "report: expected RUN_DIR (see --help)");
-    char *beside = rc == 0 ? n == 1 ? path_join(dirs[0], "report.html") : xstrdup("report.html") : NULL;
-    if (rc == 0) rc = write_report(dirs, n, html ? html : beside, &err);
+    int rc = command_parse(&command_report, argc, argv, &given, &args, &err);
+    if (rc == 0 && args.helped) return 0;
+    if (rc == 0 && args.n == 0) rc = err_set(&err, ERR_USAGE, "report: expected RUN_DIR (see --help)");
+    char *beside = rc == 0 ? args.n == 1 ? path_join(args.pos[0], "report.html") : xstrdup("report.html") : NULL;
+    if (rc == 0) rc = write_report(args.pos, args.n, given.html ? given.html : beside, &err);
     free(beside);
     if (rc) log_error("%s", err.msg);
     return rc;
 }
+
+static const positional_t positionals[] = {
+    {"RUN_DIR", ARG_DIR, RUNS_MOST, .help = "training.output_dir of a run, finished or under way"},
+};
+static const option_t options[] = {
+    {"html", ARG_FILE, offsetof(given_t, html), "FILE",
+     .help = "where to write (RUN_DIR/report.html; of several runs report.html in the working directory)"},
+};
+
+const command_t command_report = {
+    .name = "report",
+    .synopsis = "RUN_DIR... [--html FILE]",
+    .what = "curves of a run, or of several laid over each other, as a page",
+    .about =
+        "One page of HTML, which needs no other file and no network: the curves of a run and what is known of it, or "
+        "several runs laid over each other, with what differs in their configurations.",
+    COMMAND_POSITIONALS(positionals),
+    COMMAND_OPTIONS(options),
+    .run = run_report,
+};

@@ -12,17 +12,6 @@
 #include "data/tokenizer/tokenizer.h"
 #include "trainer/commands/command.h"
 
-static const char help[] =
-    "usage: qlora-train tokenize [--plain] MODEL [FILE.jsonl]\n"
-    "\n"
-    "Reads a JSON object {\"text\": ...} a line from FILE.jsonl, or from standard input, and prints\n"
-    "{\"input_ids\":[...]} a line. No BOS is added. Added and special tokens in the text are recognised.\n"
-    "Blank lines are skipped.\n"
-    "\n"
-    "--plain  all of the text is plain text\n"
-    "\n"
-    "MODEL: a Hugging Face directory, a GGUF file, a tokenizer.json or a tokenizer.model\n";
-
 static void print_ids(const ids_t *ids, strbuf_t *line) {
     line->len = 0;
     strbuf_adds(line, "{\"input_ids\":[");
@@ -87,19 +76,39 @@ static int tokenize(const char *model, bool plain, const char *file, err_t *err)
     return rc;
 }
 
-int command_tokenize(int argc, char **argv) {
-    bool wants_help = false, plain = false;
-    const option_t options[] = {{"help", NULL, &wants_help}, {"plain", NULL, &plain}};
-    const char *pos[2] = {NULL, NULL};
-    size_t n;
+typedef struct {
+    bool plain;
+} given_t;
+
+static int run_tokenize(int argc, char **argv) {
+    given_t given = {0};
+    args_t args;
     err_t err = {0};
-    int rc = options_parse(argc, argv, options, 2, pos, 2, &n, &err);
-    if (rc == 0 && wants_help) {
-        fputs(help, stdout);
-        return 0;
-    }
-    if (rc == 0 && n == 0) rc = err_set(&err, ERR_USAGE, "tokenize: no MODEL given; see --help");
-    if (rc == 0) rc = tokenize(pos[0], plain, pos[1], &err);
+    int rc = command_parse(&command_tokenize, argc, argv, &given, &args, &err);
+    if (rc == 0 && args.helped) return 0;
+    if (rc == 0 && args.n == 0) rc = err_set(&err, ERR_USAGE, "tokenize: no MODEL given; see --help");
+    if (rc == 0) rc = tokenize(args.pos[0], given.plain, args.n > 1 ? args.pos[1] : NULL, &err);
     if (rc) log_error("%s", err.msg);
     return rc;
 }
+
+static const positional_t positionals[] = {
+    {"MODEL", ARG_PATH, .help = "a Hugging Face directory, a GGUF file, a tokenizer.json or a tokenizer.model"},
+    {"FILE.jsonl", ARG_FILE, .optional = true,
+     .help = "an object {\"text\": ...} a line; without it standard input is read"},
+};
+static const option_t options[] = {
+    {"plain", ARG_FLAG, offsetof(given_t, plain), .help = "all of the text is plain text"},
+};
+
+const command_t command_tokenize = {
+    .name = "tokenize",
+    .synopsis = "[--plain] MODEL [FILE.jsonl]",
+    .what = "JSONL of {\"text\"} in, {\"input_ids\"} out",
+    .about = "Reads a JSON object {\"text\": ...} a line and prints {\"input_ids\":[...]} a line. No BOS is added. "
+             "Added and "
+             "special tokens in the text are recognised. Blank lines are skipped.",
+    COMMAND_POSITIONALS(positionals),
+    COMMAND_OPTIONS(options),
+    .run = run_tokenize,
+};

@@ -1,5 +1,4 @@
 /* `qlora-train CONFIG.yaml`: trains, or goes on where the run stopped. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,18 +15,6 @@
 #include "trainer/run/starts.h"
 #include "trainer/run/stop.h"
 #include "trainer/run/train.h"
-
-static const char train_help[] =
-    "usage: qlora-train CONFIG.yaml [section.key=value ...]\n"
-    "\n"
-    "Trains what the config describes, or goes on where the run in training.output_dir stopped. SIGINT,\n"
-    "SIGTERM, SIGUSR1 and SIGUSR2 finish the micro-batch, write a checkpoint of the last whole step and exit 75\n"
-    "(training.preempted_exit_status): the same command continues. They count as one request for two seconds;\n"
-    "a SIGINT or SIGTERM that comes later ends at once.\n"
-    "A run ends with 1, although all steps are done, when more than a tenth of them were skipped because loss or\n"
-    "gradient were not finite, or when an evaluation was not.\n"
-    "docs/config.md explains every key; a value on the command line overrides the file's.\n"
-    "Started by mpirun or srun, several processes share the micro-batches of each step (docs/cluster.md).\n";
 
 /* ---- what rank 0 does for all --------------------------------------------------------------------------- */
 
@@ -254,13 +241,13 @@ static int train(run_t *run, err_t *err) {
 /* Of all processes that a launcher has started. */
 static int train_together(int argc, char **argv, run_t *run, err_t *err) {
     bool helped;
-    command_config(argc, argv, "train", train_help, NULL, 0, CONFIG_TRAIN, &run->config, &helped, err);
+    command_config(&command_train, argc, argv, NULL, CONFIG_TRAIN, &run->config, &helped, err);
     if (ranks_agree(err) || helped) return err->code;
     stop_catch((int)run->config.training.preempted_exit_status);
     return train(run, err);
 }
 
-int command_train(int argc, char **argv) {
+static int run_train(int argc, char **argv) {
     run_t run = {0};
     err_t err = {0};
     int rc = ranks_open(&err);
@@ -273,3 +260,23 @@ int command_train(int argc, char **argv) {
     ranks_close();
     return status;
 }
+
+static const positional_t positionals[] = {{"CONFIG.yaml", ARG_CONFIG, .help = "the config of the run"}};
+
+const command_t command_train = {
+    .name = "train",
+    .synopsis = "CONFIG.yaml [section.key=value ...]",
+    .what = "train, or resume where it stopped (\"train\" may be left out)",
+    .about =
+        "Trains what the config describes, or goes on where the run in training.output_dir stopped. SIGINT, SIGTERM, "
+        "SIGUSR1 and SIGUSR2 finish the micro-batch, write a checkpoint of the last whole step and exit 75 "
+        "(training.preempted_exit_status): the same command continues. They count as one request for two seconds; a "
+        "SIGINT or SIGTERM that comes later ends at once.\n"
+        "A run ends with 1, although all steps are done, when more than a tenth of them were skipped because loss "
+        "or gradient were not finite, or when an evaluation was not.\n"
+        "docs/config.md explains every key; a value on the command line overrides the file's. Started by mpirun or "
+        "srun, several processes share the micro-batches of each step (docs/cluster.md).",
+    COMMAND_POSITIONALS(positionals),
+    .overrides = true,
+    .run = run_train,
+};

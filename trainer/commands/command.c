@@ -1,24 +1,38 @@
 #include "trainer/commands/command.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/mem.h"
+#include "trainer/commands/help.h"
 
-int command_config(int argc, char **argv, const char *name, const char *help, const option_t *opts, size_t n_opts,
-                   config_use_t use, config_t *config, bool *helped, err_t *err) {
-    enum { MAX_POS = 256, MAX_OPTS = 16 };
-    const char *pos[MAX_POS];
-    option_t all[MAX_OPTS];
-    size_t n;
-    CHECK(n_opts < MAX_OPTS);
-    for (size_t i = 0; i < n_opts; i++) all[i] = opts[i];
-    all[n_opts] = (option_t){"help", NULL, helped};
+static size_t most_positionals(const command_t *c) {
+    size_t n = 0;
+    if (c->overrides) return ARGS_MOST;
+    for (size_t i = 0; i < c->n_positionals; i++) n += c->positionals[i].most ? c->positionals[i].most : 1;
+    return n;
+}
+
+int command_parse(const command_t *c, int argc, char **argv, void *given, args_t *args, err_t *err) {
+    CHECK(given || !c->n_options);
+    if (options_parse(argc, argv, c->options, c->n_options, given, args, most_positionals(c), err)) return err->code;
+    if (!args->helped) return 0;
+    strbuf_t text = {0};
+    help_command(&text, c);
+    fputs(text.p, stdout);
+    free(text.p);
+    return 0;
+}
+
+int command_config(const command_t *c, int argc, char **argv, void *given, config_use_t use, config_t *config,
+                   bool *helped, err_t *err) {
+    args_t args;
     *helped = false;
-    if (options_parse(argc, argv, all, n_opts + 1, pos, MAX_POS, &n, err)) return err->code;
-    if (*helped) {
-        fputs(help, stdout);
+    if (command_parse(c, argc, argv, given, &args, err)) return err->code;
+    if (args.helped) {
+        *helped = true;
         return 0;
     }
-    if (n == 0) return err_set(err, ERR_USAGE, "%s: expected CONFIG.yaml (see --help)", name);
-    return config_load(pos[0], (char *const *)(pos + 1), n - 1, use, config, err);
+    if (args.n == 0) return err_set(err, ERR_USAGE, "%s: expected CONFIG.yaml (see --help)", c->name);
+    return config_load(args.pos[0], (char *const *)(args.pos + 1), args.n - 1, use, config, err);
 }

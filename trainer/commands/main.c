@@ -6,8 +6,10 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/host.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/names.h"
 #include "base/version.h"
 #include "commit.h"
@@ -15,6 +17,7 @@
 #include "cpu/tiles_choice.h"
 #include "model/backend/backend.h"
 #include "trainer/commands/command.h"
+#include "trainer/commands/help.h"
 #include "trainer/ranks/ranks.h"
 #include "trainer/run/backend_open.h"
 #include "trainer/run/stop.h"
@@ -29,45 +32,16 @@ static void wait_asleep(char **argv) {
     setenv("OMP_WAIT_POLICY", "passive", 1);
     setenv("GOMP_SPINCOUNT", "1000", 1); /* of GCC's runtime; others take the policy */
     execv("/proc/self/exe", argv);
+    char *path = host_program(); /* there is no /proc */
+    if (path) execv(path, argv);
+    free(path);
 }
 
-typedef struct {
-    const char *name, *arguments, *what;
-    int (*run)(int argc, char **argv);
-} command_t;
-
-/* `train` has its name for --help only: a config alone is what people type. */
-static const command_t commands[] = {
-    {"train", "CONFIG.yaml [section.key=value ...]", "train, or resume where it stopped (\"train\" may be left out)",
-     command_train},
-    {"plan", "CONFIG.yaml [section.key=value ...]", "check config and data, print memory and time, train nothing",
-     command_plan},
-    {"eval", "CONFIG.yaml [--adapter DIR]", "mean loss and perplexity on data.eval", command_eval},
-    {"generate", "CONFIG.yaml [--adapter DIR] --prompt TEXT", "answer a prompt", command_generate},
-    {"export", "CHECKPOINT_DIR (--adapter DIR | --merged DIR | --gguf-lora FILE | --gguf FILE) [section.key=value ...]",
-     "write an adapter or a merged model", command_export},
-    {"quantize", "MODEL OUT_DIR", "write the model as a bitsandbytes 4-bit checkpoint", command_quantize},
-    {"inspect", "PATH [--model MODEL]",
-     "what is in a model, adapter, checkpoint or data file; rows with what is trained", command_inspect},
-    {"tokenize", "MODEL [FILE.jsonl]", "JSONL of {\"text\"} in, {\"input_ids\"} out", command_tokenize},
-    {"report", "RUN_DIR... [--html FILE]", "curves of a run, or of several laid over each other, as a page",
-     command_report},
-    {"quant-report", "MODEL [--text FILE] [--html FILE]",
-     "data types compared on a model: bits a parameter, errors, perplexity", command_quant_report},
-    {"bench", "[MODEL ...]", "time ops and training steps at a model's shapes; needs no files", command_bench},
-    {"init", "[FILE] --model PATH --train FILE [--eval FILE] [--output-dir DIR] [section.key=value ...]",
-     "write a commented config to begin with", command_init},
-    {"print", "schema", "a JSON Schema of the config, for editors", command_print},
-};
-#define N_COMMANDS (sizeof commands / sizeof *commands)
-
 static int print_help(void) {
-    puts("qlora-train: fine-tunes language models (Llama, Qwen, Mistral, Gemma, Phi, ...) with QLoRA\n\nusage:");
-    for (size_t i = 0; i < N_COMMANDS; i++)
-        printf("  qlora-train %s %s\n      %s\n", commands[i].name, commands[i].arguments, commands[i].what);
-    puts("\n\"qlora-train COMMAND --help\" explains a command, docs/config.md every key of a config.\n"
-         "Exit status: 0 done; 1 failed; 2 bad usage, config or data; 75 stopped by a signal after a good\n"
-         "checkpoint (run again to continue).");
+    strbuf_t text = {0};
+    help_program(&text);
+    fputs(text.p, stdout);
+    free(text.p);
     return 0;
 }
 
@@ -79,12 +53,6 @@ static int print_version(void) {
     return 0;
 }
 
-static const command_t *find_command(const char *name) {
-    for (size_t i = 0; i < N_COMMANDS; i++)
-        if (strcmp(commands[i].name, name) == 0) return &commands[i];
-    return NULL;
-}
-
 /* A config by its name, there or not (the error then says that it is not), or by being a file. */
 static bool is_config(const char *arg) {
     return arg[0] != '-' &&
@@ -93,14 +61,15 @@ static bool is_config(const char *arg) {
 
 static bool is_training(int argc, char **argv) {
     if (argc < 2) return false;
-    const command_t *command = find_command(argv[1]);
-    return command ? command->run == command_train : is_config(argv[1]);
+    const command_t *command = command_find(argv[1]);
+    return command ? command == &command_train : is_config(argv[1]);
 }
 
 static int unknown_command(const char *name) {
-    const char *names[N_COMMANDS];
-    for (size_t i = 0; i < N_COMMANDS; i++) names[i] = commands[i].name;
-    const char *near = closest_name(name, names, N_COMMANDS);
+    const char *names[64];
+    CHECK(n_commands <= sizeof names / sizeof *names);
+    for (size_t i = 0; i < n_commands; i++) names[i] = commands[i]->name;
+    const char *near = closest_name(name, names, n_commands);
     if (near) log_error("command line: unknown command \"%.200s\"; did you mean %s?", name, near);
     else log_error("command line: \"%.200s\" is neither a command nor a config file; see qlora-train --help", name);
     return ERR_USAGE;
@@ -119,8 +88,10 @@ static int run_alone(const command_t *command, int argc, char **argv) {
     return err.code ? err.code : command->run(argc, argv);
 }
 
-static bool is_one_of(const char *arg, const char *a, const char *b, const char *c) {
-    return strcmp(arg, a) == 0 || strcmp(arg, b) == 0 || strcmp(arg, c) == 0;
+/* "--help", "-h" or "help". */
+static bool is_option(const char *arg, const program_option_t *o) {
+    if (arg[0] == '-' && arg[1] == o->letter && !arg[2]) return true;
+    return strcmp(arg, o->name) == 0 || (strncmp(arg, "--", 2) == 0 && strcmp(arg + 2, o->name) == 0);
 }
 
 static int dispatch(int argc, char **argv) {
@@ -128,16 +99,16 @@ static int dispatch(int argc, char **argv) {
         log_error("command line: nothing to do; expected a config file or a command; see qlora-train --help");
         return ERR_USAGE;
     }
-    if (is_one_of(argv[1], "--version", "-V", "version")) return print_version();
-    if (is_one_of(argv[1], "--help", "-h", "help")) {
+    if (is_option(argv[1], &program_version)) return print_version();
+    if (is_option(argv[1], &program_help)) {
         if (argc == 2) return print_help();
-        const command_t *about = find_command(argv[2]);
+        const command_t *about = command_find(argv[2]);
         return about ? about->run(1, (char *[]){"--help"}) : unknown_command(argv[2]);
     }
-    const command_t *command = find_command(argv[1]);
-    if (command && command->run != command_train) return run_alone(command, argc - 2, argv + 2);
-    if (command) return command_train(argc - 2, argv + 2);
-    if (is_config(argv[1])) return command_train(argc - 1, argv + 1);
+    const command_t *command = command_find(argv[1]);
+    if (command && command != &command_train) return run_alone(command, argc - 2, argv + 2);
+    if (command) return command->run(argc - 2, argv + 2);
+    if (is_config(argv[1])) return command_train.run(argc - 1, argv + 1);
     return unknown_command(argv[1]);
 }
 

@@ -17,9 +17,6 @@
 #include "model/outline.h"
 #include "trainer/config/config_schema.h"
 
-/* A config is a page or two; what is larger was given by mistake, a model file say. */
-#define CONFIG_MAX_BYTES ((size_t)1 << 18)
-
 typedef struct {
     config_t *c;
     err_t *err;
@@ -244,9 +241,12 @@ static int check_split(const loader_t *l) {
 /* What goes by evaluations has none to go by. */
 static int check_evaluations(const loader_t *l) {
     const config_t *c = l->c;
-    bool data = c->data.eval || c->data.eval_split > 0;
-    if (c->training.eval_steps && !data)
+    bool data = c->data.eval || c->data.eval_split > 0, prompts = c->training.sample_prompts;
+    if (c->training.eval_steps && !data && !prompts)
         return key_error(l, "training", "eval_steps", "evaluation without data; expected a file in data.eval, or 0");
+    if (prompts && !c->training.eval_steps)
+        return key_error(l, "training", "sample_prompts",
+                         "nothing would be answered; expected training.eval_steps above 0 too, or none");
     const char *key = c->training.early_stopping_patience ? "early_stopping_patience"
                       : c->training.load_best             ? "load_best_model_at_end"
                                                           : NULL;
@@ -294,7 +294,8 @@ static bool is_same(const char *a, const char *b) {
 
 static int check_training_paths(const loader_t *l) {
     const config_t *c = l->c;
-    if (check_train_files(l)) return l->err->code;
+    if (check_train_files(l) || need_file(l, "training", "sample_prompts", c->training.sample_prompts))
+        return l->err->code;
     if (is_same(c->model.path, c->training.output_dir))
         return key_error(l, "training", "output_dir", "is the directory of the model; expected one for the run");
     if (path_exists(c->training.output_dir) && need_dir(l, "training", "output_dir", c->training.output_dir))
@@ -314,6 +315,7 @@ static int unknown_model(const loader_t *l) {
 
 static int check_paths(const loader_t *l, config_use_t use) {
     const config_t *c = l->c;
+    if (use == CONFIG_WRITTEN) return 0;
     if (use == CONFIG_PLAN && outline_only(c->model.path)) return 0;
     if (use == CONFIG_PLAN && !path_exists(c->model.path)) return unknown_model(l);
     if (need_existing(l, "model", "path", c->model.path)) return l->err->code;

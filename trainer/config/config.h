@@ -72,7 +72,8 @@ typedef struct {
         size_t logging_steps, eval_steps, save_steps, save_total_limit;
         size_t early_stopping_patience; /* evaluations; 0: off */
         bool load_best;
-        char *resume; /* "auto", "none" or a checkpoint directory */
+        char *sample_prompts; /* a file; NULL: none */
+        char *resume;         /* "auto", "none" or a checkpoint directory */
         size_t preempted_exit_status;
         bool tensorboard; /* report_to: beside jsonl, which is always written */
     } training;
@@ -86,9 +87,10 @@ typedef struct {
     } device;
 } config_t;
 
-/* CONFIG_PLAN is CONFIG_TRAIN, but for a model without weights its path and those of the data need not exist. The last
- * two do without data.train and training.output_dir. */
-typedef enum { CONFIG_TRAIN, CONFIG_PLAN, CONFIG_EVAL, CONFIG_GENERATE } config_use_t;
+/* CONFIG_PLAN is CONFIG_TRAIN, but for a model without weights its path and those of the data need not exist.
+ * CONFIG_EVAL and CONFIG_GENERATE do without data.train and training.output_dir. CONFIG_WRITTEN is CONFIG_TRAIN where no
+ * path need exist yet. */
+typedef enum { CONFIG_TRAIN, CONFIG_PLAN, CONFIG_EVAL, CONFIG_GENERATE, CONFIG_WRITTEN } config_use_t;
 /* Reads and checks everything that `use` needs. Every error is ERR_USAGE in the form
  * "file:line:column: section.key: what is wrong; expected ...; did you mean ...?" (for an override,
  * "command line: section.key: ..."). path NULL: the overrides are all of it. */

@@ -9,6 +9,9 @@
 
 #include "base/error.h"
 
+/* A config is a page or two; what is larger was given by mistake, a model file say. */
+#define CONFIG_MAX_BYTES ((size_t)1 << 18)
+
 /* Where something stands. line 0: not in a file. Both count from 1, columns in characters. */
 typedef struct {
     const char *file; /* borrowed; "command line" for an override */

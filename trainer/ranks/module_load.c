@@ -1,21 +1,20 @@
 #include "trainer/ranks/module_load.h"
 
 #include <dlfcn.h>
-#include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/file.h"
+#include "base/host.h"
 #include "base/mem.h"
 
 /* The directory of this program, to which it was built or installed; "." where that is not known. */
 static char *program_directory(void) {
-    char path[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", path, sizeof path);
-    while (n > 0 && path[n - 1] != '/') n--;
-    return n > 0 ? xstrndup(path, (size_t)n) : xstrdup("./");
+    char *path = host_program();
+    const char *slash = path ? strrchr(path, '/') : NULL;
+    char *directory = slash ? xstrndup(path, (size_t)(slash - path) + 1) : xstrdup("./");
+    free(path);
+    return directory;
 }
 
 /* Open MPI loads plugins that look for its symbols among those of the whole process. */

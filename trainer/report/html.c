@@ -35,6 +35,7 @@ static const char style[] =
     ".h:hover text,.h:hover line{visibility:visible}.h:hover text{fill:var(--ink)}\n"
     ".key{display:inline-block;width:1.4em;height:.28em;border-radius:.14em;vertical-align:middle;"
     "margin-right:.5em}\n"
+    ".texts td{min-width:12rem;max-width:30rem;white-space:pre-wrap;overflow-wrap:anywhere}"
     ".lines td{white-space:nowrap}.numbers td+td,.numbers "
     "th+th{text-align:right}.bar{fill:var(--c5)}.normal{stroke:var(--ink);fill:none;"
     "stroke-width:1.5}\n"

@@ -96,6 +96,44 @@ static void add_charts(strbuf_t *b, const run_record_t *runs, size_t n) {
     free(curves);
 }
 
+/* ---- answers --------------------------------------------------------------------------------------------------- */
+
+static void add_cell(strbuf_t *b, const char *text) {
+    strbuf_adds(b, "<td>");
+    html_text(b, text);
+    strbuf_adds(b, "</td>");
+}
+
+static void add_samples_table(strbuf_t *b, const report_samples_t *s) {
+    strbuf_adds(b, "<div class=\"scroll\"><table class=\"texts\">\n<tr><th>prompt");
+    for (size_t c = 0; c < s->n_steps; c++) strbuf_addf(b, "<th>step %zu", s->steps[c]);
+    strbuf_adds(b, "\n");
+    for (size_t i = 0; i < s->n_rows; i++) {
+        strbuf_adds(b, "<tr>");
+        add_cell(b, s->rows[i].prompt);
+        for (size_t c = 0; c < s->n_steps; c++) add_cell(b, s->rows[i].completion[c] ? s->rows[i].completion[c] : "–");
+        strbuf_adds(b, "\n");
+    }
+    strbuf_adds(b, "</table></div>\n");
+}
+
+static void add_samples(strbuf_t *b, const run_record_t *r, bool named) {
+    const report_samples_t *s = &r->samples;
+    if (s->n_rows == 0) return;
+    strbuf_adds(b, "<h2>Answers");
+    if (named) {
+        strbuf_adds(b, " of ");
+        html_text(b, r->name);
+    }
+    strbuf_adds(b, "</h2>\n");
+    if (s->evaluations > s->n_steps)
+        strbuf_addf(b, "<p class=\"soft\">Those of %zu of %zu evaluations; samples.jsonl has all.</p>\n", s->n_steps,
+                    s->evaluations);
+    add_samples_table(b, s);
+    if (s->left_out)
+        strbuf_addf(b, "<p class=\"soft\">%zu answers to further prompts are not shown.</p>\n", s->left_out);
+}
+
 /* ---- configurations -------------------------------------------------------------------------------------------- */
 
 static const setting_t *setting_at(const run_record_t *r, const setting_t *like) {
@@ -163,12 +201,6 @@ static void add_config(strbuf_t *b, const run_record_t *r) {
 static const char *text_at(const json_t *object, const char *key) {
     const char *s = json_string_value(json_object_get(object, key));
     return s ? s : "";
-}
-
-static void add_cell(strbuf_t *b, const char *text) {
-    strbuf_adds(b, "<td>");
-    html_text(b, text);
-    strbuf_adds(b, "</td>");
 }
 
 static void add_starts(strbuf_t *b, const run_record_t *r) {
@@ -241,6 +273,7 @@ void report_page(strbuf_t *b, const run_record_t *runs, size_t n) {
     for (size_t i = 0; i < n; i++) add_doubts(b, &runs[i]);
     strbuf_adds(b, "<h2>Curves</h2>\n");
     add_charts(b, runs, n);
+    for (size_t i = 0; i < n; i++) add_samples(b, &runs[i], n > 1);
     if (n > 1) {
         add_differences(b, runs, n);
     } else {

@@ -1,8 +1,6 @@
 #include "trainer/report/record_read.h"
 
-#include <errno.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +8,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "trainer/config/config_schema.h"
+#include "trainer/report/lines.h"
 #include "trainer/run/checkpoint.h"
 
 enum { LINE_MOST = 1 << 16, STARTS_MOST = 100 };
@@ -17,39 +16,15 @@ enum { LINE_MOST = 1 << 16, STARTS_MOST = 100 };
 static const char *const columns[COLUMNS] = {
     "loss", "eval_loss", "grad_norm", "learning_rate", "tokens_per_second", "peak_device_bytes", "paged_bytes"};
 
-/* ---- lines --------------------------------------------------------------------------------------------------- */
-
-typedef void line_fn(run_record_t *r, json_t *row);
-
-/* Whether the line is whole; of one that is longer than `line` the rest is passed over. */
-static bool whole_line(FILE *f, const char *line) {
-    if (strchr(line, '\n')) return true;
-    for (int c; (c = getc(f)) != EOF && c != '\n';) continue;
-    return false;
-}
-
-static int each_line(const char *path, run_record_t *r, line_fn *take, err_t *err) {
-    FILE *f = fopen(path, "rbe");
-    if (!f) return err_set(err, errno == ENOENT ? ERR_USAGE : ERR_FAILED, "%s: %s", path, strerror(errno));
-    char *line = xmalloc(LINE_MOST);
-    while (fgets(line, LINE_MOST, f)) {
-        json_t *row = whole_line(f, line) ? json_loads(line, 0, NULL) : NULL;
-        if (json_is_object(row)) take(r, row);
-        else r->unread++;
-        json_decref(row);
-    }
-    bool failed = ferror(f);
-    fclose(f);
-    free(line);
-    return failed ? err_set(err, ERR_FAILED, "%s: cannot be read: %s", path, strerror(errno)) : 0;
-}
+/* ---- rows ---------------------------------------------------------------------------------------------------- */
 
 static double number(const json_t *row, const char *key) {
     const json_t *v = json_object_get(row, key);
     return json_is_number(v) ? json_number_value(v) : NAN;
 }
 
-static void take_row(run_record_t *r, json_t *row) {
+static void take_row(void *ctx, json_t *row) {
+    run_record_t *r = ctx;
     double step = number(row, "step"), eval = number(row, "eval_loss"), tokens = number(row, "tokens"),
            seconds = number(row, "elapsed_seconds");
     if (!(step >= 0 && step <= 1e15)) {
@@ -67,7 +42,8 @@ static void take_row(run_record_t *r, json_t *row) {
     }
 }
 
-static void take_start(run_record_t *r, json_t *row) {
+static void take_start(void *ctx, json_t *row) {
+    run_record_t *r = ctx;
     json_array_append(r->starts, row);
     if (json_array_size(r->starts) > STARTS_MOST) json_array_remove(r->starts, 0);
 }
@@ -152,13 +128,16 @@ static char *name_of(const char *dir) {
 }
 
 int run_record_read(const char *dir, run_record_t *r, err_t *err) {
-    char *metrics = path_join(dir, "metrics.jsonl"), *starts = path_join(dir, "starts.jsonl");
+    char *metrics = path_join(dir, "metrics.jsonl"), *starts = path_join(dir, "starts.jsonl"),
+         *samples = path_join(dir, "samples.jsonl");
     *r = (run_record_t){.dir = xstrdup(dir), .name = name_of(dir), .starts = json_array()};
     int rc = path_exists(metrics)
-                 ? each_line(metrics, r, take_row, err)
+                 ? each_line(metrics, LINE_MOST, take_row, r, &r->unread, err)
                  : err_set(err, ERR_USAGE, "%s: there is no metrics.jsonl; expected the output_dir of a training", dir);
-    if (rc == 0 && path_exists(starts)) rc = each_line(starts, r, take_start, err);
+    if (rc == 0 && path_exists(starts)) rc = each_line(starts, LINE_MOST, take_start, r, &r->unread, err);
+    if (rc == 0) rc = report_samples_read(samples, &r->samples, &r->unread, err);
     if (rc == 0) find_config(r);
+    free(samples);
     free(starts);
     free(metrics);
     return rc;
@@ -172,6 +151,7 @@ void run_record_free(run_record_t *r) {
         free(r->settings[i].usual);
     }
     free(r->settings);
+    report_samples_free(&r->samples);
     json_decref(r->starts);
     free(r->name);
     free(r->dir);

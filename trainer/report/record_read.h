@@ -1,4 +1,4 @@
-/* What a run left in its output_dir, as far as it is there: metrics.jsonl, starts.jsonl and the configuration. The run
+/* What a run left in its output_dir, as far as it is there: metrics.jsonl, samples.jsonl, starts.jsonl and the configuration. The run
  * may be under way; a line that is torn, or longer than any that a run writes, is left out and counted. */
 #ifndef TRAINER_REPORT_RECORD_READ_H
 #define TRAINER_REPORT_RECORD_READ_H
@@ -6,6 +6,7 @@
 #include <jansson.h>
 
 #include "base/error.h"
+#include "trainer/report/samples_read.h"
 #include "trainer/report/series.h"
 
 /* Columns of metrics.jsonl, in the order of their charts. */
@@ -32,9 +33,10 @@ typedef struct {
     size_t best_step; /* of the least evaluation loss; 0: there is none */
     double best_loss;
     double seconds, tokens; /* of training, from the last row; of all logged steps */
-    json_t *starts;         /* objects of starts.jsonl, the last ones */
-    size_t unread;          /* lines that are no row */
-    setting_t *settings;    /* in the order of the table of keys; none where no configuration is found */
+    report_samples_t samples;
+    json_t *starts;      /* objects of starts.jsonl, the last ones */
+    size_t unread;       /* lines that are no row */
+    setting_t *settings; /* in the order of the table of keys; none where no configuration is found */
     size_t n_settings;
 } run_record_t;
 

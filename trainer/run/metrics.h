@@ -31,9 +31,8 @@ typedef struct {
 } metrics_row_t;
 typedef void (*metrics_seen_t)(void *ctx, const metrics_row_t *row);
 
-/* Opens the file to append to. `seen` (may be NULL) is told of every row in turn: of those that are there, and of each
- * that is written. A run that goes on from a checkpoint of `last_step` steps first loses the rows past it
- * and a torn last line, by an atomic rewrite; with last_step 0 the file starts empty. */
+/* Opens the file to append to (trainer/run/step_rows.h). `seen` (may be NULL) is told of every row in turn: of those that
+ * stay, and of each that is written. */
 int metrics_open(const char *path, size_t last_step, metrics_seen_t seen, void *ctx, metrics_t **m, err_t *err);
 /* Each row is handed to the system before the call returns. ERR_FAILED when it cannot be (a full disk). */
 int metrics_step(metrics_t *m, const metrics_step_t *row, err_t *err);

@@ -36,11 +36,12 @@ static int too_large(const plan_need_t *need, const workspace_need_t *w, const l
                      err_t *err) {
     switch (limit->kind) {
     case LIMIT_SEGMENT:
-        if (need->cache)
+        if (need->cache > max_size(need->train_seg, need->eval_seg))
             return err_set(err, ERR_USAGE,
                            "attention on %s takes at most %zu tokens of this model, and there would be %zu; expected "
-                           "a shorter prompt or a lower --max-new-tokens",
-                           backend, limit->most, w->max_kv);
+                           "a shorter prompt%s",
+                           backend, limit->most, w->max_kv,
+                           need->train_tokens ? " in training.sample_prompts" : " or a lower --max-new-tokens");
         return err_set(err, ERR_USAGE,
                        "data.max_length: a row of %zu tokens is more than attention on %s takes of this model; "
                        "expected at most %zu",
@@ -63,7 +64,6 @@ static int too_large(const plan_need_t *need, const workspace_need_t *w, const l
 
 int plan_check_sizes(const model_t *m, const plan_need_t *need, err_t *err) {
     workspace_need_t w = plan_workspace_need(m, need);
-    w.max_kv = max_size(w.max_kv, need->cache);
     limit_t limit = {LIMIT_TOKENS, INT32_MAX - 1}; /* the places in a micro-batch are of 32 bits everywhere */
     bool larger = w.max_tokens > limit.most || (m->be->exceeds && m->be->exceeds(&w, &limit));
     return larger ? too_large(need, &w, &limit, m->be->name, err) : 0;

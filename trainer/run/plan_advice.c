@@ -14,14 +14,21 @@ static bool may_change(const plan_need_t *asked, const char *section, const char
     return !asked->resumes || !config_key_find(section, name)->defines_run;
 }
 
+/* A generation, and nothing else. */
+static bool generates(const plan_need_t *asked) { return asked->cache && !asked->train_tokens; }
+
 /* The need with its micro-batches, or of a generation its positions, cut in `parts`. */
 static plan_need_t cut_need(const plan_need_t *asked, size_t parts) {
     plan_need_t n = *asked;
-    n.cache = (asked->cache + parts - 1) / parts;
+    if (generates(asked)) {
+        n.cache = (asked->cache + parts - 1) / parts;
+        n.prompt_tokens = min_size(asked->prompt_tokens, n.cache);
+        return n;
+    }
     n.train_tokens = (asked->train_tokens + parts - 1) / parts;
-    n.eval_tokens = asked->cache ? min_size(asked->eval_tokens, n.cache) : (asked->eval_tokens + parts - 1) / parts;
+    n.eval_tokens = (asked->eval_tokens + parts - 1) / parts;
     n.train_seg = min_size(asked->train_seg, n.train_tokens);
-    n.eval_seg = min_size(asked->eval_seg, asked->cache ? n.cache : n.eval_tokens);
+    n.eval_seg = min_size(asked->eval_seg, n.eval_tokens);
     return n;
 }
 
@@ -29,12 +36,12 @@ static plan_need_t cut_need(const plan_need_t *asked, size_t parts) {
 static void offer_cut(strbuf_t *b, const question_t *q, const plan_need_t *asked) {
     if (!may_change(asked, "training", "per_device_train_batch_size") || !may_change(asked, "data", "max_length"))
         return;
-    size_t whole = asked->cache ? asked->cache : max_size(asked->train_tokens, asked->eval_tokens);
+    size_t whole = generates(asked) ? asked->cache : max_size(asked->train_tokens, asked->eval_tokens);
     for (size_t parts = 2; parts <= whole; parts *= 2) {
         plan_need_t n = cut_need(asked, parts);
         if (!plan_would_fit(q, &n)) continue;
         if (b->len) strbuf_adds(b, ", or ");
-        if (asked->cache)
+        if (generates(asked))
             strbuf_addf(b, "at most %zu positions (a shorter prompt or a lower --max-new-tokens)", n.cache);
         else
             strbuf_addf(b, "%s of at most %zu tokens (lower training.per_device_train_batch_size or data.max_length)",
@@ -43,8 +50,8 @@ static void offer_cut(strbuf_t *b, const question_t *q, const plan_need_t *asked
     }
 }
 
-/* The changes of the config that take less memory and cost only time: in words, and what the need then is. */
-enum { CHANGES = 5 };
+/* The changes of the config that take less memory and cost only time, or the samples: in words, and what the need then is. */
+enum { CHANGES = 6 };
 typedef struct {
     const char *words[CHANGES];
     plan_need_t need[CHANGES], all; /* with one of them, with all */
@@ -70,6 +77,10 @@ static changes_t changes_of(const plan_need_t *asked) {
         add_change(&c, asked, "device.page_weights auto")->page_weights = c.all.page_weights = true;
     if (asked->no_room && may_change(asked, "device", "spill"))
         add_change(&c, asked, "device.spill to a directory")->no_room = c.all.no_room = false;
+    if (training && asked->cache) {
+        plan_need_t *n = add_change(&c, asked, "training.sample_prompts none");
+        n->cache = n->prompt_tokens = c.all.cache = c.all.prompt_tokens = 0;
+    }
     return c;
 }
 

@@ -16,16 +16,15 @@ static size_t chunk_rows(const model_t *m, const plan_need_t *need) {
 }
 
 workspace_need_t plan_workspace_need(const model_t *m, const plan_need_t *need) {
-    return model_workspace_need(m, max_size(need->train_tokens, need->eval_tokens),
-                                max_size(need->train_seg, need->eval_seg));
+    return model_workspace_need(m, max_size(max_size(need->train_tokens, need->eval_tokens), need->prompt_tokens),
+                                max_size(max_size(need->train_seg, need->eval_seg), need->cache));
 }
 
-void plan_place_fixed(pool_t *pool, model_t *m, lora_t *lora, optimizer_t *opt, kv_cache_t *cache,
-                      const plan_need_t *need, const layout_t *layout) {
+void plan_place_fixed(pool_t *pool, model_t *m, lora_t *lora, optimizer_t *opt, const plan_need_t *need,
+                      const layout_t *layout) {
     model_place(m, layout->n_paged, layout->n_cached, pool);
     if (lora) lora_place(lora, pool, opt != NULL);
     if (opt) optimizer_place(opt, need->optimizer, lora, layout->n_homes, pool);
-    if (cache) kv_cache_place(cache, m, need->cache, pool);
     workspace_need_t w = plan_workspace_need(m, need);
     size_t bytes = m->be->workspace_bytes(m->be, &w);
     m->be->workspace = pool_take(pool, POOL_WORKSPACE, bytes);
@@ -36,14 +35,20 @@ void plan_place_fixed(pool_t *pool, model_t *m, lora_t *lora, optimizer_t *opt, 
     pool_reset(pool, &mark);
 }
 
+void plan_place_generation(pool_t *pool, const model_t *m, kv_cache_t *cache, acts_t *acts, const plan_need_t *need,
+                           const layout_t *layout) {
+    kv_cache_place(cache, m, need->cache, pool);
+    acts_place(acts, m, &(acts_spec_t){PASS_GENERATE, need->prompt_tokens, 0, layout->chunk, layout->tile}, pool);
+}
+
 /* ---- bytes of a layout ---------------------------------------------------------------------------------- */
 
 /* What a layout takes. */
 typedef struct {
-    size_t fixed;      /* from the front */
-    size_t update;     /* of it and of all that the optimizer's update needs, pages too */
-    size_t homes;      /* optimizer pages with a place of their own */
-    size_t acts, eval; /* activations of the largest passes */
+    size_t fixed;       /* from the front */
+    size_t update;      /* of it and of all that the optimizer's update needs, pages too */
+    size_t homes;       /* optimizer pages with a place of their own */
+    size_t acts, other; /* activations of the largest passes: in the training, beside it */
     size_t bytes[POOL_CLASSES];
 } taken_t;
 
@@ -56,27 +61,35 @@ static size_t acts_bytes(const question_t *q, const layout_t *layout, pass_t pas
     return pool.used;
 }
 
+static size_t generation_bytes(const question_t *q, const layout_t *layout) {
+    if (!q->need->prompt_tokens) return 0;
+    pool_t pool = pool_counting(q->m->be);
+    kv_cache_t cache;
+    acts_t acts = {.blocks = xcalloc(q->m->config.layers, sizeof(block_acts_t))};
+    plan_place_generation(&pool, q->m, &cache, &acts, q->need, layout);
+    kv_cache_free(&cache);
+    free(acts.blocks);
+    return pool.used;
+}
+
 static taken_t take(const question_t *q, const layout_t *layout) {
     taken_t t = {0};
     pool_t pool = pool_counting(q->m->be);
     optimizer_t opt = {0};
-    kv_cache_t cache = {0};
-    plan_place_fixed(&pool, q->m, q->lora, q->need->train_tokens ? &opt : NULL, q->need->cache ? &cache : NULL, q->need,
-                     layout);
-    kv_cache_free(&cache);
+    plan_place_fixed(&pool, q->m, q->lora, q->need->train_tokens ? &opt : NULL, q->need, layout);
     optimizer_free(&opt);
     t.fixed = pool.used;
     t.homes = pool.back;
     t.update = pool.peak;
     for (int c = 0; c < POOL_CLASSES; c++) t.bytes[c] = pool.bytes[c];
     t.acts = acts_bytes(q, layout, PASS_TRAIN, q->need->train_tokens);
-    t.eval = acts_bytes(q, layout, PASS_LOSS, q->need->eval_tokens);
-    t.bytes[POOL_ACTIVATIONS] += max_size(t.acts, t.eval);
+    t.other = max_size(acts_bytes(q, layout, PASS_LOSS, q->need->eval_tokens), generation_bytes(q, layout));
+    t.bytes[POOL_ACTIVATIONS] += max_size(t.acts, t.other);
     return t;
 }
 
 /* Where the activations of the largest pass end. */
-static size_t top_of(const taken_t *t) { return t->fixed + max_size(t->acts, t->eval); }
+static size_t top_of(const taken_t *t) { return t->fixed + max_size(t->acts, t->other); }
 
 /* Bytes of the whole run with every optimizer page on the device and nothing in its way. */
 static size_t total_unpaged(const question_t *q, const layout_t *layout) {

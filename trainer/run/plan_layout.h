@@ -9,8 +9,9 @@
 /* The largest passes that a run will make, and what may be done to fit them. */
 typedef struct {
     size_t train_tokens, train_seg; /* of a micro-batch; 0: no training */
-    size_t eval_tokens, eval_seg;   /* of an evaluation batch (or of a prompt's piece); 0: none */
-    size_t cache;                   /* positions of a key/value cache; 0: no generation */
+    size_t eval_tokens, eval_seg;   /* of an evaluation batch; 0: none */
+    size_t prompt_tokens;           /* of a prompt's piece; 0: no generation */
+    size_t cache;                   /* positions of its key/value cache */
     size_t micro_batches;           /* of an optimizer step */
     optimizer_kind_t optimizer;     /* of the training */
     bool no_room;                   /* what leaves the device makes no room, so nothing does */
@@ -47,9 +48,12 @@ typedef struct {
 
 workspace_need_t plan_workspace_need(const model_t *m, const plan_need_t *need);
 
-/* Takes the places that stay for the whole run, in their order. lora, opt (no training) and cache may be NULL. */
-void plan_place_fixed(pool_t *pool, model_t *m, lora_t *lora, optimizer_t *opt, kv_cache_t *cache,
-                      const plan_need_t *need, const layout_t *layout);
+/* Takes the places that stay for the whole run, in their order. lora and opt (no training) may be NULL. */
+void plan_place_fixed(pool_t *pool, model_t *m, lora_t *lora, optimizer_t *opt, const plan_need_t *need,
+                      const layout_t *layout);
+/* Those of a generation, above them, where other passes have their activations. */
+void plan_place_generation(pool_t *pool, const model_t *m, kv_cache_t *cache, acts_t *acts, const plan_need_t *need,
+                           const layout_t *layout);
 
 /* ---- for plan_make() and its advice ---- */
 

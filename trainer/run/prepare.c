@@ -9,6 +9,7 @@
 #include "trainer/run/checkpoint.h"
 #include "trainer/run/run_data.h"
 #include "trainer/run/same_run.h"
+#include "trainer/run/samples.h"
 
 optimizer_kind_t prepare_optimizer_kind(optim_t optim) {
     bool is_8bit = optim == OPTIM_ADAMW_8BIT || optim == OPTIM_PAGED_ADAMW_8BIT;
@@ -47,7 +48,7 @@ static int look_into(run_t *run, output_dir_t *out, const run_identity_t *id, er
 }
 
 static int open_run(run_t *run, run_identity_t *id, err_t *err) {
-    if (run_open(run, true, true, false, err) == 0) run_set_lora(run, NULL, err);
+    if (run_open(run, true, true, false, err) == 0 && samples_prepare(run, err) == 0) run_set_lora(run, NULL, err);
     if (ranks_agree(err)) return err->code;
     snprintf(id->compute, sizeof id->compute, "%s", backend_type_name(run->be));
     id->data_id = run->train.fingerprint;
@@ -99,6 +100,7 @@ int prepare_plan(run_t *run, steps_t *steps, bool begun, err_t *err) {
     run->need.optimizer = prepare_optimizer_kind(c->training.optim);
     if (run->eval.n_samples && c->training.eval_steps)
         run_eval_extent(run, &run->eval, &run->need.eval_tokens, &run->need.eval_seg);
+    samples_need(run);
     run_plan(run, err);
     /* Printed also when the plan is that nothing fits. */
     run_summary(run);

@@ -52,6 +52,17 @@ static void see_row(void *ctx, const metrics_row_t *row) {
     if (row->is_eval && row->step > evals->last) evals_note(evals, row->step, row->loss);
 }
 
+static int open_samples(record_t *r, err_t *err) {
+    const run_t *run = r->run;
+    size_t step = r->state->step;
+    bool complete;
+    if (!run->prompts.n) return 0;
+    bool due = steps_evaluation_due(r->steps, &run->config, step);
+    if (samples_open(run, step, due, &r->samples, &complete, err)) return err->code;
+    r->sampled = complete ? step : 0;
+    return 0;
+}
+
 static int open_files(record_t *r, err_t *err) {
     const config_t *c = &r->run->config;
     size_t known = r->state->evals.last;
@@ -60,6 +71,7 @@ static int open_files(record_t *r, err_t *err) {
     free(path);
     if (rc) return rc;
     r->behind = r->state->evals.last != known;
+    if (open_samples(r, err)) return err->code;
     if (c->training.tensorboard) r->tensorboard = tensorboard_open(c->training.output_dir, r->state->step);
     return check_best(r, err);
 }
@@ -73,6 +85,7 @@ int record_open(record_t *r, run_t *run, train_state_t *state, const steps_t *st
     }
     ranks_broadcast(&state->evals, sizeof state->evals);
     ranks_broadcast(&r->behind, sizeof r->behind);
+    ranks_broadcast(&r->sampled, sizeof r->sampled);
     r->config_yaml = config_to_yaml(&run->config);
     if (r->writes) progress_start(steps->total, state->step);
     return 0;
@@ -81,6 +94,7 @@ int record_open(record_t *r, run_t *run, train_state_t *state, const steps_t *st
 void record_close(record_t *r) {
     if (r->writes) progress_end();
     metrics_close(r->metrics);
+    step_rows_close(r->samples);
     tensorboard_close(r->tensorboard);
     free(r->config_yaml);
     free(r->history.p);
@@ -126,6 +140,12 @@ int record_eval(record_t *r, double loss, err_t *err) {
     if (ranks_agree(err)) return err->code;
     ranks_broadcast(&r->state->evals, sizeof r->state->evals);
     return 0;
+}
+
+int record_samples(record_t *r, const int32_t *answers, err_t *err) {
+    r->sampled = r->state->step;
+    if (r->writes) samples_write(r->samples, r->run, r->state->step, answers, err);
+    return ranks_agree(err);
 }
 
 /* ---- checkpoints ---------------------------------------------------------------------------------------- */

@@ -1,4 +1,4 @@
-/* What a training shows and keeps: progress, metrics.jsonl, TensorBoard's events, checkpoints. Rank 0 does it for all ranks; what can fail ends
+/* What a training shows and keeps: progress, metrics.jsonl, samples.jsonl, TensorBoard's events, checkpoints. Rank 0 does it for all ranks; what can fail ends
  * the same way on all. */
 #ifndef TRAINER_RUN_RECORD_H
 #define TRAINER_RUN_RECORD_H
@@ -6,6 +6,7 @@
 #include "trainer/run/checkpoint.h"
 #include "trainer/run/metrics.h"
 #include "trainer/run/run.h"
+#include "trainer/run/samples.h"
 #include "trainer/run/steps.h"
 #include "trainer/run/tensorboard.h"
 
@@ -25,6 +26,8 @@ typedef struct {
     bool behind;      /* the checkpoint that the run goes on from does not know its own evaluation */
     strbuf_t history; /* log_history of the next checkpoint */
     metrics_t *metrics;
+    step_rows_t *samples;       /* NULL: there are no prompts */
+    size_t sampled;             /* the step of the last answers to all of them; 0: there are none */
     tensorboard_t *tensorboard; /* NULL: not asked for */
     char *config_yaml;
     double save_seconds; /* the longest that a checkpoint took */
@@ -44,6 +47,8 @@ void record_close(record_t *r);
 
 int record_step(record_t *r, const step_result_t *s, err_t *err);
 int record_eval(record_t *r, double loss, err_t *err);
+/* Of samples_answer(). */
+int record_samples(record_t *r, const int32_t *answers, err_t *err);
 int record_checkpoint(record_t *r, err_t *err);
 
 /* Each for itself: a warning, once, when a request to stop may be met too late. */

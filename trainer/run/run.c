@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/minmax.h"
 #include "base/rng.h"
 #include "model/adapter.h"
 #include "trainer/ranks/ranks.h"
@@ -152,8 +153,8 @@ static void warn_of_quantization(const run_t *run) {
 
 /* By the longest text that the run may have, not by the data at hand. */
 static void choose_rope(const run_t *run, size_t positions, model_config_t *m) {
-    size_t longest = run->need.cache || positions > run->config.data.max_length ? positions
-                                                                                : run->config.data.max_length;
+    bool generates = !run->need.train_tokens && run->need.cache; /* alone */
+    size_t longest = generates ? run->need.cache : max_size(positions, run->config.data.max_length);
     if (!model_choose_rope(m, longest)) return;
     log_info("LongRoPE with its %s factors: for up to %zu positions, of which the first training had %.0f",
              m->rope_long ? "long" : "short", longest, m->rope[0].original);
@@ -166,11 +167,11 @@ static bool makes_room(const run_t *run) {
 
 int run_plan(run_t *run, err_t *err) {
     const config_t *c = &run->config;
-    size_t positions = run->need.train_seg > run->need.eval_seg ? run->need.train_seg : run->need.eval_seg;
+    size_t positions = max_size(run->need.train_seg, run->need.eval_seg); /* of the data */
     warn_of_length(run, positions);
     warn_of_quantization(run);
     model_init(&run->model, model_source_config(run->src), run->be, c->quantization.quant_type,
-               c->quantization.double_quant, positions);
+               c->quantization.double_quant, max_size(positions, run->need.cache));
     model_take_types(&run->model, run->src, c->quantization.quant_type_given);
     choose_rope(run, positions, &run->model.config);
     run->model.lora = lora_of(run);
@@ -200,8 +201,7 @@ static int open_memory(run_t *run, err_t *err) {
     bool training = run->need.train_tokens != 0;
     const char *spill = run->config.device.spill;
     if (pool_open(&run->pool, run->be, p->total, err)) return err->code;
-    plan_place_fixed(&run->pool, &run->model, lora_of(run), training ? &run->opt : NULL,
-                     run->need.cache ? &run->cache : NULL, &run->need, &p->layout);
+    plan_place_fixed(&run->pool, &run->model, lora_of(run), training ? &run->opt : NULL, &run->need, &p->layout);
     run->fixed = pool_mark(&run->pool);
     run->least_peak = run->pool.peak;
     run->acts.blocks = xcalloc(run->model.config.layers, sizeof(block_acts_t));
@@ -229,6 +229,7 @@ void run_close(run_t *run) {
     if (run->be) run->be->close(run->be);
     dataset_free(&run->train);
     dataset_free(&run->eval);
+    prompts_free(&run->prompts);
     chat_template_close(run->chat);
     tokenizer_close(run->tok);
     model_source_close(run->src);
@@ -244,6 +245,14 @@ acts_t *run_acts(run_t *run, pass_t pass, size_t T) {
     acts_spec_t spec = acts_spec(run, pass, T);
     pool_reset(&run->pool, &run->fixed);
     acts_place(&run->acts, &run->model, &spec, &run->pool);
+    pager_make_room(&run->opt.pager, run->pool.used);
+    return &run->acts;
+}
+
+acts_t *run_generation(run_t *run) {
+    pool_reset(&run->pool, &run->fixed);
+    kv_cache_free(&run->cache);
+    plan_place_generation(&run->pool, &run->model, &run->cache, &run->acts, &run->need, &run->plan.layout);
     pager_make_room(&run->opt.pager, run->pool.used);
     return &run->acts;
 }

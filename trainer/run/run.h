@@ -7,11 +7,12 @@
  *   run_set_lora()              unless the base model is to be alone
  *   run_plan()                  the model laid out, nothing allocated
  *   run_load()                  memory, weights, adapters
- *   run_acts(), run_evaluate()  passes, as often as wanted */
+ *   run_acts(), run_evaluate(), run_generation()    passes, as often as wanted */
 #ifndef TRAINER_RUN_RUN_H
 #define TRAINER_RUN_RUN_H
 
 #include "trainer/run/plan.h"
+#include "trainer/run/prompts.h"
 #include "trainer/run/replicas.h"
 
 typedef struct {
@@ -21,12 +22,13 @@ typedef struct {
     tokenizer_t *tok;      /* NULL: the data is tokens already */
     chat_template_t *chat; /* NULL: no row is a conversation, or data.chat_template is none */
     dataset_t train, eval; /* n_samples 0: not loaded */
+    prompts_t prompts;     /* of a training only */
     backend_t *be;
     model_t model;
     lora_t lora; /* layers 0: none */
     optimizer_t opt;
     replicas_t replicas; /* several processes only */
-    kv_cache_t cache;    /* generation only: need.cache > 0 */
+    kv_cache_t cache;    /* of the generation at hand */
     plan_need_t need;
     plan_t plan;
     pool_t pool;
@@ -60,6 +62,8 @@ void run_close(run_t *run);
 
 /* Places activations for a pass over T tokens (over those of the pass before). */
 acts_t *run_acts(run_t *run, pass_t pass, size_t T);
+/* Places an empty cache in run->cache, and activations for the pieces of a prompt and single tokens, likewise. */
+acts_t *run_generation(run_t *run);
 /* Where those of a training pass would end in the pool. */
 size_t run_acts_top(const run_t *run, size_t T);
 /* Brings pages to where they are between two steps, whatever ran before. */

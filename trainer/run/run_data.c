@@ -101,6 +101,10 @@ void run_summarise_data(const run_t *run) {
     if (run->eval.n_samples)
         summarise("eval", &run->eval, run->config.data.eval_split > 0 ? "; held out of data.train by eval_split" : "");
     if (run->chat) log_info("template  %s", chat_template_origin(run->chat));
+    if (run->prompts.n)
+        log_info("samples   %zu prompt%s of up to %zu tokens, %s, answered at every evaluation", run->prompts.n,
+                 s_of(run->prompts.n), run->prompts.longest,
+                 run->prompts.in_template ? "in the chat template" : "without a chat template");
 }
 
 /* A text of more bytes is shown by its beginning and its end. */

@@ -10,7 +10,7 @@
 /* What must be equal beside the configuration that defines the run: the models and data behind its paths, and when the
  * ranks meet. */
 typedef struct {
-    uint64_t model_id, data_id, eval_id;
+    uint64_t model_id, data_id, eval_id, prompts_id;
     size_t eval_steps, save_steps, preempted_exit_status, early_stopping_patience, load_best;
     char compute[8];
 } facts_t;
@@ -20,6 +20,7 @@ static facts_t facts_of(const run_t *run, const run_identity_t *id) {
     facts_t f = {.model_id = id->model_id,
                  .data_id = id->data_id,
                  .eval_id = run->eval.n_samples ? run->eval.fingerprint : 0,
+                 .prompts_id = run->prompts.id,
                  .eval_steps = c->training.eval_steps,
                  .save_steps = c->training.save_steps,
                  .preempted_exit_status = c->training.preempted_exit_status,
@@ -51,10 +52,11 @@ static int check_number(const char *key, size_t mine, size_t first, err_t *err) 
 }
 
 static int check_facts(const facts_t *mine, const facts_t *first, err_t *err) {
-    const char *other = mine->model_id != first->model_id ? "another model"
-                        : mine->data_id != first->data_id ? "other training data (or another chat template)"
-                        : mine->eval_id != first->eval_id ? "other evaluation data"
-                                                          : NULL;
+    const char *other = mine->model_id != first->model_id       ? "another model"
+                        : mine->data_id != first->data_id       ? "other training data (or another chat template)"
+                        : mine->eval_id != first->eval_id       ? "other evaluation data"
+                        : mine->prompts_id != first->prompts_id ? "other prompts (training.sample_prompts)"
+                                                                : NULL;
     if (other) return err_set(err, ERR_USAGE, "%s than rank 0; expected the same files for all ranks", other);
     if (strcmp(mine->compute, first->compute) != 0)
         return err_set(err, ERR_USAGE, "computes in %s, but rank 0 in %s; set quantization.compute_dtype",

@@ -14,6 +14,11 @@ struct epoch_spans {
     size_t n, cap;
 };
 
+bool steps_evaluation_due(const steps_t *s, const config_t *c, size_t step) {
+    size_t every = c->training.eval_steps;
+    return every && step && (step % every == 0 || step == s->total);
+}
+
 batch_spec_t steps_batch_spec(const config_t *c) {
     return (batch_spec_t){.batch_size = c->training.batch_size,
                           .accumulation = c->training.accumulation,

@@ -37,6 +37,9 @@ size_t steps_epoch(const steps_t *s, size_t step);
 /* Epochs done after `step` steps, as a fraction: 1.25 is a quarter into the second. */
 double steps_progress(const steps_t *s, size_t step);
 
+/* Whether what training.eval_steps asks for is due after `step` steps. */
+bool steps_evaluation_due(const steps_t *s, const config_t *c, size_t step);
+
 batch_spec_t steps_batch_spec(const config_t *c);
 
 #endif

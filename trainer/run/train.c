@@ -175,23 +175,46 @@ static int log_step(loop_t *l, const step_result_t *r, err_t *err) {
     return record_step(&l->record, r, err);
 }
 
-static bool evaluation_due(const loop_t *l) {
-    size_t every = l->run->config.training.eval_steps, step = l->state->step;
-    return every && step && (step % every == 0 || step == l->steps->total);
+/* What is due after this step and not done yet: the mean loss of the held-out rows, the answers to the prompts. */
+static bool loss_missing(const loop_t *l) {
+    bool due = steps_evaluation_due(l->steps, &l->run->config, l->state->step);
+    return due && l->run->eval.n_samples && l->state->evals.last != l->state->step;
 }
 
-/* (all) Given up for a request to stop: the resumed run does it first. */
-static int evaluate(loop_t *l, err_t *err) {
+static bool samples_missing(const loop_t *l) {
+    bool due = steps_evaluation_due(l->steps, &l->run->config, l->state->step);
+    return due && l->run->prompts.n && l->record.sampled != l->state->step;
+}
+
+static bool evaluation_missing(const loop_t *l) { return loss_missing(l) || samples_missing(l); }
+
+/* (all) */
+static int evaluate_loss(loop_t *l, err_t *err) {
     run_t *run = l->run;
     size_t step = l->state->step, tokens;
     double loss;
     progress_note("evaluating");
-    if (replicas_compare(&run->replicas, step, err)) return err->code;
     if (!run_evaluate(run, &run->eval, stop_wanted, &loss, &tokens)) return 0;
     bool first_bad = !isfinite(loss) && !l->state->evals.bad;
     if (record_eval(&l->record, loss, err)) return err->code;
     if (first_bad) finite_explain_eval(run, step, last_useful(l->state), stop_wanted);
     return 0;
+}
+
+/* (all) */
+static int answer_prompts(loop_t *l, err_t *err) {
+    int32_t *answers;
+    progress_note("answering prompts");
+    if (samples_answer(l->run, stop_wanted, &answers)) record_samples(&l->record, answers, err);
+    free(answers);
+    return err->code;
+}
+
+/* (all) Given up for a request to stop: the resumed run does it first. */
+static int evaluate(loop_t *l, err_t *err) {
+    if (replicas_compare(&l->run->replicas, l->state->step, err)) return err->code;
+    if (loss_missing(l) && evaluate_loss(l, err)) return err->code;
+    return samples_missing(l) ? answer_prompts(l, err) : 0;
 }
 
 /* (all) */
@@ -271,8 +294,6 @@ static int judge(loop_t *l, bool *usable, err_t *err) {
     return err->code;
 }
 
-static bool evaluation_missing(const loop_t *l) { return evaluation_due(l) && l->state->evals.last != l->state->step; }
-
 /* Nothing gets better any more, or all steps are done. */
 static bool done(const loop_t *l) {
     return l->state->step == l->steps->total ||
@@ -296,9 +317,9 @@ static void say_stopped_early(const loop_t *l) {
 /* (all) A stop may have come between a step and the evaluation that was due with it, or before its checkpoint, which was
  * written all the same, could tell of it. */
 static int catch_up(loop_t *l, err_t *err) {
-    bool missing = evaluation_missing(l);
-    if (missing && evaluate(l, err)) return err->code;
-    bool behind = l->record.behind || (missing && !evaluation_missing(l));
+    bool missing = loss_missing(l);
+    if (evaluation_missing(l) && evaluate(l, err)) return err->code;
+    bool behind = l->record.behind || (missing && !loss_missing(l));
     if (!behind || !l->state->step || !save_due(l)) return 0;
     l->saved_step = SIZE_MAX;
     return save(l, err);
@@ -312,7 +333,7 @@ static int run_steps(loop_t *l, bool *usable, err_t *err) {
         if (!train_step(l, &r)) return stop(l, err);
         if (log_step(l, &r, err)) return err->code;
         if (l->state->useless_in_row >= MAX_USELESS_IN_ROW) return too_many_useless(l, r.loss, err);
-        if (evaluation_due(l) && evaluate(l, err)) return err->code;
+        if (evaluation_missing(l) && evaluate(l, err)) return err->code;
         if (save_due(l) && save(l, err)) return err->code;
         record_slow_stop(&l->record);
     }
