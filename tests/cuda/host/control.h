@@ -52,6 +52,18 @@ void cuda_host_guard(bool on);
 /* Makes device memory what it is after an allocation: NaN. */
 void cuda_host_forget(void *p, size_t bytes);
 
+/* The next call of this name fails: a function of graphs or captures, or "a node", which a capture is given. */
+void cuda_host_fail_call(const char *name);
+
+/* Executable graphs so far, and those there are. */
+typedef struct {
+    uint64_t instantiated, updated, launched, alive;
+} cuda_host_graphs_t;
+cuda_host_graphs_t cuda_host_graphs(void);
+
+/* What the host has handed to streams so far: launches, copies and the like, and whole graphs. */
+uint64_t cuda_host_submissions(void);
+
 /* Kernels run so far, for tests that must know that something ran. */
 uint64_t cuda_host_launches(void);
 

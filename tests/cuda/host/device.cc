@@ -8,6 +8,7 @@
 
 #include "control.h"
 #include "cuda_host.h"
+#include "graph.h"
 #include "memory.h"
 #include "scheduler.h"
 
@@ -104,6 +105,12 @@ void grid_check(const grid_t *g, site_t at) {
         fault(at, "launch of %s: %zu bytes of dynamic shared memory; cudaFuncSetAttribute() allowed %zu", g->kernel,
               g->dynamic, limit);
     shared_check(g, 0);
+}
+
+void launch_check(stream_t *s, const char *kernel, site_t at) {
+    cudaError_t left = cudaGetLastError();
+    if (left != cudaSuccess && capture_status(s) == cudaSuccess)
+        fault(at, "launch of %s: nobody has taken the error of an earlier call: %s", kernel, cudaGetErrorName(left));
 }
 
 void check_argument(const void *p, const char *kernel, int index, site_t at) {
@@ -214,7 +221,23 @@ static const struct {
     {cudaErrorNoDevice, "cudaErrorNoDevice", "no CUDA-capable device is detected"},
     {cudaErrorInvalidDevice, "cudaErrorInvalidDevice", "invalid device ordinal"},
     {cudaErrorInvalidResourceHandle, "cudaErrorInvalidResourceHandle", "invalid resource handle"},
+    {cudaErrorIllegalState, "cudaErrorIllegalState", "the operation cannot be performed in the present state"},
     {cudaErrorNotReady, "cudaErrorNotReady", "device not ready"},
+    {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported",
+     "operation not permitted when stream is capturing"},
+    {cudaErrorStreamCaptureInvalidated, "cudaErrorStreamCaptureInvalidated",
+     "operation failed due to a previous error during capture"},
+    {cudaErrorStreamCaptureUnmatched, "cudaErrorStreamCaptureUnmatched",
+     "capture was not ended in the same stream as it began"},
+    {cudaErrorStreamCaptureUnjoined, "cudaErrorStreamCaptureUnjoined", "capturing stream has unjoined work"},
+    {cudaErrorStreamCaptureIsolation, "cudaErrorStreamCaptureIsolation",
+     "dependency created on uncaptured work in another stream"},
+    {cudaErrorCapturedEvent, "cudaErrorCapturedEvent",
+     "operation not permitted on an event last recorded in a capturing stream"},
+    {cudaErrorGraphExecUpdateFailure, "cudaErrorGraphExecUpdateFailure",
+     "the graph update was not performed because it included changes which violated constraints specific to "
+     "instantiated graph update"},
+    {cudaErrorUnknown, "cudaErrorUnknown", "unknown error"},
 };
 
 const char *cudaGetErrorString(cudaError_t e) {

@@ -199,6 +199,64 @@ template <int FAULT> bool stream() {
     return value_at(sum, 9) == 21;
 }
 
+/* ---- graphs ----------------------------------------------------------------------------------------------------- */
+enum graph_fault_t {
+    GRAPH_RIGHT,
+    GRAPH_NO_WAIT,
+    GRAPH_NOT_JOINED,
+    GRAPH_OUTSIDE_EVENT,
+    GRAPH_SYNCHRONIZED,
+    GRAPH_ALLOCATED,
+    GRAPH_EVENT_OUTSIDE,
+    GRAPH_ERROR_LEFT
+};
+
+void must(cudaError_t e, cuda_host::site_t at = cuda_host::site_here()) {
+    if (e != cudaSuccess) cuda_host::fault(at, "%s", cudaGetErrorName(e));
+}
+
+/* The pages of stream(), which a kernel fills on the other stream, as one graph that is launched twice. */
+template <int FAULT> bool graph() {
+    cudaStream_t compute, other;
+    cudaEvent_t here, used;
+    cudaGraph_t captured;
+    cudaGraphExec_t exec;
+    cudaStreamCreateWithFlags(&compute, cudaStreamNonBlocking);
+    cudaStreamCreateWithFlags(&other, cudaStreamNonBlocking);
+    cudaEventCreate(&here);
+    cudaEventCreate(&used);
+    buffer_t sum = buffer_of(THREADS, false), page = buffer_of(THREADS, false), one = buffer_of(THREADS);
+    float *unused;
+    cudaMemsetAsync(sum.device, 0, THREADS * sizeof(float), compute);
+    cudaMemsetAsync(page.device, 0, THREADS * sizeof(float), compute);
+    must(cudaEventRecord(used, compute));
+    cudaDeviceSynchronize();
+    must(cudaStreamBeginCapture(compute, cudaStreamCaptureModeRelaxed));
+    if (FAULT != GRAPH_OUTSIDE_EVENT) must(cudaEventRecord(used, compute));
+    for (int p = 1; p <= 6; p++) {
+        if (FAULT == GRAPH_OUTSIDE_EVENT) must(cudaStreamWaitEvent(compute, used, 0));
+        if (FAULT != GRAPH_NO_WAIT || p == 1) must(cudaStreamWaitEvent(other, used, 0));
+        LAUNCH(add_kernel, 1, THREADS, 0, other, page.device, one.device);
+        must(cudaEventRecord(here, other));
+        if (FAULT != GRAPH_NOT_JOINED || p < 6) must(cudaStreamWaitEvent(compute, here, 0));
+        LAUNCH(add_kernel, 1, THREADS, 0, compute, sum.device, page.device);
+        must(cudaEventRecord(used, compute));
+        if (FAULT == GRAPH_SYNCHRONIZED) must(cudaStreamSynchronize(compute));
+        if (FAULT == GRAPH_ALLOCATED) must(cudaMalloc(&unused, 4));
+    }
+    must(cudaStreamEndCapture(compute, &captured));
+    must(cudaGraphInstantiate(&exec, captured));
+    must(cudaGraphLaunch(exec, compute));
+    must(cudaGraphLaunch(exec, compute));
+    if (FAULT == GRAPH_EVENT_OUTSIDE) must(cudaStreamWaitEvent(other, used, 0));
+    if (FAULT == GRAPH_ERROR_LEFT) {
+        (void)cudaStreamWaitEvent(other, used, 0);
+        LAUNCH(add_kernel, 1, THREADS, 0, compute, sum.device, page.device);
+    }
+    cudaStreamSynchronize(compute);
+    return value_at(sum, 9) == 78 * value_at(one, 9);
+}
+
 /* ---- other processes --------------------------------------------------------------------------------------------- */
 enum join_fault_t { JOIN_RIGHT, JOIN_EARLY, JOIN_NOT_WAITED_FOR };
 
@@ -341,6 +399,14 @@ const struct {
     {"stream-no-wait", stream<STREAM_NO_WAIT>},
     {"stream-no-wait-before-reuse", stream<STREAM_NO_WAIT_BEFORE_REUSE>},
     {"stream-source-reused", stream<STREAM_SOURCE_REUSED>},
+    {"graph", graph<GRAPH_RIGHT>},
+    {"graph-no-wait", graph<GRAPH_NO_WAIT>},
+    {"graph-not-joined", graph<GRAPH_NOT_JOINED>},
+    {"graph-outside-event", graph<GRAPH_OUTSIDE_EVENT>},
+    {"graph-synchronized", graph<GRAPH_SYNCHRONIZED>},
+    {"graph-allocated", graph<GRAPH_ALLOCATED>},
+    {"graph-event-outside", graph<GRAPH_EVENT_OUTSIDE>},
+    {"graph-error-left", graph<GRAPH_ERROR_LEFT>},
     {"join", join<JOIN_RIGHT>},
     {"join-early", join<JOIN_EARLY>},
     {"join-not-waited-for", join<JOIN_NOT_WAITED_FOR>},
