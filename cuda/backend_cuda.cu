@@ -8,7 +8,7 @@
 enum { MIN_MAJOR = 8 }; /* compute capability 8.0 (Ampere): bf16 in tensor cores, asynchronous copies */
 
 void cuda_check(cudaError_t status, const char *what, const char *file, int line) {
-    if (status == cudaSuccess) return;
+    if (status == cudaSuccess || cuda_record_fails(status)) return;
     fprintf(stderr, "%s:%d: CUDA: %s: %s\n", file, line, what, cudaGetErrorString(status));
     fflush(stderr);
     _Exit(ERR_FAILED); /* no handlers: those of the CUDA library may wait for a device that is gone */
@@ -75,6 +75,7 @@ static void cuda_close(backend_t *be) {
 #ifdef QLORA_NCCL
     cuda_join_close(impl);
 #endif
+    cuda_records_close(impl);
     cuda_gemm_close(impl);
     cuda_memory_close(impl);
     cuda_lanes_close(impl);
@@ -83,6 +84,7 @@ static void cuda_close(backend_t *be) {
 }
 
 static int open_parts(cuda_impl_t *impl, err_t *err) {
+    cuda_records_open(impl);
     if (cuda_lanes_open(impl, err) || cuda_memory_open(impl, err)) return err->code;
     return cuda_gemm_open(impl, err);
 }
@@ -119,6 +121,7 @@ extern "C" int backend_open_cuda(dtype_t act, host_share_t share, backend_t **ou
     cuda_loss_ops(be);
     cuda_optimizer_ops(be);
     cuda_attention_ops(be);
+    cuda_record_ops(be);
 #ifdef QLORA_NCCL
     cuda_join_ops(be);
 #else

@@ -19,11 +19,6 @@ extern "C" {
 #include "model/backend/element.h"
 }
 
-/* An error of a call, or of work that ran before it: nothing in flight can be saved, so the process ends with status
- * 1 and one line that says where. */
-#define CUDA_CHECK(call) cuda_check((call), #call, __FILE__, __LINE__)
-void cuda_check(cudaError_t status, const char *what, const char *file, int line);
-
 /* Tables that kernels look values up in, in device memory. */
 typedef struct {
     dynamic_map_t signed_map, unsigned_map; /* quant_dynamic_signed(), quant_dynamic_unsigned() */
@@ -80,6 +75,7 @@ typedef struct {
     const dynamic_map_t *signed_map, *unsigned_map; /* in it */
     void *gemm;                                     /* gemm_cublas.cu's own */
     struct cuda_join *join;                         /* join.cu's own; NULL: no other GPUs were joined */
+    struct cuda_records *records;                   /* record.cu's own */
 
     cudaStream_t dequant; /* runs ahead of LANE_COMPUTE, so that a weight is there when its product begins */
     weight_slot_t slot[2];
@@ -122,12 +118,17 @@ void staging_release(cuda_impl_t *impl);
 typedef void landed_t(void *ctx, const unsigned char *piece, size_t bytes);
 void download_pieces(const backend_t *be, const void *src, size_t bytes, landed_t *take, void *ctx);
 
+/* Whether a pass is being recorded: then `status` is kept, if none was before, and what is queued from now on is lost. */
+bool cuda_record_fails(cudaError_t status);
+
 /* What the parts of cuda_impl_t need; close also takes what was opened in part. */
 int cuda_memory_open(cuda_impl_t *impl, err_t *err);
 void cuda_memory_close(cuda_impl_t *impl);
 int cuda_lanes_open(cuda_impl_t *impl, err_t *err);
 void cuda_lanes_close(cuda_impl_t *impl);
 void cuda_join_close(cuda_impl_t *impl);
+void cuda_records_open(cuda_impl_t *impl);
+void cuda_records_close(cuda_impl_t *impl);
 /* 0, or ERR_FAILED with a message: for the calls of opening, which need not work. */
 #define CUDA_TRY(call, err) cuda_try((call), #call, err)
 int cuda_try(cudaError_t status, const char *what, err_t *err);
@@ -145,6 +146,7 @@ void cuda_glu_ops(backend_t *be);
 void cuda_loss_ops(backend_t *be);
 void cuda_optimizer_ops(backend_t *be);
 void cuda_attention_ops(backend_t *be);
+void cuda_record_ops(backend_t *be);
 void cuda_join_ops(backend_t *be); /* or be->no_join; needs the device and nothing else */
 
 #endif

@@ -12,24 +12,22 @@
 #ifndef __CUDACC__
 #include "cuda_host.h"
 #else
-
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
+#endif
 
-/* What the device refuses at launch (too many threads, too much shared memory) is a bug of the caller. */
-static inline void launch_check(cudaError_t e, const char *kernel, const char *file, int line) {
-    if (e == cudaSuccess) return;
-    fprintf(stderr, "%s:%d: launch of %s: %s\n", file, line, kernel, cudaGetErrorString(e));
-    abort();
-}
+/* An error of a call, or of work that ran before it: nothing in flight can be saved, so the process ends with status
+ * 1 and one line that says where. While a pass is recorded nothing is in flight: the error is kept (cuda/record.cu). */
+#define CUDA_CHECK(call) cuda_check((call), #call, __FILE__, __LINE__)
+void cuda_check(cudaError_t status, const char *what, const char *file, int line);
+
+#ifdef __CUDACC__
 
 #define LAUNCH(kernel, grid, block, smem, stream, ...) \
     do { \
         kernel<<<grid, block, smem, stream>>>(__VA_ARGS__); \
-        launch_check(cudaGetLastError(), #kernel, __FILE__, __LINE__); \
+        cuda_check(cudaGetLastError(), "launch of " #kernel, __FILE__, __LINE__); \
     } while (0)
 #define SHARED(type, name, n) __shared__ __align__(16) type name[n]
 #define DYN_SMEM(type, name) \

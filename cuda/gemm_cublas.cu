@@ -139,8 +139,11 @@ void cuda_gemm(backend_t *be, size_t M, size_t N, size_t K, float alpha, gemm_op
     s.a_align = alignment(a.p), s.b_align = alignment(b.p), s.c_align = alignment(C.p);
     s.used = 1;
     choice_t *e = choice_for(blas, &s);
-    BLAS_CHECK(lib.cublasLtMatmul(blas->handle, &e->product, &alpha, b.p, &e->b, a.p, &e->a, &beta, C.p, &e->c, C.p,
-                                  &e->c, &e->algorithm, workspace, s.workspace, compute_stream(be)));
+    cublasStatus_t status = lib.cublasLtMatmul(blas->handle, &e->product, &alpha, b.p, &e->b, a.p, &e->a, &beta, C.p,
+                                               &e->c, C.p, &e->c, &e->algorithm, workspace, s.workspace,
+                                               compute_stream(be));
+    if (status != CUBLAS_STATUS_SUCCESS && cuda_record_fails(cudaErrorStreamCaptureInvalidated)) return;
+    BLAS_CHECK(status);
 }
 
 int cuda_gemm_open(cuda_impl_t *impl, err_t *err) {

@@ -61,7 +61,6 @@ static void embed(const block_ctx_t *ctx) {
 static void forward(const block_ctx_t *ctx) {
     model_t *m = ctx->m;
     acts_t *a = ctx->a;
-    model_cache_augmented(m);
     embed(ctx);
     block_enter(ctx, 0, &a->blocks[0]);
     for (size_t l = 0; l < m->config.layers; l++) {
@@ -129,27 +128,66 @@ static void head_bwd(model_t *m, acts_t *a, const int32_t *idx, size_t n, const 
     be->scatter_rows(be, a->dx, rows_of(m, a->hdx), idx, n, m->config.hidden);
 }
 
-/* Head and loss over the trained rows alone, a chunk of logits at a time; with want_grad also a->dx. */
-static double loss_and_head(model_t *m, acts_t *a, const batch_t *b, const dropout_t *drop, bool want_grad,
-                            float grad_scale, float *token_loss) {
+/* ---- passes ----------------------------------------------------------------------------------------------------- */
+
+/* All that a pass queues follows from this; what it takes from the host is on the device. */
+typedef struct {
+    pass_t pass;
+    block_ctx_t ctx;
+    size_t n_labels, chunks; /* of the rows that the head takes */
+    float grad_scale;        /* PASS_TRAIN */
+} work_t;
+
+/* Chunks of one size: the head is read and decoded as often for a last one of few rows. */
+static size_t chunks_of(const acts_t *a, size_t n_labels) { return (n_labels + a->chunk - 1) / a->chunk; }
+
+/* Head and loss over the trained rows alone, a chunk of logits at a time; of a training pass also a->dx. */
+static void loss_and_head(const work_t *p) {
+    model_t *m = p->ctx.m;
+    acts_t *a = p->ctx.a;
     backend_t *be = m->be;
-    if (want_grad) be->zero(be, a->dx.p, b->T * a->dx.ld * dtype_size(be->act));
-    /* Chunks of one size: the head is read and decoded as often for a last one of few rows. */
-    size_t chunks = (b->n_labels + a->chunk - 1) / a->chunk;
-    for (size_t c = 0; c < chunks; c++) {
-        size_t i = piece_begin(b->n_labels, chunks, a->tile, c);
-        size_t n = piece_begin(b->n_labels, chunks, a->tile, c + 1) - i;
+    const bool want_grad = p->pass == PASS_TRAIN;
+    if (want_grad) be->zero(be, a->dx.p, p->ctx.T * a->dx.ld * dtype_size(be->act));
+    for (size_t c = 0; c < p->chunks; c++) {
+        size_t i = piece_begin(p->n_labels, p->chunks, a->tile, c);
+        size_t n = piece_begin(p->n_labels, p->chunks, a->tile, c + 1) - i;
         dropout_t key;
-        const dropout_t *d = head_dropout(m, a, drop, i, &key);
+        const dropout_t *d = head_dropout(m, a, p->ctx.dropout, i, &key);
         head_fwd(m, a, a->target_idx + i, n, d);
         be->ce_loss(be, a->logits, a->row_loss + i, a->target + i, n, m->config.vocab, logit_map_of(m), want_grad,
-                    grad_scale);
+                    p->grad_scale);
         if (want_grad) head_bwd(m, a, a->target_idx + i, n, d);
     }
-    float *rows = token_loss ? token_loss : xmalloc(b->n_labels * sizeof *rows);
-    be->download(be, rows, a->row_loss, b->n_labels * sizeof *rows);
+}
+
+static void queue_pass(void *work) {
+    const work_t *p = work;
+    forward(&p->ctx);
+    if (p->pass == PASS_GENERATE) head_fwd(p->ctx.m, p->ctx.a, p->ctx.a->target_idx, 1, NULL);
+    else loss_and_head(p);
+    if (p->pass == PASS_TRAIN) backward(&p->ctx);
+}
+
+/* Where weights are paged, copies and waits for them lie between the ops. */
+static void run_pass(work_t *p) {
+    model_t *m = p->ctx.m;
+    model_cache_augmented(m);
+    if (!m->be->recorded || m->n_paged) {
+        queue_pass(p);
+        return;
+    }
+    record_key_t key = {
+        .kind = (uint32_t)p->pass, .pieces = (uint32_t)p->chunks, .tokens = p->ctx.T, .width = m->config.hidden};
+    m->be->recorded(m->be, &key, queue_pass, p);
+}
+
+/* The sum of the losses of a pass, and themselves where token_loss is not NULL. */
+static double read_losses(const work_t *p, float *token_loss) {
+    backend_t *be = p->ctx.m->be;
+    float *rows = token_loss ? token_loss : xmalloc(p->n_labels * sizeof *rows);
+    be->download(be, rows, p->ctx.a->row_loss, p->n_labels * sizeof *rows);
     double sum = 0;
-    for (size_t i = 0; i < b->n_labels; i++) sum += rows[i];
+    for (size_t i = 0; i < p->n_labels; i++) sum += rows[i];
     if (!token_loss) free(rows);
     return sum;
 }
@@ -165,25 +203,31 @@ void model_train(model_t *m, acts_t *a, const batch_t *b, pass_seed_t seed, floa
                        .pos = a->row_pos,
                        .seg_off = a->seg_off,
                        .n_seg = b->n_seg};
-    block_ctx_t ctx = {.m = m,
-                       .a = a,
-                       .T = b->T,
-                       .seg = upload_batch(m, a, b),
-                       .dropout = drop.p > 0 ? &drop : NULL,
-                       .noise = noise.alpha > 0 ? &noise : NULL};
+    work_t p = {.pass = PASS_TRAIN,
+                .ctx = {.m = m,
+                        .a = a,
+                        .T = b->T,
+                        .seg = upload_batch(m, a, b),
+                        .dropout = drop.p > 0 ? &drop : NULL,
+                        .noise = noise.alpha > 0 ? &noise : NULL},
+                .n_labels = b->n_labels,
+                .chunks = chunks_of(a, b->n_labels),
+                .grad_scale = grad_scale};
     *loss_sum = 0;
     if (b->n_labels == 0) return;
-    forward(&ctx);
-    *loss_sum = loss_and_head(m, a, b, ctx.dropout, true, grad_scale, NULL);
-    backward(&ctx);
+    run_pass(&p);
+    *loss_sum = read_losses(&p, NULL);
 }
 
 void model_loss(model_t *m, acts_t *a, const batch_t *b, double *loss_sum, float *token_loss) {
-    block_ctx_t ctx = {.m = m, .a = a, .T = b->T, .seg = upload_batch(m, a, b)};
+    work_t p = {.pass = PASS_LOSS,
+                .ctx = {.m = m, .a = a, .T = b->T, .seg = upload_batch(m, a, b)},
+                .n_labels = b->n_labels,
+                .chunks = chunks_of(a, b->n_labels)};
     *loss_sum = 0;
     if (b->n_labels == 0) return;
-    forward(&ctx);
-    *loss_sum = loss_and_head(m, a, b, NULL, false, 0.0f, token_loss);
+    run_pass(&p);
+    *loss_sum = read_losses(&p, token_loss);
 }
 
 static void map_logits(const model_t *m, float *x, size_t n) {
@@ -214,6 +258,7 @@ static void download_logits(model_t *m, acts_t *a, size_t n, float *out) {
 
 void model_logits(model_t *m, acts_t *a, const batch_t *b, float *logits) {
     block_ctx_t ctx = {.m = m, .a = a, .T = b->T, .seg = upload_batch(m, a, b)};
+    model_cache_augmented(m);
     forward(&ctx);
     int32_t *all = xmalloc(b->T * sizeof *all);
     for (size_t t = 0; t < b->T; t++) all[t] = (int32_t)t;
@@ -238,12 +283,11 @@ void model_extend(model_t *m, acts_t *a, kv_cache_t *cache, const int32_t *ids, 
     be->upload(be, a->seg_off, q_off, sizeof q_off);
     be->upload(be, a->seg_len, &kv_len, sizeof kv_len);
     be->upload(be, a->target_idx, &last, sizeof last);
-    block_ctx_t ctx = {.m = m, .a = a, .T = n, .cache = cache};
-    ctx.seg = (attn_segments_t){
+    work_t p = {.pass = PASS_GENERATE, .ctx = {.m = m, .a = a, .T = n, .cache = cache}, .n_labels = 1, .chunks = 1};
+    p.ctx.seg = (attn_segments_t){
         .n = 1, .q_off = a->seg_off, .kv_off = a->seg_off, .kv_len = a->seg_len, .max_q = n, .max_kv = cache->len + n};
-    forward(&ctx);
+    run_pass(&p);
     cache->len += n;
-    head_fwd(m, a, a->target_idx, 1, NULL);
     download_logits(m, a, 1, logits);
 }
 

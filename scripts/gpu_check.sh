@@ -235,6 +235,8 @@ main() {
     stage "compute-sanitizer racecheck, kernels with shared memory" 20 60 sanitize racecheck \
         "$build/tests/test_cuda_ops_device" attn_fwd attn_bwd dequant rmsnorm_bwd ce_loss sumsq adamw_8bit
     stage "short training, SmolLM2-135M" 10 30 bench smollm2 smollm2-135m --what step,profile --steps 20 --length 1024
+    stage "short training, SmolLM2-135M, each op by itself" 10 30 bench smollm2-no-graphs smollm2-135m --what step \
+        --steps 20 --length 1024 --no-graphs
     stage "Llama-3-8B, 4 x 2048" 15 30 bench llama-3-8b-2048 llama-3-8b --length 2048 --tokens 8192 --steps 5 \
         --what attention,step,profile
     stage "Llama-2-7B, 8192 tokens" 20 60 bench llama-2-7b llama-2-7b --length 4096,2048 --tokens 8192 --steps 3 \

@@ -224,6 +224,13 @@ typedef struct {
     unsigned char bytes[JOIN_ID_BYTES];
 } join_id_t;
 
+/* A pass, for recorded(): those of one key mostly queue the same ops, for whose shapes they differ in nothing. */
+typedef struct {
+    uint32_t kind;        /* the caller's: training, generation, ... */
+    uint32_t pieces;      /* that the head's rows are taken in */
+    size_t tokens, width; /* T and C: what the ops have to do grows with both */
+} record_key_t;
+
 struct backend {
     const char *name; /* "cpu", "cuda" */
     char device[128]; /* for reports: CPU model and instruction set, GPU name */
@@ -276,6 +283,12 @@ struct backend {
     void (*wait)(backend_t *be, lane_t lane, ticket_t t);
     /* Seconds that LANE_COMPUTE was held back by copies since the last call; after sync(). */
     double (*stalled)(backend_t *be);
+
+    /* ---- whole passes ------------------------------------------------------------------------------ */
+    /* Calls work(ctx), which queues ops and does nothing else: no copies from or to the host, no waiting, no paging. The
+     * backend may hold the ops back, to give them to the device all at once, and may call work() again where that has
+     * failed before any of them ran: each call queues the same. NULL: there is nothing to gain. */
+    void (*recorded)(backend_t *be, const record_key_t *key, void (*work)(void *ctx), void *ctx);
 
     /* ---- quantized weights ----------------------------------------------------------------------- */
     /* Elements [first, first+n) of a weight, from BF16, F16 or F32 values on the HOST. first and n are multiples of 64,

@@ -122,6 +122,7 @@ bench_step_t bench_profile_step(bench_model_t *b, size_t step, double seconds[])
     for (int f = 0; f < FAMILIES; f++) seconds[f] = 0;
 #define SET(name, family, parameters, arguments) p.be.name = name;
     TIMED_OPS(SET)
+    p.be.recorded = NULL; /* which hands over all ops of a pass at once */
 #undef SET
     b->model.be = &p.be;
     bench_step_t s = bench_model_step(b, step);

@@ -25,6 +25,7 @@ typedef struct {
         *cache_weights, *length, *json;
     uint64_t tokens, steps, layers; /* tokens, layers 0: not given */
     unsigned parts;                 /* 0: not given */
+    bool no_graphs;
 } given_t;
 
 static const char *const part_names[] = {"copy", "dequant", "gemm",   "linear", "attention",
@@ -57,6 +58,8 @@ static const option_t options[] = {
      .help = "as device.memory_limit"},
     {"cache-weights", ARG_KEY, offsetof(given_t, cache_weights), "WHICH", "auto", .key = "device.cache_weights",
      .help = "as device.cache_weights: %s"},
+    {"no-graphs", ARG_FLAG, offsetof(given_t, no_graphs),
+     .help = "a GPU is given each op by itself also where a pass would be one graph"},
     {"what", ARG_WORDS, offsetof(given_t, parts), "PARTS", .words = part_names,
      .help = "some of %s, with commas between them; all but load if not given. load reads BF16 weights and quantizes "
              "them; one layer and its share of the embedding are in a nameless file in TMPDIR (0.5 GB for llama-3-8b), "
@@ -74,6 +77,7 @@ typedef struct {
     size_t n_lengths;
     size_t tokens, steps, layers; /* tokens, layers 0: not given */
     unsigned parts;
+    bool no_graphs;
     const char *json_path;
 } bench_t;
 
@@ -139,6 +143,7 @@ static int read_given(const args_t *args, const given_t *given, bench_t *b, err_
     b->steps = (size_t)given->steps;
     b->layers = (size_t)given->layers;
     b->json_path = given->json;
+    b->no_graphs = given->no_graphs;
     if (set_config(b, given, err) || read_lengths(b, given->length, err)) return err->code;
     return check_rows(b, given, err);
 }
@@ -294,6 +299,7 @@ static int bench(bench_t *b, err_t *err) {
                            b->shapes[i].layers);
     }
     if (backend_open(b->config.device.backend, act, b->config.device.threads, HOST_ALONE, &be, err)) return err->code;
+    if (b->no_graphs) be->recorded = NULL;
     int rc = bench_all(b, be, err);
     be->close(be);
     return rc;

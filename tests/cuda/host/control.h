@@ -25,7 +25,8 @@ size_t cuda_host_used_memory(void);
 void cuda_host_fail_allocation(unsigned n);
 
 /* The simulated machine: how many devices, which compute capability, which CUDA the driver is for (13000 for 13.0).
- * Without a call: one device of capability 9.0, driver 13.0. */
+ * A block's shared memory is what a card of that capability has. Without a call: one device of capability 9.0, driver
+ * 13.0. */
 void cuda_host_set_device(int count, int major, int minor, int driver);
 
 /* Which devices of the machine the process sees, "0,2" say: to CUDA these are 0 and 1. Without a call:
@@ -50,6 +51,18 @@ void cuda_host_guard(bool on);
 
 /* Makes device memory what it is after an allocation: NaN. */
 void cuda_host_forget(void *p, size_t bytes);
+
+/* The next call of this name fails: a function of graphs or captures, or "a node", which a capture is given. */
+void cuda_host_fail_call(const char *name);
+
+/* Executable graphs so far, and those there are. */
+typedef struct {
+    uint64_t instantiated, updated, launched, alive;
+} cuda_host_graphs_t;
+cuda_host_graphs_t cuda_host_graphs(void);
+
+/* What the host has handed to streams so far: launches, copies and the like, and whole graphs. */
+uint64_t cuda_host_submissions(void);
 
 /* Kernels run so far, for tests that must know that something ran. */
 uint64_t cuda_host_launches(void);

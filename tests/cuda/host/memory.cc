@@ -9,6 +9,7 @@
 
 #include "control.h"
 #include "cuda_host.h"
+#include "graph.h"
 #include "sanitizer.h"
 #include "scheduler.h"
 
@@ -131,7 +132,8 @@ static cudaError_t add_block(void **p, size_t bytes, memory_kind_t kind, size_t 
 static cudaError_t remove_block(void *p, memory_kind_t kind) {
     if (!p) return cudaSuccess;
     check_device();
-    cudaDeviceSynchronize(); /* as the driver does */
+    cudaError_t e = cudaDeviceSynchronize(); /* as the driver does */
+    if (e != cudaSuccess) return e;
     auto it = blocks->find((const char *)p);
     if (it == blocks->end() || it->second.kind != kind)
         fault({}, "cudaFree: %p is not the start of such an allocation", p);
@@ -153,6 +155,8 @@ cudaError_t cudaMalloc(void **p, size_t bytes) {
     check_device();
     watch_segv();
     *p = nullptr;
+    cudaError_t e = capture_forbids();
+    if (e != cudaSuccess) return e;
     bool fails = fail_after && --fail_after == 0;
     if (fails || charged < bytes || charged > memory_size() - used_bytes)
         return device_error(cudaErrorMemoryAllocation);
@@ -164,7 +168,8 @@ cudaError_t cudaFree(void *p) { return remove_block(p, MEMORY_DEVICE); }
 cudaError_t cudaMallocHost(void **p, size_t bytes, unsigned) {
     check_device();
     *p = nullptr;
-    return device_error(add_block(p, bytes, MEMORY_PINNED, 0));
+    cudaError_t e = capture_forbids();
+    return e != cudaSuccess ? e : device_error(add_block(p, bytes, MEMORY_PINNED, 0));
 }
 
 cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned flags) { return cudaMallocHost(p, bytes, flags); }

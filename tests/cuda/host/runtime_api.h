@@ -15,10 +15,14 @@
 namespace cuda_host {
 struct stream_t;
 struct event_t;
+struct graph_t;
+struct graph_exec_t;
 } // namespace cuda_host
 
 typedef cuda_host::stream_t *cudaStream_t; /* NULL: the legacy default stream */
 typedef cuda_host::event_t *cudaEvent_t;
+typedef cuda_host::graph_t *cudaGraph_t;
+typedef cuda_host::graph_exec_t *cudaGraphExec_t;
 typedef void (*cudaHostFn_t)(void *);
 
 enum cudaError_t {
@@ -29,7 +33,16 @@ enum cudaError_t {
     cudaErrorNoDevice = 100,
     cudaErrorInvalidDevice = 101,
     cudaErrorInvalidResourceHandle = 400,
-    cudaErrorNotReady = 600
+    cudaErrorIllegalState = 401,
+    cudaErrorNotReady = 600,
+    cudaErrorStreamCaptureUnsupported = 900,
+    cudaErrorStreamCaptureInvalidated = 901,
+    cudaErrorStreamCaptureUnmatched = 903,
+    cudaErrorStreamCaptureUnjoined = 904,
+    cudaErrorStreamCaptureIsolation = 905,
+    cudaErrorCapturedEvent = 907,
+    cudaErrorGraphExecUpdateFailure = 910,
+    cudaErrorUnknown = 999
 };
 typedef cudaError_t cudaError;
 enum cudaMemcpyKind {
@@ -49,6 +62,16 @@ enum {
     cudaHostAllocPortable = 1,
     cudaHostAllocMapped = 2,
     cudaHostAllocWriteCombined = 4
+};
+enum cudaStreamCaptureMode {
+    cudaStreamCaptureModeGlobal,
+    cudaStreamCaptureModeThreadLocal,
+    cudaStreamCaptureModeRelaxed
+};
+enum { cudaGraphInstantiateFlagUseNodePriority = 8 };
+enum cudaGraphExecUpdateResult { cudaGraphExecUpdateSuccess = 0, cudaGraphExecUpdateErrorTopologyChanged = 2 };
+struct cudaGraphExecUpdateResultInfo {
+    cudaGraphExecUpdateResult result;
 };
 enum cudaFuncAttribute {
     cudaFuncAttributeMaxDynamicSharedMemorySize = 8,
@@ -135,6 +158,15 @@ cudaError_t cudaMemsetAsync(void *p, int byte, size_t bytes, cudaStream_t s = nu
 cudaError_t cudaMemset(void *p, int byte, size_t bytes);
 cudaError_t cudaLaunchHostFunc(cudaStream_t s, cudaHostFn_t f, void *argument);
 
+/* ---- graphs (graph.cc) ----------------------------------------------------------------------------------- */
+cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *graph);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long flags = 0);
+cudaError_t cudaGraphExecUpdate(cudaGraphExec_t exec, cudaGraph_t graph, cudaGraphExecUpdateResultInfo *info);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t s);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
+
 /* ---- launches (device.cc, stream.cc) ---------------------------------------------------------------------------------- */
 namespace cuda_host {
 cudaError_t function_set_attribute(const void *function, cudaFuncAttribute attribute, int value);
@@ -146,7 +178,11 @@ int physical_device();                   /* the number on this machine of the de
 void check_device();
 
 /* Queues host code that stands for a device library's kernel (the GEMM): it may touch device memory. */
-void enqueue(stream_t *s, std::function<void()> work);
+enum work_kind_t { WORK_KERNEL, WORK_COPY, WORK_SET, WORK_HOST };
+void enqueue(stream_t *s, std::function<void()> work, work_kind_t kind = WORK_KERNEL);
+
+/* The launch's own error, which is asked for behind it, is not the one that an earlier call has left. */
+void launch_check(stream_t *s, const char *kernel, site_t at);
 
 /* A pointer that a kernel is given must be one that a device can follow. */
 void check_argument(const void *p, const char *kernel, int index, site_t at);
@@ -172,6 +208,7 @@ template <class... P, class... A> static inline void launch(const char *name, vo
     launched_t<P...> l = {kernel, {std::forward<A>(arguments)...}};
     grid_t g = {name, (const void *)kernel, launched_t<P...>::body, grid, block, dynamic};
     grid_check(&g, at);
+    launch_check(s, name, at);
     int index = 0;
     std::apply([&](const auto &...a) { (check_one(a, name, ++index, at), ...); }, l.arguments);
     enqueue(s, [g, l] { grid_run(&g, &l); });

@@ -9,6 +9,7 @@
 
 #include "control.h"
 #include "cuda_host.h"
+#include "graph.h"
 #include "memory.h"
 #include "scheduler.h"
 
@@ -20,6 +21,7 @@ struct stream_t {
     bool blocking;        /* ordered with the default stream */
     uint32_t eagerness;   /* of 4 */
     unsigned schedule;    /* that it was drawn under */
+    captured_t captured;
 };
 
 struct event_t {
@@ -27,7 +29,10 @@ struct event_t {
     uint64_t at;      /* done when the stream has done that many */
     bool timed;
     std::chrono::steady_clock::time_point time;
+    captured_t captured; /* recorded in a capture: it stands for nodes */
 };
+
+static uint64_t submissions;
 
 /* Kept to the end: events may outlive their stream. The first is the default stream. */
 static std::vector<std::unique_ptr<stream_t>> *streams = new std::vector<std::unique_ptr<stream_t>>;
@@ -45,6 +50,8 @@ static stream_t *default_stream() {
 }
 
 static stream_t *stream_of(stream_t *s) { return s ? s : default_stream(); }
+
+captured_t &captured_of(stream_t *s) { return stream_of(s)->captured; }
 
 static void run_one(stream_t *s) {
     std::function<void()> work = std::move(s->queue.front());
@@ -93,8 +100,13 @@ static void push_in_order(stream_t *s, std::function<void()> work) {
     push(s, std::move(work));
 }
 
-void enqueue(stream_t *s, std::function<void()> work) {
+void enqueue(stream_t *s, std::function<void()> work, work_kind_t kind) {
     check_device();
+    if (captured_of(s).capture) {
+        capture_add(&captured_of(s), kind, std::move(work));
+        return;
+    }
+    submissions++;
     push_in_order(stream_of(s), std::move(work));
     run_by_itself();
 }
@@ -127,6 +139,11 @@ static memory_kind_t kind_of(const void *p) {
 static void copy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, stream_t *s) {
     if (bytes == 0) return;
     check_copy(to, from, bytes, kind);
+    if (captured_of(s).capture) { /* pageable memory too is read and written when the graph runs */
+        enqueue(
+            s, [=] { memcpy(to, from, bytes); }, WORK_COPY);
+        return;
+    }
     if (kind_of(from) == MEMORY_PAGEABLE && kind_of(to) == MEMORY_DEVICE) {
         auto taken = std::make_shared<std::vector<char>>((const char *)from, (const char *)from + bytes);
         enqueue(s, [=] { memcpy(to, taken->data(), bytes); });
@@ -142,7 +159,7 @@ using namespace cuda_host;
 
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t s) {
     copy(to, from, bytes, kind, s);
-    return cudaSuccess;
+    return capture_status(s);
 }
 
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind) {
@@ -154,21 +171,23 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_
                               size_t height, cudaMemcpyKind kind, cudaStream_t s) {
     for (size_t i = 0; i < height; i++)
         copy((char *)to + i * to_pitch, (const char *)from + i * from_pitch, width, kind, s);
-    return cudaSuccess;
+    return capture_status(s);
 }
 
 cudaError_t cudaMemsetAsync(void *p, int byte, size_t bytes, cudaStream_t s) {
     if (bytes == 0) return cudaSuccess;
     check_side("destination", p, bytes, true, true);
-    enqueue(s, [=] { memset(p, byte, bytes); });
-    return cudaSuccess;
+    enqueue(
+        s, [=] { memset(p, byte, bytes); }, WORK_SET);
+    return capture_status(s);
 }
 
 cudaError_t cudaMemset(void *p, int byte, size_t bytes) { return cudaMemsetAsync(p, byte, bytes, nullptr); }
 
 cudaError_t cudaLaunchHostFunc(cudaStream_t s, cudaHostFn_t f, void *argument) {
-    enqueue(s, [=] { f(argument); });
-    return cudaSuccess;
+    enqueue(
+        s, [=] { f(argument); }, WORK_HOST);
+    return capture_status(s);
 }
 
 /* ---- streams --------------------------------------------------------------------------------------------------- */
@@ -192,6 +211,8 @@ cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest) {
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t s) {
+    cudaError_t e = capture_forbids();
+    if (e != cudaSuccess) return e;
     run_until(stream_of(s), stream_of(s)->given);
     return cudaSuccess;
 }
@@ -200,6 +221,8 @@ cudaError_t cudaStreamDestroy(cudaStream_t s) { return cudaStreamSynchronize(s);
 
 /* Who asks again and again must see an end: each question moves the stream on. */
 cudaError_t cudaStreamQuery(cudaStream_t s) {
+    cudaError_t e = capture_forbids();
+    if (e != cudaSuccess) return e;
     s = stream_of(s);
     if (s->queue.empty()) return cudaSuccess;
     run_one(s);
@@ -207,6 +230,8 @@ cudaError_t cudaStreamQuery(cudaStream_t s) {
 }
 
 cudaError_t cudaDeviceSynchronize() {
+    cudaError_t e = capture_forbids();
+    if (e != cudaSuccess) return e;
     device_enter();
     for (size_t i = 0; i < streams->size(); i++) run_until((*streams)[i].get(), (*streams)[i]->given);
     device_leave();
@@ -216,7 +241,7 @@ cudaError_t cudaDeviceSynchronize() {
 /* ---- events ---------------------------------------------------------------------------------------------------- */
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags) {
     check_device();
-    *e = new event_t{nullptr, 0, !(flags & cudaEventDisableTiming), {}};
+    *e = new event_t{nullptr, 0, !(flags & cudaEventDisableTiming), {}, {}};
     return cudaSuccess;
 }
 
@@ -231,6 +256,8 @@ cudaError_t cudaEventDestroy(cudaEvent_t e) {
 
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
     s = stream_of(s);
+    e->captured = s->captured;
+    if (s->captured.capture) return capture_status(s);
     push_in_order(s, [=] { e->time = std::chrono::steady_clock::now(); });
     e->stream = s;
     e->at = s->given;
@@ -240,24 +267,36 @@ cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
 
 /* Waits for what the event stands for now; recording it again later changes nothing. */
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
+    if (captured_of(s).capture || e->captured.capture) return capture_wait(s, e->captured);
     if (e->stream && e->stream != stream_of(s)) push_wait(stream_of(s), e->stream, e->at);
     return cudaSuccess;
 }
 
+static cudaError_t may_ask(cudaEvent_t e) {
+    return e->captured.capture ? device_error(cudaErrorCapturedEvent) : capture_forbids();
+}
+
 cudaError_t cudaEventSynchronize(cudaEvent_t e) {
+    cudaError_t error = may_ask(e);
+    if (error != cudaSuccess) return error;
     if (e->stream) run_until(e->stream, e->at);
     return cudaSuccess;
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t e) {
+    cudaError_t error = may_ask(e);
+    if (error != cudaSuccess) return error;
     if (!e->stream || e->stream->done >= e->at) return cudaSuccess;
     run_one(e->stream);
     return cudaErrorNotReady;
 }
 
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t from, cudaEvent_t to) {
+    if (from->captured.capture || to->captured.capture) return device_error(cudaErrorCapturedEvent);
     if (!from->stream || !to->stream || !from->timed || !to->timed) return device_error(cudaErrorInvalidResourceHandle);
     if (from->stream->done < from->at || to->stream->done < to->at) return cudaErrorNotReady;
     *milliseconds = std::chrono::duration<float, std::milli>(to->time - from->time).count();
     return cudaSuccess;
 }
+
+uint64_t cuda_host_submissions(void) { return submissions; }

@@ -199,6 +199,64 @@ template <int FAULT> bool stream() {
     return value_at(sum, 9) == 21;
 }
 
+/* ---- graphs ----------------------------------------------------------------------------------------------------- */
+enum graph_fault_t {
+    GRAPH_RIGHT,
+    GRAPH_NO_WAIT,
+    GRAPH_NOT_JOINED,
+    GRAPH_OUTSIDE_EVENT,
+    GRAPH_SYNCHRONIZED,
+    GRAPH_ALLOCATED,
+    GRAPH_EVENT_OUTSIDE,
+    GRAPH_ERROR_LEFT
+};
+
+void must(cudaError_t e, cuda_host::site_t at = cuda_host::site_here()) {
+    if (e != cudaSuccess) cuda_host::fault(at, "%s", cudaGetErrorName(e));
+}
+
+/* The pages of stream(), which a kernel fills on the other stream, as one graph that is launched twice. */
+template <int FAULT> bool graph() {
+    cudaStream_t compute, other;
+    cudaEvent_t here, used;
+    cudaGraph_t captured;
+    cudaGraphExec_t exec;
+    cudaStreamCreateWithFlags(&compute, cudaStreamNonBlocking);
+    cudaStreamCreateWithFlags(&other, cudaStreamNonBlocking);
+    cudaEventCreate(&here);
+    cudaEventCreate(&used);
+    buffer_t sum = buffer_of(THREADS, false), page = buffer_of(THREADS, false), one = buffer_of(THREADS);
+    float *unused;
+    cudaMemsetAsync(sum.device, 0, THREADS * sizeof(float), compute);
+    cudaMemsetAsync(page.device, 0, THREADS * sizeof(float), compute);
+    must(cudaEventRecord(used, compute));
+    cudaDeviceSynchronize();
+    must(cudaStreamBeginCapture(compute, cudaStreamCaptureModeRelaxed));
+    if (FAULT != GRAPH_OUTSIDE_EVENT) must(cudaEventRecord(used, compute));
+    for (int p = 1; p <= 6; p++) {
+        if (FAULT == GRAPH_OUTSIDE_EVENT) must(cudaStreamWaitEvent(compute, used, 0));
+        if (FAULT != GRAPH_NO_WAIT || p == 1) must(cudaStreamWaitEvent(other, used, 0));
+        LAUNCH(add_kernel, 1, THREADS, 0, other, page.device, one.device);
+        must(cudaEventRecord(here, other));
+        if (FAULT != GRAPH_NOT_JOINED || p < 6) must(cudaStreamWaitEvent(compute, here, 0));
+        LAUNCH(add_kernel, 1, THREADS, 0, compute, sum.device, page.device);
+        must(cudaEventRecord(used, compute));
+        if (FAULT == GRAPH_SYNCHRONIZED) must(cudaStreamSynchronize(compute));
+        if (FAULT == GRAPH_ALLOCATED) must(cudaMalloc(&unused, 4));
+    }
+    must(cudaStreamEndCapture(compute, &captured));
+    must(cudaGraphInstantiate(&exec, captured));
+    must(cudaGraphLaunch(exec, compute));
+    must(cudaGraphLaunch(exec, compute));
+    if (FAULT == GRAPH_EVENT_OUTSIDE) must(cudaStreamWaitEvent(other, used, 0));
+    if (FAULT == GRAPH_ERROR_LEFT) {
+        (void)cudaStreamWaitEvent(other, used, 0);
+        LAUNCH(add_kernel, 1, THREADS, 0, compute, sum.device, page.device);
+    }
+    cudaStreamSynchronize(compute);
+    return value_at(sum, 9) == 78 * value_at(one, 9);
+}
+
 /* ---- other processes --------------------------------------------------------------------------------------------- */
 enum join_fault_t { JOIN_RIGHT, JOIN_EARLY, JOIN_NOT_WAITED_FOR };
 
@@ -256,13 +314,47 @@ bool large_shared() {
     return value_at(x, 0) == 1;
 }
 
-/* What a device offers when it is asked for. */
+/* What a device offers when it is asked for, and no byte more. */
 bool large_dynamic() {
+    static const struct {
+        int major, minor, kib;
+    } cards[] = {{8, 0, 163}, {8, 6, 99}, {8, 9, 99}, {9, 0, 227}, {10, 0, 227}, {12, 0, 99}};
+    for (const auto &c : cards) {
+        cuda_host_set_device(1, c.major, c.minor, 13000);
+        const int bytes = c.kib << 10;
+        buffer_t x = buffer_of(4);
+        if (cudaFuncSetAttribute(empty_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes)) return false;
+        LAUNCH(empty_kernel, 1, 32, bytes, nullptr, x.device);
+        cudaDeviceSynchronize();
+        if (!cudaFuncSetAttribute(empty_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes + 1)) return false;
+    }
+    return true;
+}
+
+/* Asked for where there is more of it. */
+bool dynamic_of_another_card() {
     buffer_t x = buffer_of(4);
-    if (cudaFuncSetAttribute(empty_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 99 << 10)) return false;
-    LAUNCH(empty_kernel, 1, 32, 99 << 10, nullptr, x.device);
-    cudaDeviceSynchronize();
-    return cudaFuncSetAttribute(empty_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 100 << 10) != cudaSuccess;
+    cuda_host_set_device(1, 8, 0, 13000);
+    if (cudaFuncSetAttribute(empty_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 163 << 10)) return false;
+    cuda_host_set_device(1, 8, 6, 13000);
+    LAUNCH(empty_kernel, 1, 32, 100 << 10, nullptr, x.device);
+    return true;
+}
+
+/* 4 KiB of static shared memory beside the dynamic. */
+__global__ void both_kernel(float *out) {
+    SHARED(float, part, 1024);
+    part[threadIdx.x] = 1;
+    out[0] = part[0];
+}
+
+template <int KIB, bool ASKED> bool both() {
+    buffer_t x = buffer_of(4);
+    cuda_host_set_device(1, 8, 6, 13000);
+    if (ASKED && cudaFuncSetAttribute(both_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, KIB << 10))
+        return false;
+    LAUNCH(both_kernel, 1, 1, KIB << 10, nullptr, x.device);
+    return value_at(x, 0) == 1;
 }
 
 /* ---- between blocks: only ThreadSanitizer sees it ------------------------------------------------------------------ */
@@ -307,6 +399,14 @@ const struct {
     {"stream-no-wait", stream<STREAM_NO_WAIT>},
     {"stream-no-wait-before-reuse", stream<STREAM_NO_WAIT_BEFORE_REUSE>},
     {"stream-source-reused", stream<STREAM_SOURCE_REUSED>},
+    {"graph", graph<GRAPH_RIGHT>},
+    {"graph-no-wait", graph<GRAPH_NO_WAIT>},
+    {"graph-not-joined", graph<GRAPH_NOT_JOINED>},
+    {"graph-outside-event", graph<GRAPH_OUTSIDE_EVENT>},
+    {"graph-synchronized", graph<GRAPH_SYNCHRONIZED>},
+    {"graph-allocated", graph<GRAPH_ALLOCATED>},
+    {"graph-event-outside", graph<GRAPH_EVENT_OUTSIDE>},
+    {"graph-error-left", graph<GRAPH_ERROR_LEFT>},
     {"join", join<JOIN_RIGHT>},
     {"join-early", join<JOIN_EARLY>},
     {"join-not-waited-for", join<JOIN_NOT_WAITED_FOR>},
@@ -315,6 +415,10 @@ const struct {
     {"launch-shared", launch<32, 1, 49153>},
     {"launch-static-shared", large_shared},
     {"launch-large-dynamic", large_dynamic},
+    {"launch-dynamic-of-another-card", dynamic_of_another_card},
+    {"launch-both", both<95, true>},
+    {"launch-both-beyond", both<96, true>},
+    {"launch-both-not-asked", both<45, false>},
     {"race", race<true>},
     {"race-atomic", race<false>},
 };
