@@ -229,6 +229,7 @@ stage slurm "Jobs in a Slurm" slurm_tests
 stage faults "Failures of the machine" fault_tests
 stage threads "Threads of the CPU backend, ThreadSanitizer" counted scripts/threads.sh
 stage fuzz "Fuzzing" counted scripts/fuzz.sh --seconds 6
+stage source "The source as an archive" counted scripts/source.sh
 
 heading "Result"
 finish
