@@ -1,16 +1,17 @@
-/* A pass as one launch. What a pass queues is captured as a graph each time anew, so that every value and address in it is
- * of this pass, and the executable graph that is kept of an earlier pass like it takes them over. A node of a graph costs
- * the host much less than a launch, of which a small model's pass has thousands that last no longer than they take to
- * be handed over. */
+/* A part of a pass as one launch. What it queues is captured as a graph each time anew, so that every value and address
+ * in it is of this pass, and the executable graph that is kept of an earlier one like it takes them over. A node of a
+ * graph costs the host less than a launch, of which a small model's pass has thousands that last no longer than they
+ * take to be handed over; and the host captures one part while the device runs the part before it. */
 #include "cuda/cuda_impl.h"
 
 extern "C" {
 #include "base/log.h"
 }
 
-/* Executable graphs that are kept; the one that was longest not used makes room. Each takes some megabytes of the
- * device's memory for the arguments of its nodes. Packed training has one or two kinds of passes, evaluation another. */
-enum { RECORDS = 4 };
+/* Executable graphs that are kept; the one that was longest not used makes room. Each takes about a megabyte of the
+ * device's memory for the arguments of its nodes. A kind of training passes has nine, one of evaluation or generation
+ * five: with packed samples all that a run does, and tails of other lengths. */
+enum { RECORDS = 32 };
 
 /* Tokens times width up to which a pass is worth it. The lightest kernels pass over a matrix of so many BF16 values about
  * three times; at 2^22 values that takes 8 us at the 3.3 TB/s of an H100, and a launch costs the host 2 to 3 us: the
@@ -105,7 +106,9 @@ static record_t *record_of(cuda_records_t *all, const record_key_t *key) {
     record_t *oldest = &all->record[0];
     for (record_t &r : all->record) {
         const record_key_t *k = &r.key;
-        if (r.last && k->kind == key->kind && k->pieces == key->pieces && k->tokens == key->tokens) return &r;
+        if (r.last && k->kind == key->kind && k->part == key->part && k->pieces == key->pieces &&
+            k->tokens == key->tokens)
+            return &r;
         if (r.last < oldest->last) oldest = &r;
     }
     drop(oldest);

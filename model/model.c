@@ -58,23 +58,27 @@ static void embed(const block_ctx_t *ctx) {
     if (ctx->noise && c->embed_scale_rounded) m->be->add_noise(m->be, x.p, ctx->noise, ctx->T, c->hidden);
 }
 
-static void forward(const block_ctx_t *ctx) {
+/* Layers first up to, not including, end. */
+static void forward(const block_ctx_t *ctx, size_t first, size_t end) {
     model_t *m = ctx->m;
     acts_t *a = ctx->a;
-    embed(ctx);
-    block_enter(ctx, 0, &a->blocks[0]);
-    for (size_t l = 0; l < m->config.layers; l++) {
+    if (first == 0) {
+        embed(ctx);
+        block_enter(ctx, 0, &a->blocks[0]);
+    }
+    for (size_t l = first; l < end; l++) {
         model_acquire_layer(m, l, 1);
         block_fwd(ctx, l, &a->blocks[l], l + 1 < m->config.layers ? &a->blocks[l + 1] : NULL);
         model_release_layer(m, l);
     }
 }
 
-static void backward(const block_ctx_t *ctx) {
+/* The same layers, the last one first. */
+static void backward(const block_ctx_t *ctx, size_t first, size_t end) {
     model_t *m = ctx->m;
     acts_t *a = ctx->a;
     size_t recomputed = m->config.layers - a->n_kept;
-    for (size_t l = m->config.layers; l-- > 0;) {
+    for (size_t l = end; l-- > first;) {
         model_acquire_layer(m, l, -1);
         /* The forward left the last recomputed block's values in the shared place. */
         bool again = l + 1 < recomputed;
@@ -136,7 +140,13 @@ typedef struct {
     block_ctx_t ctx;
     size_t n_labels, chunks; /* of the rows that the head takes */
     float grad_scale;        /* PASS_TRAIN */
+    size_t part;             /* that is to be queued: some layers, the head, or the same layers on the way back */
 } work_t;
+
+/* Layers are queued in so many parts, if there are as many: the device runs one while the host prepares the next. */
+enum { SPANS = 4 };
+static size_t spans_of(const model_t *m) { return min_size(SPANS, m->config.layers); }
+static size_t span_begin(const model_t *m, size_t i) { return piece_begin(m->config.layers, spans_of(m), 1, i); }
 
 /* Chunks of one size: the head is read and decoded as often for a last one of few rows. */
 static size_t chunks_of(const acts_t *a, size_t n_labels) { return (n_labels + a->chunk - 1) / a->chunk; }
@@ -160,25 +170,34 @@ static void loss_and_head(const work_t *p) {
     }
 }
 
-static void queue_pass(void *work) {
+static void queue_part(void *work) {
     const work_t *p = work;
-    forward(&p->ctx);
-    if (p->pass == PASS_GENERATE) head_fwd(p->ctx.m, p->ctx.a, p->ctx.a->target_idx, 1, NULL);
+    const model_t *m = p->ctx.m;
+    size_t spans = spans_of(m), back = 2 * spans - p->part;
+    if (p->part < spans) forward(&p->ctx, span_begin(m, p->part), span_begin(m, p->part + 1));
+    else if (p->part > spans) backward(&p->ctx, span_begin(m, back), span_begin(m, back + 1));
+    else if (p->pass == PASS_GENERATE) head_fwd(p->ctx.m, p->ctx.a, p->ctx.a->target_idx, 1, NULL);
     else loss_and_head(p);
-    if (p->pass == PASS_TRAIN) backward(&p->ctx);
 }
 
 /* Where weights are paged, copies and waits for them lie between the ops. */
+static void run_part(work_t *p) {
+    const model_t *m = p->ctx.m;
+    bool head = p->part == spans_of(m);
+    record_key_t key = {.kind = (uint32_t)p->pass,
+                        .part = (uint32_t)p->part,
+                        .pieces = head ? p->chunks : 1,
+                        .tokens = p->ctx.T,
+                        .width = m->config.hidden};
+    if (m->be->recorded && !m->n_paged) m->be->recorded(m->be, &key, queue_part, p);
+    else queue_part(p);
+}
+
 static void run_pass(work_t *p) {
     model_t *m = p->ctx.m;
+    size_t spans = spans_of(m), parts = spans + 1 + (p->pass == PASS_TRAIN ? spans : 0);
     model_cache_augmented(m);
-    if (!m->be->recorded || m->n_paged) {
-        queue_pass(p);
-        return;
-    }
-    record_key_t key = {
-        .kind = (uint32_t)p->pass, .pieces = (uint32_t)p->chunks, .tokens = p->ctx.T, .width = m->config.hidden};
-    m->be->recorded(m->be, &key, queue_pass, p);
+    for (p->part = 0; p->part < parts; p->part++) run_part(p);
 }
 
 /* The sum of the losses of a pass, and themselves where token_loss is not NULL. */
@@ -259,7 +278,7 @@ static void download_logits(model_t *m, acts_t *a, size_t n, float *out) {
 void model_logits(model_t *m, acts_t *a, const batch_t *b, float *logits) {
     block_ctx_t ctx = {.m = m, .a = a, .T = b->T, .seg = upload_batch(m, a, b)};
     model_cache_augmented(m);
-    forward(&ctx);
+    forward(&ctx, 0, m->config.layers);
     int32_t *all = xmalloc(b->T * sizeof *all);
     for (size_t t = 0; t < b->T; t++) all[t] = (int32_t)t;
     m->be->upload(m->be, a->target_idx, all, b->T * sizeof *all);

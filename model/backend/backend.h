@@ -224,10 +224,10 @@ typedef struct {
     unsigned char bytes[JOIN_ID_BYTES];
 } join_id_t;
 
-/* A pass, for recorded(): those of one key mostly queue the same ops, for whose shapes they differ in nothing. */
+/* A part of a pass, for recorded(): those of one key mostly queue the same ops on matrices of the same shapes. */
 typedef struct {
-    uint32_t kind;        /* the caller's: training, generation, ... */
-    uint32_t pieces;      /* that the head's rows are taken in */
+    uint32_t kind, part;  /* the caller's: training, generation, ...; which part of it */
+    size_t pieces;        /* that its rows are taken in */
     size_t tokens, width; /* T and C: what the ops have to do grows with both */
 } record_key_t;
 
@@ -284,7 +284,7 @@ struct backend {
     /* Seconds that LANE_COMPUTE was held back by copies since the last call; after sync(). */
     double (*stalled)(backend_t *be);
 
-    /* ---- whole passes ------------------------------------------------------------------------------ */
+    /* ---- parts of passes ---------------------------------------------------------------------------- */
     /* Calls work(ctx), which queues ops and does nothing else: no copies from or to the host, no waiting, no paging. The
      * backend may hold the ops back, to give them to the device all at once, and may call work() again where that has
      * failed before any of them ran: each call queues the same. NULL: there is nothing to gain. */

@@ -11,7 +11,8 @@
 #include "host/control.h"
 #include "tiny.h"
 
-enum { PASSES = 8 };
+/* Two layers and the head, forward; and two layers back. */
+enum { PASSES = 8, PARTS = 5, PARTS_FORWARD = 3, RECORDS = 32 };
 
 static uint64_t seed; /* of the schedule: another one for each run */
 
@@ -106,7 +107,7 @@ static void test_training(void **state) {
     f32.act = DT_F32;
     kept.n_cached = 2;
     kept.n_kept = SIZE_MAX;
-    chunks.chunk = 16;
+    chunks.chunk = 4;
     const tiny_spec_t specs[] = {plain, f32, kept, chunks};
     for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) {
         trained_passes_t want = train(&(asked_t){.spec = specs[i], .op_by_op = true});
@@ -116,7 +117,8 @@ static void test_training(void **state) {
                       (unsigned long long)got.graphs.instantiated, (unsigned long long)got.graphs.updated);
         check_same(&want, &got);
         assert_int_equal(want.graphs.launched, 0);
-        assert_true(got.graphs.launched >= PASSES - 2 && got.graphs.updated > 0);
+        /* The head has its rows in two or three chunks where these are small. */
+        assert_true(got.graphs.launched >= PARTS * (PASSES - 1) - 1 && got.graphs.updated > 0);
         assert_int_equal(got.graphs.launched, got.graphs.instantiated + got.graphs.updated);
         assert_true(want.submissions > 100 && got.submissions < 30);
         free(want.grad);
@@ -142,14 +144,14 @@ static void test_failures(void **state) {
         lines = 0;
         trained_passes_t got = train(&asked);
         check_same(&want, &got);
-        assert_int_equal(got.graphs.launched, asked.at - 1);
+        assert_int_equal(got.graphs.launched, PARTS * (asked.at - 1));
         assert_int_equal(lines, 1);
         free(got.grad);
     }
     asked_t asked = {.spec = plain, .fails = "cudaGraphExecUpdate", .at = 2, .same_labels = true};
     trained_passes_t got = train(&asked);
     check_same(&want, &got);
-    assert_int_equal(got.graphs.launched, 1);
+    assert_int_equal(got.graphs.launched, PARTS);
     log_before_line = NULL;
     free(got.grad);
     free(want.grad);
@@ -174,14 +176,15 @@ static void test_other_nodes(void **state) {
     }
     cuda_host_graphs_t made = graphs_since(before);
     assert_true(loss[0] != loss[1]);
-    assert_true(made.instantiated >= 2 && made.instantiated <= 4 && made.updated == 0);
+    assert_true(made.instantiated > PARTS_FORWARD && made.instantiated <= 1 + 4 * (PARTS_FORWARD - 1));
+    assert_int_equal(made.updated, TIMES - 2); /* those of the head, which has no adapter */
     tiny_close(&t);
 }
 
 /* Of many lengths few graphs are kept, and of one that comes once none is made. */
 static void test_lengths(void **state) {
     (void)state;
-    enum { LENGTHS = 8 };
+    enum { LENGTHS = 12 };
     tiny_t t;
     double want[LENGTHS], got;
     cuda_host_seed(++seed);
@@ -199,9 +202,10 @@ static void test_lengths(void **state) {
         if (i < LENGTHS) want[which] = got;
         assert_true(got == want[which]);
         if (i < LENGTHS) assert_int_equal(graphs_since(before).instantiated, 0);
-        assert_true(cuda_host_graphs().alive <= 4);
+        assert_true(cuda_host_graphs().alive <= RECORDS);
     }
-    assert_int_equal(graphs_since(before).instantiated, LENGTHS);
+    assert_int_equal(graphs_since(before).instantiated, PARTS_FORWARD * LENGTHS);
+    assert_int_equal(cuda_host_graphs().alive, RECORDS);
     batch_free(&b);
     tiny_close(&t);
 }
@@ -262,8 +266,8 @@ static void test_generation(void **state) {
     assert_int_equal(made.launched, 0);
     generate(false, got, &made);
     assert_memory_equal(got, want, n * sizeof *want);
-    assert_int_equal(made.launched, tokens - 1);
-    assert_true(made.updated > tokens / 2);
+    assert_int_equal(made.launched, PARTS_FORWARD * (tokens - 1));
+    assert_true(made.updated > made.launched / 2);
     free(want);
     free(got);
 }
