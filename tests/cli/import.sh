@@ -574,6 +574,27 @@ relora: true
 processor_type: AutoProcessor
 reward_model: true
 END
+# YAML 1.1, which both read, has more words for false and true.
+while read -r line; do
+    with axolotl.yml "$line"
+    imports with.yml
+    ! grep -q "${line%%:*}" err.txt || fail "$line is said: $(cat err.txt)"
+done <<'END'
+load_in_8bit: no
+peft_use_dora: Off
+relora: OFF
+eval_strategy: NO
+END
+! grep -q eval_steps qlora.yaml || fail "evaluations that are turned off: $(cat qlora.yaml)"
+with axolotl.yml 'sample_packing: OFF'
+echo 'peft_use_rslora: YES' >>with.yml
+imports with.yml
+values_of qlora.yaml | grep -qx '  packing: false' && values_of qlora.yaml | grep -qx '  use_rslora: true' ||
+    fail "$(cat qlora.yaml)"
+sed 's/^load_best_model_at_end: .*/load_best_model_at_end: on/' chat.yml >with.yml
+imports with.yml
+values_of qlora.yaml | grep -qx '  load_best_model_at_end: true' || fail "$(cat qlora.yaml)"
+
 with axolotl.yml 'adapter:'
 refused with.yml 'with.yml: no adapter: full fine-tuning'
 grep -v '^lora_r:' axolotl.yml >with.yml

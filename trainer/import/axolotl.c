@@ -20,7 +20,7 @@ static int take_evaluations(import_t *im) {
     const char *text = "";
     if (!strategy) strategy = import_get(im, "evaluation_strategy");
     if (strategy && import_scalar(im, strategy, "eval_strategy", &text)) return im->err->code;
-    if (!evaluates(im) || strcmp(text, "no") == 0) return 0;
+    if (!evaluates(im) || (strategy && import_is_no(strategy))) return 0;
     if (often && import_is_something(often)) import_evaluate_often(im, often, "evals_per_epoch");
     else if (strcmp(text, "epoch") == 0) import_evaluate_often(im, strategy, strategy->key);
     else if (steps) {
@@ -31,22 +31,10 @@ static int take_evaluations(import_t *im) {
     return 0;
 }
 
-/* What goes by evaluations, where there are some. */
-static int take_by_evaluations(import_t *im) {
-    static const char *const keys[] = {"early_stopping_patience", "load_best_model_at_end"};
-    for (size_t i = 0; i < 2; i++) {
-        const yaml_tree_t *v = import_get(im, keys[i]);
-        if (!v || !import_is_something(v)) continue;
-        if (!import_has(im, "training", "eval_steps")) import_note(im, v, keys[i], "there are no evaluations to go by");
-        else if (import_copy(im, "training", keys[i], v, keys[i])) return im->err->code;
-    }
-    return 0;
-}
-
 static int take_saves(import_t *im, const import_key_t *k, const yaml_tree_t *v) {
     const char *text;
     if (import_scalar(im, v, k->key, &text)) return im->err->code;
-    if (strcmp(text, "no") == 0 && !import_set_there(im, "save_steps"))
+    if (import_is_no(v) && !import_set_there(im, "save_steps"))
         import_put(im, k->section, k->name, xstrdup("0"), v, k->key);
     else if (strcmp(text, "steps") != 0)
         import_note(im, v, k->key, "%.20s; here every 100 steps, and at the end", text);
@@ -73,7 +61,7 @@ static int take_batch_size(import_t *im, const import_key_t *k, const yaml_tree_
 
 static int finish(import_t *im) {
     if (axolotl_take_quantization(im) || axolotl_take_targets(im) || axolotl_take_dtypes(im) || axolotl_take_data(im) ||
-        take_evaluations(im) || take_by_evaluations(im))
+        take_evaluations(im) || import_by_evaluations(im, "early_stopping_patience"))
         return im->err->code;
     static const char *const needed[][2] = {{"lora_r", "r"}, {"lora_alpha", "lora_alpha"}};
     for (size_t i = 0; i < 2; i++)
@@ -122,7 +110,7 @@ static const import_key_t keys[] = {
     LATER("lora_target_modules", "lora", "target_modules", NULL),
     LATER("lora_target_linear", "lora", "target_modules", "`true`: `all-linear`"),
     {"peft_layers_to_transform", OURS("lora", "layers_to_transform"), NULL, NULL, NULL},
-    {"peft_use_rslora", OURS("lora", "use_rslora"), NULL, take_bool, NULL},
+    {"peft_use_rslora", OURS("lora", "use_rslora"), NULL, NULL, NULL},
     {"loraplus_lr_ratio", OURS("lora", "loraplus_lr_ratio"), NULL, NULL, NULL},
     {"lora_model_dir", OURS("lora", "init"), NULL, take_adapter, NULL},
     LATER("datasets", "data", "train", "files; `type` gives `data.format` and, of alpaca, the template"),
@@ -133,10 +121,10 @@ static const import_key_t keys[] = {
     LATER("chat_template_jinja", "data", "chat_template", "the path of a file"),
     {"chat_template_kwargs", OURS("data", "chat_template_kwargs"), NULL, axolotl_take_kwargs, NULL},
     {"sequence_len", OURS("data", "max_length"), "512", NULL, "longer rows are cut here, and dropped there"},
-    {"sample_packing", OURS("data", "packing"), "false", take_bool, NULL},
+    {"sample_packing", OURS("data", "packing"), "false", NULL, NULL},
     {"train_on_inputs", OURS("data", "train_on"), NULL, axolotl_take_train_on, "`true`: `all`"},
-    {"group_by_length", OURS("data", "group_by_length"), NULL, take_bool, NULL},
-    {"shuffle_merged_datasets", OURS("data", "shuffle"), NULL, take_bool, NULL},
+    {"group_by_length", OURS("data", "group_by_length"), NULL, NULL, NULL},
+    {"shuffle_merged_datasets", OURS("data", "shuffle"), NULL, NULL, NULL},
     {"micro_batch_size", OURS("training", "per_device_train_batch_size"), "1", NULL, NULL},
     {"gradient_accumulation_steps", OURS("training", "gradient_accumulation_steps"), "1", NULL, NULL},
     {"batch_size", OURS("training", "gradient_accumulation_steps"), NULL, take_batch_size, "over `micro_batch_size`"},

@@ -45,10 +45,10 @@ int axolotl_take_bnb(import_t *im, const import_key_t *k, const yaml_tree_t *v) 
         int rc = 0;
         if (yaml_tree_is_null(m)) continue;
         if (strcmp(m->key, "bnb_4bit_use_double_quant") == 0)
-            rc = take_bool(im, &(import_key_t){.key = m->key, .section = "quantization", .name = "double_quant"}, m);
-        else if (strcmp(m->key, "bnb_4bit_quant_type") == 0) {
+            rc = import_copy(im, "quantization", "double_quant", m, m->key);
+        else if (strcmp(m->key, "bnb_4bit_quant_type") == 0)
             rc = import_copy(im, "quantization", "quant_type", m, m->key);
-        } else import_note(im, m, k->key, "%.60s is not carried over", m->key);
+        else import_note(im, m, k->key, "%.60s is not carried over", m->key);
         if (rc) return rc;
     }
     return 0;

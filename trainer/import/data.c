@@ -58,6 +58,20 @@ void import_data_put(import_t *im, import_data_t *d, const char *name, const yam
     *d = (import_data_t){0};
 }
 
+static int take_by_evaluations(import_t *im, const char *key, const char *name) {
+    const yaml_tree_t *v = import_get(im, key);
+    if (!v || !import_is_something(v)) return 0;
+    if (import_has(im, "training", "eval_steps")) return import_copy(im, "training", name, v, key);
+    import_note(im, v, key, "there are no evaluations to go by");
+    return 0;
+}
+
+int import_by_evaluations(import_t *im, const char *patience) {
+    static const char best[] = "load_best_model_at_end";
+    if (take_by_evaluations(im, patience, "early_stopping_patience")) return im->err->code;
+    return take_by_evaluations(im, best, best);
+}
+
 void import_evaluate_often(import_t *im, const yaml_tree_t *at, const char *key) {
     import_put(im, "training", "eval_steps", xstrdup("50"), at, key);
     import_note(im, at, key, "only a plan tells how many steps that is; every 50 steps is written");

@@ -39,6 +39,10 @@ const yaml_tree_t *import_get(const import_t *im, const char *key);
 /* Whether a member is there and says more than false, 0 or nothing. */
 bool import_set_there(const import_t *im, const char *key);
 bool import_is_something(const yaml_tree_t *v);
+/* A strategy of evaluations or checkpoints that is none: "no", which YAML 1.1 reads as false without quotes. */
+bool import_is_no(const yaml_tree_t *v);
+/* Whether a text without quotes is true or false, by YAML 1.1, which both programs read: it has more words for them. */
+bool import_is_bool(const char *text, bool *flag);
 
 int import_error(import_t *im, const yaml_tree_t *at, const char *key, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
@@ -72,7 +76,6 @@ int import_put_path(import_t *im, const char *section, const char *name, const y
 int take_model(import_t *im, const import_key_t *k, const yaml_tree_t *v);
 int take_adapter(import_t *im, const import_key_t *k, const yaml_tree_t *v);
 int take_output(import_t *im, const import_key_t *k, const yaml_tree_t *v);
-int take_bool(import_t *im, const import_key_t *k, const yaml_tree_t *v);
 /* 0 and false are the same as no key. */
 int take_nonzero(import_t *im, const import_key_t *k, const yaml_tree_t *v);
 int take_optimizer(import_t *im, const import_key_t *k, const yaml_tree_t *v);
@@ -103,5 +106,7 @@ void import_data_format(import_data_t *d, const char *format);
 void import_data_put(import_t *im, import_data_t *d, const char *name, const yaml_tree_t *from, const char *key);
 /* With evaluations by the epoch, whose length in steps is not known before the run. */
 void import_evaluate_often(import_t *im, const yaml_tree_t *at, const char *key);
+/* What goes by evaluations, where there are some: load_best_model_at_end, and the key that is patience. */
+int import_by_evaluations(import_t *im, const char *patience);
 
 #endif

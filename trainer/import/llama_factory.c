@@ -144,8 +144,9 @@ static int take_evaluations(import_t *im) {
     const char *text = "";
     if (!strategy) strategy = import_get(im, "evaluation_strategy");
     if (strategy && import_scalar(im, strategy, "eval_strategy", &text)) return im->err->code;
-    bool no = !*text || strcmp(text, "no") == 0 || strcmp(text, "false") == 0;
-    if (no || (!import_has(im, "data", "eval") && !import_has(im, "data", "eval_split"))) return 0;
+    if (!strategy || import_is_no(strategy) ||
+        (!import_has(im, "data", "eval") && !import_has(im, "data", "eval_split")))
+        return 0;
     if (strcmp(text, "epoch") == 0) import_evaluate_often(im, strategy, strategy->key);
     else {
         if (!steps) steps = import_get(im, "logging_steps");
@@ -157,23 +158,10 @@ static int take_evaluations(import_t *im) {
     return 0;
 }
 
-static int take_by_evaluations(import_t *im) {
-    static const char *const keys[][2] = {{"load_best_model_at_end", "load_best_model_at_end"},
-                                          {"early_stopping_steps", "early_stopping_patience"}};
-    for (size_t i = 0; i < 2; i++) {
-        const yaml_tree_t *v = import_get(im, keys[i][0]);
-        if (!v || !import_is_something(v)) continue;
-        if (!import_has(im, "training", "eval_steps"))
-            import_note(im, v, keys[i][0], "there are no evaluations to go by");
-        else if (import_copy(im, "training", keys[i][1], v, keys[i][0])) return im->err->code;
-    }
-    return 0;
-}
-
 static int take_save_strategy(import_t *im, const import_key_t *k, const yaml_tree_t *v) {
     const char *text;
     if (import_scalar(im, v, k->key, &text)) return im->err->code;
-    if (strcmp(text, "no") == 0) import_put(im, k->section, k->name, xstrdup("0"), v, k->key);
+    if (import_is_no(v)) import_put(im, k->section, k->name, xstrdup("0"), v, k->key);
     else if (strcmp(text, "steps") != 0) import_note(im, v, k->key, "%.20s; here by steps, and at the end", text);
     return 0;
 }
@@ -199,7 +187,7 @@ static int take_do_train(import_t *im, const import_key_t *k, const yaml_tree_t 
 
 static int finish(import_t *im) {
     if (take_quantization(im) || put_alpha(im) || take_packing(im) || llama_factory_take_data(im) ||
-        take_evaluations(im) || take_by_evaluations(im))
+        take_evaluations(im) || import_by_evaluations(im, "early_stopping_steps"))
         return im->err->code;
     if (!import_has(im, "training", "output_dir"))
         import_put_said(im, "training", "output_dir", xstrdup("\"saves/out\""), "there is no output_dir");
@@ -223,7 +211,7 @@ static const import_key_t keys[] = {
     {"quantization_bit", OURS("quantization", "quant_type"), NULL, take_bits, "4: `nf4`; missing: `none`"},
     LATER("quantization_type", "quantization", "quant_type", NULL),
     {"quantization_method", OURS("quantization", "quant_type"), NULL, take_method, "bitsandbytes; others are refused"},
-    {"double_quantization", OURS("quantization", "double_quant"), NULL, take_bool, NULL},
+    {"double_quantization", OURS("quantization", "double_quant"), NULL, NULL, NULL},
     {"stage", OURS("data", "format"), NULL, take_stage, "`sft`; `pt`: `text`; others are refused"},
     {"finetuning_type", OURS("lora", "r"), NULL, take_finetuning_type, "`lora`; others are refused"},
     {"lora_rank", OURS("lora", "r"), "8", NULL, NULL},
@@ -231,7 +219,7 @@ static const import_key_t keys[] = {
     {"lora_dropout", OURS("lora", "lora_dropout"), NULL, NULL, NULL},
     {"lora_target", OURS("lora", "target_modules"), NULL, take_targets, "`all`: `all-linear`"},
     {"loraplus_lr_ratio", OURS("lora", "loraplus_lr_ratio"), NULL, NULL, NULL},
-    {"use_rslora", OURS("lora", "use_rslora"), NULL, take_bool, NULL},
+    {"use_rslora", OURS("lora", "use_rslora"), NULL, NULL, NULL},
     {"adapter_name_or_path", OURS("lora", "init"), NULL, take_adapter, NULL},
     LATER("dataset", "data", "train", "files by `dataset_info.json`, which also gives `data.format`"),
     LATER("eval_dataset", "data", "eval", NULL),
@@ -244,7 +232,7 @@ static const import_key_t keys[] = {
     LATER("packing", "data", "packing", "missing: `false`, but `true` for `stage: pt`"),
     LATER("neat_packing", "data", "packing", NULL),
     {"disable_shuffling", OURS("data", "shuffle"), NULL, take_no_shuffling, NULL},
-    {"group_by_length", OURS("data", "group_by_length"), NULL, take_bool, NULL},
+    {"group_by_length", OURS("data", "group_by_length"), NULL, NULL, NULL},
     {"per_device_train_batch_size", OURS("training", "per_device_train_batch_size"), "8", NULL, NULL},
     {"gradient_accumulation_steps", OURS("training", "gradient_accumulation_steps"), "1", NULL, NULL},
     {"num_train_epochs", OURS("training", "num_train_epochs"), "3", NULL, NULL},

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/names.h"
 #include "data/tokenizer/utf8.h"
 #include "trainer/config/config_json.h"
 #include "trainer/import/state.h"
@@ -15,13 +16,25 @@
 
 const yaml_tree_t *import_get(const import_t *im, const char *key) { return yaml_tree_member(&im->root, key); }
 
+bool import_is_bool(const char *text, bool *flag) {
+    static const char *const words[2][7] = {{"no", "No", "NO", "off", "Off", "OFF", NULL},
+                                            {"yes", "Yes", "YES", "on", "On", "ON", NULL}};
+    if (yaml_is_bool(text, flag)) return true;
+    *flag = name_is_among(text, words[1]);
+    return *flag || name_is_among(text, words[0]);
+}
+
 bool import_is_something(const yaml_tree_t *v) {
     if (v->kind != YAML_ITEM_SCALAR) return v->n > 0;
     if (v->quoted) return *v->text != 0;
     bool flag;
-    if (yaml_is_null(v->text) || (yaml_is_bool(v->text, &flag) && !flag)) return false;
+    if (yaml_is_null(v->text) || (import_is_bool(v->text, &flag) && !flag)) return false;
     size_t n = yaml_number_length(v->text, true);
     return n == 0 || v->text[n] || strtod(v->text, NULL) != 0;
+}
+
+bool import_is_no(const yaml_tree_t *v) {
+    return !import_is_something(v) || (v->kind == YAML_ITEM_SCALAR && strcmp(v->text, "no") == 0);
 }
 
 bool import_set_there(const import_t *im, const char *key) {
@@ -58,19 +71,10 @@ int import_scalar(import_t *im, const yaml_tree_t *v, const char *key, const cha
     return v->kind == YAML_ITEM_SCALAR ? 0 : import_error(im, v, key, "not a single value; expected one");
 }
 
-/* Both programs read YAML 1.1, which has more words for them. */
 int import_bool(import_t *im, const yaml_tree_t *v, const char *key, bool *flag) {
-    static const char *const words[2][4] = {{"no", "No", "off", "Off"}, {"yes", "Yes", "on", "On"}};
     const char *text;
     if (import_scalar(im, v, key, &text)) return im->err->code;
-    if (yaml_is_bool(text, flag)) return 0;
-    for (int truth = 0; truth < 2; truth++)
-        for (int i = 0; i < 4; i++)
-            if (strcmp(text, words[truth][i]) == 0) {
-                *flag = truth;
-                return 0;
-            }
-    return import_error(im, v, key, "got \"%.60s\"; expected true or false", text);
+    return import_is_bool(text, flag) ? 0 : import_error(im, v, key, "got \"%.60s\"; expected true or false", text);
 }
 
 int import_number(import_t *im, const yaml_tree_t *v, const char *key, double *number) {
@@ -138,9 +142,17 @@ static yaml_item_t item_of(const yaml_tree_t *v, const char *where, bool number)
                          .at = {.file = where}};
 }
 
+static int copy_bool(import_t *im, const config_key_t *k, const yaml_tree_t *v, const char *key) {
+    bool flag;
+    if (import_bool(im, v, key, &flag)) return im->err->code;
+    import_put(im, k->section, k->name, xstrdup(flag ? "true" : "false"), v, key);
+    return 0;
+}
+
 int import_copy(import_t *im, const char *section, const char *name, const yaml_tree_t *v, const char *key) {
     const config_key_t *k = config_key_find(section, name);
     CHECK(k != NULL);
+    if (k->kind == KEY_BOOL) return copy_bool(im, k, v, key);
     bool number = k->kind == KEY_WHOLE || k->kind == KEY_REAL || k->kind == KEY_SEED || k->kind == KEY_STEPS;
     bool list = v->kind == YAML_ITEM_LIST;
     char *where = xasprintf("%s:%zu:%zu: %s", v->at.file, v->at.line, v->at.column, key);

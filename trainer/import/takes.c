@@ -35,13 +35,6 @@ int take_output(import_t *im, const import_key_t *k, const yaml_tree_t *v) {
     return 0;
 }
 
-int take_bool(import_t *im, const import_key_t *k, const yaml_tree_t *v) {
-    bool flag;
-    if (import_bool(im, v, k->key, &flag)) return im->err->code;
-    import_put(im, k->section, k->name, xstrdup(flag ? "true" : "false"), v, k->key);
-    return 0;
-}
-
 int take_nonzero(import_t *im, const import_key_t *k, const yaml_tree_t *v) {
     return import_is_something(v) ? import_copy(im, k->section, k->name, v, k->key) : 0;
 }
@@ -110,7 +103,7 @@ int take_resume(import_t *im, const import_key_t *k, const yaml_tree_t *v) {
     bool flag;
     const char *text;
     if (import_scalar(im, v, k->key, &text)) return im->err->code;
-    if (yaml_is_bool(text, &flag) && !v->quoted) { /* auto is what `true` means; false would begin again */
+    if (import_is_bool(text, &flag) && !v->quoted) { /* auto is what `true` means; false would begin again */
         import_put(im, k->section, k->name, xstrdup("auto"), v, k->key);
         if (!flag)
             import_note(im, v, k->key, "a run goes on from its own checkpoints; another output_dir begins again");
