@@ -190,6 +190,8 @@ static void mappings(void **state) {
         {"{a: [1, [], {b: {}}], c: {d: [x]}}", "{\"a\": [1, [], {\"b\": {}}], \"c\": {\"d\": [\"x\"]}}"},
         {"{a: \"\\x01\\x85\\ufeff\\x7f \\\" \\\\ \xc3\xa9\"}",
          "{\"a\": \"\\x01\\x85\\uFEFF\\x7f \\\" \\\\ \xc3\xa9\"}"},
+        {"{a: \"x \\u2028 \\u2029y\\ufffe\\uffff \xe2\x80\xa6\"}",
+         "{\"a\": \"x \\u2028 \\u2029y\\uFFFE\\uFFFF \xe2\x80\xa6\"}"},
         {"\na:\n  - b: 1\n    c: |\n      d\n", "{\"a\": [{\"b\": 1, \"c\": \"d\\x0a\"}]}"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

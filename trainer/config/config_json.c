@@ -106,14 +106,19 @@ void yaml_add_real(strbuf_t *b, double v) {
     strbuf_adds(b, text);
 }
 
-/* What may not stand in YAML as it is: control characters, those of U+0080 to U+009F too, which UTF-8 begins with C2. */
+/* What may not stand in YAML as it is: control characters, those of U+0080 to U+009F too, which UTF-8 begins with C2; the
+ * line ends U+2028 and U+2029, which would be folded; the byte order mark and what is no character (U+FFFE, U+FFFF). */
 void yaml_add_quoted(strbuf_t *b, const char *text) {
     const unsigned char *s = (const unsigned char *)text;
     strbuf_adds(b, "\"");
     for (; *s; s++) {
         if (*s < 0x20 || *s == 0x7f) strbuf_addf(b, "\\x%02x", (unsigned)*s);
         else if (*s == 0xc2 && s[1] < 0xa0) strbuf_addf(b, "\\x%02x", (unsigned)*++s);
+        else if (*s == 0xe2 && s[1] == 0x80 && (s[2] == 0xa8 || s[2] == 0xa9))
+            strbuf_addf(b, "\\u20%02x", (unsigned)s[2] - 0x80), s += 2;
         else if (*s == 0xef && s[1] == 0xbb && s[2] == 0xbf) strbuf_adds(b, "\\uFEFF"), s += 2;
+        else if (*s == 0xef && s[1] == 0xbf && s[2] >= 0xbe)
+            strbuf_addf(b, "\\uFFF%c", s[2] == 0xbe ? 'E' : 'F'), s += 2;
         else if (*s == '"' || *s == '\\') strbuf_addf(b, "\\%c", *s);
         else strbuf_add(b, (const char *)s, 1);
     }
