@@ -47,11 +47,11 @@ cp -r first hostile
 printf '%s\n' 'no json' '[1]' '{"step": -3, "loss": 1}' '{"step": 13, "loss": null}' \
     '{"step": 14, "loss": 0.25}' >>hostile/metrics.jsonl
 head -c 200000 /dev/zero | tr '\0' x >>hostile/metrics.jsonl
-printf '\n{"step": 15, "loss": 0.1' >>hostile/metrics.jsonl
+printf '\n{"step": 14,\0 "loss": 1}\n{"step": 15, "loss": 0.125}\n{"step": 16, "loss": 0.1' >>hostile/metrics.jsonl
 printf '{"time": "<script>alert(1)</script>", "step": 1e999, "machine": {"host": "\\" onload=\\"x&\\u0007"}, "config": "%s"}\n' \
     'lora: {r: 7}\n' >>hostile/starts.jsonl
 expect 0 "$QLORA_TRAIN" report hostile
-page hostile/report.html "1 logged steps without a finite loss" "of its logs cannot be read" "0.2500"
+page hostile/report.html "1 logged steps without a finite loss" "7 lines of its logs cannot be read" "0.1250"
 # Answers to prompts: some of many evaluations, the beginning of long texts, not too many prompts, and nothing but text.
 cp -r first asked
 python3 - >asked/samples.jsonl <<'END'

@@ -8,19 +8,25 @@
 
 #include "base/mem.h"
 
-/* Whether the line is whole; of one that is longer than `line` the rest is passed over. */
-static bool whole_line(FILE *f, const char *line) {
-    if (strchr(line, '\n')) return true;
-    for (int c; (c = getc(f)) != EOF && c != '\n';) continue;
-    return false;
+/* False at the end of the file. A line without its end, of *len bytes, may have any byte in it, as of blocks that a crash
+ * left empty; *whole: it has an end, and fits. */
+static bool read_line(FILE *f, char *line, size_t longest, size_t *len, bool *whole) {
+    size_t n = 0;
+    int c;
+    for (; (c = getc(f)) != EOF && c != '\n'; n++)
+        if (n < longest) line[n] = (char)c;
+    *len = n;
+    *whole = c == '\n' && n < longest;
+    return c == '\n' || n > 0;
 }
 
 int each_line(const char *path, size_t longest, line_fn *take, void *ctx, size_t *unread, err_t *err) {
     FILE *f = fopen(path, "rbe");
     if (!f) return err_set(err, errno == ENOENT ? ERR_USAGE : ERR_FAILED, "%s: %s", path, strerror(errno));
     char *line = xmalloc(longest);
-    while (fgets(line, (int)longest, f)) {
-        json_t *row = whole_line(f, line) ? json_loads(line, 0, NULL) : NULL;
+    bool whole;
+    for (size_t len; read_line(f, line, longest, &len, &whole);) {
+        json_t *row = whole ? json_loadb(line, len, 0, NULL) : NULL;
         if (json_is_object(row)) take(ctx, row);
         else ++*unread;
         json_decref(row);
