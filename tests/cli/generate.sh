@@ -54,6 +54,10 @@ answer --prompt count: --max-new-tokens 20
 answer --adapter "$(newest_checkpoint run)" --prompt count:
 [ "$(cat out.txt)" = " one two three" ] || fail "a checkpoint gives another answer than the adapter"
 
+# Rows that are no conversations have no chat template, and so no place for a system message.
+expect 2 "$QLORA_TRAIN" generate config.yaml --prompt count: --system 'Be brief.'
+grep -q -- "--system: the prompt goes in no chat template" err.txt || { cat err.txt; fail "a system message that is not used"; }
+
 # An endless answer ends with the model's positions: refused before it begins.
 expect 2 "$QLORA_TRAIN" generate config.yaml --prompt count: --max-new-tokens 507
 grep -q "more than the 512 positions" err.txt || { cat err.txt; fail "a text longer than the model's positions"; }

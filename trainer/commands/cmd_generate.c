@@ -39,6 +39,10 @@ static void answer(run_t *run, const request_t *q, const ids_t *prompt) {
 static int generate(run_t *run, const request_t *q, err_t *err) {
     ids_t prompt = {0};
     if (run_open(run, false, false, true, err)) return err->code;
+    if (q->system && !run->chat)
+        return err_set(err, ERR_USAGE,
+                       "--system: the prompt goes in no chat template, which it would be put in; expected --prompt "
+                       "alone, or data.chat_template");
     if ((q->adapter || run->config.lora.init) && run_set_lora(run, q->adapter, err)) return err->code;
     int rc = generate_encode(run, q->system, q->prompt, &prompt, err);
     size_t most = model_source_config(run->src)->max_positions, positions = prompt.len + (size_t)q->answer.max_new;
