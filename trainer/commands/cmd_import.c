@@ -1,13 +1,11 @@
 /* `qlora-train import`: a config of Axolotl or LLaMA-Factory as one of ours. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
-#include "base/mem.h"
 #include "trainer/commands/command.h"
+#include "trainer/commands/new_config.h"
 #include "trainer/import/import.h"
 
 typedef struct {
@@ -15,28 +13,14 @@ typedef struct {
     bool force, keys;
 } given_t;
 
-/* A place in the new config says nothing to who has not seen it: the message begins with the key, and with the file that
- * the values come from. */
-static int say_whence(const char *tmp, const char *file, err_t *err) {
-    size_t n = strlen(tmp);
-    if (strncmp(err->msg, tmp, n) == 0 && err->msg[n] == ':') {
-        const char *rest = err->msg + n + 1;
-        rest += strspn(rest, "0123456789:");
-        rest += strspn(rest, " ");
-        memmove(err->msg, rest, strlen(rest) + 1);
-    }
-    return err_prefix(err, "%s", file);
-}
-
 static int write_config(const import_t *im, const char *file, const char *tmp, err_t *err) {
     char *text = import_config(im);
     config_t config;
-    int rc = file_write(tmp, text, strlen(text), err);
+    int rc = new_config_write(tmp, text, NULL, 0, CONFIG_WRITTEN, &config, err);
     free(text);
-    if (rc) return rc;
-    if (config_load(tmp, NULL, 0, CONFIG_WRITTEN, &config, err)) return say_whence(tmp, file, err);
-    config_free(&config);
-    return 0;
+    if (rc == ERR_USAGE) return err_prefix(err, "%s", file); /* which the values come from */
+    if (rc == 0) config_free(&config);
+    return rc;
 }
 
 static void say(const import_t *im, const char *output) {
@@ -49,10 +33,8 @@ static void say(const import_t *im, const char *output) {
 
 static int import(const char *file, const char *output, bool force, err_t *err) {
     import_t *im;
-    if (!force && path_exists(output))
-        return err_set(err, ERR_USAGE, "%s: is there already; expected --output with a new name, or --force", output);
-    if (import_read(file, output, &im, err)) return err->code;
-    char *tmp = xasprintf("%s.part-%ld", output, (long)getpid());
+    if (new_config_check(output, force, err) || import_read(file, output, &im, err)) return err->code;
+    char *tmp = new_config_temporary(output);
     int rc = file_replace(tmp, output, write_config(im, file, tmp, err), err);
     if (rc == 0) say(im, output);
     free(tmp);

@@ -5,9 +5,9 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "base/file.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/init_config.h"
+#include "trainer/commands/new_config.h"
 
 static const char usual_output[] = "runs/first", usual_file[] = "qlora.yaml";
 
@@ -67,8 +67,7 @@ static int init(const char *file, init_choice_t *c, bool force, err_t *err) {
     if (!asks && (!c->model || !c->train))
         return err_set(err, ERR_USAGE, "init: expected --%s, as there is no terminal to ask on (see --help)",
                        c->model ? "train FILE" : "model PATH");
-    if (!force && path_exists(file))
-        return err_set(err, ERR_USAGE, "%s: is there already; expected the name of a new file, or --force", file);
+    if (new_config_check(file, force, err)) return err->code;
     int rc = look(c, &s, asks, err);
     if (rc == 0) rc = init_write(file, c, &s, force, err);
     if (rc == 0) say(file, c, &s);

@@ -1,16 +1,14 @@
-#define _XOPEN_SOURCE 700 /* realpath */
 #include "trainer/commands/init_config.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/file.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "data/rows.h"
 #include "model/source.h"
+#include "trainer/commands/new_config.h"
 #include "trainer/config/config_json.h"
 #include "trainer/config/config_schema.h"
 
@@ -177,19 +175,10 @@ static char *draft_text(const draft_t *d) {
     return b.p;
 }
 
-/* The text as a file that loads. A place in it says nothing to who has not seen it: the message begins with the key. */
 static int write_and_load(const draft_t *d, const char *path, const init_choice_t *c, config_t *config, err_t *err) {
     char *text = draft_text(d);
-    int rc = file_write(path, text, strlen(text), err);
+    int rc = new_config_write(path, text, c->overrides, c->n_overrides, CONFIG_TRAIN, config, err);
     free(text);
-    if (rc || (rc = config_load(path, c->overrides, c->n_overrides, CONFIG_TRAIN, config, err)) == 0) return rc;
-    size_t n = strlen(path);
-    if (strncmp(err->msg, path, n) == 0 && err->msg[n] == ':') {
-        const char *rest = err->msg + n + 1;
-        rest += strspn(rest, "0123456789:");
-        rest += strspn(rest, " ");
-        memmove(err->msg, rest, strlen(rest) + 1);
-    }
     return rc;
 }
 
@@ -215,9 +204,8 @@ static int write_draft(draft_t *d, const char *tmp, const init_choice_t *c, err_
 }
 
 int init_write(const char *file, const init_choice_t *c, const init_sight_t *s, bool replace, err_t *err) {
-    if (!replace && path_exists(file))
-        return err_set(err, ERR_USAGE, "%s: is there already; expected the name of a new file, or --force", file);
-    char *dir = path_dirname(file), *tmp = xasprintf("%s.part-%ld", file, (long)getpid());
+    if (new_config_check(file, replace, err)) return err->code;
+    char *dir = path_dirname(file), *tmp = new_config_temporary(file);
     draft_t d = {.values = xcalloc(config_n_keys, sizeof *d.values), .dir = strcmp(dir, ".") ? dir : NULL};
     set_path(&d, "model", "path", c->model);
     set_path(&d, "training", "output_dir", c->output_dir);
