@@ -13,7 +13,7 @@
 #include "model/outline.h"
 #include "program.h"
 #include "trainer/bench/bench.h"
-#include "trainer/bench/flops.h"
+#include "trainer/run/flops.h"
 
 static const char *const tiny = "golden/tiny/llama-gqa-tied-odd";
 

@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "trainer/bench/bench.h"
-#include "trainer/bench/flops.h"
+#include "trainer/run/flops.h"
 #include "trainer/run/progress.h"
 
 /* Dense bf16 rate of cards by a part of their name, as their data sheets give it: the base of the MFU. The longer name

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "trainer/bench/flops.h"
+#include "trainer/run/flops.h"
 
 /* What is not a matrix product (norms, attention, softmax, dequantization, the optimizer) adds about this much:
  * measured, docs/speed.md. */

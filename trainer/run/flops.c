@@ -1,4 +1,4 @@
-#include "trainer/bench/flops.h"
+#include "trainer/run/flops.h"
 
 flops_t flops_of(const model_config_t *c, const flops_work_t *w) {
     model_params_t p = model_count_params(c);

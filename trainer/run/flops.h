@@ -1,6 +1,6 @@
 /* Arithmetic of training with frozen weights, in floating-point operations: a product and a sum are two. */
-#ifndef TRAINER_BENCH_FLOPS_H
-#define TRAINER_BENCH_FLOPS_H
+#ifndef TRAINER_RUN_FLOPS_H
+#define TRAINER_RUN_FLOPS_H
 
 #include "model/arch.h"
 
