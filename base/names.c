@@ -67,3 +67,9 @@ bool name_is_among(const char *name, const char *const *names) {
         if (strcmp(name, *names) == 0) return true;
     return false;
 }
+
+size_t name_count(const char *const *names) {
+    size_t n = 0;
+    while (names[n]) n++;
+    return n;
+}

@@ -79,7 +79,7 @@ static void values_are_read(void **state) {
     assert_true(given.share == 0.25);
     assert_int_equal(given.parts, 5);
     assert_true(given.plain);
-    assert_error(PARSE(&err, "--type", "nf"), err, ERR_USAGE, "--type: nf; expected nf4 or fp4");
+    assert_error(PARSE(&err, "--type", "nf"), err, ERR_USAGE, "command line: --type: got \"nf\"; expected nf4 or fp4");
     assert_error(PARSE(&err, "--rows", "21"), err, ERR_USAGE,
                  "command line: --rows: got \"21\"; expected a whole number from 1 to 20");
     static char *const bad[] = {"", "x", "0.5x", "1.5", "-1", "nan", "inf"};

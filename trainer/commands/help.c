@@ -22,14 +22,12 @@ const config_key_t *option_key(const option_t *o) {
 /* The sentence with the words where it says "%s". */
 static void add_sentence(strbuf_t *b, const char *help, const char *const *words) {
     const char *place = strstr(help, "%s");
-    size_t n = 0;
     if (!place) {
         strbuf_adds(b, help);
         return;
     }
     CHECK(words != NULL);
-    while (words[n]) n++;
-    char *list = name_list(words, n);
+    char *list = name_list(words, name_count(words));
     strbuf_add(b, help, (size_t)(place - help));
     strbuf_adds(b, list);
     strbuf_adds(b, place + 2);

@@ -33,9 +33,8 @@ static void close_tools(tools_t *t) {
 
 static int open_template(const inspect_data_t *in, tools_t *t, err_t *err) {
     const char *const *words = config_template_words();
-    size_t n = 0;
-    bool word = false;
-    for (; words[n]; n++) word |= strcmp(words[n], in->template.choice) == 0;
+    size_t n = name_count(words);
+    bool word = name_is_among(in->template.choice, words);
     if (strcmp(in->template.choice, "none") == 0) return 0;
     if (!word && !path_exists(in->template.choice)) {
         const char *near = closest_name(in->template.choice, words, n);

@@ -34,11 +34,9 @@ static int read_real(const option_t *o, const char *text, double *out, err_t *er
 }
 
 static int check_choice(const option_t *o, const char *text, err_t *err) {
-    size_t n = 0;
     if (name_is_among(text, o->words)) return 0;
-    while (o->words[n]) n++;
-    char *list = name_list(o->words, n);
-    err_set(err, ERR_USAGE, "--%s: %.60s; expected %s", o->name, text, list);
+    char *list = name_list(o->words, name_count(o->words));
+    err_set(err, ERR_USAGE, "command line: --%s: got \"%.60s\"; expected %s", o->name, text, list);
     free(list);
     return err->code;
 }

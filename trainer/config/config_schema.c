@@ -211,11 +211,7 @@ static void add_words(strbuf_t *b, const char *const *words) {
     for (size_t i = 0; words[i]; i++) strbuf_addf(b, "%s%s", i ? ", " : "", words[i]);
 }
 
-static char *list_words(const char *const *words) {
-    size_t n = 0;
-    while (words[n]) n++;
-    return name_list(words, n);
-}
+static char *list_words(const char *const *words) { return name_list(words, name_count(words)); }
 
 static void add_real_range(strbuf_t *b, const config_key_t *k) {
     const char *low = k->open & OPEN_MIN ? "above" : k->open & OPEN_MAX ? "of at least" : "from";

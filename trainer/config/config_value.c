@@ -71,12 +71,6 @@ static bool read_number(const config_key_t *k, const yaml_item_t *item, bool rea
 
 static bool read_bool(const yaml_item_t *item, bool *v) { return !item->quoted && yaml_is_bool(item->text, v); }
 
-static size_t word_count(const char *const *words) {
-    size_t n = 0;
-    while (words[n]) n++;
-    return n;
-}
-
 /* The index of the item's text among the words, -1: not there. */
 static int find_word(const yaml_item_t *item, const char *const *words) {
     bool b = false;
@@ -181,7 +175,7 @@ static int set_bool(const config_key_t *k, const yaml_item_t *item, void *slot, 
 
 static int set_word(const config_key_t *k, const yaml_item_t *item, void *slot, err_t *err) {
     int i = find_word(item, k->words);
-    if (i < 0) return fail_item(k, item, closest_name(item->text, k->words, word_count(k->words)), err);
+    if (i < 0) return fail_item(k, item, closest_name(item->text, k->words, name_count(k->words)), err);
     if (k->kind == KEY_CHOICE) memcpy(slot, &i, sizeof i);
     else if (k->kind == KEY_FLAG) *(bool *)slot = i == 1;
     else set_string(slot, xstrdup(k->words[i]));
@@ -208,7 +202,7 @@ static int set_template(const config_key_t *k, const yaml_item_t *item, const ch
     bool like_a_path = strchr(item->text, '/') || path_has_suffix(item->text, ".jinja");
     if (word < 0 && !like_a_path && !path_exists(path)) {
         free(path);
-        return fail_item(k, item, closest_name(item->text, words, word_count(words)), err);
+        return fail_item(k, item, closest_name(item->text, words, name_count(words)), err);
     }
     set_string(slot, path);
     return 0;

@@ -138,10 +138,7 @@ static int check_names(import_t *im, const yaml_tree_t *v, const char *const *us
     const char *text;
     if (import_scalar(im, v, v->key, &text)) return im->err->code;
     if (name_is_among(text, usual)) return 0;
-    char *list;
-    size_t n = 0;
-    while (usual[n]) n++;
-    list = name_list(usual, n);
+    char *list = name_list(usual, name_count(usual));
     import_note(im, v, v->key, "%.60s is not read; call it %s in the rows", text, list);
     free(list);
     return 0;

@@ -53,9 +53,7 @@ static const column_t tags[] = {{"role_tag", role},
 
 static void check_column(names_t *n, const char *set, const char *what, const column_t *c, const char *name) {
     if (name_is_among(name, c->usual)) return;
-    size_t count = 0;
-    while (c->usual[count]) count++;
-    char *list = name_list(c->usual, count);
+    char *list = name_list(c->usual, name_count(c->usual));
     import_note(n->im, n->at, n->at->key, "%.60s: %s %.60s is not read; call it %s in the rows", set, what, name, list);
     free(list);
 }
