@@ -10,6 +10,7 @@ echo '{"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<bos>", "eos_
 cat >train.jsonl <<'END'
 {"prompt": "count:", "completion": " one two three"}
 {"prompt": "greet:", "completion": " grüß Gott"}
+{"prompt": "clear:", "completion": "a\u009b2Jb"}
 END
 cat >config.yaml <<END
 model: {path: model}
@@ -53,6 +54,18 @@ answer --prompt count: --max-new-tokens 20
 ! grep -q "one two" out.txt || fail "the base knows what it was never taught"
 answer --adapter "$(newest_checkpoint run)" --prompt count:
 [ "$(cat out.txt)" = " one two three" ] || fail "a checkpoint gives another answer than the adapter"
+
+# What a terminal would act on is shown there, though each of its two bytes is a token of its own.
+if command -v python3 >/dev/null; then
+    cat >terminal.py <<'END'
+import os, pty, sys
+sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))
+END
+    expect 0 python3 terminal.py "$QLORA_TRAIN" generate config.yaml --adapter run/adapter --prompt clear: </dev/null
+    grep -qF 'a\x9b2Jb' out.txt || { cat -v out.txt; fail "a control character reached the terminal"; }
+fi
+answer --adapter run/adapter --prompt clear:
+[ "$(cat out.txt)" = $'a\xc2\x9b2Jb' ] || fail "not what it was taught"
 
 # Rows that are no conversations have no chat template, and so no place for a system message.
 expect 2 "$QLORA_TRAIN" generate config.yaml --prompt count: --system 'Be brief.'

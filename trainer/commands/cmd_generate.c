@@ -2,8 +2,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/terminal.h"
 #include "trainer/commands/command.h"
 #include "trainer/run/generate.h"
@@ -17,15 +19,29 @@ typedef struct {
 typedef struct {
     const tokenizer_t *tok;
     bool begun;
+    strbuf_t text; /* not written yet */
 } printer_t;
+
+/* Of U+0080 to U+009F, which a terminal would act on, the first byte waits for the second: each may be a token of its own,
+ * and only both together show what they are. */
+static void print_text(printer_t *p, bool all) {
+    strbuf_t *b = &p->text;
+    size_t n = b->len;
+    if (!n) return;
+    if (!all && (unsigned char)b->p[n - 1] == 0xc2) n--;
+    terminal_write(stdout, b->p, n);
+    fflush(stdout);
+    memmove(b->p, b->p + n, b->len - n);
+    b->len -= n;
+}
 
 static void print_token(void *ctx, int32_t id) {
     printer_t *p = ctx;
     size_t len;
     const char *s = generate_piece(p->tok, id, !p->begun, &len);
     p->begun = true;
-    terminal_write(stdout, s, len);
-    fflush(stdout);
+    strbuf_add(&p->text, s, len);
+    print_text(p, false);
 }
 
 static void answer(run_t *run, const request_t *q, const ids_t *prompt) {
@@ -33,7 +49,9 @@ static void answer(run_t *run, const request_t *q, const ids_t *prompt) {
     answer_spec_t spec = q->answer;
     spec.stops = generate_stop_ids(run);
     generate_answer(run, prompt, &spec, NULL, print_token, &p);
+    print_text(&p, true);
     putchar('\n');
+    free(p.text.p);
 }
 
 static int generate(run_t *run, const request_t *q, err_t *err) {
