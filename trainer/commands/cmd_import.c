@@ -73,14 +73,11 @@ const command_t command_import = {
     .name = "import",
     .synopsis = "FILE [--output CONFIG] [--force]\n--keys",
     .what = "turn a config of Axolotl or LLaMA-Factory into one of ours",
-    .about =
-        "Turns a YAML config of Axolotl or of LLaMA-Factory into one of ours. Each value has the key that it comes "
-        "from "
-        "beside it, also where the other program's default is not ours. What is not carried over is said, with its "
-        "line, and stands at the end of the config. Where that would make another training (preferences, full "
-        "fine-tuning, 8-bit layers, images) nothing is written. Relative paths are taken from the working directory, "
-        "or "
-        "from FILE's. docs/import.md has every key.",
+    .about = "Turns a YAML config of Axolotl or of LLaMA-Factory into one of ours. Each value has the key that it "
+             "comes from beside it, also where the other program's default is not ours. What is not carried over is "
+             "said, with its line, and stands at the end of the config. Where that would make another training "
+             "(preferences, full fine-tuning, 8-bit layers, images) nothing is written. Relative paths are taken from "
+             "the working directory, or from FILE's. docs/import.md has every key.",
     COMMAND_POSITIONALS(positionals),
     COMMAND_OPTIONS(options),
     .run = run_import,

@@ -118,9 +118,8 @@ const command_t command_init = {
     .what = "write a commented config to begin with",
     .about =
         "Writes a commented config (qlora.yaml) that can be planned and trained as it is. Model and data are opened: a "
-        "chat template is named where rows are conversations and the model has none, and of 200 rows or more some "
-        "are held out for evaluation, unless --eval gives others. Fewer than 1000 rows are not packed and make a step "
-        "of "
+        "chat template is named where rows are conversations and the model has none, and of 200 rows or more some are "
+        "held out for evaluation, unless --eval gives others. Fewer than 1000 rows are not packed and make a step of "
         "every 4, so that an epoch has steps enough to learn in. On a terminal what is not given is asked for.",
     COMMAND_POSITIONALS(positionals),
     COMMAND_OPTIONS(options),

@@ -106,8 +106,7 @@ const command_t command_tokenize = {
     .synopsis = "[--plain] MODEL [FILE.jsonl]",
     .what = "JSONL of {\"text\"} in, {\"input_ids\"} out",
     .about = "Reads a JSON object {\"text\": ...} a line and prints {\"input_ids\":[...]} a line. No BOS is added. "
-             "Added and "
-             "special tokens in the text are recognised. Blank lines are skipped.",
+             "Added and special tokens in the text are recognised. Blank lines are skipped.",
     COMMAND_POSITIONALS(positionals),
     COMMAND_OPTIONS(options),
     .run = run_tokenize,

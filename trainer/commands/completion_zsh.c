@@ -21,13 +21,13 @@ static const char head[] = "#compdef qlora-train\n"
                            "    return ret\n"
                            "}\n\n";
 
+static const char program[] = "_qlora-train() {\n"
+                              "    local curcontext=$curcontext state state_descr line ret=1\n"
+                              "    typeset -A opt_args\n"
+                              "    _arguments -C -S";
+
 static const char tail[] =
-    "_qlora-train() {\n"
-    "    local curcontext=$curcontext state state_descr line ret=1\n"
-    "    typeset -A opt_args\n"
-    "    _arguments -C -S '(- *)'{-h,--help}'[explain the program, or a command]' \\\n"
-    "        '(- *)'{-V,--version}'[print version, kernels and commit]' \\\n"
-    "        '1: :->first' '*:: :->rest' && ret=0\n"
+    " \\\n        '1: :->first' '*:: :->rest' && ret=0\n"
     "    case $state in\n"
     "        first)\n"
     "            _describe -t commands command _qlora_train_commands -- _qlora_train_help && ret=0\n"
@@ -138,6 +138,12 @@ static void add_keys(strbuf_t *b) {
                    "}\n\n");
 }
 
+static void add_program_option(strbuf_t *b, const program_option_t *o) {
+    strbuf_addf(b, " \\\n        '(- *)'{-%c,--%s}'[", o->letter, o->name);
+    add_escaped(b, o->help, ":]");
+    strbuf_adds(b, "]'");
+}
+
 void completion_zsh(strbuf_t *b) {
     strbuf_adds(b, head);
     strbuf_adds(b, "typeset -ga _qlora_train_commands=(\n");
@@ -147,5 +153,8 @@ void completion_zsh(strbuf_t *b) {
     strbuf_adds(b, ")\n\n");
     add_keys(b);
     for (size_t i = 0; i < n_commands; i++) add_command(b, commands[i]);
+    strbuf_adds(b, program);
+    add_program_option(b, &program_help);
+    add_program_option(b, &program_version);
     strbuf_adds(b, tail);
 }

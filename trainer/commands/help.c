@@ -127,8 +127,7 @@ static void add_line(lines_t *l, char *name, char *help) {
 
 static void list_arguments(lines_t *l, const command_t *c) {
     for (size_t i = 0; i < c->n_positionals; i++)
-        if (c->positionals[i].help)
-            add_line(l, xstrdup(c->positionals[i].name), help_of_positional(&c->positionals[i]));
+        add_line(l, xstrdup(c->positionals[i].name), help_of_positional(&c->positionals[i]));
     for (size_t i = 0; i < c->n_options; i++) {
         const option_t *o = &c->options[i];
         char *name = xasprintf("--%s%s%s", o->name, o->value ? " " : "", o->value ? o->value : "");

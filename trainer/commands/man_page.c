@@ -205,8 +205,7 @@ static const item_t files[] = {
 static const item_t signals[] = {
     {"SIGINT, SIGTERM, SIGUSR1, SIGUSR2",
      "A training finishes its micro-batch, writes a checkpoint of the last whole step and ends with status 75. They "
-     "count "
-     "as one request for two seconds; a SIGINT or SIGTERM that comes later ends at once."},
+     "count as one request for two seconds; a SIGINT or SIGTERM that comes later ends at once."},
     {"SIGXFSZ", "Ignored: a file that would grow beyond its limit is an error of the write, as a full disk is."},
 };
 

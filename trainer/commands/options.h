@@ -43,7 +43,7 @@ typedef struct {
     size_t most;      /* how many there may be; 0: one */
     bool optional;
     const char *const *words;
-    const char *help; /* as an option's; NULL: the name says it */
+    const char *help; /* as an option's */
 } positional_t;
 
 enum { ARGS_MOST = 256 };

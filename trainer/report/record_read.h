@@ -1,5 +1,6 @@
-/* What a run left in its output_dir, as far as it is there: metrics.jsonl, samples.jsonl, starts.jsonl and the configuration. The run
- * may be under way; a line that is torn, or longer than any that a run writes, is left out and counted. */
+/* What a run left in its output_dir, as far as it is there: metrics.jsonl, samples.jsonl, starts.jsonl and the
+ * configuration. The run may be under way; a line that is torn, or longer than any that a run writes, is left out and
+ * counted. */
 #ifndef TRAINER_REPORT_RECORD_READ_H
 #define TRAINER_REPORT_RECORD_READ_H
 

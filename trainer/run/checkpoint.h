@@ -1,7 +1,8 @@
 /* Checkpoints: output_dir/checkpoint-N/, N the optimizer steps done. A directory has adapter_config.json and
  * adapter_model.safetensors (PEFT loads it as it is), optimizer.safetensors (fp32 masters, the optimizer's arrays),
- * trainer_state.json, config.yaml, chat_template.jinja where the config names a file for it, and checksums.json with the XXH3 of each of the others. It is written under
- * a temporary name, fsynced and renamed: a checkpoint is there whole or not at all. */
+ * trainer_state.json, config.yaml, chat_template.jinja where the config names a file for it, and checksums.json with the
+ * XXH3 of each of the others. It is written under a temporary name, fsynced and renamed: a checkpoint is there whole or
+ * not at all. */
 #ifndef TRAINER_RUN_CHECKPOINT_H
 #define TRAINER_RUN_CHECKPOINT_H
 

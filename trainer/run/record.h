@@ -1,5 +1,5 @@
-/* What a training shows and keeps: progress, metrics.jsonl, samples.jsonl, TensorBoard's events, checkpoints. Rank 0 does it for all ranks; what can fail ends
- * the same way on all. */
+/* What a training shows and keeps: progress, metrics.jsonl, samples.jsonl, TensorBoard's events, checkpoints. Rank 0 does
+ * it for all ranks; what can fail ends the same way on all. */
 #ifndef TRAINER_RUN_RECORD_H
 #define TRAINER_RUN_RECORD_H
 
