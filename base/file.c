@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,11 +117,15 @@ static int read_whole(int fd, const char *path, char *buf, size_t size, err_t *e
     return 0;
 }
 
-int file_read(const char *path, char **data, size_t *len, err_t *err) {
+int file_read_small(const char *path, size_t most, const char *expected, char **data, size_t *len, err_t *err) {
     struct stat st;
     int fd;
     if (open_regular(path, &st, &fd, err)) return err->code;
     size_t size = (size_t)st.st_size;
+    if (size > most) {
+        fd_close(fd);
+        return err_set(err, ERR_USAGE, "%s: %zu bytes; expected %s", path, size, expected);
+    }
     char *buf = xmalloc(size + 1);
     int rc = read_whole(fd, path, buf, size, err);
     fd_close(fd);
@@ -132,6 +137,10 @@ int file_read(const char *path, char **data, size_t *len, err_t *err) {
     *data = buf;
     *len = size;
     return 0;
+}
+
+int file_read(const char *path, char **data, size_t *len, err_t *err) {
+    return file_read_small(path, SIZE_MAX, "", data, len, err);
 }
 
 int file_map(const char *path, mapping_t *m, err_t *err) {

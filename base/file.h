@@ -18,6 +18,9 @@ bool path_has_suffix(const char *path, const char *suffix);
 /* The file as a NUL-terminated buffer (the NUL is not counted in *len). ERR_USAGE when there is no such file, ERR_FAILED
  * when it cannot be read. */
 int file_read(const char *path, char **data, size_t *len, err_t *err);
+/* The same of a file that somebody wrote, of at most so many bytes. A larger one was given by mistake, a model say: none of
+ * it is read, and the error says what was `expected`. */
+int file_read_small(const char *path, size_t most, const char *expected, char **data, size_t *len, err_t *err);
 
 /* The error of an open that failed just now, by errno: ERR_USAGE where the name is wrong, ERR_FAILED where it is the
  * machine. */

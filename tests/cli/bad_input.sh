@@ -35,6 +35,9 @@ expect 0 "$QLORA_TRAIN" plan config.yaml
 refuses "no arguments" 'usage|expected'
 refuses "unknown option" 'adaptor.*adapter' eval config.yaml --adaptor x
 refuses "configuration not there" 'nowhere\.yaml' nowhere.yaml
+truncate -s 1T large    # as a model given for a configuration: refused without a look at it
+refuses "configuration too large" 'large: 1099511627776 bytes; expected a YAML config' plan large
+rm large
 refuses "checkpoint not there" 'nowhere' export nowhere --merged out
 refuses "model not there to inspect" 'nowhere' inspect nowhere
 refuses "generate without a prompt" 'prompt' generate config.yaml

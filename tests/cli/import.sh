@@ -648,6 +648,9 @@ printf 'base_model: a\n\tx: 1\n' >with.yml
 refused with.yml 'with.yml:2:'
 : >with.yml
 refused with.yml 'with.yml:1:1: the file is empty'
+truncate -s 1T with.yml
+refused with.yml 'with.yml: 1099511627776 bytes; expected a YAML config of at most 256 KiB'
+rm with.yml
 echo '- base_model' >with.yml
 refused with.yml 'with.yml:1:1: not a mapping'
 echo 'model: x' >with.yml

@@ -176,6 +176,9 @@ refuses() { # WHAT MESSAGE [ARGUMENT...]: with bad.txt as the prompts.
     [ ! -e bad ] || fail "$what: a run that is refused leaves something"
 }
 rm -f bad.txt
+mkfifo bad.txt
+refuses "a pipe, which nobody writes to" 'bad\.txt: not a regular file'
+rm bad.txt
 refuses "no file" 'command line: training\.sample_prompts: .*/bad\.txt: No such file or directory; expected'
 : >bad.txt
 refuses "an empty file" 'bad\.txt: no prompt; expected one a line'
@@ -190,7 +193,7 @@ refuses "a prompt twice" 'bad\.txt:3: the prompt of line 1 again; expected each 
 seq 257 >bad.txt
 refuses "too many" 'bad\.txt:257: more than 256 prompts'
 head -c 2000000 /dev/zero | tr '\0' x >bad.txt
-refuses "a file of data" 'bad\.txt: more than 1 MiB'
+refuses "a file of data" 'bad\.txt: [0-9]* bytes; expected prompts, one a line'
 head -c 512 /dev/zero | tr '\0' x >bad.txt
 refuses "a long prompt" 'bad\.txt:1: the prompt has 512 tokens, and the model 512 positions'
 expect 2 "$QLORA_TRAIN" plan whole.yaml training.output_dir="$PWD/bad" training.sample_prompts="$PWD/bad.txt"

@@ -162,10 +162,9 @@ static int load_file(loader_t *l) {
     size_t len;
     yaml_doc_t doc;
     const char *path = l->c->path;
-    if (file_read(path, &text, &len, l->err)) return l->err->code;
-    int rc = len > CONFIG_MAX_BYTES
-                 ? err_set(l->err, ERR_USAGE, "%s: %zu bytes; expected a YAML config of at most 256 KiB", path, len)
-                 : yaml_doc_parse(path, text, len, &doc, l->err);
+    if (file_read_small(path, CONFIG_MAX_BYTES, "a YAML config of at most 256 KiB", &text, &len, l->err))
+        return l->err->code;
+    int rc = yaml_doc_parse(path, text, len, &doc, l->err);
     free(text);
     if (rc) return rc;
     for (size_t i = 0; rc == 0 && i < doc.n; i++) rc = apply(l, &doc.entries[i], l->c->dir);

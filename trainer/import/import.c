@@ -17,10 +17,9 @@ enum { N_DIALECTS = sizeof dialects / sizeof *dialects };
 static int read_tree(import_t *im) {
     char *text;
     size_t len;
-    if (file_read(im->file, &text, &len, im->err)) return im->err->code;
-    int rc = len > CONFIG_MAX_BYTES
-                 ? err_set(im->err, ERR_USAGE, "%s: %zu bytes; expected YAML of at most 256 KiB", im->file, len)
-                 : yaml_tree_parse(im->file, text, len, &im->root, im->err);
+    if (file_read_small(im->file, CONFIG_MAX_BYTES, "a YAML config of at most 256 KiB", &text, &len, im->err))
+        return im->err->code;
+    int rc = yaml_tree_parse(im->file, text, len, &im->root, im->err);
     free(text);
     return rc;
 }

@@ -1,28 +1,11 @@
 #include "trainer/run/prompts.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/mem.h"
 #include "data/tokenizer/utf8.h"
-
-/* What is there, and one byte more than is taken at most; NULL with an error. */
-static char *read_bytes(const char *path, size_t *len, err_t *err) {
-    FILE *f = fopen(path, "rbe");
-    if (!f) file_cannot_open(path, err);
-    if (!f) return NULL;
-    char *text = xmalloc(PROMPTS_MOST_BYTES + 1);
-    *len = fread(text, 1, PROMPTS_MOST_BYTES + 1, f);
-    bool failed = ferror(f);
-    if (failed) err_set(err, ERR_FAILED, "%s: cannot be read: %s", path, strerror(errno));
-    fclose(f);
-    if (!failed) return text;
-    free(text);
-    return NULL;
-}
 
 static const prompt_t *find(const prompts_t *p, const char *line, size_t len) {
     for (size_t i = 0; i < p->n; i++)
@@ -63,15 +46,13 @@ static int add_lines(const char *path, const char *text, size_t len, prompts_t *
 }
 
 int prompts_read(const char *path, prompts_t *p, err_t *err) {
-    size_t len = 0;
-    char *text = read_bytes(path, &len, err);
+    static const char expected[] = "prompts, one a line, each answered at every evaluation, and at most 1 MiB of them";
+    size_t len;
+    char *text;
     *p = (prompts_t){0};
-    if (!text) return err->code;
+    if (file_read_small(path, PROMPTS_MOST_BYTES, expected, &text, &len, err)) return err->code;
     p->at = xcalloc(PROMPTS_MOST, sizeof *p->at);
-    if (len <= PROMPTS_MOST_BYTES) add_lines(path, text, len, p, err);
-    else
-        err_set(err, ERR_USAGE, "%s: more than 1 MiB; expected prompts, one a line, each answered at every evaluation",
-                path);
+    add_lines(path, text, len, p, err);
     free(text);
     return err->code;
 }
