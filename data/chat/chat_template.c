@@ -107,7 +107,8 @@ static int open_file(chat_template_t *t, const char *path, err_t *err) {
     if (!path_exists(path))
         return err_set(err, ERR_USAGE,
                        "data.chat_template: \"%.200s\" is no template and no file; expected auto, " CHOICES, path);
-    if (file_read(path, &t->foreign, &len, err)) return err->code;
+    if (file_read_small(path, JINJA_MOST_BYTES, "a chat template of at most 1 MiB", &t->foreign, &len, err))
+        return err->code;
     t->origin = xstrdup(path);
     return jinja_parse(path, t->foreign, len, &t->jinja, err);
 }

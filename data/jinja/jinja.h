@@ -17,6 +17,9 @@
 
 typedef struct jinja jinja_t;
 
+/* Bytes of a template at most. */
+#define JINJA_MOST_BYTES ((size_t)1 << 20)
+
 /* `name` is for messages; both texts are copied. */
 int jinja_parse(const char *name, const char *text, size_t len, jinja_t **t, err_t *err);
 void jinja_free(jinja_t *t); /* NULL is fine */

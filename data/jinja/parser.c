@@ -4,8 +4,7 @@
 #include <utf8proc.h>
 
 #include "data/jinja/arena.h"
-
-#define MAX_TEMPLATE ((size_t)1 << 20)
+#include "data/jinja/jinja.h"
 
 const char *const special_names[N_SPECIAL] = {"caller", "varargs", "kwargs"};
 
@@ -151,7 +150,7 @@ name_t use_name(parser_t *p, const char *text, name_use_t use) {
 
 static int check_text(const char *name, const char *text, size_t len, err_t *err) {
     size_t line = 1;
-    if (len > MAX_TEMPLATE) return err_set(err, ERR_USAGE, "%s: a template of more than 1 MiB", name);
+    if (len > JINJA_MOST_BYTES) return err_set(err, ERR_USAGE, "%s: a template of more than 1 MiB", name);
     for (size_t i = 0; i < len;) {
         utf8proc_int32_t c;
         utf8proc_ssize_t k = utf8proc_iterate((const utf8proc_uint8_t *)text + i, (utf8proc_ssize_t)(len - i), &c);

@@ -137,6 +137,11 @@ refuses_row() { # NAME PATTERN LINE [LINE before]
 answer() { # KEYS of an assistant's message
     printf '{"messages":[{"role":"user","content":"x"},{"role":"assistant",%s}]}' "$1"
 }
+echo '{"messages":[{"role":"user","content":"x"},{"role":"assistant","content":"y"}]}' >rows.jsonl
+truncate -s 1T large.jinja
+refuses "template too large" '1099511627776 bytes; expected a chat template' \
+    inspect rows.jsonl --model "$tokenizer" --chat-template large.jinja
+rm large.jinja
 refuses_row "unknown role" 'messages\[0\]: .*role "usr".*expected' '{"messages":[{"role":"usr","content":"x"}]}'
 refuses_row "weight between 0 and 1" 'messages\[1\]: weight: .*expected 0, 1' "$(answer '"content":"y","weight":0.5')"
 refuses_row "image" 'messages\[0\]: content: part 1 is image_url' \
