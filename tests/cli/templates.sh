@@ -48,6 +48,9 @@ grep -q 'data.chat_template_kwargs={"*tag"*: "#"}' err.txt || { cat err.txt; fai
 mv own.jinja gone.jinja
 expect 0 "$QLORA_TRAIN" export run/checkpoint-4 --merged merged
 cmp merged/chat_template.jinja gone.jinja || fail "the export has another template"
+cp -r run "run: [a] #'b"
+expect 0 "$QLORA_TRAIN" export "run: [a] #'b/checkpoint-4" --merged named
+cmp named/chat_template.jinja gone.jinja || fail "the export from a name full of YAML has another template"
 mv gone.jinja own.jinja
 
 # Variables reach it, from the config and from a row.

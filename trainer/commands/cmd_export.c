@@ -223,7 +223,7 @@ static int load_config(const request_t *q, const char *path, config_t *c, err_t 
     }
     /* The file that was the template may be gone since, or another. */
     char *template = checkpoint_chat_template(q->checkpoint), *text = NULL;
-    if (template) overrides[n++] = text = xasprintf("data.chat_template=%s", template);
+    if (template) overrides[n++] = text = config_override("data.chat_template", template);
     int rc = config_load(path, overrides, n, CONFIG_GENERATE, c, err);
     free(template);
     free(text);

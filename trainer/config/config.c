@@ -15,6 +15,7 @@
 #include "base/names.h"
 #include "model/known_models.h"
 #include "model/outline.h"
+#include "trainer/config/config_json.h"
 #include "trainer/config/config_schema.h"
 
 typedef struct {
@@ -404,6 +405,13 @@ int config_load(const char *path, char *const *overrides, size_t n_overrides, co
     free(l.section_at);
     if (rc) config_free(c);
     return rc;
+}
+
+char *config_override(const char *key, const char *text) {
+    strbuf_t b = {0};
+    strbuf_addf(&b, "%s=", key);
+    yaml_add_quoted(&b, text);
+    return b.p;
 }
 
 void config_free(config_t *c) {

@@ -98,6 +98,9 @@ int config_load(const char *path, char *const *overrides, size_t n_overrides, co
                 err_t *err);
 void config_free(config_t *c);
 
+/* An override, key "section.key", whose value is this text, whatever YAML would make of it. The caller frees. */
+char *config_override(const char *key, const char *text);
+
 /* The resolved config as YAML, every key with its value, absolute paths: what a run prints and keeps with each
  * checkpoint. Loading it again gives the same config. The caller frees. */
 char *config_to_yaml(const config_t *c);

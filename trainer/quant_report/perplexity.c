@@ -5,19 +5,10 @@
 #include "trainer/quant_report/quant_report.h"
 #include "trainer/run/run.h"
 
-/* As YAML takes a text whatever is in it. */
-static char *quoted(const char *key, const char *value) {
-    json_t *string = json_string(value);
-    char *text = mem_checked(json_dumps(string, JSON_ENCODE_ANY), 0), *all = xasprintf("%s=%s", key, text);
-    json_decref(string);
-    free(text);
-    return all;
-}
-
 static int load_config(const quant_report_t *r, const quant_kind_t *kind, config_t *c, err_t *err) {
     char *overrides[] = {
-        quoted("model.path", r->model),
-        quoted("data.eval", r->text),
+        config_override("model.path", r->model),
+        config_override("data.eval", r->text),
         xstrdup("data.format=text"),
         xasprintf("data.max_length=%zu", r->max_length),
         xasprintf("quantization.quant_type=%s", quant_type_name(kind->type)),
