@@ -177,6 +177,25 @@ static void test_bad_evaluation(void **state) {
     free(EXPECT_SAID(1, config, "the evaluation after step 4 was not finite, nor were 2 others"));
 }
 
+/* A run whose evaluations come to nothing has no best one, and nothing to wait for. */
+static void test_no_good_evaluation(void **state) {
+    (void)state;
+    const char *dir = test_tmpdir(), *model = model_with_a_bad_token();
+    ROWS(dir, "train.jsonl", 11, 0);
+    ROWS(dir, "eval.jsonl", 6, 5);
+    const char *config = write_config(dir, model, USUAL, ", eval: eval.jsonl",
+                                      "1, eval_steps: 2, early_stopping_patience: 2, load_best_model_at_end: true");
+    ran_t r = program_run((const char *const[]){config, NULL});
+    assert_int_equal(r.status, 1);
+    const char *said =
+        "stopped early after step 6 of 10: 2 evaluations in a row without improvement; none had a finite "
+        "loss\n";
+    if (!strstr(r.out, said)) fail_msg("not said: %s\n%s", said, r.out);
+    if (!strstr(r.err, "the evaluation after step 2 was not finite, nor were 2 others")) fail_msg("%s", r.err);
+    free(r.out);
+    free(r.err);
+}
+
 /* Losses may be finite where their gradient is not: here for an adapter whose scale is out of all bounds. */
 static void test_bad_gradient(void **state) {
     (void)state;
@@ -251,9 +270,14 @@ static void test_bad_from_the_start(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bad_row),        cmocka_unit_test(test_many_bad_rows),
-        cmocka_unit_test(test_bad_evaluation), cmocka_unit_test(test_bad_gradient),
-        cmocka_unit_test(test_diverged),       cmocka_unit_test(test_bad_from_the_start),
+        cmocka_unit_test(test_bad_row),
+        cmocka_unit_test(test_many_bad_rows),
+        cmocka_unit_test(test_bad_evaluation),
+        cmocka_unit_test(test_bad_gradient),
+        cmocka_unit_test(test_no_good_evaluation),
+        cmocka_unit_test(test_bad_gradient),
+        cmocka_unit_test(test_diverged),
+        cmocka_unit_test(test_bad_from_the_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -309,9 +309,11 @@ static bool save_due(const loop_t *l) {
 static void say_stopped_early(const loop_t *l) {
     const evals_t *e = &l->state->evals;
     if (l->state->step == l->steps->total) return;
-    log_info("stopped early after step %zu of %zu: %zu evaluations in a row without improvement; the best was that of "
-             "step %zu (eval_loss %.4f)",
-             l->state->step, l->steps->total, e->since, e->best_step, e->best);
+    char *best = e->best_step ? xasprintf("the best was that of step %zu (eval_loss %.4f)", e->best_step, e->best)
+                              : xstrdup("none had a finite loss");
+    log_info("stopped early after step %zu of %zu: %zu evaluations in a row without improvement; %s", l->state->step,
+             l->steps->total, e->since, best);
+    free(best);
 }
 
 /* (all) A stop may have come between a step and the evaluation that was due with it, or before its checkpoint, which was
