@@ -16,14 +16,44 @@ else()
   set(CPACK_DEBIAN_PROGRAM_PACKAGE_REPLACES qlora-train-cuda)
   set(CPACK_DEBIAN_PROGRAM_PACKAGE_SUGGESTS "qlora-train-mpi (= ${PROJECT_VERSION})")
 endif()
-install(FILES cmake/debian-copyright DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/${package} RENAME copyright
+
+# Who makes packages for others says who that is, as for Debian's own tools: DEBFULLNAME and DEBEMAIL.
+set(maintainer "qlora-train maintainers <maintainers@localhost>")
+if(DEFINED ENV{DEBEMAIL})
+  set(maintainer "qlora-train maintainers <$ENV{DEBEMAIL}>")
+  if(DEFINED ENV{DEBFULLNAME})
+    set(maintainer "$ENV{DEBFULLNAME} <$ENV{DEBEMAIL}>")
+  endif()
+endif()
+
+# Debian's changelog, of this version alone: what is new is told in CHANGELOG.md. Its time is SOURCE_DATE_EPOCH, if set.
+string(TIMESTAMP packaged_at "%a, %d %b %Y %H:%M:%S +0000" UTC)
+file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/debian/changelog CONTENT
+"qlora-train (@PROJECT_VERSION@) unstable; urgency=medium
+
+  * Version @PROJECT_VERSION@; what is new is in /usr/share/doc/@package@/CHANGELOG.md.
+
+ -- @maintainer@  @packaged_at@
+" @ONLY)
+find_program(GZIP gzip REQUIRED)
+execute_process(COMMAND ${GZIP} -9nf changelog WORKING_DIRECTORY ${CMAKE_BINARY_DIR}/debian COMMAND_ERROR_IS_FATAL ANY)
+# An example job, which is handed to sbatch.
+file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/debian/overrides CONTENT
+"@package@: script-not-executable [usr/share/qlora-train/configs/slurm.sbatch]\n" @ONLY)
+install(FILES ${CMAKE_BINARY_DIR}/debian/overrides DESTINATION ${CMAKE_INSTALL_DATADIR}/lintian/overrides RENAME ${package}
   COMPONENT program EXCLUDE_FROM_ALL)
-install(FILES cmake/debian-copyright DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/qlora-train-mpi RENAME copyright
-  COMPONENT mpi EXCLUDE_FROM_ALL)
+function(install_debian_docs name component)
+  install(FILES cmake/debian-copyright DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/${name} RENAME copyright
+    COMPONENT ${component} EXCLUDE_FROM_ALL)
+  install(FILES ${CMAKE_BINARY_DIR}/debian/changelog.gz DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/${name}
+    COMPONENT ${component} EXCLUDE_FROM_ALL)
+endfunction()
+install_debian_docs(${package} program)
+install_debian_docs(qlora-train-mpi mpi)
 
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME qlora-train)
-set(CPACK_PACKAGE_CONTACT "qlora-train maintainers <maintainers@localhost>")
+set(CPACK_PACKAGE_CONTACT "${maintainer}")
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)
 set(CPACK_DEB_COMPONENT_INSTALL ON)

@@ -15,42 +15,83 @@ typedef struct {
     size_t ld;
 } range_t;
 
-/* For cols, first and ld that are multiples of the 16 bytes that a store holds. A thread makes RUNS stores in one row,
- * `across` threads apart; all it has to read for them is under way before the first is used: a place behind the end is
- * read as the last one instead of not at all. Blocks have across x down threads; `bands` of them go side by side along
- * a row. The table is in shared memory: its 16 words lie in 16 banks, so that a warp looks up 32 codes at once. */
-enum { RUNS = 4 };
+/* n / cols for even n and cols: the high half of n / 2 times this, shifted. */
+typedef struct {
+    uint32_t factor, shift;
+} quotient_t;
+
+/* A lane decodes RUNS runs of VALUES neighbours, which a store of 16 bytes holds; a warp's runs lie side by side, RUNS
+ * times. Blocks of codes begin at multiples of a run of half a warp: each half has C blocks of its own in a run. */
+enum { RUNS = 4, HALF = WARP / 2 };
+template <typename T> constexpr int values_of = 16 / (int)sizeof(T);
+template <typename T> constexpr int constants_of = HALF *values_of<T> / (int)QUANT_BLOCK;
+
+/* Of all runs a lane decodes the constant of one block: lane k * C + h of its half of the warp has that of block h in
+ * run k. What codes stand for in a block is 16 products at most: one lane multiplies each, and the others look it up in
+ * its register. Shuffles within a half take the low four bits of the lane that they are given, so codes need no masks. */
+template <typename T, int BYTES>
+static __device__ __forceinline__ void decode_4bit(uint32_t (&word)[4], const code_run_t<BYTES> &run, float entry,
+                                                   float constant, int k) {
+    uint32_t codes = 0; /* little endian */
+    memcpy(&codes, &run, BYTES);
+    /* The first value is in the high half of a byte. */
+    auto look_up = [&](uint32_t products, int i) {
+        return __shfl_sync(FULL_WARP, products, (int)(codes >> (i / 2 * 8 + (i % 2 ? 0 : 4))), HALF);
+    };
+    if constexpr (sizeof(T) == sizeof(float)) {
+        float product = entry * __shfl_sync(FULL_WARP, constant, k, HALF);
+#pragma unroll
+        for (int i = 0; i < 4; i++) word[i] = look_up(__float_as_uint(product), i);
+    } else {
+        float low = entry * __shfl_sync(FULL_WARP, constant, 2 * k, HALF);
+        uint32_t products = bf16_pair(low, entry * __shfl_sync(FULL_WARP, constant, 2 * k + 1, HALF));
+        bool high = threadIdx.x % HALF * values_of<T> / QUANT_BLOCK; /* the half of a pair that this lane's block has */
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            uint32_t first = look_up(products, 2 * i), second = look_up(products, 2 * i + 1);
+            word[i] = __byte_perm(first, second, high ? 0x7632 : 0x5410);
+        }
+    }
+}
+
+/* For cols, first and ld that are multiples of VALUES. All that a lane has to read is under way before the first of it is
+ * used. Lanes before the first element and behind the last decode with the others, and store nothing. */
 template <code_t CODE, levels_t LEVELS, typename T> static __global__ void __launch_bounds__(THREADS)
-    dequant_kernel(const __grid_constant__ coded_t w, range_t range, unsigned bands, T *out) {
-    constexpr uint32_t VALUES = 16 / sizeof(T), BITS = bits_of<CODE>, BYTES = VALUES * BITS / 8;
-    SHARED(float, table, 16);
-    const uint32_t thread = threadIdx.y * blockDim.x + threadIdx.x;
-    float entry = 0;
-    if (CODE == TABLE4 && thread < 16) entry = w.table[thread];
-    const uint32_t my_row = blockIdx.x / bands * blockDim.y + threadIdx.y, row = min(my_row, range.rows - 1);
-    const uint32_t first_run = blockIdx.x % bands * RUNS * blockDim.x + threadIdx.x;
-    const uint32_t from = range.first + row * range.cols;
-    code_run_t<BYTES> run[RUNS];
-    float scale[RUNS];
+    dequant_kernel(const __grid_constant__ coded_t w, range_t range, quotient_t row_of, T *out) {
+    constexpr uint32_t VALUES = values_of<T>, BITS = bits_of<CODE>, BYTES = VALUES * BITS / 8, APART = WARP * VALUES;
+    constexpr uint32_t C = constants_of<T>;
+    const uint32_t count = range.rows * range.cols, lane = threadIdx.x % WARP, half_lane = lane % HALF;
+    const uint32_t warp = blockIdx.x * (THREADS / WARP) + threadIdx.x / WARP;
+    const uint32_t block_first = range.first / QUANT_BLOCK * QUANT_BLOCK; /* of codes */
+    const uint32_t begin = block_first + warp * RUNS * APART, i = begin + lane * VALUES, n = i - range.first;
+    code_run_t<BYTES> run[RUNS] = {};
+    const uint8_t *codes = w.codes + (size_t)i * BITS / 8;
+    float entry = CODE == TABLE4 ? w.table[half_lane] : 0, constant = 1;
 #pragma unroll
-    for (int k = 0; k < RUNS; k++) {
-        uint32_t col = (first_run + k * blockDim.x) * VALUES, i = from + min(col, range.cols - VALUES);
-        run[k] = *reinterpret_cast<const code_run_t<BYTES> *>(w.codes + (size_t)i * BITS / 8);
-        scale[k] = block_absmax<LEVELS>(w, i / (uint32_t)QUANT_BLOCK);
+    for (uint32_t k = 0; k < RUNS; k++)
+        if (n + k * APART < count) run[k] = *reinterpret_cast<const code_run_t<BYTES> *>(codes + k * APART * BITS / 8);
+    if constexpr (LEVELS != PLAIN) {
+        uint32_t block = begin / QUANT_BLOCK + (half_lane / C % RUNS * 2 + lane / HALF) * C + half_lane % C;
+        constant = block_absmax<LEVELS>(w, min(block, (uint32_t)((range.first + count - 1) / QUANT_BLOCK)));
     }
-    if constexpr (CODE == TABLE4) {
-        if (thread < 16) table[thread] = entry;
-        __syncthreads();
-    }
-    out += row * range.ld;
+    const size_t gap = range.ld - range.cols;
 #pragma unroll
-    for (int k = 0; k < RUNS; k++) {
-        uint32_t col = (first_run + k * blockDim.x) * VALUES;
-        if (col >= range.cols || my_row >= range.rows) continue;
-        float x[VALUES];
+    for (uint32_t k = 0; k < RUNS; k++) {
+        uint32_t word[4];
+        if constexpr (CODE == TABLE4) {
+            decode_4bit<T>(word, run[k], entry, constant, (int)k);
+        } else {
+            float x[VALUES], scale = 1;
+            if (LEVELS != PLAIN)
+                scale = __shfl_sync(FULL_WARP, constant, (int)(k * C + half_lane * VALUES / QUANT_BLOCK), HALF);
 #pragma unroll
-        for (int j = 0; j < (int)VALUES; j++) x[j] = scaled<CODE>(run_value<CODE>(run[k], j, table), scale[k]);
-        vec_store(out + col, x);
+            for (int j = 0; j < (int)VALUES; j++) x[j] = scaled<CODE>(run_value<CODE>(run[k], j, NULL), scale);
+            vec_bits(word, x);
+        }
+        const uint32_t at = n + k * APART; /* of a lane before the first element this wraps to one behind it */
+        if (at >= count) continue;
+        size_t row = __umulhi(at / 2, row_of.factor) >> row_of.shift;
+        *reinterpret_cast<uint4 *>(out + row * gap + at) = make_uint4(word[0], word[1], word[2], word[3]);
     }
 }
 
@@ -86,6 +127,13 @@ coded_t coded(const backend_t *be, const qweight_t *w) {
     return c;
 }
 
+/* After Granlund and Montgomery (1994): exact for quotients of numbers under 2^31, by a divisor from 2 to 2^31. */
+static quotient_t quotient_by(uint32_t cols) {
+    uint32_t d = cols / 2, log2 = 1;
+    while (((uint64_t)1 << log2) < d) log2++;
+    return {(uint32_t)((((uint64_t)1 << (31 + log2)) + d - 1) / d), log2 - 1};
+}
+
 template <code_t CODE, levels_t LEVELS, typename T>
 static void dequant_as(cudaStream_t stream, const coded_t &w, const range_t &r, T *out) {
     constexpr size_t VALUES = 16 / sizeof(T);
@@ -97,11 +145,8 @@ static void dequant_as(cudaStream_t stream, const coded_t &w, const range_t &r, 
         LAUNCH((dequant_any_kernel<CODE, LEVELS, T>), grid, THREADS, 0, stream, w, r, out);
         return;
     }
-    size_t runs = r.cols / VALUES, across = (runs + RUNS - 1) / RUNS;
-    if (across > THREADS) across = THREADS;
-    size_t down = THREADS / across, bands = (runs + RUNS * across - 1) / (RUNS * across);
-    LAUNCH((dequant_kernel<CODE, LEVELS, T>), grid_for((r.rows + down - 1) / down * bands, 1),
-           dim3((unsigned)across, (unsigned)down), 0, stream, w, r, (unsigned)bands, out);
+    unsigned grid = grid_for(r.first % QUANT_BLOCK + (size_t)r.rows * r.cols, THREADS * RUNS * VALUES);
+    LAUNCH((dequant_kernel<CODE, LEVELS, T>), grid, THREADS, 0, stream, w, r, quotient_by(r.cols), out);
 }
 
 template <typename T>

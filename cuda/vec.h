@@ -95,6 +95,17 @@ template <int N> static __device__ __forceinline__ void vec_load(float (&v)[N], 
     }
 }
 
+/* The 16 bytes that a store leaves of four floats, or of eight as BF16. */
+static __device__ __forceinline__ void vec_bits(uint32_t (&word)[4], const float (&v)[4]) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) word[i] = __float_as_uint(v[i]);
+}
+
+static __device__ __forceinline__ void vec_bits(uint32_t (&word)[4], const float (&v)[8]) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) word[i] = bf16_pair(v[2 * i], v[2 * i + 1]);
+}
+
 template <int N> static __device__ __forceinline__ void vec_store(float *p, const float (&v)[N]) {
     static_assert(N == 1 || N % 4 == 0, "whole 16-byte accesses");
     if constexpr (N == 1) {

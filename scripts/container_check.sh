@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs the Containerfile's steps, as they stand, where there is no container engine: every stage in a directory that
 # mmdebstrap fills with a bare Debian, RUN in a chroot with /proc and /dev, the context without what .dockerignore names.
-# Then trains a tiny model in the last stage by its ENTRYPOINT, as its USER and as another one, and says what the stage
-# takes. Needs root, mmdebstrap and the Debian archive.
+# Then trains a tiny model in the last stage by its ENTRYPOINT, as its USER and as another one, where the stage has an MPI
+# in two processes too, and says what the stage takes. Needs root, mmdebstrap and the Debian archive.
 # container_check.sh [NAME=VALUE ...]: build arguments. The directories lie under $CONTAINER_DIR (build-container) and go
 # when all is well; a bare Debian that is there, $CONTAINER_DIR/base-SUITE, is used again.
 set -euo pipefail
@@ -121,7 +121,7 @@ build() {
 }
 
 # A directory of a user's, which a bind mount would be.
-train_as() { # USER
+train_as() { # USER [LAUNCHER...]
     local mounted=${root[$stage]}/mnt steps
     rm -rf "$mounted"
     mkdir -p "$mounted/data"
@@ -133,14 +133,14 @@ data:     {train: data/train.jsonl, format: tokens}
 training: {output_dir: runs/tiny, max_steps: 5}
 END
     chown -R "$1" "$mounted"
-    inside "$1" /mnt "${entrypoint[@]}" tiny.yaml >"$work/log" 2>&1 || { cat "$work/log"; die "the training as $1 failed"; }
+    inside "$1" /mnt "${@:2}" "${entrypoint[@]}" tiny.yaml >"$work/log" 2>&1 || { cat "$work/log"; die "the training as $1 failed"; }
     steps=$(grep -c '"loss"' "$mounted/runs/tiny/metrics.jsonl")
     [ "$steps" -eq 5 ] || die "$steps steps were logged as $1, expected 5"
     [ -s "$mounted/runs/tiny/adapter/adapter_model.safetensors" ] || die "no adapter as $1"
     [ "$(stat -c %u:%g "$mounted/runs/tiny/adapter")" = "$1" ] || die "the adapter is not of user $1"
     rm -rf "$mounted"
     mkdir "$mounted"
-    echo "5 steps of a tiny model as user $1"
+    echo "5 steps of a tiny model as user $1${2:+, by $2}"
 }
 
 size_of() { # DIRECTORY: MB of its files
@@ -158,6 +158,7 @@ case $user in 0 | 0:* | root*) die "the image's user is root" ;; esac
 inside "$user" "$directory" "${entrypoint[@]}" --version
 train_as "$user"
 train_as 4321:4321    # of whom the image knows nothing, as with --user
+[ ! -e "${root[$stage]}/usr/bin/mpirun" ] || train_as "$user" mpirun --oversubscribe -n 2
 echo "the last stage: $(size_of "${root[$stage]}") MB of files, $(size_of "$(bare_debian bookworm)") MB of them the bare Debian's"
 for stage in "${!root[@]}"; do rm -rf "${root[$stage]}"; done
 rm -f "$work/log"

@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
 # Writes the Debian packages to build-package/debs: qlora-train and qlora-train-mpi, and where there is a CUDA toolkit
-# qlora-train-cuda.
+# qlora-train-cuda. DEBFULLNAME and DEBEMAIL say who maintains them; lintian, where installed, must have nothing to say.
 # package.sh --check ROOT: then installs qlora-train in ROOT, a Debian without anything else (mmdebstrap
 # --variant=minbase bookworm ROOT), and trains a tiny model there for some steps; without /proc, which a chroot
 # may lack. Takes root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 debs=build-package/debs
+# The time that the packages bear is the commit's.
+: "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct 2>/dev/null || date +%s)}"
+export SOURCE_DATE_EPOCH
 
 package() { # NAME CUDA MPI
     local dir=build-package/$1
     cmake -S . -B "$dir" -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX=/usr -DQLORA_TESTS=OFF -DQLORA_CUDA="$2" \
-        -DQLORA_MPI="$3" >"$dir.log" 2>&1 || { cat "$dir.log" >&2; exit 1; }
+        -DQLORA_MPI="$3" -DQLORA_ZSH_COMPLETIONS=share/zsh/vendor-completions >"$dir.log" 2>&1 || { cat "$dir.log" >&2; exit 1; }
     cmake --build "$dir" -j "$(nproc)" >>"$dir.log" 2>&1 || { tail -n 30 "$dir.log" >&2; exit 1; }
     (cd "$dir" && umask 022 && cpack -G DEB -B packages) >>"$dir.log" 2>&1 || { tail -n 30 "$dir.log" >&2; exit 1; }
     mv "$dir"/packages/*.deb $debs/
@@ -58,4 +61,10 @@ else
     echo "no CUDA toolkit: no package of qlora-train-cuda"
 fi
 ls $debs/*.deb
+if command -v lintian >/dev/null; then
+    # Of a package that stays here nobody has to say whose it is.
+    suppressed=(--suppress-tags bogus-mail-host,bogus-mail-host-in-debian-changelog)
+    [ -z "${DEBEMAIL:-}" ] || suppressed=()
+    lintian --allow-root --fail-on error,warning "${suppressed[@]}" $debs/*.deb
+fi
 [ "${1:-}" != --check ] || check "$2"

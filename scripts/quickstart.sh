@@ -28,7 +28,7 @@ for driver in /proc/driver/nvidia/version /dev/nvidiactl /dev/dxg; do
     [ ! -e "$driver" ] || cuda=AUTO
 done
 cmake -S . -B build -DCMAKE_BUILD_TYPE=Release -DQLORA_TESTS=OFF -DQLORA_CUDA=$cuda >build.log 2>&1 || { cat build.log >&2; exit 1; }
-cmake --build build -j "$(nproc)" --target qlora-train
+cmake --build build -j "$(nproc)"    # all of it, so that `cmake --install build` finds what it installs
 rm -f build.log
 
 heading "2/7 Model"

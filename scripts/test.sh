@@ -148,6 +148,10 @@ release_tests() {
     c_tests release
 }
 
+samples_tests() {
+    cli_tests asan build-asan/qlora-train samples
+    cluster_test release build/qlora-train samples_ranks
+}
 docs_tests() {
     build release
     counted tests/docs/run.sh build/qlora-train
@@ -217,6 +221,7 @@ stage cli_asan "Command line tests, AddressSanitizer" cli_tests asan build-asan/
     accumulation bad_input configs damaged_checkpoint generate init report resume stopped_export
 stage cli_cuda "Command line tests, emulated GPU" cli_tests release build/tests/qlora-train-cudahost cuda no_cublas
 stage cli_generate "Generation, emulated GPU" generate_tests
+stage samples "Answers to prompts in a training" samples_tests
 stage docs "Documentation" docs_tests
 stage ranks "Several processes" ranks_tests
 stage slurm "Jobs in a Slurm" slurm_tests

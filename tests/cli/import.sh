@@ -430,7 +430,7 @@ training:
 END
 noted 'mini.yaml:4:1: template: qwen is the model'
 noted 'mini.yaml:6:1: packing: samples of a row see each other there'
-noted 'mini.yaml:8:1: eval_strategy: every epoch'
+noted 'mini.yaml:8:1: eval_strategy: only a plan tells how many steps'
 
 # Pre-training; data by a directory of their own.
 cat >pt.yaml <<'END'
@@ -553,6 +553,5 @@ refused sft.yaml 'data/dataset_info.json:2:'
 
 # The documentation has the tables of the program.
 docs=$TESTS/../docs/import.md
-[ -f "$docs" ] || exit 0
 expect 0 "$QLORA_TRAIN" import --keys
 sed -n '/^## Keys of Axolotl$/,$p' "$docs" | diff out.txt - || fail "docs/import.md is not what import --keys prints"

@@ -15,7 +15,14 @@ done
 expect 0 "$installed" plan prefix/share/qlora-train/configs/llama-2-7b-guanaco.yaml
 grep -q '^  total ' out.txt || { cat out.txt; fail "a plan without a total"; }
 
-"$QLORA_TRAIN" print schema | cmp - prefix/share/qlora-train/config.schema.json || fail "another schema is installed"
+# What it prints of itself lies where editors, shells and man look for it.
+zsh=$(sed -n 's/^QLORA_ZSH_COMPLETIONS:STRING=//p' "$build/CMakeCache.txt")
+printed=(schema share/qlora-train/config.schema.json completion-bash share/bash-completion/completions/qlora-train
+    completion-zsh "$zsh/_qlora-train" completion-fish share/fish/vendor_completions.d/qlora-train.fish)
+for ((i = 0; i < ${#printed[@]}; i += 2)); do
+    "$QLORA_TRAIN" print "${printed[i]}" | cmp - "prefix/${printed[i + 1]}" || fail "another ${printed[i]} is installed"
+done
+"$QLORA_TRAIN" print man | cmp - <(gzip -dc prefix/share/man/man1/qlora-train.1.gz) || fail "another manual is installed"
 
 for text in README.md CHANGELOG.md CONTRIBUTING.md LICENSE; do
     cmp "$TESTS/../$text" "prefix/share/doc/qlora-train/$text" || fail "$text is not installed"
@@ -34,5 +41,9 @@ if [ -f "$build/qlora-mpi.so" ]; then
 fi
 # Nothing else: no other library, header or test.
 extra=$(find prefix -type f ! -path prefix/bin/qlora-train ! -path "${module:-none}" \
-    ! -path 'prefix/share/qlora-train/configs/*' ! -path prefix/share/qlora-train/config.schema.json ! -path 'prefix/share/doc/qlora-train/*')
+    ! -path 'prefix/share/qlora-train/configs/*' ! -path 'prefix/share/doc/qlora-train/*' \
+    ! -path prefix/share/man/man1/qlora-train.1.gz)
+for ((i = 1; i < ${#printed[@]}; i += 2)); do
+    extra=$(grep -vFx "prefix/${printed[i]}" <<<"$extra" || true)
+done
 [ -z "$extra" ] || fail "installed as well: $extra"

@@ -68,6 +68,10 @@ static const fault_t faults[] = {
     {"launch-shared", SEEDS, "49153 bytes of dynamic shared memory", NULL, EVERYWHERE},
     {"launch-static-shared", SEEDS, "53248 bytes of static shared memory", NULL, EVERYWHERE},
     {.name = "launch-large-dynamic"},
+    {"launch-dynamic-of-another-card", SEEDS, "a block has 101376 on this device", NULL, EVERYWHERE},
+    {.name = "launch-both"},
+    {"launch-both-beyond", SEEDS, "4096 bytes of static and 98304 of dynamic shared memory", NULL, EVERYWHERE},
+    {"launch-both-not-asked", SEEDS, "a block has 49152 without cudaFuncSetAttribute()", NULL, EVERYWHERE},
     {.name = "race-atomic"},
 };
 

@@ -104,11 +104,20 @@ static void run_reference(rig_t *r, backend_t *be, const op_t *op, size_t i) {
     op->run(r, &op->cases[i]);
 }
 
+/* Cards that the kernels are built for, as they differ in a block's shared memory: 8.9 and 12.0 have that of 8.6, 10.0
+ * that of 9.0. Each schedule is another card's. */
+static void set_card(unsigned seed) {
+    static const int cards[3][2] = {{8, 6}, {8, 0}, {9, 0}};
+    const int *c = cards[(seed - 1) % 3];
+    cuda_host_set_device(1, c[0], c[1], 13000);
+    cuda_host_seed(seed);
+}
+
 /* The workspace is one for all cases that do not make their own: it is large. Its size is asked for again, since it is
  * the last answer that counts. */
 static void run_gpu(rig_t *r, size_t act, const op_t *op, size_t i, unsigned seed) {
     backend_t *be = gpu[act].be;
-    cuda_host_seed(seed);
+    set_card(seed);
     rig_init(r, be, 1000 * (uint64_t)i + 1);
     be->workspace = gpu[act].workspace;
     be->workspace_size = set_need(be);

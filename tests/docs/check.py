@@ -24,6 +24,7 @@ OTHERS = {
     "--kill-on-bad-exit",  # Slurm
     "--lora",  # llama.cpp
     "--preserve-status",  # timeout
+    "--stop-timeout", "--memory", "--build-arg",  # Podman and Docker
 }
 
 
@@ -74,7 +75,7 @@ class Check:
         for found in re.finditer(r"(?:^|[\s`(;&|])(?:build/)?qlora-train((?:[ ][^\n;&|#<>)`]*)?)", text):
             words = re.sub(r"'[^']*'|\"[^\"]*\"", "X", found[1]).split()
             line_before = text[text.rfind("\n", 0, found.start()) + 1 : found.start() + 1]
-            if not words or re.search(r"\.(sh|py) ", line_before):  # the program is what a script is given
+            if not words or re.search(r"\.(sh|py) |(podman|docker) build ", line_before):  # what something else is given
                 continue
             name = words[0] if words[0] in self.options else "train"
             if name == "train" and not re.search(r"\.ya?ml$|^CONFIG|^--(help|version)$|^train$|^X$|^COMMAND$|^\.\.\.$", words[0]):

@@ -24,9 +24,11 @@ mkdir "$1/place/build"
 ln -s "$QLORA_TRAIN" "$1/place/build/qlora-train"
 
 # DIR/logged: a run that writes every member of every file.
+echo "Hello there" >"$1/prompts.txt"
 cat >"$1/logged.yaml" <<END
 model: {path: hf}
 data: {train: $TESTS/../data/demo/train.jsonl, eval: $TESTS/../data/demo/eval.jsonl}
-training: {output_dir: logged, max_steps: 4, eval_steps: 2, save_steps: 2, load_best_model_at_end: true}
+training: {output_dir: logged, max_steps: 4, eval_steps: 2, save_steps: 2, load_best_model_at_end: true,
+           sample_prompts: $1/prompts.txt}
 END
 expect 0 "$QLORA_TRAIN" "$1/logged.yaml"

@@ -412,6 +412,16 @@ def rows_seeds():
     yield b"e0" + bytes.fromhex("28b52ffd0458310000") + b"[{}]\n\n" + bytes(4)
 
 
+def import_seeds():
+    script = (ROOT / "tests/cli/import.sh").read_text()
+    files = dict(re.findall(r"(?ms)^cat >(\S+) <<'?END'?\n(.*?)^END$", script))
+    info = files.pop("data/dataset_info.json").replace(".jsonl", "/rows.jsonl").encode()
+    for name, source in files.items():
+        if name.endswith((".yml", ".yaml")):
+            yield source.encode() + MARK + info
+    yield files["mini.yaml"].encode()
+
+
 def jinja_seeds():
     for path in sorted((ROOT / "data/chat/templates").glob("*.jinja")):
         yield path.read_bytes()
@@ -434,6 +444,8 @@ SOURCES = {
                          "data/jinja/filters.c", "data/jinja/parse_stmt.c", "data/jinja/methods.c"],
     "spm": ["data/tokenizer/spm.c"],
     "config": ["trainer/config/config_schema.c"],
+    "import": ["trainer/import/axolotl.c", "trainer/import/axolotl_data.c", "trainer/import/llama_factory.c",
+               "trainer/import/llama_factory_data.c", "trainer/import/takes.c"],
     "rows": ["data/rows.c", "data/conversation_message.c", "data/conversation_tools.c", "data/conversation_formats.c",
              "data/dataset_formats.c", "data/dataset_tokens.c"],
     "jinja": ["data/jinja/lexer.c", "data/jinja/parse_stmt.c", "data/jinja/parse_expr.c", "data/jinja/filters.c",

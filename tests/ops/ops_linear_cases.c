@@ -38,7 +38,10 @@ enum {
     FP4_W33X1040,
     INT4_W70X32,
     FP4_W40X1040,
-    INT8_W1048X160
+    INT8_W1048X160,
+    SHORT_END_3,
+    SHORT_END_100,
+    NARROW
 };
 static const struct {
     size_t n, rows[LINEAR_MAX], cols;
@@ -77,6 +80,10 @@ static const struct {
     [INT4_W70X32] = {2, {70, 1}, 32, {QUANT_INT4, QUANT_INT4}, false},
     [FP4_W40X1040] = {1, {40}, 1040, {QUANT_FP4}, true},
     [INT8_W1048X160] = {2, {1048, 520}, 160, {QUANT_INT8, QUANT_INT8}, true},
+    /* the last block of codes is not whole; rows start inside of blocks */
+    [SHORT_END_3] = {3, {61, 9, 35}, 104, {QUANT_NF4, QUANT_INT8_ZEROPOINT, QUANT_FP4}, true},
+    [SHORT_END_100] = {2, {77, 21}, 100, {QUANT_NF4, QUANT_INT8}, true}, /* columns: of 4, not of 8 */
+    [NARROW] = {2, {70, 333}, 4, {QUANT_NF4, QUANT_INT4}, false},
     [FP4_2] = {2, {40, 72}, 130, {QUANT_FP4, QUANT_FP4}, false},
 };
 
@@ -551,6 +558,15 @@ static const params_t linear_cases[] = {
     {F16_70X61, 1, 0, 4, ON(1) | HEAD},
     {WIDE, 1, 0, 16, ON(3)},
     {ODD_QKV, 3, 0, 16, ON(7) | BIAS | KEPT},
+    /* rows of the decoded weight that lie apart, whatever blocks they start and end in */
+    {SHORT_END_3, 33, 0, 8, ON(7)},
+    {SHORT_END_3, 33, 8, 20, ON(5) | BIAS | KEPT},
+    {SHORT_END_3, 9, 0, 16, ON(7) | ROOM_ONE},
+    {SHORT_END_3, 5, 0, 0, 0},
+    {SHORT_END_100, 33, 0, 4, ON(3)},
+    {SHORT_END_100, 9, 4, 12, ON(2) | F32_AB},
+    {NARROW, 33, 0, 4, ON(3)},
+    {NARROW, 9, 0, 16, ON(1) | F32_AB},
     /* ranks beyond the layer's own rows and columns; no tokens */
     {L64X96, 3, 0, 1024, ON(1)},
     {L61X37, 40, 3, 1024, ON(1) | DROPPED | BIAS},

@@ -153,6 +153,18 @@ static const params_t dequant_cases[] = {
     {50, 30, 0, 1500, QUANT_F16 | 16},
     {300, 577, 5, 173000, QUANT_F16},
     {300, 577, 5, 173000, QUANT_NF4 | 8},
+    /* from inside a block of codes, and to the end of one that is not whole */
+    {300, 577, 8, 173092, QUANT_NF4 | 24},
+    {300, 577, 40, 173060, QUANT_NF4 | 8},
+    {300, 577, 56, 60000, QUANT_FP4 | 16},
+    {50, 24, 8, 1192, QUANT_NF4 | 24},
+    {50, 24, 60, 1140, QUANT_INT4},
+    {50, 24, 72, 1128, QUANT_INT8 | 24},
+    {50, 24, 100, 1100, QUANT_INT8 | 8},
+    {50, 24, 24, 1176, QUANT_INT8_ZEROPOINT | 16},
+    {50, 24, 36, 1164, QUANT_INT8_ZEROPOINT},
+    {50, 24, 120, 1080, QUANT_F16 | 16},
+    {50, 24, 68, 1132, QUANT_NONE},
     /* a few values alone */
     {8, 64, 0, 12, QUANT_NF4 | 8},
     {8, 64, 64, 4, QUANT_FP4},

@@ -30,7 +30,7 @@ static const char tail[] =
     "        '1: :->first' '*:: :->rest' && ret=0\n"
     "    case $state in\n"
     "        first)\n"
-    "            _describe -t commands command _qlora_train_commands && ret=0\n"
+    "            _describe -t commands command _qlora_train_commands -- _qlora_train_help && ret=0\n"
     "            _qlora_train_offer config && ret=0\n"
     "            ;;\n"
     "        rest)\n"
@@ -50,11 +50,11 @@ static const char tail[] =
     "\n"
     "_qlora-train \"$@\"\n";
 
-/* A part of a spec of _arguments, which stands between single quotes and ends at a colon or a bracket. */
-static void add_escaped(strbuf_t *b, const char *text) {
+/* A part of a spec of _arguments, which stands between single quotes and ends at one of these. */
+static void add_escaped(strbuf_t *b, const char *text, const char *ends) {
     for (const char *p = text; *p; p++) {
         if (*p == '\'') strbuf_adds(b, "'\\''");
-        else if (strchr(":[]", *p)) strbuf_addf(b, "\\%c", *p);
+        else if (strchr(ends, *p)) strbuf_addf(b, "\\%c", *p);
         else strbuf_add(b, p, 1);
     }
 }
@@ -62,7 +62,7 @@ static void add_escaped(strbuf_t *b, const char *text) {
 /* ":NAME: action"; of an action that begins with a space zsh leaves the words as they are. */
 static void add_action(strbuf_t *b, const char *name, offer_t offer) {
     strbuf_adds(b, ":");
-    add_escaped(b, name);
+    add_escaped(b, name, ":");
     if (offer.several) strbuf_addf(b, ":_values -s , part %s", offer.words);
     else if (*offer.words || *offer.paths)
         strbuf_addf(b, ": _qlora_train_offer %s %s", *offer.paths ? offer.paths : "-", offer.words);
@@ -74,7 +74,7 @@ static void add_action(strbuf_t *b, const char *name, offer_t offer) {
 static void add_option(strbuf_t *b, const option_t *o) {
     char *help = completion_help(o);
     strbuf_addf(b, " \\\n        '--%s%s[", o->name, o->kind == ARG_FLAG ? "" : "=");
-    add_escaped(b, help);
+    add_escaped(b, help, ":]");
     strbuf_adds(b, "]");
     if (o->kind == ARG_FLAG) strbuf_adds(b, "'");
     else add_action(b, o->value, offer_of_option(o));
@@ -90,7 +90,7 @@ static void add_command(strbuf_t *b, const command_t *c) {
         else strbuf_addf(b, " \\\n        '%zu", i + 1);
         /* What begins as an override does is one, where the argument may be left out. */
         if (c->overrides && p->optional) {
-            strbuf_addf(b, ":%s: _qlora_train_offer %s", p->name, "config || _qlora_train_override'");
+            strbuf_addf(b, ":%s: _qlora_train_config_or_override'", p->name);
             continue;
         }
         add_action(b, p->name, offer_of_positional(p));
@@ -129,13 +129,20 @@ static void add_keys(strbuf_t *b) {
                         *offer.paths ? offer.paths : "-", offer.words);
         offer_free(&offer);
     }
-    strbuf_adds(b, "        *) _message value ;;\n    esac\n}\n\n");
+    strbuf_adds(b, "        *) _message value ;;\n    esac\n}\n\n"
+                   "_qlora_train_config_or_override() {\n"
+                   "    local ret=1\n"
+                   "    _qlora_train_offer config && ret=0\n"
+                   "    _qlora_train_override && ret=0\n"
+                   "    return ret\n"
+                   "}\n\n");
 }
 
 void completion_zsh(strbuf_t *b) {
     strbuf_adds(b, head);
     strbuf_adds(b, "typeset -ga _qlora_train_commands=(\n");
     for (size_t i = 0; i < n_commands; i++) add_described(b, commands[i]->name, commands[i]->what);
+    strbuf_adds(b, ")\ntypeset -ga _qlora_train_help=(\n");
     add_described(b, program_help.name, program_help.help);
     strbuf_adds(b, ")\n\n");
     add_keys(b);

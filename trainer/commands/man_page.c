@@ -196,6 +196,7 @@ static const item_t files[] = {
     {"output_dir/checkpoint-N", "what a run goes on from after step N, and what `export` takes"},
     {"output_dir/adapter", "the adapter of a run that is done, as PEFT loads it"},
     {"output_dir/metrics.jsonl", "loss, learning rate and evaluations, a row of JSON each"},
+    {"output_dir/samples.jsonl", "answers to training.sample_prompts, made at each evaluation"},
     {"output_dir/starts.jsonl", "by what, where and from which step the run was started each time"},
     {"PREFIX/share/qlora-train/configs", "configs to begin with"},
     {"PREFIX/share/qlora-train/config.schema.json", "the JSON Schema of a config, for editors"},

@@ -6,119 +6,6 @@
 #include "trainer/import/axolotl.h"
 #include "trainer/import/state.h"
 
-/* ---- model ---- */
-
-static int take_adapter_kind(import_t *im, const import_key_t *k, const yaml_tree_t *v) {
-    const char *text;
-    if (import_scalar(im, v, k->key, &text)) return im->err->code;
-    if (!*text || strcmp(text, "lora") == 0 || strcmp(text, "qlora") == 0) return 0;
-    return import_error(im, v, k->key, "got \"%.60s\", another kind of adapter; expected qlora or lora", text);
-}
-
-/* What the linear layers are held in follows from several keys, here `adapter`, load_in_* and `peft`. */
-static int take_quantization(import_t *im) {
-    const yaml_tree_t *adapter = import_get(im, "adapter"), *peft = import_get(im, "peft"), *bits;
-    const yaml_tree_t *dtype = peft ? yaml_tree_member(peft, "weight_dtype") : NULL;
-    const char *type = NULL;
-    bool in_4bit = false;
-    if (!adapter || !import_is_something(adapter))
-        return err_set(im->err, ERR_USAGE,
-                       "%s: no adapter: full fine-tuning, which is another training; expected adapter: qlora or lora",
-                       im->file);
-    if ((bits = import_get(im, "load_in_4bit")) && import_bool(im, bits, "load_in_4bit", &in_4bit))
-        return im->err->code;
-    if (dtype && import_scalar(im, dtype, "peft.weight_dtype", &type)) return im->err->code;
-    if (type && strcmp(type, "nf4") != 0)
-        return import_error(im, dtype, "peft.weight_dtype", "got \"%.60s\"; expected nf4, or no quantization", type);
-    bool qlora = strcmp(adapter->text, "qlora") == 0;
-    if (qlora && !in_4bit && !type)
-        import_note(im, adapter, "adapter", "qlora without load_in_4bit, which Axolotl refuses; nf4 is written");
-    if (in_4bit || type || qlora) {
-        if (!import_has(im, "quantization", "quant_type"))
-            import_put(im, "quantization", "quant_type", xstrdup("nf4"), adapter, "adapter");
-    } else import_put(im, "quantization", "quant_type", xstrdup("none"), adapter, "adapter: lora without load_in_4bit");
-    return 0;
-}
-
-static int take_bnb(import_t *im, const import_key_t *k, const yaml_tree_t *v) {
-    if (v->kind != YAML_ITEM_MAPPING) return import_error(im, v, k->key, "expected a mapping");
-    for (size_t i = 0; i < v->n; i++) {
-        const yaml_tree_t *m = &v->items[i];
-        int rc = 0;
-        if (yaml_tree_is_null(m)) continue;
-        if (strcmp(m->key, "bnb_4bit_use_double_quant") == 0)
-            rc = take_bool(im, &(import_key_t){.key = m->key, .section = "quantization", .name = "double_quant"}, m);
-        else if (strcmp(m->key, "bnb_4bit_quant_type") == 0) {
-            rc = import_copy(im, "quantization", "quant_type", m, m->key);
-        } else import_note(im, m, k->key, "%.60s is not carried over", m->key);
-        if (rc) return rc;
-    }
-    return 0;
-}
-
-static int take_peft(import_t *im, const import_key_t *k, const yaml_tree_t *v) {
-    if (v->kind != YAML_ITEM_MAPPING) return import_error(im, v, k->key, "expected a mapping");
-    for (size_t i = 0; i < v->n; i++) {
-        const yaml_tree_t *m = &v->items[i];
-        if (yaml_tree_is_null(m) || strcmp(m->key, "weight_dtype") == 0) continue; /* see take_quantization() */
-        const char *text = m->text ? m->text : "";
-        if (strcmp(m->key, "backend") == 0 && strcmp(text, "bnb") == 0) continue;
-        import_note(im, m, k->key, "%.60s is not carried over: bitsandbytes' blocks of 64, adapters begun with B zero",
-                    m->key);
-    }
-    return 0;
-}
-
-/* Both may be given, and both count: of all linear layers and some of them that is all. */
-static int take_targets(import_t *im) {
-    const yaml_tree_t *names = import_get(im, "lora_target_modules"), *all = import_get(im, "lora_target_linear");
-    bool linear = false;
-    if (all && import_bool(im, all, "lora_target_linear", &linear)) return im->err->code;
-    if (linear) {
-        import_put(im, "lora", "target_modules", xstrdup("all-linear"), all, "lora_target_linear");
-        for (size_t i = 0; names && i < names->n; i++)
-            if (names->items[i].text && strstr(names->items[i].text, "head"))
-                import_note(im, names, "lora_target_modules", "all linear layers, but not %.60s", names->items[i].text);
-        return 0;
-    }
-    if (names && import_is_something(names))
-        return import_copy(im, "lora", "target_modules", names, "lora_target_modules");
-    import_put_said(im, "lora", "target_modules", xstrdup("all-linear"), "no lora_target_* is given");
-    return 0;
-}
-
-static int take_tokens(import_t *im, const import_key_t *k, const yaml_tree_t *v) {
-    if (v->kind != YAML_ITEM_MAPPING) return import_error(im, v, k->key, "expected a mapping");
-    for (size_t i = 0; i < v->n; i++) {
-        const yaml_tree_t *m = &v->items[i];
-        if (yaml_tree_is_null(m)) continue;
-        if (strcmp(m->key, "pad_token") == 0) import_idle(im, "special_tokens.pad_token"); /* never trained */
-        else import_note(im, m, k->key, "%.60s is the model's own; set it in its tokenizer_config.json", m->key);
-    }
-    return 0;
-}
-
-/* What types of numbers are computed with: auto, unless both short ones are refused. */
-static int take_dtypes(import_t *im) {
-    const yaml_tree_t *bf16 = import_get(im, "bf16"), *fp16 = import_get(im, "fp16");
-    bool flag;
-    if (bf16 && bf16->kind != YAML_ITEM_SCALAR) return import_error(im, bf16, "bf16", "expected auto, true or false");
-    if (import_set_there(im, "fp16") || import_set_there(im, "float16")) {
-        if (import_set_there(im, "bf16") && strcmp(bf16->text, "auto") != 0) return 0;
-        const yaml_tree_t *at = fp16 ? fp16 : import_get(im, "float16");
-        import_note(im, at, fp16 ? "fp16" : "float16", "computed in bf16, or f32 on a CPU without it");
-        return 0;
-    }
-    if (import_set_there(im, "float32")) {
-        import_put(im, "quantization", "compute_dtype", xstrdup("f32"), import_get(im, "float32"), "float32");
-        return 0;
-    }
-    if (!bf16 || import_is_something(bf16) || import_set_there(im, "bfloat16")) return 0;
-    if (import_bool(im, bf16, "bf16", &flag)) return im->err->code;
-    import_put(im, "quantization", "compute_dtype", xstrdup("f32"), bf16, "bf16: false");
-    return 0;
-}
-
 /* ---- steps and evaluations ---- */
 
 static bool evaluates(const import_t *im) {
@@ -134,12 +21,12 @@ static int take_evaluations(import_t *im) {
     if (!strategy) strategy = import_get(im, "evaluation_strategy");
     if (strategy && import_scalar(im, strategy, "eval_strategy", &text)) return im->err->code;
     if (!evaluates(im) || strcmp(text, "no") == 0) return 0;
-    if (often && import_is_something(often)) import_evaluate_often(im, often, "evals_per_epoch", "a number an epoch");
-    else if (strcmp(text, "epoch") == 0) import_evaluate_often(im, strategy, strategy->key, "every epoch");
+    if (often && import_is_something(often)) import_evaluate_often(im, often, "evals_per_epoch");
+    else if (strcmp(text, "epoch") == 0) import_evaluate_often(im, strategy, strategy->key);
     else if (steps) {
         if (import_number(im, steps, "eval_steps", &n)) return im->err->code;
         if (n <= 0 || n >= 1) return import_copy(im, "training", "eval_steps", steps, "eval_steps");
-        import_evaluate_often(im, steps, "eval_steps", "a share of all steps");
+        import_evaluate_often(im, steps, "eval_steps");
     }
     return 0;
 }
@@ -185,8 +72,8 @@ static int take_batch_size(import_t *im, const import_key_t *k, const yaml_tree_
 }
 
 static int finish(import_t *im) {
-    if (take_quantization(im) || take_targets(im) || take_dtypes(im) || axolotl_take_data(im) || take_evaluations(im) ||
-        take_by_evaluations(im))
+    if (axolotl_take_quantization(im) || axolotl_take_targets(im) || axolotl_take_dtypes(im) || axolotl_take_data(im) ||
+        take_evaluations(im) || take_by_evaluations(im))
         return im->err->code;
     static const char *const needed[][2] = {{"lora_r", "r"}, {"lora_alpha", "lora_alpha"}};
     for (size_t i = 0; i < 2; i++)
@@ -222,10 +109,11 @@ int axolotl_take_later(import_t *im, const import_key_t *k, const yaml_tree_t *v
 
 static const import_key_t keys[] = {
     {"base_model", OURS("model", "path"), NULL, take_model, NULL},
-    {"adapter", OURS("quantization", "quant_type"), NULL, take_adapter_kind, "with `load_in_4bit`: `nf4`, else `none`"},
+    {"adapter", OURS("quantization", "quant_type"), NULL, axolotl_take_adapter_kind,
+     "with `load_in_4bit`: `nf4`, else `none`"},
     LATER("load_in_4bit", "quantization", "quant_type", NULL),
-    {"bnb_config_kwargs", OURS("quantization", "double_quant"), NULL, take_bnb, "and the type"},
-    {"peft", OURS("quantization", "quant_type"), NULL, take_peft, "`weight_dtype`"},
+    {"bnb_config_kwargs", OURS("quantization", "double_quant"), NULL, axolotl_take_bnb, "and the type"},
+    {"peft", OURS("quantization", "quant_type"), NULL, axolotl_take_peft, "`weight_dtype`"},
     LATER("bf16", "quantization", "compute_dtype", "`false` without `fp16`: `f32`, else `auto`"),
     LATER("float32", "quantization", "compute_dtype", NULL),
     {"lora_r", OURS("lora", "r"), NULL, NULL, NULL},
@@ -281,10 +169,9 @@ static const import_key_t keys[] = {
     {"resume_from_checkpoint", OURS("training", "resume_from_checkpoint"), NULL, take_resume, NULL},
     {"auto_resume_from_checkpoints", OURS("training", "resume_from_checkpoint"), NULL, take_resume, NULL},
     {"use_tensorboard", OURS("training", "report_to"), NULL, take_tensorboard, NULL},
-    {"gradient_checkpointing", FATE_IDLE, NULL, NULL, NULL, NULL,
-     "`auto` recomputes what memory demands, with the same result"},
+    IDLE("gradient_checkpointing"),
 
-    {"special_tokens", FATE_LOST, NULL, NULL, NULL, take_tokens, "but `pad_token`, which changes nothing here"},
+    {"special_tokens", FATE_LOST, NULL, NULL, NULL, axolotl_take_tokens, "but `pad_token`, which changes nothing here"},
     IDLE("strict"),
     IDLE("model_type"),
     IDLE("tokenizer_type"),
@@ -303,8 +190,6 @@ static const import_key_t keys[] = {
     IDLE("loraplus_lr_embedding"),
     IDLE("merge_lora"),
     IDLE("merge_method"),
-    IDLE("fp16"),
-    IDLE("float16"),
     IDLE("bfloat16"),
     IDLE("tf32"),
     IDLE("dataset_prepared_path"),
@@ -318,7 +203,6 @@ static const import_key_t keys[] = {
     IDLE("dataloader_pin_memory"),
     IDLE("dataloader_num_workers"),
     IDLE("dataloader_prefetch_factor"),
-    IDLE("dataloader_drop_last"),
     IDLE("accelerator_config"),
     IDLE("pad_to_sequence_len"),
     IDLE("eval_sample_packing"),
@@ -339,6 +223,10 @@ static const import_key_t keys[] = {
     IDLE("flex_attention"),
     IDLE("eager_attention"),
     IDLE("attn_implementation"),
+    IDLE("attention"),
+    IDLE("torchdistx_path"),
+    IDLE("gptq_model_v1"),
+    IDLE("eval_table_max_new_tokens"),
     IDLE("flex_attn_compile_kwargs"),
     IDLE("gradient_checkpointing_kwargs"),
     IDLE("activation_offloading"),
@@ -353,7 +241,6 @@ static const import_key_t keys[] = {
     IDLE("lora_qkv_kernel"),
     IDLE("lora_o_kernel"),
     IDLE("lora_embedding_kernel"),
-    IDLE("plugins"),
     IDLE("liger_rope"),
     IDLE("liger_rms_norm"),
     IDLE("liger_swiglu"),
@@ -402,10 +289,7 @@ static const import_key_t keys[] = {
     IDLE("save_first_step"),
     IDLE("eval_table_size"),
     IDLE("eval_max_new_tokens"),
-    IDLE("metric_for_best_model"),
     IDLE("greater_is_better"),
-    IDLE("loss_watchdog_threshold"),
-    IDLE("loss_watchdog_patience"),
     IDLE("debug"),
     IDLE("profiler_steps"),
     IDLE("include_tokens_per_second"),
@@ -447,6 +331,14 @@ static const import_key_t keys[] = {
     LOST("shrink_embeddings", "embeddings stay as they are"),
     LOST("fix_untrained_tokens", "embeddings stay as they are"),
     LOST("lora_modules_to_save", "these are trained in full there; here embeddings and head stay as they are"),
+    {"fp16", FATE_LOST, NULL, NULL, NULL, axolotl_take_later, "computed in bf16, or f32 on a CPU without it"},
+    {"float16", FATE_LOST, NULL, NULL, NULL, axolotl_take_later, "computed in bf16, or f32 on a CPU without it"},
+    {"plugins", FATE_LOST, NULL, NULL, NULL, axolotl_take_plugins, "but faster kernels, which change nothing here"},
+    {"metric_for_best_model", FATE_LOST, NULL, NULL, NULL, take_metric, "but `eval_loss`, by which the best is told"},
+    LOST("loss_watchdog_threshold", "a run goes on whatever its loss, unless it is no number"),
+    IDLE("loss_watchdog_patience"),
+    LOST("dataloader_drop_last", "the last step of an epoch takes the rows that remain"),
+    LOST("unfrozen_parameters", "adapters alone are trained"),
     LOST("lora_target_parameters", "parameters outside linear layers are not adapted"),
     LOST("peft_trainable_token_indices", "embeddings stay as they are"),
     LOST("peft_layers_pattern", "layers are found by their usual names"),
@@ -460,6 +352,7 @@ static const import_key_t keys[] = {
     LOST("excess_length_strategy", "longer rows are cut on the right, and counted"),
     LOST("min_sample_len", "short rows are kept"),
     LOST("dataset_exact_deduplication", "rows that are there twice are trained twice; take them out of the files"),
+    LOST("exact_deduplication", "rows that are there twice are trained twice; take them out of the files"),
     LOST("dataset_shard_idx", "all rows are read"),
     LOST("default_system_message", "rows need a system message of their own, or the chat template one"),
     LOST("eot_tokens", "turns end as the chat template says"),
@@ -496,7 +389,6 @@ static const import_key_t keys[] = {
     REFUSED("num_labels", "a classifier is another training; expected supervised training of text"),
     REFUSED("processor_type", "images or audio; expected text alone"),
     REFUSED("is_multimodal", "images or audio; expected text alone"),
-    REFUSED("unfrozen_parameters", "trains the model's own weights; expected adapters alone"),
     REFUSED("peft_use_dora", "DoRA is another training; expected LoRA"),
     REFUSED("peft_layer_replication", "layers are not repeated; expected the model as it is"),
     REFUSED("relora", "ReLoRA is another training; expected LoRA"),

@@ -58,7 +58,7 @@ void import_data_put(import_t *im, import_data_t *d, const char *name, const yam
     *d = (import_data_t){0};
 }
 
-void import_evaluate_often(import_t *im, const yaml_tree_t *at, const char *key, const char *how) {
+void import_evaluate_often(import_t *im, const yaml_tree_t *at, const char *key) {
     import_put(im, "training", "eval_steps", xstrdup("50"), at, key);
-    import_note(im, at, key, "%s: steps of an epoch only a plan tells; every 50 steps is written", how);
+    import_note(im, at, key, "only a plan tells how many steps that is; every 50 steps is written");
 }

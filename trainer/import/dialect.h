@@ -20,7 +20,7 @@ typedef struct import_key {
     const char *missing;        /* CARRIED: their default as text of ours, written where the key is not given */
     /* Takes the value over, which is not null; NULL: a CARRIED one means the same as ours, of others fate says all. */
     int (*take)(import_t *im, const struct import_key *k, const yaml_tree_t *v);
-    const char *says; /* LOST, REFUSED: what that means; CARRIED, IDLE: a remark for the documentation, or NULL */
+    const char *says; /* LOST, REFUSED: what that means; CARRIED: a remark for the documentation, or NULL */
 } import_key_t;
 
 typedef struct {
@@ -80,6 +80,8 @@ int take_schedule(import_t *im, const import_key_t *k, const yaml_tree_t *v);
 int take_warmup_steps(import_t *im, const import_key_t *k, const yaml_tree_t *v);
 /* Every how many steps; a share of all steps is not known before the run. */
 int take_steps(import_t *im, const import_key_t *k, const yaml_tree_t *v);
+/* The best evaluation is that of the lowest loss. */
+int take_metric(import_t *im, const import_key_t *k, const yaml_tree_t *v);
 int take_resume(import_t *im, const import_key_t *k, const yaml_tree_t *v);
 
 /* ---- data ---- */
@@ -100,6 +102,6 @@ void import_data_format(import_data_t *d, const char *format);
 /* data.train or data.eval, and data.format; d is free afterwards. */
 void import_data_put(import_t *im, import_data_t *d, const char *name, const yaml_tree_t *from, const char *key);
 /* With evaluations by the epoch, whose length in steps is not known before the run. */
-void import_evaluate_often(import_t *im, const yaml_tree_t *at, const char *key, const char *how);
+void import_evaluate_often(import_t *im, const yaml_tree_t *at, const char *key);
 
 #endif

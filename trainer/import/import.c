@@ -154,23 +154,32 @@ static void add_values(const import_t *im, strbuf_t *b) {
     }
 }
 
-/* "a, b, c" as comments of a readable width. */
-static void add_idle(const import_t *im, strbuf_t *b) {
-    if (!im->idle.len) return;
-    strbuf_adds(b, "\n# These change nothing here:\n#");
-    size_t column = 1;
-    for (const char *s = im->idle.p; *s;) {
+/* "a, b, c" on lines of a readable width, each with `lead` in front. */
+static void add_wrapped(strbuf_t *b, const char *words, const char *lead) {
+    enum { WIDTH = 118 };
+    size_t column = 0;
+    for (const char *s = words; *s;) {
         size_t n = strcspn(s, " ");
-        if (column + 1 + n > 118) {
-            strbuf_adds(b, "\n#");
-            column = 1;
+        bool over = column + 1 + n > WIDTH;
+        if (over) strbuf_adds(b, "\n");
+        if (over || s == words) {
+            strbuf_adds(b, lead);
+            column = strlen(lead);
+        } else {
+            strbuf_adds(b, " ");
+            column++;
         }
-        strbuf_adds(b, " ");
         strbuf_add(b, s, n);
-        column += 1 + n;
+        column += n;
         s += n + strspn(s + n, " ");
     }
     strbuf_adds(b, "\n");
+}
+
+static void add_idle(const import_t *im, strbuf_t *b) {
+    if (!im->idle.len) return;
+    strbuf_adds(b, "\n# These change nothing here:\n");
+    add_wrapped(b, im->idle.p, "# ");
 }
 
 char *import_config(const import_t *im) {
@@ -192,24 +201,29 @@ char *import_config(const import_t *im) {
 static void add_key(strbuf_t *b, const import_key_t *k) {
     const char *says = k->says ? k->says : "";
     strbuf_addf(b, "| `%s` | ", k->key);
-    switch (k->fate) {
-    case FATE_CARRIED: strbuf_addf(b, "`%s.%s`", k->section, k->name); break;
-    case FATE_IDLE: strbuf_adds(b, "changes nothing here"); break;
-    case FATE_LOST: strbuf_adds(b, "not carried over"); break;
-    case FATE_REFUSED: strbuf_adds(b, "refused"); break;
-    }
-    if (k->missing) strbuf_addf(b, " | `%s`", k->missing);
-    else strbuf_adds(b, " |");
+    if (k->fate == FATE_CARRIED) strbuf_addf(b, "`%s.%s` | ", k->section, k->name);
+    else strbuf_addf(b, "%s | ", k->fate == FATE_LOST ? "not carried over" : "refused");
+    if (k->missing) strbuf_addf(b, "`%s`", k->missing);
     strbuf_addf(b, " | %s |\n", says);
+}
+
+static void add_dialect(strbuf_t *b, const dialect_t *d) {
+    strbuf_t idle = {0};
+    strbuf_addf(b, "## Keys of %s\n\n| key | goes to | where it is missing | |\n|---|---|---|---|\n", d->name);
+    for (size_t i = 0; i < d->n_keys; i++)
+        if (d->keys[i].fate != FATE_IDLE) add_key(b, &d->keys[i]);
+    for (size_t i = 0; i < d->n_keys; i++)
+        if (d->keys[i].fate == FATE_IDLE) strbuf_addf(&idle, "%s`%s`", idle.len ? ", " : "", d->keys[i].key);
+    strbuf_adds(b, "\nThese change nothing here:\n");
+    add_wrapped(b, idle.p, "");
+    free(idle.p);
 }
 
 char *import_key_tables(void) {
     strbuf_t b = {0};
     for (size_t i = 0; i < N_DIALECTS; i++) {
-        const dialect_t *d = dialects[i];
-        strbuf_addf(&b, "%s## Keys of %s\n\n| key | goes to | where it is missing | |\n|---|---|---|---|\n",
-                    i ? "\n" : "", d->name);
-        for (size_t k = 0; k < d->n_keys; k++) add_key(&b, &d->keys[k]);
+        if (i) strbuf_adds(&b, "\n");
+        add_dialect(&b, dialects[i]);
     }
     return b.p;
 }

@@ -146,12 +146,12 @@ static int take_evaluations(import_t *im) {
     if (strategy && import_scalar(im, strategy, "eval_strategy", &text)) return im->err->code;
     bool no = !*text || strcmp(text, "no") == 0 || strcmp(text, "false") == 0;
     if (no || (!import_has(im, "data", "eval") && !import_has(im, "data", "eval_split"))) return 0;
-    if (strcmp(text, "epoch") == 0) import_evaluate_often(im, strategy, strategy->key, "every epoch");
+    if (strcmp(text, "epoch") == 0) import_evaluate_often(im, strategy, strategy->key);
     else {
         if (!steps) steps = import_get(im, "logging_steps");
         if (!steps) return import_error(im, strategy, strategy->key, "steps, but no eval_steps; expected a number");
         if (import_number(im, steps, steps->key, &n)) return im->err->code;
-        if (n > 0 && n < 1) import_evaluate_often(im, steps, steps->key, "a share of all steps");
+        if (n > 0 && n < 1) import_evaluate_often(im, steps, steps->key);
         else return import_copy(im, "training", "eval_steps", steps, steps->key);
     }
     return 0;
@@ -289,7 +289,6 @@ static const import_key_t keys[] = {
     IDLE("dataloader_num_workers"),
     IDLE("dataloader_pin_memory"),
     IDLE("data_shared_file_system"),
-    IDLE("tokenized_path"),
     IDLE("cache_dir"),
     IDLE("use_fast_tokenizer"),
     IDLE("low_cpu_mem_usage"),
@@ -314,7 +313,6 @@ static const import_key_t keys[] = {
     IDLE("loraplus_lr_embedding"),
     IDLE("adapter_folder"),
     IDLE("ignore_pad_token_for_loss"),
-    IDLE("tool_format"),
     IDLE("per_device_eval_batch_size"),
     IDLE("eval_num_beams"),
     IDLE("eval_accumulation_steps"),
@@ -327,7 +325,6 @@ static const import_key_t keys[] = {
     IDLE("run_name"),
     IDLE("save_only_model"),
     IDLE("save_safetensors"),
-    IDLE("metric_for_best_model"),
     IDLE("greater_is_better"),
     IDLE("include_num_input_tokens_seen"),
     IDLE("include_tokens_per_second"),
@@ -373,8 +370,12 @@ static const import_key_t keys[] = {
     IDLE("repetition_penalty"),
     IDLE("freeze_vision_tower"),
     IDLE("freeze_multi_modal_projector"),
-    IDLE("data_seed"),
 
+    {"metric_for_best_model", FATE_LOST, NULL, NULL, NULL, take_metric, "but `eval_loss`, by which the best is told"},
+    LOST("tool_format", "tools are put as the chat template has them"),
+    LOST("data_seed", "training.seed gives the order of rows too"),
+    LOST("tokenized_path", "rows are read as dataset says, not from there"),
+    LOST("dataloader_drop_last", "the last step of an epoch takes the rows that remain"),
     LOST("max_samples", "the first rows of each data set only, there; here all: cut the files (head -n)"),
     LOST("model_revision", "download that revision"),
     LOST("split_special_tokens", "special tokens in texts are recognised"),

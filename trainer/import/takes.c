@@ -120,3 +120,12 @@ int take_resume(import_t *im, const import_key_t *k, const yaml_tree_t *v) {
                 "optimizer and place in the data are not read from its checkpoints; the adapter is, as lora.init");
     return 0;
 }
+
+int take_metric(import_t *im, const import_key_t *k, const yaml_tree_t *v) {
+    static const char *const loss[] = {"eval_loss", "loss", NULL};
+    const char *text;
+    if (import_scalar(im, v, k->key, &text)) return im->err->code;
+    if (name_is_among(text, loss)) import_idle(im, k->key);
+    else import_note(im, v, k->key, "%.60s; the best evaluation is that of the lowest eval_loss", text);
+    return 0;
+}

@@ -25,7 +25,8 @@ size_t cuda_host_used_memory(void);
 void cuda_host_fail_allocation(unsigned n);
 
 /* The simulated machine: how many devices, which compute capability, which CUDA the driver is for (13000 for 13.0).
- * Without a call: one device of capability 9.0, driver 13.0. */
+ * A block's shared memory is what a card of that capability has. Without a call: one device of capability 9.0, driver
+ * 13.0. */
 void cuda_host_set_device(int count, int major, int minor, int driver);
 
 /* Which devices of the machine the process sees, "0,2" say: to CUDA these are 0 and 1. Without a call:

@@ -14,9 +14,13 @@
 
 namespace cuda_host {
 
-/* Shared memory: what a block may have on the supported cards with the least of it (8.6, 8.9), so that whatever is
- * launched here can be launched on all. */
-enum { RUNTIME_VERSION = 13000, SHARED_DEFAULT = 48 << 10, SHARED_OPTIN = 99 << 10, MAX_THREADS = 1024 };
+enum { RUNTIME_VERSION = 13000, SHARED_DEFAULT = 48 << 10, MAX_THREADS = 1024 };
+
+/* What a block may have of shared memory, in KiB, when it is asked for: the CUDA C++ Programming Guide's table of
+ * compute capabilities. */
+static const struct {
+    int major, minor, kib;
+} optin[] = {{7, 5, 64}, {8, 0, 163}, {8, 6, 99}, {8, 7, 163}, {8, 9, 99}, {9, 0, 227}, {10, 0, 227}, {12, 0, 99}};
 
 static int capability[2] = {9, 0}, driver_version = RUNTIME_VERSION;
 static std::vector<int> *visible; /* physical numbers of the devices that the process sees; NULL: not known yet */
@@ -52,16 +56,32 @@ cudaError_t device_error(cudaError_t e) {
     return e;
 }
 
+static size_t shared_optin() {
+    for (const auto &o : optin)
+        if (o.major == capability[0] && o.minor == capability[1]) return (size_t)o.kib << 10;
+    fault({}, "the shared memory of compute capability %d.%d is not known here", capability[0], capability[1]);
+}
+
 cudaError_t function_set_attribute(const void *function, cudaFuncAttribute attribute, int value) {
     if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
-    if (value < 0 || value > SHARED_OPTIN) return device_error(cudaErrorInvalidValue);
+    if (value < 0 || (size_t)value > shared_optin()) return device_error(cudaErrorInvalidValue);
     (*dynamic_limits)[function] = value;
     return cudaSuccess;
 }
 
+static bool asked_for_more(const void *function) { return dynamic_limits->count(function) != 0; }
+
 static size_t dynamic_limit(const void *function) {
-    auto it = dynamic_limits->find(function);
-    return it == dynamic_limits->end() ? (size_t)SHARED_DEFAULT : (size_t)it->second;
+    return asked_for_more(function) ? (size_t)dynamic_limits->at(function) : (size_t)SHARED_DEFAULT;
+}
+
+void shared_check(const grid_t *g, size_t in_arrays) {
+    if (in_arrays > SHARED_DEFAULT)
+        fault({}, "%s: %zu bytes of static shared memory; a block has %d", g->kernel, in_arrays, SHARED_DEFAULT);
+    size_t limit = asked_for_more(g->function) ? shared_optin() : (size_t)SHARED_DEFAULT;
+    if (in_arrays + g->dynamic > limit)
+        fault({}, "%s: %zu bytes of static and %zu of dynamic shared memory; a block has %zu %s", g->kernel, in_arrays,
+              g->dynamic, limit, asked_for_more(g->function) ? "on this device" : "without cudaFuncSetAttribute()");
 }
 
 cudaError_t function_attributes(cudaFuncAttributes *a, const void *function) {
@@ -84,6 +104,7 @@ void grid_check(const grid_t *g, site_t at) {
     if (g->dynamic > limit)
         fault(at, "launch of %s: %zu bytes of dynamic shared memory; cudaFuncSetAttribute() allowed %zu", g->kernel,
               g->dynamic, limit);
+    shared_check(g, 0);
 }
 
 void launch_check(stream_t *s, const char *kernel, site_t at) {
@@ -137,8 +158,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device) {
     snprintf(p->uuid.bytes, sizeof p->uuid.bytes, "emulated %d", devices()[(size_t)device]);
     cudaMemGetInfo(&free_bytes, &p->totalGlobalMem);
     p->sharedMemPerBlock = SHARED_DEFAULT;
-    p->sharedMemPerBlockOptin = SHARED_OPTIN;
-    p->sharedMemPerMultiprocessor = SHARED_OPTIN + 1024;
+    p->sharedMemPerBlockOptin = shared_optin();
+    p->sharedMemPerMultiprocessor = shared_optin() + 1024;
     p->major = capability[0];
     p->minor = capability[1];
     p->multiProcessorCount = 4; /* few: grids sized by it stay small, and their loops run more than once */

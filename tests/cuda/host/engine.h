@@ -62,7 +62,8 @@ struct grid_t {
     dim3 grid, block;
     size_t dynamic; /* bytes of dynamic shared memory */
 };
-void grid_check(const grid_t *g, site_t at); /* the launch limits of a device; faults */
+void grid_check(const grid_t *g, site_t at);          /* the launch limits of a device; faults */
+void shared_check(const grid_t *g, size_t in_arrays); /* that so much static shared memory beside the dynamic fits */
 void grid_run(const grid_t *g, const void *args);
 
 /* ---- shared memory: heap blocks of the exact size, all NaN at the start of each block -------------- */

@@ -5,6 +5,10 @@ bool cuda_host_emulated(void) { return false; }
 
 void cuda_host_seed(uint64_t seed) { (void)seed; }
 
+void cuda_host_set_device(int count, int major, int minor, int driver) {
+    (void)count, (void)major, (void)minor, (void)driver;
+}
+
 size_t cuda_host_used_memory(void) { return 0; }
 
 void cuda_host_see_devices(const char *list) { (void)list; }

@@ -271,7 +271,6 @@ void warp_barrier(uint32_t mask, site_t at) {
 }
 
 /* ---- shared memory --------------------------------------------------------------------------------------------- */
-enum { SHARED_STATIC_LIMIT = 48 << 10, SHARED_LIMIT = 227 << 10 };
 static shared_t dynamic_memory;
 static size_t shared_bytes; /* of the block, so far */
 static std::vector<shared_t *> shared_arrays;
@@ -301,11 +300,7 @@ void *shared_memory(shared_t *s, size_t bytes) {
     if (!s->memory) shared_arrays.push_back(s); /* reachable for LeakSanitizer */
     shared_renew(s, bytes);
     shared_bytes += bytes;
-    if (shared_bytes > SHARED_STATIC_LIMIT)
-        fault({}, "%zu bytes of static shared memory; a block has %d", shared_bytes, SHARED_STATIC_LIMIT);
-    if (shared_bytes + grid->dynamic > SHARED_LIMIT)
-        fault({}, "%zu bytes of static and %zu of dynamic shared memory; a block has %d", shared_bytes, grid->dynamic,
-              SHARED_LIMIT);
+    shared_check(grid, shared_bytes);
     return s->memory;
 }
 

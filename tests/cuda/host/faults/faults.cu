@@ -314,13 +314,47 @@ bool large_shared() {
     return value_at(x, 0) == 1;
 }
 
-/* What a device offers when it is asked for. */
+/* What a device offers when it is asked for, and no byte more. */
 bool large_dynamic() {
+    static const struct {
+        int major, minor, kib;
+    } cards[] = {{8, 0, 163}, {8, 6, 99}, {8, 9, 99}, {9, 0, 227}, {10, 0, 227}, {12, 0, 99}};
+    for (const auto &c : cards) {
+        cuda_host_set_device(1, c.major, c.minor, 13000);
+        const int bytes = c.kib << 10;
+        buffer_t x = buffer_of(4);
+        if (cudaFuncSetAttribute(empty_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes)) return false;
+        LAUNCH(empty_kernel, 1, 32, bytes, nullptr, x.device);
+        cudaDeviceSynchronize();
+        if (!cudaFuncSetAttribute(empty_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes + 1)) return false;
+    }
+    return true;
+}
+
+/* Asked for where there is more of it. */
+bool dynamic_of_another_card() {
     buffer_t x = buffer_of(4);
-    if (cudaFuncSetAttribute(empty_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 99 << 10)) return false;
-    LAUNCH(empty_kernel, 1, 32, 99 << 10, nullptr, x.device);
-    cudaDeviceSynchronize();
-    return cudaFuncSetAttribute(empty_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 100 << 10) != cudaSuccess;
+    cuda_host_set_device(1, 8, 0, 13000);
+    if (cudaFuncSetAttribute(empty_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 163 << 10)) return false;
+    cuda_host_set_device(1, 8, 6, 13000);
+    LAUNCH(empty_kernel, 1, 32, 100 << 10, nullptr, x.device);
+    return true;
+}
+
+/* 4 KiB of static shared memory beside the dynamic. */
+__global__ void both_kernel(float *out) {
+    SHARED(float, part, 1024);
+    part[threadIdx.x] = 1;
+    out[0] = part[0];
+}
+
+template <int KIB, bool ASKED> bool both() {
+    buffer_t x = buffer_of(4);
+    cuda_host_set_device(1, 8, 6, 13000);
+    if (ASKED && cudaFuncSetAttribute(both_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, KIB << 10))
+        return false;
+    LAUNCH(both_kernel, 1, 1, KIB << 10, nullptr, x.device);
+    return value_at(x, 0) == 1;
 }
 
 /* ---- between blocks: only ThreadSanitizer sees it ------------------------------------------------------------------ */
@@ -381,6 +415,10 @@ const struct {
     {"launch-shared", launch<32, 1, 49153>},
     {"launch-static-shared", large_shared},
     {"launch-large-dynamic", large_dynamic},
+    {"launch-dynamic-of-another-card", dynamic_of_another_card},
+    {"launch-both", both<95, true>},
+    {"launch-both-beyond", both<96, true>},
+    {"launch-both-not-asked", both<45, false>},
     {"race", race<true>},
     {"race-atomic", race<false>},
 };
