@@ -1,6 +1,7 @@
 # The one place that decides whether the CUDA backend is built. Sets QLORA_HAS_CUDA.
 # AUTO: where a toolkit is found; ON: an error where none is; OFF: never looks. Kernels are built for sm_80 and sm_90,
-# with PTX of the latter for newer GPUs; -DCMAKE_CUDA_ARCHITECTURES=... overrides.
+# with PTX of the latter for newer GPUs; -DCMAKE_CUDA_ARCHITECTURES=... overrides. Not for sm_90a: no kernel needs it
+# (docs/speed.md, "A plan for Hopper's attention").
 if(NOT QLORA_CUDA MATCHES "^(AUTO|ON|OFF)$")
   message(FATAL_ERROR "QLORA_CUDA=${QLORA_CUDA}; expected AUTO, ON or OFF")
 endif()

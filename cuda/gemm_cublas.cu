@@ -6,6 +6,10 @@
 
 #include "cuda/cublas.h"
 
+extern "C" {
+#include "base/log.h"
+}
+
 /* All that the choice of an algorithm depends on. Filled over zeros: compared and hashed as bytes. */
 typedef struct {
     uint64_t M, N, K, lda, ldb, ldc, workspace;
@@ -20,6 +24,16 @@ typedef struct {
     cublasLtMatrixLayoutOpaque_t a, b, c;
     cublasLtMatmulAlgo_t algorithm;
 } choice_t;
+
+/* Once for the process: it is for one of these products as for the next, and changes no run that was not so before. */
+static void say_rounded(const shape_t *s) {
+    static bool said;
+    if (said) return;
+    said = true;
+    log_warn("cuBLAS has no algorithm that adds the parts of a product of %llu x %llu x %llu in fp32; parts are "
+             "rounded to BF16 there (said once)",
+             (unsigned long long)s->M, (unsigned long long)s->N, (unsigned long long)s->K);
+}
 
 /* A shape has one place; another that falls on it takes it over. Training at a fixed length has about a hundred. */
 enum { CHOICES = 1024 };
@@ -106,7 +120,12 @@ static void choose(blas_t *blas, choice_t *e) {
     set_preference(p, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &c, sizeof c);
     /* The parts are best added in fp32, whatever the type of C; never by atomics, whose order is chance. */
     const uint32_t exact = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
-    if (!ask(blas, e, p, exact) && !ask(blas, e, p, exact | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE)) {
+    bool found = ask(blas, e, p, exact);
+    if (!found && ask(blas, e, p, exact | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE)) {
+        if (s->c_type == DT_BF16) say_rounded(s);
+        found = true;
+    }
+    if (!found) {
         fprintf(stderr, "cuBLAS has no algorithm for a product of %llu x %llu x %llu, rows %llu, %llu, %llu apart\n",
                 (unsigned long long)s->M, (unsigned long long)s->N, (unsigned long long)s->K,
                 (unsigned long long)s->lda, (unsigned long long)s->ldb, (unsigned long long)s->ldc);

@@ -169,7 +169,21 @@ sanitize() { # TOOL COMMAND...
     return $status
 }
 
-export -f build_for_the_card op_table sums_of_ranks command_line sanitize bench
+# Tells of the races that it finds, by kernel and line, and does not fail for them: the tool does not know every order that
+# a kernel may count on, so what it reports is to be read. A program that fails does, and a tool that ends without a sum.
+races() {
+    local status=0
+    command -v compute-sanitizer >/dev/null || { echo "no compute-sanitizer in $toolkit"; return 77; }
+    compute-sanitizer --tool racecheck --racecheck-report analysis --show-backtrace no "$@" >"$work/racecheck.log" 2>&1 ||
+        status=$?
+    ! grep -q "Device not supported" "$work/racecheck.log" || return 77
+    [ $status -eq 0 ] || { tail -n 30 "$work/racecheck.log"; return $status; }
+    grep -q 'RACECHECK SUMMARY' "$work/racecheck.log" || { echo "racecheck wrote no summary"; return 1; }
+    scripts/races.awk "$work/racecheck.log" >"$work/races"
+    cat "$work/races"
+}
+
+export -f build_for_the_card op_table sums_of_ranks command_line sanitize races bench
 export build work arch nvcc toolkit cublas_header cublas_library program tiny PATH
 
 # ---- libraries ----
@@ -232,7 +246,7 @@ main() {
     stage "Llama-2-70B, 1 x 4096" 25 80 bench llama-2-70b-4096 llama-2-70b --length 4096 --tokens 4096 --steps 2 \
         --what copy,dequant,gemm,attention,step,profile
     stage "Llama-3-8B, loaded from the page cache" 10 30 bench llama-3-8b-load llama-3-8b --what load
-    stage "compute-sanitizer racecheck, kernels with shared memory" 20 60 sanitize racecheck \
+    stage "compute-sanitizer racecheck, kernels with shared memory" 20 60 races \
         "$build/tests/test_cuda_ops_device" attn_fwd attn_bwd dequant rmsnorm_bwd ce_loss sumsq adamw_8bit
     stage "short training, SmolLM2-135M" 10 30 bench smollm2 smollm2-135m --what step,profile --steps 20 --length 1024
     stage "short training, SmolLM2-135M, each op by itself" 10 30 bench smollm2-no-graphs smollm2-135m --what step \
@@ -247,13 +261,23 @@ main() {
         --what attention,step,profile
 }
 
+# What racecheck told, a string a line; null where it did not run.
+json_races() {
+    local line separator=
+    [ -e "$work/races" ] || { printf null; return; }
+    while IFS= read -r line; do
+        printf '%s%s' "$separator" "$(json_string "$line")"
+        separator=', '
+    done <"$work/races"
+}
+
 # One JSON: the stages, and what each call of bench found.
 write_json() {
     local f first=1
     {
-        printf '{\n"date": "%s",\n"commit": %s,\n"gpu": %s,\n"stages": [%s],\n"bench": {' "$(date -u +%FT%TZ)" \
+        printf '{\n"date": "%s",\n"commit": %s,\n"gpu": %s,\n"stages": [%s],\n"races": [%s],\n"bench": {' "$(date -u +%FT%TZ)" \
             "$(json_string "$(git rev-parse --short HEAD 2>/dev/null || echo unknown)")" "$(json_string "$gpu")" \
-            "$(cat "$work/stages")"
+            "$(cat "$work/stages")" "$(json_races)"
         for f in "$work"/bench-*.json; do
             [ -s "$f" ] || continue
             [ $first -eq 1 ] || printf ','
@@ -270,6 +294,7 @@ write_json
 passed=$(grep -o '"result": "passed"' "$work/stages" | wc -l)
 skipped=$(grep -oE '"result": "(skipped|not begun)"' "$work/stages" | wc -l)
 failed=$(($(grep -o '"result": "' "$work/stages" | wc -l) - passed - skipped))
+[ ! -s "$work/races" ] || { echo "racecheck:"; sed 's/^/  /' "$work/races"; } | tee -a "$work/report"
 echo "$passed passed, $failed failed, $skipped skipped" | tee -a "$work/report"
 cp "$work/report" "$out/gpu_check.txt"
 [ "$failed" -eq 0 ]

@@ -150,6 +150,7 @@ release_tests() {
 
 samples_tests() {
     cli_tests asan build-asan/qlora-train samples
+    QLORA_TEST_BACKEND=cuda cli_tests release build/tests/qlora-train-cudahost samples
     cluster_test release build/qlora-train samples_ranks
 }
 docs_tests() {
@@ -228,6 +229,7 @@ stage slurm "Jobs in a Slurm" slurm_tests
 stage faults "Failures of the machine" fault_tests
 stage threads "Threads of the CPU backend, ThreadSanitizer" counted scripts/threads.sh
 stage fuzz "Fuzzing" counted scripts/fuzz.sh --seconds 6
+stage source "The source as an archive" counted scripts/source.sh
 
 heading "Result"
 finish

@@ -27,7 +27,7 @@ ask() { # LINE WORD...
     local line=$1
     shift
     printf '%s\n' "$line" >>lines.txt
-    { printf '== %s\n' "$line"; printf '%s\n' $*; } | sorted >>expected.txt
+    { printf '== %s\n' "$line"; printf '%s\n' "$@"; } | sorted >>expected.txt
 }
 # Below each line that begins with "==" the others, sorted and each once.
 sorted() {

@@ -291,6 +291,94 @@ training:
 END
 expect 0 "$QLORA_TRAIN" plan qlora.yaml
 
+# Older keys and rarer ones: files of a directory, a template by the name of a conversation, quantization by its own
+# mapping, plugins, an explicit lack of warm-up, an adapter to go on from.
+mkdir old
+echo '{}' >old/adapter_config.json
+cat >older.yml <<'END'
+base_model: chat
+load_in_4bit: true
+adapter: lora
+bnb_config_kwargs:
+  bnb_4bit_quant_type: fp4
+  bnb_4bit_use_double_quant: false
+lora_model_dir: old
+lora_r: 8
+lora_alpha: 16
+lora_target_modules: all-linear
+peft_use_rslora: true
+peft_layers_to_transform: [0, 1]
+loraplus_lr_ratio: 16
+datasets:
+  - path: data
+    data_files: [chat.jsonl, more.parquet]
+    type: sharegpt
+    conversation: chatml
+    roles: {user: [human], assistant: [gpt, model]}
+chat_template_kwargs: {enable_thinking: false, days: 3}
+train_on_inputs: true
+shuffle_merged_datasets: false
+sequence_len: 64
+micro_batch_size: 4
+gradient_accumulation_steps: 2
+learning_rate: 1e-4
+lr_scheduler: constant
+warmup_steps: 0
+adam_beta2: 0.95
+noisy_embedding_alpha: 5
+save_strategy: "no"
+metric_for_best_model: accuracy
+resume_from_checkpoint: runs/checkpoint-3
+plugins:
+  - axolotl.integrations.liger.LigerPlugin
+  - axolotl.integrations.spectrum.SpectrumPlugin
+seed: 7
+END
+imports older.yml
+same qlora.yaml <<'END'
+model:
+  path: "chat"
+quantization:
+  quant_type: fp4
+  double_quant: false
+lora:
+  r: 8
+  lora_alpha: 16
+  target_modules: all-linear
+  layers_to_transform: [0, 1]
+  loraplus_lr_ratio: 16
+  use_rslora: true
+  init: "old"
+data:
+  train: ["data/chat.jsonl", "data/more.parquet"]
+  format: sharegpt
+  chat_template: chatml
+  chat_template_kwargs: {"enable_thinking": false, "days": 3}
+  max_length: 64
+  train_on: all
+  packing: false
+  shuffle: false
+training:
+  output_dir: "./model-out"
+  per_device_train_batch_size: 4
+  gradient_accumulation_steps: 2
+  learning_rate: 0.0001
+  lr_scheduler_type: constant
+  max_grad_norm: 1
+  seed: 7
+  optim: adamw_32bit
+  adam_beta2: 0.95
+  neftune_noise_alpha: 5
+  save_steps: 0
+END
+noted 'older.yml:16:30: data_files: data/more.parquet is not here'
+noted 'older.yml:16:30: data_files: .parquet is not read'
+noted 'older.yml:19:45: roles: model is not known as assistant'
+noted 'older.yml:32:1: metric_for_best_model: accuracy'
+noted 'older.yml:33:1: resume_from_checkpoint: '
+noted 'older.yml:36:5: plugins: axolotl.integrations.spectrum.SpectrumPlugin'
+[ "$(complaints | wc -l)" -eq 6 ] || fail "other warnings than these: $(cat err.txt)"
+
 # ---- LLaMA-Factory ----
 
 cat >data/dataset_info.json <<'END'

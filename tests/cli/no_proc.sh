@@ -2,6 +2,7 @@
 # found from the program, however that was started.
 . "$TESTS/cli/lib.sh"
 
+! ldd "$QLORA_TRAIN" | grep -q libasan || skip "no_proc: AddressSanitizer reads /proc itself"
 hidden=(unshare --mount)
 [ "$(id -u)" -eq 0 ] || hidden+=(--user --map-root-user)
 "${hidden[@]}" mount -t tmpfs none /proc 2>/dev/null || skip "no_proc: nothing can be mounted over /proc here"

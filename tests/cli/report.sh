@@ -57,19 +57,19 @@ cp -r first asked
 python3 - >asked/samples.jsonl <<'END'
 import json
 prompts = ["<b>bold</b> & \"so\"?", "lines\n\tof it", "long " + "é" * 500] + [f"prompt {i}" for i in range(40)]
-for step in range(1, 1001):
+for step in range(1, 201):
     for i, prompt in enumerate(prompts):
         text = "<script>alert(1)</script>" if i == 0 else "ö" * 5000 + "TAIL" if i == 2 else f"answer {i} of step {step}"
         print(json.dumps({"step": step, "prompt": prompt, "completion": text}, ensure_ascii=False))
-print('{"step": -1, "prompt": "p", "completion": "c"}\n{"step": 1000, "prompt": 7, "completion": "c"}\nno json')
-print('{"step": 1001, "prompt": "torn')
+print('{"step": -1, "prompt": "p", "completion": "c"}\n{"step": 200, "prompt": 7, "completion": "c"}\nno json')
+print('{"step": 201, "prompt": "torn')
 END
 expect 0 "$QLORA_TRAIN" report asked
-page asked/report.html "<h2>Answers</h2>" "Those of 6 of 1000 evaluations" "<th>prompt<th>step 1<th>step 200<th>step 400<th>step 600" \
-    "<th>step 1000" "&lt;b&gt;bold&lt;/b&gt; &amp; &quot;so&quot;?" "&lt;script&gt;alert(1)&lt;/script&gt;" "<td>answer 1 of step 1</td>" \
-    "<td>answer 1 of step 1000</td>" "<td>prompt 20</td>" " …</td>" "4 lines of its logs cannot be read" \
+page asked/report.html "<h2>Answers</h2>" "Those of 6 of 200 evaluations" "<th>prompt<th>step 1<th>step 40<th>step 80<th>step 120" \
+    "<th>step 200" "&lt;b&gt;bold&lt;/b&gt; &amp; &quot;so&quot;?" "&lt;script&gt;alert(1)&lt;/script&gt;" "<td>answer 1 of step 1</td>" \
+    "<td>answer 1 of step 200</td>" "<td>prompt 20</td>" " …</td>" "4 lines of its logs cannot be read" \
     "114 answers to further prompts are not shown"
-for what in "prompt 21<" TAIL "step 500" torn; do
+for what in "prompt 21<" TAIL "step 100" torn; do
     ! grep -qF "$what" asked/report.html || fail "the page has $what"
 done
 [ "$(stat -c %s asked/report.html)" -lt $(($(stat -c %s first/report.html) + 60000)) ] || fail "a page as long as the run"

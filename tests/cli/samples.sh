@@ -38,8 +38,8 @@ cat >config.yaml <<END
 model: {path: model}
 lora: {r: 16, lora_alpha: 32}
 data: {train: train.jsonl, format: prompt-completion, max_length: 64}
-training: {output_dir: run, max_steps: 50, per_device_train_batch_size: 2, gradient_accumulation_steps: 1,
-           gradient_checkpointing: false, learning_rate: 1e-2, lr_scheduler_type: cosine, eval_steps: 20,
+training: {output_dir: run, max_steps: 25, per_device_train_batch_size: 2, gradient_accumulation_steps: 1,
+           gradient_checkpointing: false, learning_rate: 1e-2, lr_scheduler_type: cosine, eval_steps: 10,
            sample_prompts: prompts.txt}
 device: {backend: $backend, threads: 2, cache_weights: off}
 END
@@ -47,10 +47,10 @@ expect 0 "$QLORA_TRAIN" config.yaml
 grep -q "^samples   3 prompts of up to 455 tokens, without a chat template," out.txt || { cat out.txt; fail "the prompts are not told of"; }
 [ -z "$(complaints)" ] || { cat err.txt; fail "complaints"; }
 need=$(sed -nE 's/^  total +([0-9]+) bytes.*/\1/p' out.txt)
-for step in 20 40 50; do printf '%s\n' "$step count:" "$step greet:" "$step $long"; done |
+for step in 10 20 25; do printf '%s\n' "$step count:" "$step greet:" "$step $long"; done |
     diff - <(steps_and_prompts run/samples.jsonl) || fail "other rows than expected"
 for said in 'count:", "completion": " one two three"' 'greet:", "completion": " grüß Gott"'; do
-    grep -qF "{\"step\": 50, \"prompt\": \"$said}" run/samples.jsonl || { cat run/samples.jsonl; fail "not learned"; }
+    grep -qF "{\"step\": 25, \"prompt\": \"$said}" run/samples.jsonl || { cat run/samples.jsonl; fail "not learned"; }
 done
 expect 0 "$QLORA_TRAIN" config.yaml training.sample_prompts=none training.eval_steps=0 training.output_dir="$PWD/without"
 [ ! -e without/samples.jsonl ] || fail "samples that nobody asked for"
@@ -64,6 +64,14 @@ cmp run/samples.jsonl tight/samples.jsonl || fail "other answers in less memory"
 expect 2 "$QLORA_TRAIN" config.yaml training.optim=adamw_32bit device.page_weights=never device.memory_limit=$((need - 300000)) \
     training.output_dir="$PWD/refused"
 grep -q "it would fit with .*training.sample_prompts none" err.txt || { cat err.txt; fail "the advice"; }
+
+# On a GPU weights that are kept dequantized serve single tokens too.
+if [ "$backend" = cuda ]; then
+    expect 0 "$QLORA_TRAIN" config.yaml device.cache_weights=auto training.output_dir="$PWD/cached"
+    grep -q "^  dequantized weights " out.txt || { cat out.txt; fail "no weights are kept"; }
+    same_training run cached
+    cmp run/samples.jsonl cached/samples.jsonl || fail "other answers from weights that are kept"
+fi
 
 # as_generate RUN POSITIONS ARGUMENT...: the last answers are those that `generate` gives with the final adapter; the long
 # prompt leaves so many positions.
@@ -92,31 +100,33 @@ grep -q "^samples   3 prompts of up to 464 tokens, in the chat template," out.tx
 as_generate chat 48 data.chat_template="$PWD/chat.jinja"
 
 # A GGUF, of data that are tokens already: its tokenizer is opened for the prompts alone.
-expect 0 "$QLORA_TRAIN" export run/checkpoint-50 --gguf model.gguf
+expect 0 "$QLORA_TRAIN" export run/checkpoint-25 --gguf model.gguf
 write_data
 expect 0 "$QLORA_TRAIN" config.yaml model.path="$PWD/model.gguf" data.format=tokens training.max_steps=1 \
     training.learning_rate=0 training.output_dir="$PWD/gguf"
 [ "$(grep -c '^{"step": 1,' gguf/samples.jsonl)" = 3 ] || { cat gguf/samples.jsonl; fail "samples of a GGUF"; }
 grep -qF '"completion": " one two three"' gguf/samples.jsonl || { cat gguf/samples.jsonl; fail "not what was trained"; }
 
+[ "$backend" = cpu ] || exit 0    # what follows is the same on any device
+
 # ---- kills and stops: dropout, shuffling, accumulation, rows held out ---------------------------------------------------
 
-steps=45
-for i in $(seq 8); do echo "prompt $i"; done >prompts.txt
+steps=25
+for i in $(seq 5); do echo "prompt $i"; done >prompts.txt
 for run in whole plain killed stopped; do
     write_config $run $steps 5 | sed "s/eval_steps: 20/eval_steps: 10/; s#^model: .*#model: {path: model}#;
         s/^training:/training:\n  sample_prompts: prompts.txt/" >$run.yaml
 done
 expect 0 "$QLORA_TRAIN" whole.yaml
-for step in 10 20 30 40 45; do sed "s/^/$step /" prompts.txt; done | diff - <(steps_and_prompts whole/samples.jsonl) ||
+for step in 10 20 25; do sed "s/^/$step /" prompts.txt; done | diff - <(steps_and_prompts whole/samples.jsonl) ||
     fail "other rows than expected"
 expect 0 "$QLORA_TRAIN" plain.yaml training.sample_prompts=none
 same_training whole plain
 
-for from in 8 22; do
+for from in 6 14; do
     "$QLORA_TRAIN" killed.yaml >out.txt 2>err.txt &
     pid=$!
-    wait_for_steps $pid killed $((from + RANDOM % 10)) || { cat err.txt; fail "the run ended by itself"; }
+    wait_for_steps $pid killed $((from + RANDOM % 7)) || { cat err.txt; fail "the run ended by itself"; }
     sleep 0.0$((RANDOM % 10))
     kill -KILL $pid
     wait $pid 2>/dev/null || true
@@ -158,15 +168,12 @@ same_training whole stopped
 # ---- what is refused, before anything is written ------------------------------------------------------------------------
 
 refuses() { # WHAT MESSAGE [ARGUMENT...]: with bad.txt as the prompts.
-    local what=$1 message=$2 command
+    local what=$1 message=$2
     shift 2
-    for command in "" plan; do
-        # shellcheck disable=SC2086
-        expect 2 "$QLORA_TRAIN" $command whole.yaml training.output_dir="$PWD/bad" training.sample_prompts="$PWD/bad.txt" "$@"
-        [ "$(complaints | wc -l)" -eq 1 ] || { cat err.txt; fail "$what: expected one line"; }
-        grep -qE -- "$message" err.txt || { cat err.txt; fail "$what: not $message"; }
-        [ ! -e bad ] || fail "$what: a run that is refused leaves something"
-    done
+    expect 2 "$QLORA_TRAIN" whole.yaml training.output_dir="$PWD/bad" training.sample_prompts="$PWD/bad.txt" "$@"
+    [ "$(complaints | wc -l)" -eq 1 ] || { cat err.txt; fail "$what: expected one line"; }
+    grep -qE -- "$message" err.txt || { cat err.txt; fail "$what: not $message"; }
+    [ ! -e bad ] || fail "$what: a run that is refused leaves something"
 }
 rm -f bad.txt
 refuses "no file" 'command line: training\.sample_prompts: .*/bad\.txt: No such file or directory; expected'
@@ -186,6 +193,7 @@ head -c 2000000 /dev/zero | tr '\0' x >bad.txt
 refuses "a file of data" 'bad\.txt: more than 1 MiB'
 head -c 512 /dev/zero | tr '\0' x >bad.txt
 refuses "a long prompt" 'bad\.txt:1: the prompt has 512 tokens, and the model 512 positions'
+expect 2 "$QLORA_TRAIN" plan whole.yaml training.output_dir="$PWD/bad" training.sample_prompts="$PWD/bad.txt"
 refuses "no evaluation" 'training\.sample_prompts: nothing would be answered; expected training\.eval_steps above 0' \
     training.eval_steps=0
 echo fine >bad.txt

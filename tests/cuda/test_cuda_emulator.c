@@ -1,4 +1,4 @@
-/* The emulator of tests/cuda/host finds faults: each of tests/cuda/host/faults/faults.cu runs in a process of its own
+/* The emulator of tests/cuda/host finds faults: each of tests/cuda/host/faults runs in a process of its own
  * under many schedules, beside the same kernels without a fault. */
 #include "testing.h"
 
@@ -52,6 +52,10 @@ static const fault_t faults[] = {
     {"stream-no-wait", SEEDS / 4, NULL, NULL, EVERYWHERE},
     {"stream-no-wait-before-reuse", SEEDS / 4, NULL, NULL, EVERYWHERE},
     {"stream-source-reused", SEEDS / 4, NULL, NULL, EVERYWHERE},
+    {.name = "serial"},
+    {"serial-no-wait", SEEDS / 4, NULL, NULL, EVERYWHERE},
+    {"serial-no-wait-before-reuse", SEEDS / 4, NULL, NULL, EVERYWHERE},
+    {"serial-source-reused", SEEDS / 4, NULL, NULL, EVERYWHERE},
     {.name = "graph"},
     {"graph-no-wait", SEEDS / 4, NULL, NULL, EVERYWHERE},
     {"graph-not-joined", SEEDS, "cudaErrorStreamCaptureUnjoined", NULL, EVERYWHERE},
@@ -73,6 +77,22 @@ static const fault_t faults[] = {
     {"launch-both-beyond", SEEDS, "4096 bytes of static and 98304 of dynamic shared memory", NULL, EVERYWHERE},
     {"launch-both-not-asked", SEEDS, "a block has 49152 without cudaFuncSetAttribute()", NULL, EVERYWHERE},
     {.name = "race-atomic"},
+    {.name = "product-layouts"},
+    {.name = "product-types"},
+    {.name = "product-alignments"},
+    {.name = "product-attributes"},
+    {.name = "product"},
+    {"product-misaligned", SEEDS, "operand 1 at multiples of 16", NULL, EVERYWHERE},
+    {"product-on-host", SEEDS, "is not device memory", NULL, EVERYWHERE},
+    {"product-null", SEEDS, "A, (nil), is not device memory", NULL, EVERYWHERE},
+    {"product-beyond", SEEDS, "A takes 2496 bytes; the allocation has 2048 more", NULL, EVERYWHERE},
+    {"product-overlap", SEEDS, "D overlaps an operand", NULL, EVERYWHERE},
+    {.name = "product-beside"},
+    {"product-columns-overlap", SEEDS, "D overlaps an operand", NULL, EVERYWHERE},
+    {"product-workspace-misaligned", SEEDS, "is not at a multiple of 256 bytes", NULL, EVERYWHERE},
+    {"product-workspace-short", SEEDS, "takes 4096 bytes of workspace; given 4095", NULL, EVERYWHERE},
+    {"product-workspace-overlap", SEEDS, "the workspace overlaps an operand", NULL, EVERYWHERE},
+    {"product-other-layout", SEEDS, "was chosen for another product", NULL, EVERYWHERE},
 };
 
 /* Whether this schedule shows the fault, in the way that is expected of it. */

@@ -91,6 +91,36 @@ static void test_weights(void **state) {
     free(want.master);
 }
 
+/* A device on which nothing overlaps: pages that come and go, layers that are brought ahead, and products beside which
+ * the next weight is decoded wait for each other in whatever order the streams have their turn, and for nothing else. */
+static void test_serialized(void **state) {
+    (void)state;
+    enum { ORDERS = 4 };
+    size_t bytes, overtaken = 0;
+    paged_run_t a = {.backend = "cuda",
+                     .optim = OPTIM_PAGED_ADAMW_32BIT,
+                     .bf16 = true,
+                     .checkpointing = TRI_TRUE,
+                     .page_weights = true,
+                     .rank = 16,
+                     .tokens = 35};
+    paged_end_t want = run_free(&a, &bytes);
+    size_t one = (want.plan.bytes[POOL_WEIGHTS] + want.plan.bytes[POOL_CONSTANTS]) / PAGED_RUN_LAYERS;
+    a.limit = want.plan.total - want.plan.bytes[POOL_OPTIMIZER] + 8192 - 2 * one;
+    cuda_host_serialize(true);
+    for (int order = 0; order < ORDERS; order++) {
+        uint64_t before = cuda_host_overtaken();
+        paged_end_t e = same_as(&want, &a, bytes);
+        assert_true(e.plan.layout.n_paged > 0 && e.moved[1] > 0);
+        uint64_t n = cuda_host_overtaken() - before;
+        print_message("  %llu overtaken\n", (unsigned long long)n);
+        overtaken += n > 0;
+    }
+    cuda_host_serialize(false);
+    assert_true(overtaken > 0);
+    free(want.master);
+}
+
 /* Weights that are kept dequantized, with the adapters of each step beside them, change nothing: also where there is
  * room for only some, where gate and up are multiplied one after the other, and where some are multiplied where they
  * are, being neither quantized nor adapted. */
@@ -126,8 +156,9 @@ static void test_kept_weights(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pressure_32bit), cmocka_unit_test(test_pressure_8bit), cmocka_unit_test(test_streaming),
-        cmocka_unit_test(test_weights),        cmocka_unit_test(test_kept_weights),
+        cmocka_unit_test(test_pressure_32bit), cmocka_unit_test(test_pressure_8bit),
+        cmocka_unit_test(test_streaming),      cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_serialized),     cmocka_unit_test(test_kept_weights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -83,7 +83,7 @@ static int finish(import_t *im) {
     if (!import_has(im, "training", "learning_rate"))
         return err_set(im->err, ERR_USAGE,
                        "%s: learning_rate is missing, and Axolotl has no default; expected a number", im->file);
-    if (!import_has(im, "training", "warmup_steps") && !import_has(im, "training", "warmup_ratio"))
+    if (!import_get(im, "warmup_steps") && !import_get(im, "warmup_ratio"))
         import_put_said(im, "training", "warmup_ratio", xstrdup("0.03"), "Axolotl's default of warmup_ratio");
     if (!import_has(im, "training", "output_dir"))
         import_put_said(im, "training", "output_dir", xstrdup("\"./model-out\""), "Axolotl's default of output_dir");
@@ -146,7 +146,7 @@ static const import_key_t keys[] = {
     {"optimizer", OURS("training", "optim"), "adamw_32bit", take_optimizer, "AdamW; others are refused"},
     {"lr_scheduler", OURS("training", "lr_scheduler_type"), "cosine", take_schedule, NULL},
     {"warmup_steps", OURS("training", "warmup_steps"), NULL, take_warmup_steps, NULL},
-    {"warmup_ratio", OURS("training", "warmup_ratio"), NULL, take_nonzero, "without `warmup_steps`: `0.03`"},
+    {"warmup_ratio", OURS("training", "warmup_ratio"), NULL, take_nonzero, "without it and `warmup_steps`: `0.03`"},
     {"weight_decay", OURS("training", "weight_decay"), NULL, NULL, NULL},
     {"max_grad_norm", OURS("training", "max_grad_norm"), "1", NULL, NULL},
     {"adam_beta1", OURS("training", "adam_beta1"), NULL, NULL, NULL},

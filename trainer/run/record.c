@@ -66,12 +66,12 @@ static int open_samples(record_t *r, err_t *err) {
 static int open_files(record_t *r, err_t *err) {
     const config_t *c = &r->run->config;
     size_t known = r->state->evals.last;
+    if (open_samples(r, err)) return err->code;
     char *path = path_join(c->training.output_dir, "metrics.jsonl");
     int rc = metrics_open(path, r->state->step, see_row, r, &r->metrics, err);
     free(path);
     if (rc) return rc;
     r->behind = r->state->evals.last != known;
-    if (open_samples(r, err)) return err->code;
     if (c->training.tensorboard) r->tensorboard = tensorboard_open(c->training.output_dir, r->state->step);
     return check_best(r, err);
 }

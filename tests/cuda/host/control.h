@@ -38,6 +38,9 @@ void cuda_host_see_devices(const char *list);
 void cuda_host_set_cublas(const char *name);
 const char *cuda_host_cublas(void);
 
+/* Whether cuBLASLt has algorithms that add the parts of a sum in fp32 alone. Without a call it has. */
+void cuda_host_exact_sums(bool has);
+
 /* The same for NCCL (nccl.cc): CUDA_HOST_NCCL. */
 void cuda_host_set_nccl(const char *name);
 const char *cuda_host_nccl(void);
@@ -51,6 +54,12 @@ void cuda_host_guard(bool on);
 
 /* Makes device memory what it is after an allocation: NaN. */
 void cuda_host_forget(void *p, size_t bytes);
+
+/* From now on the device does one piece of work at a time, whatever stream it is of, as a kernel that fills the machine
+ * makes it: streams take their turns in an order that is drawn with the schedule. overtaken: how often a piece could
+ * have run that was given before the one that did. */
+void cuda_host_serialize(bool on);
+uint64_t cuda_host_overtaken(void);
 
 /* The next call of this name fails: a function of graphs or captures, or "a node", which a capture is given. */
 void cuda_host_fail_call(const char *name);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/dtype.h"
+#include "memory.h"
 
 using cuda_host::fault;
 
@@ -51,9 +52,13 @@ cublasStatus_t cublasLtMatmulDescInit_internal(cublasLtMatmulDesc_t d, size_t si
 
 cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t attribute,
                                               const void *value, size_t size) {
-    cublasOperation_t *to = attribute == CUBLASLT_MATMUL_DESC_TRANSA ? &d->a : &d->b;
-    if (size != sizeof *to) return CUBLAS_STATUS_INVALID_VALUE;
-    memcpy(to, value, size);
+    cublasOperation_t op;
+    if (size != sizeof op) return CUBLAS_STATUS_INVALID_VALUE;
+    memcpy(&op, value, size);
+    if (op != CUBLAS_OP_N && op != CUBLAS_OP_T) return CUBLAS_STATUS_INVALID_VALUE;
+    if (attribute == CUBLASLT_MATMUL_DESC_TRANSA) d->a = op;
+    else if (attribute == CUBLASLT_MATMUL_DESC_TRANSB) d->b = op;
+    else return CUBLAS_STATUS_INVALID_VALUE;
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -78,13 +83,26 @@ cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t p) {
 cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p,
                                                     cublasLtMatmulPreferenceAttributes_t attribute, const void *value,
                                                     size_t size) {
-    bool bytes = attribute == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
-    if (size != (bytes ? sizeof p->workspace : sizeof p->reduction)) return CUBLAS_STATUS_INVALID_VALUE;
-    if (bytes) memcpy(&p->workspace, value, size);
-    else if (attribute == CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK) memcpy(&p->reduction, value, size);
-    else memcpy(&p->alignment[attribute - CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES], value, size);
+    void *to;
+    switch (attribute) {
+    case CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES: to = &p->workspace; break;
+    case CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK: to = &p->reduction; break;
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES:
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES:
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES:
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES:
+        to = &p->alignment[attribute - CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES];
+        break;
+    default: return CUBLAS_STATUS_INVALID_VALUE;
+    }
+    if (size != (to == &p->workspace ? sizeof p->workspace : sizeof p->reduction)) return CUBLAS_STATUS_INVALID_VALUE;
+    memcpy(to, value, size);
     return CUBLAS_STATUS_SUCCESS;
 }
+
+static bool has_exact = true;
+
+void cuda_host_exact_sums(bool has) { has_exact = has; }
 
 static uint64_t rows_of(const cublasLtMatrixLayoutOpaque_t &m, cublasOperation_t op) {
     return op == CUBLAS_OP_T ? m.cols : m.rows;
@@ -98,23 +116,48 @@ static bool same(const cublasLtMatrixLayoutOpaque_t &a, const cublasLtMatrixLayo
     return a.type == b.type && a.rows == b.rows && a.cols == b.cols && a.ld == b.ld;
 }
 
-static bool supported(const cublasLtMatmulAlgo_t &g) {
-    const cublasLtMatrixLayoutOpaque_t *all[] = {&g.a, &g.b, &g.c};
-    for (auto m : all)
-        if (m->rows == 0 || m->cols == 0 || m->ld < (int64_t)m->rows) return false;
+static size_t size_of(cudaDataType_t type) { return type == CUDA_R_16BF ? sizeof(bf16_t) : sizeof(float); }
+
+/* Columns that lie apart, of a known type. */
+static bool is_matrix(const cublasLtMatrixLayoutOpaque_t &m) {
+    return m.rows && m.cols && m.ld >= 0 && (uint64_t)m.ld >= m.rows && (m.type == CUDA_R_16BF || m.type == CUDA_R_32F);
+}
+
+/* Of CUBLAS_COMPUTE_32F with a scale in F32: A and B of one type, C and D of that one or F32. */
+static bool are_types(const cublasLtMatmulAlgo_t &g) {
+    return g.a.type == g.b.type && (g.c.type == g.a.type || g.c.type == CUDA_R_32F);
+}
+
+static bool is_product(const cublasLtMatmulAlgo_t &g) {
     return rows_of(g.a, g.product.a) == g.c.rows && cols_of(g.b, g.product.b) == g.c.cols &&
-           cols_of(g.a, g.product.a) == rows_of(g.b, g.product.b) && g.a.type == g.b.type &&
-           (g.c.type == g.a.type || g.c.type == CUDA_R_32F);
+           cols_of(g.a, g.product.a) == rows_of(g.b, g.product.b);
+}
+
+/* What is promised of addresses: a power of two, and at least an element. */
+static bool is_alignment(uint32_t bytes, cudaDataType_t type) {
+    return bytes >= size_of(type) && (bytes & (bytes - 1)) == 0;
+}
+
+static cublasStatus_t check(const cublasLtMatmulAlgo_t &g) {
+    const uint32_t *align = g.preference.alignment;
+    if (!is_matrix(g.a) || !is_matrix(g.b) || !is_matrix(g.c) || !is_product(g)) return CUBLAS_STATUS_INVALID_VALUE;
+    bool aligned = is_alignment(align[0], g.a.type) && is_alignment(align[1], g.b.type) &&
+                   is_alignment(align[2], g.c.type) && is_alignment(align[3], g.c.type);
+    return aligned && are_types(g) ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
 }
 
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t product, cublasLtMatrixLayout_t a,
                                               cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c,
-                                              cublasLtMatrixLayout_t d, cublasLtMatmulPreference_t preference, int,
-                                              cublasLtMatmulHeuristicResult_t *results, int *n) {
+                                              cublasLtMatrixLayout_t d, cublasLtMatmulPreference_t preference,
+                                              int asked, cublasLtMatmulHeuristicResult_t *results, int *n) {
     *n = 0;
     cublasLtMatmulAlgo_t algo = {*product, *a, *b, *c, *preference};
-    if (!supported(algo) || !same(*c, *d)) return CUBLAS_STATUS_NOT_SUPPORTED;
-    if (preference->reduction != CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE)
+    if (asked < 1 || !same(*c, *d)) return CUBLAS_STATUS_INVALID_VALUE;
+    cublasStatus_t status = check(algo);
+    if (status != CUBLAS_STATUS_SUCCESS) return status;
+    const bool exact = preference->reduction == CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+    if (exact && !has_exact) return CUBLAS_STATUS_NOT_SUPPORTED;
+    if (!exact && has_exact)
         fault(HERE, "parts of a sum may be added in BF16: reduction schemes %x", preference->reduction);
     results[(*n)++] = {algo, (size_t)preference->workspace, CUBLAS_STATUS_SUCCESS};
     return CUBLAS_STATUS_SUCCESS;
@@ -164,6 +207,48 @@ static void spoil(void *workspace, size_t bytes) {
     memset((char *)workspace + bytes - some, 0xff, some);
 }
 
+/* The bytes from the first element to behind the last. */
+static size_t extent(const cublasLtMatrixLayoutOpaque_t &m) {
+    return ((m.cols - 1) * (size_t)m.ld + m.rows) * size_of(m.type);
+}
+
+static void check_device_range(const char *what, const void *p, size_t bytes) {
+    size_t left;
+    if (cuda_host::memory_kind(p, &left) != cuda_host::MEMORY_DEVICE)
+        fault(HERE, "%s, %p, is not device memory", what, p);
+    if (bytes > left) fault(HERE, "%s takes %zu bytes; the allocation has %zu more", what, bytes, left);
+}
+
+static bool overlap(const void *a, size_t a_bytes, const void *b, size_t b_bytes) {
+    return (const char *)a < (const char *)b + b_bytes && (const char *)b < (const char *)a + a_bytes;
+}
+
+/* Also where the columns of one lie between those of the other, as those of a wider matrix do. */
+static bool matrices_overlap(const void *p, const cublasLtMatrixLayoutOpaque_t &m, const void *q,
+                             const cublasLtMatrixLayoutOpaque_t &n) {
+    size_t apart = (size_t)m.ld * size_of(m.type), length = m.rows * size_of(m.type), other = n.rows * size_of(n.type);
+    if (!overlap(p, extent(m), q, extent(n))) return false;
+    if (apart != (size_t)n.ld * size_of(n.type)) return true;
+    size_t behind = ((uintptr_t)q % apart + apart - (uintptr_t)p % apart) % apart;
+    return behind < length || behind + other > apart;
+}
+
+/* Wrong on a GPU, or refused there, though plain loops would do it. */
+static void check_operands(const cublasLtMatmulAlgo_t &g, const void *a, const void *b, const void *d,
+                           const void *workspace, size_t workspace_bytes) {
+    check_device_range("A", a, extent(g.a));
+    check_device_range("B", b, extent(g.b));
+    check_device_range("D", d, extent(g.c));
+    if (matrices_overlap(a, g.a, d, g.c) || matrices_overlap(b, g.b, d, g.c)) fault(HERE, "D overlaps an operand");
+    if (workspace_bytes == 0) return;
+    check_device_range("the workspace", workspace, workspace_bytes);
+    /* As cublasSetWorkspace() asks. */
+    if ((uintptr_t)workspace % 256) fault(HERE, "the workspace, %p, is not at a multiple of 256 bytes", workspace);
+    if (overlap(workspace, workspace_bytes, a, extent(g.a)) || overlap(workspace, workspace_bytes, b, extent(g.b)) ||
+        overlap(workspace, workspace_bytes, d, extent(g.c)))
+        fault(HERE, "the workspace overlaps an operand");
+}
+
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t product, const void *alpha, const void *a,
                               cublasLtMatrixLayout_t a_layout, const void *b, cublasLtMatrixLayout_t b_layout,
                               const void *beta, const void *c, cublasLtMatrixLayout_t c_layout, void *d,
@@ -181,6 +266,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t product, co
     if (workspace_bytes < g.preference.workspace)
         fault(HERE, "the algorithm takes %zu bytes of workspace; given %zu", (size_t)g.preference.workspace,
               workspace_bytes);
+    check_operands(g, a, b, d, workspace, workspace_bytes);
     float al = *(const float *)alpha, be = *(const float *)beta;
     cuda_host::enqueue(stream, [=] {
         if (workspace_bytes) spoil(workspace, workspace_bytes);

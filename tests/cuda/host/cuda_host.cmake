@@ -3,7 +3,7 @@
 file(GLOB CUDA_KERNELS CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/cuda/*.cu)
 file(GLOB CUDA_EMULATOR CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/cuda/host/*.cc)
 # Here, in tests/, a kernel file is C++; in the directory above it is CUDA.
-set(CUDA_FAULTS ${CMAKE_CURRENT_SOURCE_DIR}/cuda/host/faults/faults.cu)
+file(GLOB CUDA_FAULTS CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/cuda/host/faults/*.cu)
 set_source_files_properties(${CUDA_KERNELS} ${CUDA_FAULTS} PROPERTIES LANGUAGE CXX)
 set_property(SOURCE ${CMAKE_SOURCE_DIR}/cuda/backend_cuda.cu APPEND PROPERTY COMPILE_DEFINITIONS QLORA_NCCL)
 

@@ -1,6 +1,9 @@
 /* Streams, events and copies. Each stream is a queue that may stand still for as long as nobody waits for it: how
  * eagerly it runs by itself is drawn for each, so that some runs see a copy far behind the kernels of another stream
- * and some far ahead. A wait for an event runs the other stream up to it; so the queues cannot deadlock. */
+ * and some far ahead. A wait for an event runs the other stream up to it; so the queues cannot deadlock.
+ *
+ * Serialized, nothing of two streams overlaps: the device takes one piece of work after the other, of the streams that
+ * do not wait the one that goes first; which that is and how far the device lags behind the host is drawn. */
 #include <chrono>
 #include <cstring>
 #include <deque>
@@ -15,12 +18,19 @@
 
 namespace cuda_host {
 
+struct piece_t {
+    std::function<void()> work;
+    struct stream_t *after; /* waits until that stream has done `at`; NULL: for nothing */
+    uint64_t at, issued;
+};
+
 struct stream_t {
-    std::deque<std::function<void()>> queue;
+    std::deque<piece_t> queue;
     uint64_t given, done; /* pieces of work */
     bool blocking;        /* ordered with the default stream */
     uint32_t eagerness;   /* of 4 */
-    unsigned schedule;    /* that it was drawn under */
+    uint32_t rank;        /* serialized: the greatest goes first */
+    unsigned schedule;    /* that these were drawn under */
     captured_t captured;
 };
 
@@ -53,13 +63,58 @@ static stream_t *stream_of(stream_t *s) { return s ? s : default_stream(); }
 
 captured_t &captured_of(stream_t *s) { return stream_of(s)->captured; }
 
-static void run_one(stream_t *s) {
-    std::function<void()> work = std::move(s->queue.front());
+static bool serialized;
+static uint64_t n_issued, n_overtaken;
+
+static void draw_for(stream_t *s) {
+    if (s->schedule == schedule_number()) return;
+    s->schedule = schedule_number();
+    s->eagerness = draw(5);
+    s->rank = draw(1u << 31);
+}
+
+static void run_until(stream_t *s, uint64_t at);
+
+static void run_front(stream_t *s) {
+    piece_t p = std::move(s->queue.front());
     s->queue.pop_front();
     device_enter();
-    work();
+    if (p.after) run_until(p.after, p.at);
+    else p.work();
     device_leave();
     s->done++;
+}
+
+/* ---- one piece after the other -------------------------------------------------------------------------- */
+static bool can_go_on(const stream_t *s) {
+    if (s->queue.empty()) return false;
+    const piece_t &p = s->queue.front();
+    return !p.after || p.after->done >= p.at;
+}
+
+/* False: all that was given is done. */
+static bool run_first() {
+    stream_t *first = nullptr;
+    bool idle = true;
+    for (auto &s : *streams) {
+        draw_for(s.get());
+        idle = idle && s->queue.empty();
+        if (can_go_on(s.get()) && (!first || s->rank > first->rank)) first = s.get();
+    }
+    if (idle) return false;
+    if (!first) fault({}, "deadlock: each stream waits for another");
+    for (auto &s : *streams)
+        n_overtaken += s.get() != first && can_go_on(s.get()) && s->queue.front().issued < first->queue.front().issued;
+    run_front(first);
+    return true;
+}
+
+/* ---- */
+
+/* Moves that stream on. */
+static void run_one(stream_t *s) {
+    if (serialized) run_first();
+    else run_front(s);
 }
 
 static void run_until(stream_t *s, uint64_t at) {
@@ -70,23 +125,26 @@ static void run_until(stream_t *s, uint64_t at) {
 
 static void run_by_itself() {
     if (device_guarded()) return;
+    if (serialized) {
+        draw_for(default_stream());
+        while (draw(4) < default_stream()->eagerness && run_first()) {}
+        return;
+    }
     for (size_t i = 0; i < streams->size(); i++) {
         stream_t *s = (*streams)[i].get();
-        if (s->schedule != schedule_number()) {
-            s->schedule = schedule_number();
-            s->eagerness = draw(5);
-        }
+        draw_for(s);
         while (!s->queue.empty() && draw(4) < s->eagerness) run_one(s);
     }
 }
 
-static void push(stream_t *s, std::function<void()> work) {
-    s->queue.push_back(std::move(work));
+static void push(stream_t *s, piece_t p) {
+    p.issued = n_issued++;
+    s->queue.push_back(std::move(p));
     s->given++;
 }
 
 static void push_wait(stream_t *s, stream_t *other, uint64_t at) {
-    if (other->done < at) push(s, [=] { run_until(other, at); });
+    if (other->done < at) push(s, {nullptr, other, at, 0});
 }
 
 /* Work on the default stream follows all that blocking streams were given, and they follow it. */
@@ -97,7 +155,7 @@ static void push_in_order(stream_t *s, std::function<void()> work) {
     } else if (s->blocking) {
         push_wait(s, default_stream(), default_stream()->given);
     }
-    push(s, std::move(work));
+    push(s, {std::move(work), nullptr, 0, 0});
 }
 
 void enqueue(stream_t *s, std::function<void()> work, work_kind_t kind) {
@@ -298,5 +356,12 @@ cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t from, cudaEven
     *milliseconds = std::chrono::duration<float, std::milli>(to->time - from->time).count();
     return cudaSuccess;
 }
+
+void cuda_host_serialize(bool on) {
+    cudaDeviceSynchronize();
+    serialized = on;
+}
+
+uint64_t cuda_host_overtaken() { return n_overtaken; }
 
 uint64_t cuda_host_submissions(void) { return submissions; }

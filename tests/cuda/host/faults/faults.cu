@@ -1,6 +1,8 @@
 /* Kernels with a fault each, to show that the emulator finds it. `faults NAME SEED` runs one under a schedule:
  * status 0: the result is right; 1: it is wrong; 99 or a sanitizer's status: the emulator stopped it, with a message.
  * tests/cuda/test_cuda_emulator.c says which is expected of whom. */
+#include "faults.h"
+
 #include "cuda/device.h"
 
 #include <unistd.h>
@@ -174,7 +176,8 @@ __global__ void __launch_bounds__(THREADS) add_kernel(float *out, const float *x
 }
 
 /* Adds pages that one stream brings to a sum that another computes, through one buffer. */
-template <int FAULT> bool stream() {
+template <int FAULT, bool SERIAL = false> bool stream() {
+    cuda_host_serialize(SERIAL);
     cudaStream_t compute, copies;
     cudaEvent_t here, used;
     cudaStreamCreateWithFlags(&compute, cudaStreamNonBlocking);
@@ -370,10 +373,7 @@ template <bool RACE> bool race() {
     return value_at(x, 2) == 6;
 }
 
-const struct {
-    const char *name;
-    bool (*run)();
-} faults[] = {
+const planted_t faults[] = {
     {"sum", sum<SUM_RIGHT>},
     {"sum-no-barrier-after-write", sum<SUM_NO_BARRIER_AFTER_WRITE>},
     {"sum-no-barrier-after-read", sum<SUM_NO_BARRIER_AFTER_READ>},
@@ -400,6 +400,10 @@ const struct {
     {"stream-no-wait", stream<STREAM_NO_WAIT>},
     {"stream-no-wait-before-reuse", stream<STREAM_NO_WAIT_BEFORE_REUSE>},
     {"stream-source-reused", stream<STREAM_SOURCE_REUSED>},
+    {"serial", stream<STREAM_RIGHT, true>},
+    {"serial-no-wait", stream<STREAM_NO_WAIT, true>},
+    {"serial-no-wait-before-reuse", stream<STREAM_NO_WAIT_BEFORE_REUSE, true>},
+    {"serial-source-reused", stream<STREAM_SOURCE_REUSED, true>},
     {"graph", graph<GRAPH_RIGHT>},
     {"graph-no-wait", graph<GRAPH_NO_WAIT>},
     {"graph-not-joined", graph<GRAPH_NOT_JOINED>},
@@ -426,13 +430,16 @@ const struct {
 
 } // namespace
 
+static void run_if_named(const planted_t &f, char **argv) {
+    if (strcmp(argv[1], f.name)) return;
+    cuda_host_seed(strtoull(argv[2], nullptr, 0));
+    cuda_host_guard(strcmp(f.name, "memory-read-by-host") == 0);
+    _exit(f.run() ? 0 : 1); /* what the faults leave allocated is no finding */
+}
+
 int main(int argc, char **argv) {
-    for (const auto &f : faults) {
-        if (argc != 3 || strcmp(argv[1], f.name)) continue;
-        cuda_host_seed(strtoull(argv[2], nullptr, 0));
-        cuda_host_guard(strcmp(f.name, "memory-read-by-host") == 0);
-        _exit(f.run() ? 0 : 1); /* what the faults leave allocated is no finding */
-    }
-    fprintf(stderr, "usage: %s NAME SEED\n", argv[0]);
+    if (argc != 3) return 2;
+    for (const auto &f : faults) run_if_named(f, argv);
+    for (size_t i = 0; i < n_product_faults; i++) run_if_named(product_faults[i], argv);
     return 2;
 }
