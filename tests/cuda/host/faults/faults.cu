@@ -330,7 +330,7 @@ bool large_dynamic() {
         LAUNCH(empty_kernel, 1, 32, bytes, nullptr, x.device);
         cudaDeviceSynchronize();
         if (!cudaFuncSetAttribute(empty_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes + 1)) return false;
-        (void)cudaGetLastError();
+        cudaGetLastError();
     }
     return true;
 }
