@@ -80,21 +80,6 @@ static int finish(import_t *im) {
 
 /* ---- keys ---- */
 
-#define OURS(section, name) FATE_CARRIED, section, name
-#define IDLE(key) \
-    { key, FATE_IDLE, NULL, NULL, NULL, NULL, NULL }
-#define LOST(key, says) \
-    { key, FATE_LOST, NULL, NULL, NULL, NULL, says }
-#define REFUSED(key, says) \
-    { key, FATE_REFUSED, NULL, NULL, NULL, NULL, says }
-#define LATER(key, section, name, says) \
-    { key, OURS(section, name), NULL, axolotl_take_later, says } /* see finish() */
-
-int axolotl_take_later(import_t *im, const import_key_t *k, const yaml_tree_t *v) {
-    (void)im, (void)k, (void)v;
-    return 0;
-}
-
 static const import_key_t keys[] = {
     {"base_model", OURS("model", "path"), NULL, take_model, NULL},
     {"adapter", OURS("quantization", "quant_type"), NULL, axolotl_take_adapter_kind,
@@ -319,8 +304,8 @@ static const import_key_t keys[] = {
     LOST("shrink_embeddings", "embeddings stay as they are"),
     LOST("fix_untrained_tokens", "embeddings stay as they are"),
     LOST("lora_modules_to_save", "these are trained in full there; here embeddings and head stay as they are"),
-    {"fp16", FATE_LOST, NULL, NULL, NULL, axolotl_take_later, "computed in bf16, or f32 on a CPU without it"},
-    {"float16", FATE_LOST, NULL, NULL, NULL, axolotl_take_later, "computed in bf16, or f32 on a CPU without it"},
+    {"fp16", FATE_LOST, NULL, NULL, NULL, take_later, "computed in bf16, or f32 on a CPU without it"},
+    {"float16", FATE_LOST, NULL, NULL, NULL, take_later, "computed in bf16, or f32 on a CPU without it"},
     {"plugins", FATE_LOST, NULL, NULL, NULL, axolotl_take_plugins, "but faster kernels, which change nothing here"},
     {"metric_for_best_model", FATE_LOST, NULL, NULL, NULL, take_metric, "but `eval_loss`, by which the best is told"},
     LOST("loss_watchdog_threshold", "a run goes on whatever its loss, unless it is no number"),

@@ -18,7 +18,5 @@ int axolotl_take_dtypes(import_t *im);
 int axolotl_take_data(import_t *im);
 int axolotl_take_kwargs(import_t *im, const import_key_t *k, const yaml_tree_t *v);
 int axolotl_take_train_on(import_t *im, const import_key_t *k, const yaml_tree_t *v);
-/* Of a key that waits for others: nothing. */
-int axolotl_take_later(import_t *im, const import_key_t *k, const yaml_tree_t *v);
 
 #endif

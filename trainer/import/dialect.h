@@ -23,6 +23,17 @@ typedef struct import_key {
     const char *says; /* LOST, REFUSED: what that means; CARRIED: a remark for the documentation, or NULL */
 } import_key_t;
 
+/* Rows of a table. */
+#define OURS(section, name) FATE_CARRIED, section, name
+#define IDLE(key) \
+    { key, FATE_IDLE, NULL, NULL, NULL, NULL, NULL }
+#define LOST(key, says) \
+    { key, FATE_LOST, NULL, NULL, NULL, NULL, says }
+#define REFUSED(key, says) \
+    { key, FATE_REFUSED, NULL, NULL, NULL, NULL, says }
+#define LATER(key, section, name, says) \
+    { key, OURS(section, name), NULL, take_later, says }
+
 typedef struct {
     const char *name, *model_key; /* the key that tells which dialect it is */
     const import_key_t *keys;
@@ -73,6 +84,8 @@ int import_put_path(import_t *im, const char *section, const char *name, const y
 
 /* ---- takes of both dialects ---- */
 
+/* Nothing: the key waits for others (dialect_t.finish). */
+int take_later(import_t *im, const import_key_t *k, const yaml_tree_t *v);
 int take_model(import_t *im, const import_key_t *k, const yaml_tree_t *v);
 int take_adapter(import_t *im, const import_key_t *k, const yaml_tree_t *v);
 int take_output(import_t *im, const import_key_t *k, const yaml_tree_t *v);

@@ -8,11 +8,6 @@
 #include "trainer/config/config_json.h"
 #include "trainer/import/state.h"
 
-static int take_later(import_t *im, const import_key_t *k, const yaml_tree_t *v) {
-    (void)im, (void)k, (void)v;
-    return 0;
-}
-
 /* ---- model ---- */
 
 static int take_stage(import_t *im, const import_key_t *k, const yaml_tree_t *v) {
@@ -195,16 +190,6 @@ static int finish(import_t *im) {
 }
 
 /* ---- keys ---- */
-
-#define OURS(section, name) FATE_CARRIED, section, name
-#define IDLE(key) \
-    { key, FATE_IDLE, NULL, NULL, NULL, NULL, NULL }
-#define LOST(key, says) \
-    { key, FATE_LOST, NULL, NULL, NULL, NULL, says }
-#define REFUSED(key, says) \
-    { key, FATE_REFUSED, NULL, NULL, NULL, NULL, says }
-#define LATER(key, section, name, says) \
-    { key, OURS(section, name), NULL, take_later, says } /* see finish() */
 
 static const import_key_t keys[] = {
     {"model_name_or_path", OURS("model", "path"), NULL, take_model, NULL},

@@ -9,6 +9,11 @@
 #include "trainer/config/config_json.h"
 #include "trainer/import/state.h"
 
+int take_later(import_t *im, const import_key_t *k, const yaml_tree_t *v) {
+    (void)im, (void)k, (void)v;
+    return 0;
+}
+
 int take_model(import_t *im, const import_key_t *k, const yaml_tree_t *v) {
     return import_put_path(im, k->section, k->name, v, k->key,
                            "put the directory of the downloaded model, or a GGUF file");
