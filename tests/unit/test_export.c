@@ -324,8 +324,8 @@ static void test_not_a_checkpoint(void **state) {
     EXPECT_RUN(2, "expected a directory output_dir/checkpoint-N", "export", absent, "--merged", out);
     free(hint), free(gone);
     EXPECT_RUN(2, "expected CHECKPOINT_DIR", "export", tied.checkpoint);
-    EXPECT_RUN(2, "--base: got \"nearest\"; expected original or dequantized", "export", tied.checkpoint, "--merged", out,
-               "--base", "nearest");
+    EXPECT_RUN(2, "--base: got \"nearest\"; expected original or dequantized", "export", tied.checkpoint, "--merged",
+               out, "--base", "nearest");
     EXPECT_RUN(2, "--dtype is of a merged model; expected --merged DIR", "export", tied.checkpoint, "--adapter", out,
                "--dtype", "f16");
     assert_false(path_exists(out));
