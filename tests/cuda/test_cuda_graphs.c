@@ -117,8 +117,10 @@ static void test_training(void **state) {
                       (unsigned long long)got.graphs.instantiated, (unsigned long long)got.graphs.updated);
         check_same(&want, &got);
         assert_int_equal(want.graphs.launched, 0);
-        /* The head has its rows in two or three chunks where these are small. */
-        assert_true(got.graphs.launched >= PARTS * (PASSES - 1) - 1 && got.graphs.updated > 0);
+        /* The head has its rows in two or three chunks where these are small, and its products form clusters by the number
+         * of rows: then its graph is made anew, and where that is as often as not, it is none. */
+        assert_true(got.graphs.launched >= PARTS * (PASSES - 1) - 2 && got.graphs.updated > 0);
+        assert_true(got.graphs.instantiated > PARTS);
         assert_int_equal(got.graphs.launched, got.graphs.instantiated + got.graphs.updated);
         assert_true(want.submissions > 100 && got.submissions < 30);
         free(want.grad);

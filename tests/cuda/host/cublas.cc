@@ -268,9 +268,11 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t product, co
               workspace_bytes);
     check_operands(g, a, b, d, workspace, workspace_bytes);
     float al = *(const float *)alpha, be = *(const float *)beta;
-    cuda_host::enqueue(stream, [=] {
+    auto work = [=] {
         if (workspace_bytes) spoil(workspace, workspace_bytes);
         multiply(g, al, a, b, be, d);
-    });
+    };
+    /* As on Hopper: the shape of a product decides that of its clusters too. */
+    cuda_host::enqueue(stream, work, cuda_host::WORK_KERNEL, g.c.cols % 4 == 0 ? 2 : 1);
     return CUBLAS_STATUS_SUCCESS;
 }
