@@ -57,8 +57,8 @@ static void cross_border(backend_t *be) {
     impl->weights_touched = true;
 }
 
-/* The graph of what work() queues, none of which runs. Relaxed: cuBLAS may have to load a kernel that no pass has used
- * yet, which the other modes forbid. */
+/* The graph of what work() queues, none of which runs. Relaxed: a kernel that no pass has used yet may have to be loaded,
+ * which the other modes forbid. */
 static cudaError_t capture(backend_t *be, void (*work)(void *ctx), void *ctx, cudaGraph_t *graph) {
     cudaError_t first = cudaStreamBeginCapture(compute_stream(be), cudaStreamCaptureModeRelaxed);
     if (first != cudaSuccess) return first;
@@ -67,7 +67,7 @@ static cudaError_t capture(backend_t *be, void (*work)(void *ctx), void *ctx, cu
     work(ctx);
     failed = NULL;
     cudaError_t end = cudaStreamEndCapture(compute_stream(be), graph);
-    return first != cudaSuccess ? first : end;
+    return first == CUDA_RECORD_LATER && end != cudaSuccess ? end : first != cudaSuccess ? first : end;
 }
 
 /* ---- executable graphs --------------------------------------------------------------------------------------- */
@@ -157,7 +157,8 @@ static void give_up(cuda_records_t *all, cudaError_t why) {
              cudaGetErrorName(why), cudaGetErrorString(why));
 }
 
-/* The first pass of a key is queued op by op: it loads the kernels, and a key that does not come again is worth no more. */
+/* The first pass of a key is queued op by op: it loads the kernels and has algorithms chosen, and a key that does not come
+ * again is worth no more. */
 static void recorded(backend_t *be, const record_key_t *key, void (*work)(void *ctx), void *ctx) {
     cuda_records_t *all = cuda_impl(be)->records;
     if (all->off || key->tokens * key->width > MOST_VALUES) {
@@ -172,7 +173,7 @@ static void recorded(backend_t *be, const record_key_t *key, void (*work)(void *
         return;
     }
     cudaError_t e = run_as_graph(be, r, work, ctx);
-    if (e != cudaSuccess) give_up(all, e);
+    if (e != cudaSuccess && e != CUDA_RECORD_LATER) give_up(all, e);
     cross_border(be);
     if (e != cudaSuccess) work(ctx);
 }

@@ -67,6 +67,8 @@ cudaError_t capture_forbids() {
     return under_way ? spoil(under_way.get(), cudaErrorStreamCaptureUnsupported) : cudaSuccess;
 }
 
+bool capturing() { return under_way != nullptr; }
+
 /* Whether all that the capture was given comes before what its origin would be given next. */
 static bool joined(const capture_t &c) {
     std::vector<bool> before(c.nodes.size());

@@ -43,6 +43,8 @@ cudaError_t capture_status(stream_t *s);
 /* For calls that may not be made while the thread captures: they spoil the capture. Stricter than CUDA, which lets some
  * of them pass for streams that take no part. */
 cudaError_t capture_forbids();
+/* Whether a stream is captured. */
+bool capturing();
 /* Whether the test wants this call to fail. */
 bool call_fails(const char *name);
 
