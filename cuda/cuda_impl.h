@@ -120,6 +120,8 @@ void download_pieces(const backend_t *be, const void *src, size_t bytes, landed_
 
 /* Whether a pass is being recorded: then `status` is kept, if none was before, and what is queued from now on is lost. */
 bool cuda_record_fails(cudaError_t status);
+/* A status for it: this pass needs what there is after it was queued op by op, and the next may be recorded again. */
+static const cudaError_t CUDA_RECORD_LATER = cudaErrorNotReady;
 
 /* What the parts of cuda_impl_t need; close also takes what was opened in part. */
 int cuda_memory_open(cuda_impl_t *impl, err_t *err);

@@ -35,8 +35,9 @@ static void say_rounded(const shape_t *s) {
              (unsigned long long)s->M, (unsigned long long)s->N, (unsigned long long)s->K);
 }
 
-/* A shape has one place; another that falls on it takes it over. Training at a fixed length has about a hundred. */
-enum { CHOICES = 1024 };
+/* A shape has one of PLACES in a row; where all are taken, another takes over the first. Training at a fixed length has
+ * about a hundred. */
+enum { CHOICES = 1024, PLACES = 8 };
 typedef struct {
     cublasLtHandle_t handle;
     choice_t choice[CHOICES];
@@ -135,13 +136,24 @@ static void choose(blas_t *blas, choice_t *e) {
     BLAS_CHECK(lib.cublasLtMatmulPreferenceDestroy(p));
 }
 
-static choice_t *choice_for(blas_t *blas, const shape_t *s) {
-    choice_t *e = &blas->choice[hash(s)];
-    if (memcmp(&e->shape, s, sizeof *s) != 0) {
-        e->shape = *s;
-        describe(e);
-        choose(blas, e);
+/* Where the shape is, or will be. */
+static choice_t *place_of(blas_t *blas, const shape_t *s) {
+    const size_t first = hash(s);
+    for (size_t i = 0; i < PLACES; i++) {
+        choice_t *e = &blas->choice[(first + i) % CHOICES];
+        if (!e->shape.used || memcmp(&e->shape, s, sizeof *s) == 0) return e;
     }
+    return &blas->choice[first];
+}
+
+/* NULL: a pass is being recorded, and the shape is a new one. cuBLASLt 13.3 does not answer during a capture. */
+static choice_t *choice_for(blas_t *blas, const shape_t *s) {
+    choice_t *e = place_of(blas, s);
+    if (memcmp(&e->shape, s, sizeof *s) == 0) return e;
+    if (cuda_record_fails(CUDA_RECORD_LATER)) return NULL;
+    e->shape = *s;
+    describe(e);
+    choose(blas, e);
     return e;
 }
 
@@ -158,6 +170,7 @@ void cuda_gemm(backend_t *be, size_t M, size_t N, size_t K, float alpha, gemm_op
     s.a_align = alignment(a.p), s.b_align = alignment(b.p), s.c_align = alignment(C.p);
     s.used = 1;
     choice_t *e = choice_for(blas, &s);
+    if (!e) return;
     cublasStatus_t status = lib.cublasLtMatmul(blas->handle, &e->product, &alpha, b.p, &e->b, a.p, &e->a, &beta, C.p,
                                                &e->c, C.p, &e->c, &e->algorithm, workspace, s.workspace,
                                                compute_stream(be));

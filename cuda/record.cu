@@ -22,6 +22,7 @@ typedef struct {
     record_key_t key;
     uint64_t last;        /* the pass that used it; 0: none */
     cudaGraphExec_t exec; /* NULL: passes of this key have only been queued op by op */
+    uint64_t clusters;    /* clusters_of() the graph that exec was made of */
     size_t made, updated; /* how often exec was made, and how often it took over another pass */
 } record_t;
 
@@ -56,8 +57,8 @@ static void cross_border(backend_t *be) {
     impl->weights_touched = true;
 }
 
-/* The graph of what work() queues, none of which runs. Relaxed: cuBLAS may have to load a kernel that no pass has used
- * yet, which the other modes forbid. */
+/* The graph of what work() queues, none of which runs. Relaxed: a kernel that no pass has used yet may have to be loaded,
+ * which the other modes forbid. */
 static cudaError_t capture(backend_t *be, void (*work)(void *ctx), void *ctx, cudaGraph_t *graph) {
     cudaError_t first = cudaStreamBeginCapture(compute_stream(be), cudaStreamCaptureModeRelaxed);
     if (first != cudaSuccess) return first;
@@ -66,7 +67,7 @@ static cudaError_t capture(backend_t *be, void (*work)(void *ctx), void *ctx, cu
     work(ctx);
     failed = NULL;
     cudaError_t end = cudaStreamEndCapture(compute_stream(be), graph);
-    return first != cudaSuccess ? first : end;
+    return first == CUDA_RECORD_LATER && end != cudaSuccess ? end : first != cudaSuccess ? first : end;
 }
 
 /* ---- executable graphs --------------------------------------------------------------------------------------- */
@@ -76,17 +77,49 @@ static void drop(record_t *r) {
     r->exec = NULL;
 }
 
-/* Makes r->exec that of the graph: by exchanging what its nodes are given, or, where the nodes are others, anew. */
+static cudaError_t cluster_of(cudaGraphNode_t node, uint64_t *blocks) {
+    cudaGraphNodeType type;
+    cudaLaunchAttributeValue shape = {};
+    cudaError_t e = cudaGraphNodeGetType(node, &type);
+    if (e == cudaSuccess && type == cudaGraphNodeTypeKernel)
+        e = cudaGraphKernelNodeGetAttribute(node, cudaLaunchAttributeClusterDimension, &shape);
+    *blocks = shape.clusterDim.x | (uint64_t)shape.clusterDim.y << 16 | (uint64_t)shape.clusterDim.z << 32;
+    return e;
+}
+
+/* The shapes of the clusters that the blocks of all its kernels form (those of cuBLAS on Hopper and later), as a number. */
+static cudaError_t clusters_of(cudaGraph_t graph, uint64_t *clusters) {
+    size_t n = 0;
+    cudaError_t e = cudaGraphGetNodes(graph, NULL, &n);
+    if (e != cudaSuccess) return e;
+    cudaGraphNode_t *nodes = (cudaGraphNode_t *)xcalloc(n, sizeof *nodes);
+    if (n) e = cudaGraphGetNodes(graph, nodes, &n);
+    *clusters = 0;
+    for (size_t i = 0; i < n && e == cudaSuccess; i++) {
+        uint64_t blocks;
+        e = cluster_of(nodes[i], &blocks);
+        *clusters = rng_fold(*clusters, blocks);
+    }
+    free(nodes);
+    return e;
+}
+
+/* Makes r->exec that of the graph: by exchanging what its nodes are given, or, where the nodes are others, anew. An
+ * exchange of kernels leaves the shape of their clusters as it was, and says nothing of it: so not where that differs. */
 static cudaError_t make_executable(record_t *r, cudaGraph_t graph) {
-    if (r->exec) {
+    uint64_t clusters;
+    cudaError_t e = clusters_of(graph, &clusters);
+    if (e != cudaSuccess) return e;
+    if (r->exec && r->clusters == clusters) {
         cudaGraphExecUpdateResultInfo info;
-        cudaError_t e = cudaGraphExecUpdate(r->exec, graph, &info);
+        e = cudaGraphExecUpdate(r->exec, graph, &info);
         r->updated += e == cudaSuccess;
         if (e != cudaErrorGraphExecUpdateFailure) return e;
         (void)cudaGetLastError();
-        drop(r);
     }
+    drop(r);
     r->made++;
+    r->clusters = clusters;
     return cudaGraphInstantiate(&r->exec, graph, cudaGraphInstantiateFlagUseNodePriority);
 }
 
@@ -112,7 +145,7 @@ static record_t *record_of(cuda_records_t *all, const record_key_t *key) {
         if (r.last < oldest->last) oldest = &r;
     }
     drop(oldest);
-    *oldest = {*key, 0, NULL, 0, 0};
+    *oldest = {*key, 0, NULL, 0, 0, 0};
     return oldest;
 }
 
@@ -124,7 +157,8 @@ static void give_up(cuda_records_t *all, cudaError_t why) {
              cudaGetErrorName(why), cudaGetErrorString(why));
 }
 
-/* The first pass of a key is queued op by op: it loads the kernels, and a key that does not come again is worth no more. */
+/* The first pass of a key is queued op by op: it loads the kernels and has algorithms chosen, and a key that does not come
+ * again is worth no more. */
 static void recorded(backend_t *be, const record_key_t *key, void (*work)(void *ctx), void *ctx) {
     cuda_records_t *all = cuda_impl(be)->records;
     if (all->off || key->tokens * key->width > MOST_VALUES) {
@@ -139,7 +173,7 @@ static void recorded(backend_t *be, const record_key_t *key, void (*work)(void *
         return;
     }
     cudaError_t e = run_as_graph(be, r, work, ctx);
-    if (e != cudaSuccess) give_up(all, e);
+    if (e != cudaSuccess && e != CUDA_RECORD_LATER) give_up(all, e);
     cross_border(be);
     if (e != cudaSuccess) work(ctx);
 }

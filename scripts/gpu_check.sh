@@ -247,7 +247,8 @@ main() {
         --what copy,dequant,gemm,attention,step,profile
     stage "Llama-3-8B, loaded from the page cache" 10 30 bench llama-3-8b-load llama-3-8b --what load
     stage "compute-sanitizer racecheck, kernels with shared memory" 20 60 races \
-        "$build/tests/test_cuda_ops_device" attn_fwd attn_bwd dequant rmsnorm_bwd ce_loss sumsq adamw_8bit
+        "$build/tests/test_cuda_ops_device" attn_fwd attn_bwd adapter_fwd adapter_bwd adapter_grad rmsnorm_bwd ce_loss \
+        sumsq adamw_8bit
     stage "short training, SmolLM2-135M" 10 30 bench smollm2 smollm2-135m --what step,profile --steps 20 --length 1024
     stage "short training, SmolLM2-135M, each op by itself" 10 30 bench smollm2-no-graphs smollm2-135m --what step \
         --steps 20 --length 1024 --no-graphs

@@ -117,8 +117,10 @@ static void test_training(void **state) {
                       (unsigned long long)got.graphs.instantiated, (unsigned long long)got.graphs.updated);
         check_same(&want, &got);
         assert_int_equal(want.graphs.launched, 0);
-        /* The head has its rows in two or three chunks where these are small. */
-        assert_true(got.graphs.launched >= PARTS * (PASSES - 1) - 1 && got.graphs.updated > 0);
+        /* The head is launched op by op for numbers of rows that its products never had, and made anew where these form
+         * other clusters; it may be in two or three chunks. */
+        assert_true(got.graphs.launched > (PARTS - 1) * (PASSES - 1) && got.graphs.updated > 0);
+        assert_true(got.graphs.instantiated > PARTS);
         assert_int_equal(got.graphs.launched, got.graphs.instantiated + got.graphs.updated);
         assert_true(want.submissions > 100 && got.submissions < 30);
         free(want.grad);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/dtype.h"
+#include "graph.h"
 #include "memory.h"
 
 using cuda_host::fault;
@@ -151,6 +152,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
                                               cublasLtMatrixLayout_t d, cublasLtMatmulPreference_t preference,
                                               int asked, cublasLtMatmulHeuristicResult_t *results, int *n) {
     *n = 0;
+    if (cuda_host::capturing()) return CUBLAS_STATUS_INTERNAL_ERROR; /* as that of CUDA 13.3 */
     cublasLtMatmulAlgo_t algo = {*product, *a, *b, *c, *preference};
     if (asked < 1 || !same(*c, *d)) return CUBLAS_STATUS_INVALID_VALUE;
     cublasStatus_t status = check(algo);
@@ -268,9 +270,11 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t product, co
               workspace_bytes);
     check_operands(g, a, b, d, workspace, workspace_bytes);
     float al = *(const float *)alpha, be = *(const float *)beta;
-    cuda_host::enqueue(stream, [=] {
+    auto work = [=] {
         if (workspace_bytes) spoil(workspace, workspace_bytes);
         multiply(g, al, a, b, be, d);
-    });
+    };
+    /* As on Hopper: the shape of a product decides that of its clusters too. */
+    cuda_host::enqueue(stream, work, cuda_host::WORK_KERNEL, g.c.cols % 4 == 0 ? 2 : 1);
     return CUBLAS_STATUS_SUCCESS;
 }

@@ -16,7 +16,7 @@ struct graph_t {
 
 struct graph_exec_t {
     std::shared_ptr<std::vector<node_t>> nodes; /* shared with the launches that have not run yet */
-    bool half_updated;
+    bool half_updated, other_clusters;          /* of the latest update */
 };
 
 static std::shared_ptr<capture_t> under_way;
@@ -35,11 +35,11 @@ static cudaError_t spoil(capture_t *c, cudaError_t why) {
     return device_error(why);
 }
 
-void capture_add(captured_t *at, work_kind_t kind, std::function<void()> work) {
+void capture_add(captured_t *at, work_kind_t kind, unsigned cluster, std::function<void()> work) {
     capture_t *c = at->capture.get();
     if (call_fails("a node")) spoil(c, cudaErrorStreamCaptureUnsupported);
     if (c->spoiled != cudaSuccess) return;
-    c->nodes.push_back({kind, std::move(work), at->after});
+    c->nodes.push_back({kind, cluster, std::move(work), at->after});
     at->after = {c->nodes.size() - 1};
 }
 
@@ -66,6 +66,8 @@ cudaError_t capture_status(stream_t *s) {
 cudaError_t capture_forbids() {
     return under_way ? spoil(under_way.get(), cudaErrorStreamCaptureUnsupported) : cudaSuccess;
 }
+
+bool capturing() { return under_way != nullptr; }
 
 /* Whether all that the capture was given comes before what its origin would be given next. */
 static bool joined(const capture_t &c) {
@@ -94,6 +96,12 @@ static void run_nodes(const std::vector<node_t> &nodes) {
         for (size_t follower : followers[i])
             if (--waits_for[follower] == 0) ready.push_back(follower);
     }
+}
+
+static bool same_clusters(const std::vector<node_t> &a, const std::vector<node_t> &b) {
+    for (size_t i = 0; i < a.size(); i++)
+        if (a[i].cluster != b[i].cluster) return false;
+    return true;
 }
 
 static bool same_topology(const std::vector<node_t> &a, const std::vector<node_t> &b) {
@@ -147,13 +155,35 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsig
     cudaError_t e = capture_forbids();
     if (e != cudaSuccess) return e;
     if (call_fails("cudaGraphInstantiate")) return device_error(cudaErrorMemoryAllocation);
-    *exec = new graph_exec_t{std::make_shared<std::vector<node_t>>(graph->nodes), false};
+    *exec = new graph_exec_t{std::make_shared<std::vector<node_t>>(graph->nodes), false, false};
     figures.instantiated++;
     figures.alive++;
     return cudaSuccess;
 }
 
-/* Launches that were made before keep what they were given. */
+cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t *nodes, size_t *n) {
+    for (size_t i = 0; nodes && i < *n; i++) nodes[i] = &graph->nodes[i];
+    *n = graph->nodes.size();
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphNodeGetType(cudaGraphNode_t node, cudaGraphNodeType *type) {
+    static const cudaGraphNodeType types[] = {cudaGraphNodeTypeKernel, cudaGraphNodeTypeMemcpy, cudaGraphNodeTypeMemset,
+                                              cudaGraphNodeTypeHost};
+    *type = types[node->kind];
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphKernelNodeGetAttribute(cudaGraphNode_t node, cudaLaunchAttributeID id,
+                                            cudaLaunchAttributeValue *value) {
+    if (node->kind != WORK_KERNEL || id != cudaLaunchAttributeClusterDimension)
+        return device_error(cudaErrorInvalidValue);
+    *value = {{node->cluster, node->cluster > 0, node->cluster > 0}};
+    return cudaSuccess;
+}
+
+/* Launches that were made before keep what they were given. Of the new kernels all is taken over but the shape of their
+ * clusters, and CUDA says nothing of it. */
 cudaError_t cudaGraphExecUpdate(cudaGraphExec_t exec, cudaGraph_t graph, cudaGraphExecUpdateResultInfo *info) {
     *info = {};
     if (call_fails("cudaGraphExecUpdate")) return device_error(cudaErrorUnknown);
@@ -162,6 +192,7 @@ cudaError_t cudaGraphExecUpdate(cudaGraphExec_t exec, cudaGraph_t graph, cudaGra
         info->result = cudaGraphExecUpdateErrorTopologyChanged;
         return device_error(cudaErrorGraphExecUpdateFailure);
     }
+    exec->other_clusters = !same_clusters(*exec->nodes, graph->nodes);
     exec->nodes = std::make_shared<std::vector<node_t>>(graph->nodes);
     figures.updated++;
     return cudaSuccess;
@@ -170,6 +201,7 @@ cudaError_t cudaGraphExecUpdate(cudaGraphExec_t exec, cudaGraph_t graph, cudaGra
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t s) {
     if (call_fails("cudaGraphLaunch")) return device_error(cudaErrorMemoryAllocation);
     if (exec->half_updated) fault({}, "launch of a graph whose update failed");
+    if (exec->other_clusters) fault({}, "launch of a kernel in clusters of another one's shape");
     std::shared_ptr<std::vector<node_t>> nodes = exec->nodes;
     enqueue(s, [=] { run_nodes(*nodes); });
     figures.launched++;

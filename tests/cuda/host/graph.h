@@ -12,6 +12,7 @@ namespace cuda_host {
 
 struct node_t {
     work_kind_t kind;
+    unsigned cluster; /* blocks of a kernel's cluster; 0: it has none */
     std::function<void()> work;
     std::vector<size_t> after; /* nodes that come first, in the order in which the capture met them */
 };
@@ -34,7 +35,7 @@ struct captured_t {
 captured_t &captured_of(stream_t *s);
 
 /* Adds a node that the stream is given; a spoiled capture takes none. */
-void capture_add(captured_t *at, work_kind_t kind, std::function<void()> work);
+void capture_add(captured_t *at, work_kind_t kind, unsigned cluster, std::function<void()> work);
 /* What the stream is given from now on comes after the event, which stands in a capture, or the stream does. */
 cudaError_t capture_wait(stream_t *s, const captured_t &event);
 /* For calls that return before their work is done: an error if the stream is in a capture that is spoiled. */
@@ -42,6 +43,8 @@ cudaError_t capture_status(stream_t *s);
 /* For calls that may not be made while the thread captures: they spoil the capture. Stricter than CUDA, which lets some
  * of them pass for streams that take no part. */
 cudaError_t capture_forbids();
+/* Whether a stream is captured. */
+bool capturing();
 /* Whether the test wants this call to fail. */
 bool call_fails(const char *name);
 

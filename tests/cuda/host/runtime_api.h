@@ -17,12 +17,14 @@ struct stream_t;
 struct event_t;
 struct graph_t;
 struct graph_exec_t;
+struct node_t;
 } // namespace cuda_host
 
 typedef cuda_host::stream_t *cudaStream_t; /* NULL: the legacy default stream */
 typedef cuda_host::event_t *cudaEvent_t;
 typedef cuda_host::graph_t *cudaGraph_t;
 typedef cuda_host::graph_exec_t *cudaGraphExec_t;
+typedef cuda_host::node_t *cudaGraphNode_t;
 typedef void (*cudaHostFn_t)(void *);
 
 enum cudaError_t {
@@ -69,6 +71,18 @@ enum cudaStreamCaptureMode {
     cudaStreamCaptureModeRelaxed
 };
 enum { cudaGraphInstantiateFlagUseNodePriority = 8 };
+enum cudaGraphNodeType {
+    cudaGraphNodeTypeKernel,
+    cudaGraphNodeTypeMemcpy,
+    cudaGraphNodeTypeMemset,
+    cudaGraphNodeTypeHost
+};
+enum cudaLaunchAttributeID { cudaLaunchAttributeClusterDimension = 4 };
+struct cudaLaunchAttributeValue {
+    struct {
+        unsigned x, y, z;
+    } clusterDim;
+};
 enum cudaGraphExecUpdateResult { cudaGraphExecUpdateSuccess = 0, cudaGraphExecUpdateErrorTopologyChanged = 2 };
 struct cudaGraphExecUpdateResultInfo {
     cudaGraphExecUpdateResult result;
@@ -162,6 +176,10 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t s, cudaHostFn_t f, void *argument);
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *graph);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t *nodes, size_t *n);
+cudaError_t cudaGraphNodeGetType(cudaGraphNode_t node, cudaGraphNodeType *type);
+cudaError_t cudaGraphKernelNodeGetAttribute(cudaGraphNode_t node, cudaLaunchAttributeID id,
+                                            cudaLaunchAttributeValue *value);
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long flags = 0);
 cudaError_t cudaGraphExecUpdate(cudaGraphExec_t exec, cudaGraph_t graph, cudaGraphExecUpdateResultInfo *info);
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t s);
@@ -177,9 +195,10 @@ int physical_device();                   /* the number on this machine of the de
 /* A process of this program uses one device: a thread that has not chosen it gets what it asks for on another. */
 void check_device();
 
-/* Queues host code that stands for a device library's kernel (the GEMM): it may touch device memory. */
+/* Queues host code that stands for a device library's kernel (the GEMM): it may touch device memory. cluster: blocks of a
+ * cluster of that kernel, 0 where it has none. */
 enum work_kind_t { WORK_KERNEL, WORK_COPY, WORK_SET, WORK_HOST };
-void enqueue(stream_t *s, std::function<void()> work, work_kind_t kind = WORK_KERNEL);
+void enqueue(stream_t *s, std::function<void()> work, work_kind_t kind = WORK_KERNEL, unsigned cluster = 0);
 
 /* The launch's own error, which is asked for behind it, is not the one that an earlier call has left. */
 void launch_check(stream_t *s, const char *kernel, site_t at);

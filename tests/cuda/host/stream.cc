@@ -158,10 +158,10 @@ static void push_in_order(stream_t *s, std::function<void()> work) {
     push(s, {std::move(work), nullptr, 0, 0});
 }
 
-void enqueue(stream_t *s, std::function<void()> work, work_kind_t kind) {
+void enqueue(stream_t *s, std::function<void()> work, work_kind_t kind, unsigned cluster) {
     check_device();
     if (captured_of(s).capture) {
-        capture_add(&captured_of(s), kind, std::move(work));
+        capture_add(&captured_of(s), kind, cluster, std::move(work));
         return;
     }
     submissions++;
