@@ -8,7 +8,7 @@ extern "C" {
 #include "base/log.h"
 }
 
-/* Executable graphs that are kept; the one that was longest not used makes room. Each takes about a megabyte of the
+/* Executable graphs that are kept; the one that was longest not used makes room. Each takes a megabyte or two of the
  * device's memory for the arguments of its nodes. A kind of training passes has nine, one of evaluation or generation
  * five: with packed samples all that a run does, and tails of other lengths. */
 enum { RECORDS = 32 };

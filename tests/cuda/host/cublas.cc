@@ -52,12 +52,12 @@ cublasStatus_t cublasLtMatmulDescInit_internal(cublasLtMatmulDesc_t d, size_t si
 
 cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t attribute,
                                               const void *value, size_t size) {
-    cublasOperation_t op;
+    int op; /* whatever the caller has there */
     if (size != sizeof op) return CUBLAS_STATUS_INVALID_VALUE;
     memcpy(&op, value, size);
     if (op != CUBLAS_OP_N && op != CUBLAS_OP_T) return CUBLAS_STATUS_INVALID_VALUE;
-    if (attribute == CUBLASLT_MATMUL_DESC_TRANSA) d->a = op;
-    else if (attribute == CUBLASLT_MATMUL_DESC_TRANSB) d->b = op;
+    if (attribute == CUBLASLT_MATMUL_DESC_TRANSA) d->a = (cublasOperation_t)op;
+    else if (attribute == CUBLASLT_MATMUL_DESC_TRANSB) d->b = (cublasOperation_t)op;
     else return CUBLAS_STATUS_INVALID_VALUE;
     return CUBLAS_STATUS_SUCCESS;
 }
