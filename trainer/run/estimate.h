@@ -7,7 +7,8 @@
 #include "trainer/run/steps.h"
 
 typedef struct {
-    double flops;            /* of the whole run */
+    double flops; /* of the whole run, its evaluations included but no answers to prompts */
+    size_t evaluations;
     double flops_per_second; /* of a product of the model's own size, measured (a tenth of a second) */
     double seconds;
     double step_seconds; /* of a step of the largest micro-batches, without paging */
