@@ -29,6 +29,11 @@ static flops_t pass_flops(const run_t *run, const dataset_t *ds) {
                                        .recomputed = c->layers - run->plan.layout.n_kept});
 }
 
+double estimate_evaluation(const run_t *run, const steps_t *steps) {
+    double a_step = steps->epochs * total(pass_flops(run, &run->train)) / (double)steps->total;
+    return a_step > 0 ? pass_flops(run, &run->eval).forward / a_step : 0;
+}
+
 /* The best of some products [512, hidden] x [hidden, ffn] of act values, a few at a time so that a queue is never
  * empty. The backend's workspace is set. */
 static double best_rate(const run_t *run, unsigned char *a, size_t M) {

@@ -20,6 +20,9 @@ typedef struct {
 /* The run is planned. ERR_FAILED when the device has no memory for the measurement. */
 int estimate_run(const run_t *run, const steps_t *steps, estimate_t *e, err_t *err);
 
+/* How many of its steps an evaluation takes as long as, answers to prompts left out. */
+double estimate_evaluation(const run_t *run, const steps_t *steps);
+
 /* Floating-point operations of a step of the largest micro-batches. */
 double estimate_step_flops(const model_t *m, const plan_need_t *need, size_t n_kept);
 
