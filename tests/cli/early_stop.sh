@@ -12,6 +12,15 @@ for name in whole killed stopped; do
     config $name | sed 's/^device:/  early_stopping_patience: 3\n  load_best_model_at_end: true\n  save_total_limit: 2\ndevice:/' >$name.yaml
 done
 
+# The plan counts the evaluations, the one after the last step among them, and a patience that they cannot exhaust is
+# said at once.
+expect 0 "$QLORA_TRAIN" plan whole.yaml
+grep -qF "20 evaluations of " out.txt || { cat out.txt; fail "the plan does not count the evaluations"; }
+[ -z "$(complaints)" ] || { cat err.txt; fail "a warning without a reason"; }
+expect 0 "$QLORA_TRAIN" plan whole.yaml training.eval_steps=25
+grep -qF "3 evaluations of " out.txt || { cat out.txt; fail "the plan does not count the last evaluation"; }
+grep -qF "early_stopping_patience is 3, and the run has 3 evaluations" err.txt || fail "nothing says that it cannot stop early"
+
 expect 0 "$QLORA_TRAIN" whole.yaml
 grep -q "stopped early after step" out.txt || { tail -n 5 out.txt; fail "the run did not stop early"; }
 last=$(newest_checkpoint whole)

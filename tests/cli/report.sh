@@ -42,6 +42,22 @@ expect 0 "$QLORA_TRAIN" report first second --html both.html
 page both.html "2 runs compared" "training.learning_rate" "training.max_steps" "var(--c1)"
 ! grep -qF "<code>training.seed</code>" both.html || fail "a key that both share is among the differences"
 
+# Of one name, they go by their paths.
+mkdir a b
+cp -r first a/out
+cp -r second b/out
+expect 0 "$QLORA_TRAIN" report a/out b/out --html alike.html
+page alike.html "a/out" "b/out"
+
+# A row has the tokens of its own step: where not every step is logged, their number is an estimate and says so.
+mkdir sparse whole later
+for step in 2 4 6; do echo "{\"step\": $step, \"loss\": 1, \"tokens\": ${step}00}"; done >sparse/metrics.jsonl
+for step in 1 2 3; do echo "{\"step\": $step, \"loss\": 1, \"tokens\": ${step}00}"; done >whole/metrics.jsonl
+for step in 12 14; do echo "{\"step\": $step, \"loss\": 1, \"tokens\": 1000}"; done >later/metrics.jsonl
+echo '{"step": 10, "total_steps": 14}' >later/starts.jsonl
+expect 0 "$QLORA_TRAIN" report sparse whole later --html tokens.html
+page tokens.html '<td class="n">about 2400</td>' '<td class="n">600</td>' '<td class="n">about 4000</td>'
+
 # What is torn or no row is counted, what wants to be HTML is text, and a run that goes on can be shown.
 cp -r first hostile
 printf '%s\n' 'no json' '[1]' '{"step": -3, "loss": 1}' '{"step": 13, "loss": null}' \

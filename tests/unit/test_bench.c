@@ -235,6 +235,7 @@ static void test_flops(void **state) {
     flops_t f = flops_of(&c, &w);
     assert_true(fabs(f.needed / 34.0e9 - 1) < 0.01);
     assert_true(fabs((f.needed + f.recomputed + 32 * 2.0 * 4096 * 14336) / 49.1e9 - 1) < 0.01);
+    assert_true(fabs(f.forward / 16.2e9 - 1) < 0.01);
     w.recomputed = 8;
     assert_true(fabs(flops_of(&c, &w).recomputed / f.recomputed - 0.25) < 1e-9);
 }

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "trainer/config/config_suggest.h"
 
 #define REST MINIMAL /* after the lines that are tested */
 
@@ -26,6 +27,9 @@ static const struct {
     {"lora: {zzzz: 4}\n" REST, "c.yaml:1:8: lora.zzzz: unknown key; expected one of " LORA_KEYS},
     {"lora:\n  r: 4\n  lora_apha: 8\n" REST, "c.yaml:3:3: lora.lora_apha: unknown key; did you mean lora_alpha?"},
     {"lora:\n  alpha: 8\n" REST, "c.yaml:2:3: lora.alpha: unknown key; did you mean lora_alpha?"},
+    {"training: {lr: 1}\n", "c.yaml:1:12: training.lr: unknown key; did you mean learning_rate?"},
+    {"training: {sequence_len: 1}\n", "c.yaml:1:12: training.sequence_len: unknown key; did you mean data.max_length?"},
+    {"quantization: {type: nf4}\n" REST, "c.yaml:1:16: quantization.type: unknown key; did you mean quant_type?"},
     {"lora: {learning_rate: 1}\n" REST,
      "c.yaml:1:8: lora.learning_rate: unknown key; did you mean training.learning_rate?"},
     {"model: {path: model}\ntraining: {epochs: 1}\n",
@@ -96,7 +100,7 @@ static const struct {
      "c.yaml:1:31: quantization.compute_dtype: got \"f16\"; expected auto, bf16 or f32; did you mean bf16?"},
     {"lora: {dtype: fp32}\n" REST, "c.yaml:1:15: lora.dtype: got \"fp32\"; expected bf16 or f32; did you mean f32?"},
     {"device: {backend: gpu}\n" REST,
-     "c.yaml:1:19: device.backend: got \"gpu\"; expected auto, cpu or cuda; did you mean cpu?"},
+     "c.yaml:1:19: device.backend: got \"gpu\"; expected auto, cpu or cuda; did you mean cuda?"},
     {"device: {page_weights: true}\n" REST, "c.yaml:1:24: device.page_weights: got \"true\"; expected never or auto"},
     {"training: {output_dir: o, gradient_checkpointing: on}\n",
      "c.yaml:1:51: training.gradient_checkpointing: got \"on\"; expected auto, true or false"},
@@ -312,6 +316,41 @@ static void paths_are_utf8(void **state) {
     assert_error(err.code, err, ERR_USAGE, "/model; expected a path in UTF-8");
 }
 
+/* What other trainers call a key is answered with ours. */
+static void names_of_others(void **state) {
+    (void)state;
+    static const char *const pairs[][2] = {
+        {"base_model", "model.path"},
+        {"model_name_or_path", "model.path"},
+        {"bnb_4bit_quant_type", "quantization.quant_type"},
+        {"bnb_4bit_use_double_quant", "quantization.double_quant"},
+        {"bnb_4bit_compute_dtype", "quantization.compute_dtype"},
+        {"rank", "lora.r"},
+        {"lora_r", "lora.r"},
+        {"dataset", "data.train"},
+        {"train_file", "data.train"},
+        {"validation_file", "data.eval"},
+        {"val_set_size", "data.eval_split"},
+        {"cutoff_len", "data.max_length"},
+        {"seq_len", "data.max_length"},
+        {"sequence_len", "data.max_length"},
+        {"max_seq_length", "data.max_length"},
+        {"train_on_inputs", "data.train_on"},
+        {"lr", "training.learning_rate"},
+        {"num_epochs", "training.num_train_epochs"},
+        {"micro_batch_size", "training.per_device_train_batch_size"},
+        {"optimizer", "training.optim"},
+        {"num_threads", "device.threads"},
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        char near[128];
+        assert_true(config_suggest_key(NULL, pairs[i][0], near));
+        assert_string_equal(near, pairs[i][1]);
+        assert_true(config_suggest_key("device", pairs[i][0], near));
+        assert_string_equal(near, i + 1 < sizeof pairs / sizeof *pairs ? pairs[i][1] : "threads");
+    }
+}
+
 static void bad_overrides(void **state) {
     (void)state;
     static const struct {
@@ -319,7 +358,11 @@ static void bad_overrides(void **state) {
         const char *message;
     } cases[] = {
         {"lora.r", "command line: \"lora.r\" is no override; expected section.key=value"},
-        {"r=4", "command line: \"r=4\" is no override; expected section.key=value"},
+        {"r=4", "command line: \"r=4\": a key without its section; did you mean lora.r?"},
+        {"learning_rte=1e-4",
+         "command line: \"learning_rte=1e-4\": a key without its section; did you mean training.learning_rate?"},
+        {"zzzz=4", "command line: \"zzzz=4\" is no override; expected section.key=value"},
+        {"=4", "command line: \"=4\" is no override; expected section.key=value"},
         {"lora.=4", "command line: \"lora.=4\" is no override; expected section.key=value"},
         {".r=4", "command line: \".r=4\" is no override; expected section.key=value"},
         {"lora.r=x", "command line: lora.r: got \"x\"; " WHOLE(1, 1024)},
@@ -414,8 +457,13 @@ static void mutations(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bad_configs),   cmocka_unit_test(paths_must_exist), cmocka_unit_test(paths_are_utf8),
-        cmocka_unit_test(bad_overrides), cmocka_unit_test(mutations),        cmocka_unit_test(large_files_are_refused),
+        cmocka_unit_test(bad_configs),
+        cmocka_unit_test(paths_must_exist),
+        cmocka_unit_test(paths_are_utf8),
+        cmocka_unit_test(names_of_others),
+        cmocka_unit_test(bad_overrides),
+        cmocka_unit_test(mutations),
+        cmocka_unit_test(large_files_are_refused),
     };
     return cmocka_run_group_tests(tests, config_setup, config_teardown);
 }

@@ -48,6 +48,39 @@ static void plain_lines(void **state) {
     assert_null(log_before_line);
 }
 
+/* What is still to be evaluated counts, at the mean of what was; steps take no time here. */
+static void evaluations_take_time(void **state) {
+    (void)state;
+    int pipes[2];
+    char got[1024], *rest = got;
+    static const double seconds[] = {[2] = 100, [4] = 140, [5] = 120};
+    static const int left[] = {0, 0, 200, 200, 120, 0};
+    assert_int_equal(pipe(pipes), 0);
+    output_to(pipes[1]);
+    progress_start(5, 0);
+    progress_evaluations(2, 1);
+    for (size_t k = 1; k <= 5; k++) {
+        metrics_step_t s = step(k);
+        progress_step(&s, true);
+        if (seconds[k] > 0) progress_evaluated(k, seconds[k]);
+        if (k == 5) progress_step(&s, true);
+    }
+    progress_end();
+    output_back();
+    close(pipes[1]);
+    ssize_t n = read(pipes[0], got, sizeof got - 1);
+    close(pipes[0]);
+    assert_true(n > 0);
+    got[n] = 0;
+    for (size_t i = 0; i < sizeof left / sizeof *left; i++) {
+        char *line = strsep(&rest, "\n"), *eta = line ? strstr(line, "eta ") : NULL;
+        int minutes = 0, s = 0;
+        assert_non_null(eta);
+        if (sscanf(eta, "eta %dm%ds", &minutes, &s) != 2) assert_int_equal(sscanf(eta, "eta %ds", &s), 1);
+        assert_in_range(60 * minutes + s, left[i], left[i] + 15); /* a busy machine */
+    }
+}
+
 /* What a terminal of `columns` gets from steps 1 and 2 of 2, an evaluation and the end. */
 static void run_on_terminal(unsigned short columns, char *got, size_t size) {
     pty_t t = pty_open(columns);
@@ -163,9 +196,13 @@ static void durations_and_bytes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plain_lines),      cmocka_unit_test(a_bar_on_a_terminal),
-        cmocka_unit_test(loss_is_smoothed), cmocka_unit_test(colour_only_where_wanted),
-        cmocka_unit_test(never_wraps),      cmocka_unit_test(durations_and_bytes),
+        cmocka_unit_test(plain_lines),
+        cmocka_unit_test(evaluations_take_time),
+        cmocka_unit_test(a_bar_on_a_terminal),
+        cmocka_unit_test(loss_is_smoothed),
+        cmocka_unit_test(colour_only_where_wanted),
+        cmocka_unit_test(never_wraps),
+        cmocka_unit_test(durations_and_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

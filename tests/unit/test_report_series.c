@@ -1,10 +1,13 @@
-/* Curves in bounded memory: no value is lost to the least, the greatest and the mean, however long the run. */
+/* Curves in bounded memory: no value is lost to the least, the greatest and the mean, however long the run. And their
+ * axes. */
 #include "tests/support/testing.h"
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
+#include "trainer/report/chart.h"
 #include "trainer/report/series.h"
 
 static void short_runs_are_kept_as_they_are(void **state) {
@@ -52,10 +55,43 @@ static void long_runs_share_buckets(void **state) {
     free(s);
 }
 
+/* The numbers beside the axis of values, lowest first. */
+static size_t marks_of(double low, double high, double marks[16]) {
+    series_t *s = xcalloc(1, sizeof *s);
+    strbuf_t b = {0};
+    size_t n = 0;
+    series_add(s, 1, low);
+    series_add(s, 2, high);
+    chart_add(&b, &(chart_t){"Loss", "", CHART_NUMBER, false, false}, &(curve_t){s, 0}, 1);
+    for (const char *at = b.p; n < 16 && (at = strstr(at, "class=\"axis\""));) {
+        at = strstr(at, "\"end\">") + strlen("\"end\">");
+        marks[n++] = strtod(at, NULL);
+    }
+    free(b.p);
+    free(s);
+    return n;
+}
+
+/* Neighbours are 1, 2 or 5 times a power of ten apart, all are multiples of that, and the values are between the ends. */
+static void axes_have_round_marks(void **state) {
+    (void)state;
+    static const double ranges[][2] = {{0.3838, 1.3404}, {0.2, 4.1}, {-1.7, 0.3}, {1e-5, 9.99e-5}, {3, 3}, {17, 1234}};
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
+        double marks[16];
+        size_t n = marks_of(ranges[i][0], ranges[i][1], marks);
+        assert_in_range(n, 2, 8);
+        double tick = marks[1] - marks[0], first = tick / pow(10, floor(log10(tick) + 1e-6));
+        assert_true(fabs(first - 1) < 1e-4 || fabs(first - 2) < 1e-4 || fabs(first - 5) < 1e-4);
+        for (size_t k = 0; k < n; k++) assert_true(fabs(marks[k] / tick - round(marks[k] / tick)) < 1e-3);
+        assert_true(marks[0] <= ranges[i][0] && marks[n - 1] >= ranges[i][1]);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(short_runs_are_kept_as_they_are),
         cmocka_unit_test(long_runs_share_buckets),
+        cmocka_unit_test(axes_have_round_marks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

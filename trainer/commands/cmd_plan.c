@@ -15,6 +15,15 @@
 
 /* ---- with weights ---------------------------------------------------------------------------------------- */
 
+static void say_evaluations(const run_t *run, const estimate_t *e) {
+    const char *plural = e->evaluations == 1 ? "" : "s";
+    if (run->eval.n_samples && e->evaluations)
+        log_info("          %zu evaluation%s of %zu tokens among them", e->evaluations, plural, run->eval.n_tokens);
+    if (run->prompts.n)
+        log_info("          not counted: the answers to %zu prompt%s at each of %zu evaluation%s", run->prompts.n,
+                 run->prompts.n == 1 ? "" : "s", e->evaluations, plural);
+}
+
 static int plan_here(run_t *run, err_t *err) {
     output_dir_t out = output_dir_at(run->config.training.output_dir);
     run_identity_t id = {0};
@@ -28,6 +37,7 @@ static int plan_here(run_t *run, err_t *err) {
         format_duration(e.seconds, time);
         log_info("time      about %s: %.3g floating-point operations, products run at %.0f GFLOP/s", time, e.flops,
                  e.flops_per_second / 1e9);
+        say_evaluations(run, &e);
         if (e.link_seconds > 0)
             log_info("paging    %.2f s a step at %.1f GB/s; a step computes for %.2f s", e.link_seconds,
                      e.link_bytes_per_second / 1e9, e.step_seconds);
@@ -118,7 +128,8 @@ static void print_card(const outline_run_t *o, const plan_t *p, const card_t *ca
                     (double)p->weights_step_bytes / gib);
     if (p->layout.n_cached)
         strbuf_addf(&b, ", %.1f GiB of it weights dequantized once", (double)p->bytes[POOL_CACHE] / gib);
-    strbuf_addf(&b, "; about %.1f s a step", computing > link ? computing : link);
+    double step = computing > link ? computing : link;
+    strbuf_addf(&b, "; about %.*f s a step", step < 0.95 ? 2 : 1, step);
     if (link > 0)
         strbuf_addf(&b, ", %.1f s of it waiting for copies (%.1f s at %.0f GB/s)",
                     link > computing ? link - computing : 0, link, card->link / 1e9);

@@ -29,7 +29,9 @@ static int print_named(const char *what, err_t *err) {
     while (i < PRINTS && strcmp(what, names[i]) != 0) i++;
     if (i == PRINTS) {
         char *list = name_list(names, PRINTS);
-        err_set(err, ERR_USAGE, "print: got \"%.60s\"; expected %s", what, list);
+        const char *near = closest_name(what, names, PRINTS);
+        err_set(err, ERR_USAGE, "print: got \"%.60s\"; expected %s%s%s%s", what, list, near ? "; did you mean " : "",
+                near ? near : "", near ? "?" : "");
         free(list);
         return err->code;
     }
@@ -45,8 +47,7 @@ static int run_print(int argc, char **argv) {
     err_t err = {0};
     int rc = command_parse(&command_print, argc, argv, NULL, &args, &err);
     if (rc == 0 && args.helped) return 0;
-    if (rc == 0 && args.n == 0) rc = err_set(&err, ERR_USAGE, "print: expected what to print (see --help)");
-    if (rc == 0) rc = print_named(args.pos[0], &err);
+    if (rc == 0) rc = print_named(args.n ? args.pos[0] : "", &err);
     if (rc) log_error("%s", err.msg);
     return rc;
 }

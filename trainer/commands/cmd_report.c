@@ -1,5 +1,6 @@
 /* `qlora-train report`: the curves of runs, as a page. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -14,12 +15,25 @@ typedef struct {
     const char *html;
 } given_t;
 
+/* Runs whose directories end alike (a/out, b/out) go by the whole of what was given. */
+static void tell_apart(run_record_t *runs, size_t n) {
+    bool shared[RUNS_MOST] = {false};
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < n; j++) shared[i] |= i != j && strcmp(runs[i].name, runs[j].name) == 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!shared[i]) continue;
+        free(runs[i].name);
+        runs[i].name = xstrdup(runs[i].dir);
+    }
+}
+
 static int write_report(const char *const *dirs, size_t n, const char *file, err_t *err) {
     run_record_t *runs = xcalloc(n, sizeof *runs);
     strbuf_t page = {0};
     size_t read = 0;
     while (read < n && run_record_read(dirs[read], &runs[read], err) == 0) read++;
     if (read == n) {
+        tell_apart(runs, n);
         report_page(&page, runs, n);
         if (html_write(&page, file, err) == 0) log_info("the report is %s", file);
     }

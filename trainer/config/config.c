@@ -17,6 +17,7 @@
 #include "model/outline.h"
 #include "trainer/config/config_json.h"
 #include "trainer/config/config_schema.h"
+#include "trainer/config/config_suggest.h"
 
 typedef struct {
     config_t *c;
@@ -28,29 +29,6 @@ typedef struct {
 } loader_t;
 
 /* ---- unknown names ---- */
-
-/* What `name` most likely stands for, as "section.key" in `out`: the same key of another section, a near name in this
- * section or another, a key that `name` is a part of ("epochs"). `section` may be NULL. */
-static bool suggest_key(const char *section, const char *name, char out[128]) {
-    const char **names = xcalloc(config_n_keys, sizeof *names);
-    const config_key_t *found = NULL;
-    for (size_t i = 0; !found && i < config_n_keys; i++)
-        if (strcmp(config_keys[i].name, name) == 0) found = &config_keys[i];
-    for (int anywhere = 0; !found && anywhere < 2; anywhere++) {
-        for (size_t i = 0; i < config_n_keys; i++)
-            names[i] = anywhere || (section && strcmp(config_keys[i].section, section) == 0) ? config_keys[i].name : "";
-        const char *near = closest_name(name, names, config_n_keys);
-        for (size_t i = 0; near && !found && i < config_n_keys; i++)
-            if (names[i] == near) found = &config_keys[i];
-    }
-    for (size_t i = 0; !found && strlen(name) >= 4 && i < config_n_keys; i++)
-        if (strstr(config_keys[i].name, name)) found = &config_keys[i];
-    free(names);
-    if (!found) return false;
-    bool here = section && strcmp(found->section, section) == 0;
-    snprintf(out, 128, "%s%s%s", here ? "" : found->section, here ? "" : ".", found->name);
-    return true;
-}
 
 static char *names_of_section(const char *section) {
     strbuf_t b = {0};
@@ -64,7 +42,6 @@ static char *names_of_section(const char *section) {
 static const struct {
     const char *section, *name, *message;
 } elsewhere[] = {
-    {"lora", "rank", "unknown key; did you mean r?"},
     {"lora", "use_dora", "DoRA is not supported; expected the key left out, or use_rslora"},
     {"lora", "init_lora_weights",
      "PiSSA, OLoRA, LoftQ and the like change the base model and are not supported; expected the key left out (A is "
@@ -81,7 +58,7 @@ static int unknown_key(const yaml_entry_t *e, err_t *err) {
     for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++)
         if (strcmp(e->section, elsewhere[i].section) == 0 && strcmp(e->key, elsewhere[i].name) == 0)
             return place_error(&e->key_at, err, "%s.%s: %s", e->section, e->key, elsewhere[i].message);
-    if (suggest_key(e->section, e->key, near))
+    if (config_suggest_key(e->section, e->key, near))
         return place_error(&e->key_at, err, "%s.%.60s: unknown key; did you mean %s?", e->section, e->key, near);
     char *names = names_of_section(e->section);
     int rc = place_error(&e->key_at, err, "%s.%.60s: unknown key; expected one of %s", e->section, e->key, names);
@@ -92,7 +69,7 @@ static int unknown_key(const yaml_entry_t *e, err_t *err) {
 static int unknown_section(const yaml_entry_t *e, err_t *err) {
     const char *near = closest_name(e->section, config_sections, config_n_sections);
     char key[128];
-    if (!near && !e->key && suggest_key(NULL, e->section, key))
+    if (!near && !e->key && config_suggest_key(NULL, e->section, key))
         return place_error(&e->section_at, err, "%.60s: a key outside of its section; did you mean %s?", e->section,
                            key);
     char *expected = name_list(config_sections, config_n_sections);
@@ -173,10 +150,20 @@ static int load_file(loader_t *l) {
     return rc;
 }
 
+static int no_override(const char *arg, err_t *err) {
+    size_t n = strcspn(arg, "=");
+    char near[128], *name = xstrndup(arg, n);
+    bool meant = arg[n] && !strchr(name, '.') && config_suggest_key(NULL, name, near);
+    free(name);
+    if (meant)
+        return err_set(err, ERR_USAGE, "command line: \"%.200s\": a key without its section; did you mean %s?", arg,
+                       near);
+    return err_set(err, ERR_USAGE, "command line: \"%.200s\" is no override; expected section.key=value", arg);
+}
+
 static int load_override(loader_t *l, const char *arg) {
     size_t name = strcspn(arg, "="), section = strcspn(arg, ".=");
-    if (!arg[name] || section >= name || section == 0 || name - section == 1)
-        return err_set(l->err, ERR_USAGE, "command line: \"%.200s\" is no override; expected section.key=value", arg);
+    if (!arg[name] || section >= name || section == 0 || name - section == 1) return no_override(arg, l->err);
     char *s = xstrndup(arg, section), *k = xstrndup(arg + section + 1, name - section - 1);
     yaml_doc_t doc;
     int rc = yaml_doc_parse_override(s, k, arg + name + 1, &doc, l->err);

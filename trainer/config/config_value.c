@@ -80,6 +80,13 @@ static int find_word(const yaml_item_t *item, const char *const *words) {
     return -1;
 }
 
+/* For "did you mean". A GPU is no misspelt CPU. */
+static const char *near_word(const char *text, const char *const *words, size_t n) {
+    for (size_t i = 0; strcmp(text, "gpu") == 0 && i < n; i++)
+        if (strcmp(words[i], "cuda") == 0) return words[i];
+    return closest_name(text, words, n);
+}
+
 /* A size in bytes: "4GiB", "1.5 GiB", "4096". On failure *near may be set to what was probably meant. */
 static bool read_bytes(const config_key_t *k, const yaml_item_t *item, double *v, char near[40]) {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
@@ -175,7 +182,7 @@ static int set_bool(const config_key_t *k, const yaml_item_t *item, void *slot, 
 
 static int set_word(const config_key_t *k, const yaml_item_t *item, void *slot, err_t *err) {
     int i = find_word(item, k->words);
-    if (i < 0) return fail_item(k, item, closest_name(item->text, k->words, name_count(k->words)), err);
+    if (i < 0) return fail_item(k, item, near_word(item->text, k->words, name_count(k->words)), err);
     if (k->kind == KEY_CHOICE) memcpy(slot, &i, sizeof i);
     else if (k->kind == KEY_FLAG) *(bool *)slot = i == 1;
     else set_string(slot, xstrdup(k->words[i]));

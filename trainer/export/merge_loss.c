@@ -180,7 +180,8 @@ static void warn_of_loss(const merge_loss_t *m, const char *name, bool dequantiz
     double gain = m->trained.base - m->trained.adapted;
     char share[48] = "";
     if (gain > 0)
-        snprintf(share, sizeof share, " (%.0f%% of what was gained)", 100 * (merged - m->trained.adapted) / gain);
+        snprintf(share, sizeof share, " (%.0f%% of what was gained is lost)",
+                 100 * (merged - m->trained.adapted) / gain);
     log_warn("%s: its loss is %.4f, and was %.4f as trained%s. %s", name, merged, m->trained.adapted, share,
              m->quantized && !dequantized
                  ? "The adapter was trained on the quantized weights, and fits the original ones less: merge it with "

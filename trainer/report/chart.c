@@ -11,6 +11,7 @@ enum { WIDTH = 480, HEIGHT = 230, LEFT = 60, RIGHT = 10, TOP = 20, BOTTOM = 24, 
 /* What is drawn where: steps across, values upwards, these over a unit of theirs. */
 typedef struct {
     double first, last, low, high;
+    double tick; /* low and high are multiples of it */
     double unit;
     const char *unit_name;
 } frame_t;
@@ -63,15 +64,15 @@ static bool frame_of(const chart_t *chart, const curve_t *curves, size_t n, fram
     if (chart->from_zero) f->low = fmin(f->low, 0);
     double low = f->low / f->unit, high = f->high / f->unit, span = high - low;
     if (!(span > 0)) span = high != 0 ? fabs(high) : 1;
-    double tick = tick_of(span, TICKS);
-    f->low = tick * floor(low / tick);
-    f->high = tick * ceil(high / tick);
-    if (!(f->high > f->low)) f->high = f->low + tick;
+    f->tick = tick_of(span, TICKS);
+    f->low = f->tick * floor(low / f->tick);
+    f->high = f->tick * ceil(high / f->tick);
+    if (!(f->high > f->low)) f->high = f->low + f->tick;
     return isfinite(f->high - f->low);
 }
 
 static void add_axes(strbuf_t *b, const frame_t *f) {
-    double tick = tick_of(f->high - f->low, TICKS), span = f->last - f->first;
+    double tick = f->tick, span = f->last - f->first;
     size_t ticks = (size_t)((f->high - f->low) / tick + 0.5);
     for (size_t i = 0; i <= ticks; i++) {
         double v = f->low + (double)i * tick, y = y_of(f, v * f->unit);

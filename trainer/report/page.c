@@ -35,6 +35,14 @@ static void add_figure(strbuf_t *b, const series_t *s, double value) {
     else strbuf_adds(b, "<td class=\"n\">–</td>");
 }
 
+/* Rows of metrics.jsonl have the tokens of their own step, and not every step need be logged. */
+static void add_tokens(strbuf_t *b, const run_record_t *r) {
+    size_t steps = r->steps > r->begun_after ? r->steps - r->begun_after : 0;
+    bool all = r->n_tokens >= steps;
+    double tokens = all ? r->tokens : r->tokens / (double)(r->n_tokens ? r->n_tokens : 1) * (double)steps;
+    strbuf_addf(b, "<td class=\"n\">%s%.0f</td>", all ? "" : "about ", tokens);
+}
+
 static void add_results(strbuf_t *b, const run_record_t *runs, size_t n) {
     strbuf_adds(b, "<div class=\"scroll\"><table>\n<tr><th>run<th class=\"n\">steps<th class=\"n\">loss, last<th "
                    "class=\"n\">evaluation, last<th class=\"n\">evaluation, best<th class=\"n\">at step<th "
@@ -52,8 +60,8 @@ static void add_results(strbuf_t *b, const run_record_t *runs, size_t n) {
         add_figure(b, eval, r->best_loss);
         if (eval->n) strbuf_addf(b, "<td class=\"n\">%zu</td>", r->best_step);
         else strbuf_adds(b, "<td class=\"n\">–</td>");
-        strbuf_addf(b, "<td class=\"n\">%.0f</td><td class=\"n\">%s</td><td class=\"n\">%zu</td>\n", r->tokens, time,
-                    json_array_size(r->starts));
+        add_tokens(b, r);
+        strbuf_addf(b, "<td class=\"n\">%s</td><td class=\"n\">%zu</td>\n", time, json_array_size(r->starts));
     }
     strbuf_adds(b, "</table></div>\n");
 }

@@ -34,7 +34,10 @@ static void take_row(void *ctx, json_t *row) {
     for (int i = 0; i < COLUMNS; i++)
         if (json_object_get(row, columns[i])) series_add(&r->column[i], (size_t)step, number(row, columns[i]));
     if ((size_t)step > r->steps) r->steps = (size_t)step;
-    if (isfinite(tokens)) r->tokens += tokens;
+    if (isfinite(tokens)) {
+        r->tokens += tokens;
+        r->n_tokens++;
+    }
     if (isfinite(seconds)) r->seconds = seconds;
     if (isfinite(eval) && (r->best_step == 0 || eval < r->best_loss)) {
         r->best_loss = eval;
@@ -44,7 +47,10 @@ static void take_row(void *ctx, json_t *row) {
 
 static void take_start(void *ctx, json_t *row) {
     run_record_t *r = ctx;
+    double step = number(row, "step");
+    bool first = json_array_size(r->starts) == 0;
     json_array_append(r->starts, row);
+    if (first && step > 0 && step <= 1e15) r->begun_after = (size_t)step;
     if (json_array_size(r->starts) > STARTS_MOST) json_array_remove(r->starts, 0);
 }
 

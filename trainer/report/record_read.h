@@ -33,7 +33,10 @@ typedef struct {
     size_t steps;     /* of the last row */
     size_t best_step; /* of the least evaluation loss; 0: there is none */
     double best_loss;
-    double seconds, tokens; /* of training, from the last row; of all logged steps */
+    double seconds;     /* of training, from the last row */
+    double tokens;      /* of the logged steps */
+    size_t n_tokens;    /* steps that are logged with their tokens */
+    size_t begun_after; /* the step of its first start: above 0 where it began with the checkpoint of another */
     report_samples_t samples;
     json_t *starts;      /* objects of starts.jsonl, the last ones */
     size_t unread;       /* lines that are no row */

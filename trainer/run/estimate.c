@@ -21,12 +21,17 @@ double estimate_step_flops(const model_t *m, const plan_need_t *need, size_t n_k
 }
 
 /* Without attention: samples are of many lengths, and OTHER_WORK has it. */
-static double run_flops(const run_t *run, const steps_t *steps) {
+static flops_t pass_flops(const run_t *run, const dataset_t *ds) {
     const model_config_t *c = &run->model.config;
-    return steps->epochs * total(flops_of(c, &(flops_work_t){.tokens = (double)run->train.n_tokens,
-                                                             .labels = (double)run->train.label_tokens,
-                                                             .lora = run->lora.count,
-                                                             .recomputed = c->layers - run->plan.layout.n_kept}));
+    return flops_of(c, &(flops_work_t){.tokens = (double)ds->n_tokens,
+                                       .labels = (double)ds->label_tokens,
+                                       .lora = run->lora.count,
+                                       .recomputed = c->layers - run->plan.layout.n_kept});
+}
+
+double estimate_evaluation(const run_t *run, const steps_t *steps) {
+    double a_step = steps->epochs * total(pass_flops(run, &run->train)) / (double)steps->total;
+    return a_step > 0 ? pass_flops(run, &run->eval).forward / a_step : 0;
 }
 
 /* The best of some products [512, hidden] x [hidden, ffn] of act values, a few at a time so that a queue is never
@@ -93,7 +98,9 @@ static double measure_link(const run_t *run) {
 int estimate_run(const run_t *run, const steps_t *steps, estimate_t *e, err_t *err) {
     *e = (estimate_t){0};
     if (measure(run, &e->flops_per_second, err)) return err->code;
-    e->flops = run_flops(run, steps);
+    e->evaluations = steps_evaluations(steps, &run->config);
+    e->flops = steps->epochs * total(pass_flops(run, &run->train)) +
+               (double)e->evaluations * pass_flops(run, &run->eval).forward;
     e->seconds = OTHER_WORK * e->flops / e->flops_per_second;
     e->step_seconds = OTHER_WORK * estimate_step_flops(&run->model, &run->need, run->plan.layout.n_kept) /
                       e->flops_per_second;

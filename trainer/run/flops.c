@@ -7,7 +7,8 @@ flops_t flops_of(const model_config_t *c, const flops_work_t *w) {
     double attention = 4.0 * w->keys * (double)(c->heads * c->head_dim) * (double)c->layers;
     double forward = 2 * linear + 2 * lora + attention, backward = 2 * linear + 4 * lora + 2.5 * attention;
     double again = forward - 2.0 * (double)c->hidden * (double)c->ffn * (double)c->layers; /* but the last product */
-    double head = 4.0 * (double)c->vocab * (double)c->hidden;
+    double head = 4.0 * (double)c->vocab * (double)c->hidden;                              /* half of it forward */
     return (flops_t){.needed = (forward + backward) * w->tokens + head * w->labels,
+                     .forward = forward * w->tokens + head / 2 * w->labels,
                      .recomputed = again * w->tokens * (double)w->recomputed / (double)c->layers};
 }

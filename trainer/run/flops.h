@@ -13,6 +13,7 @@ typedef struct {
 
 typedef struct {
     double needed;     /* forward and backward */
+    double forward;    /* of these the forward, all that an evaluation does */
     double recomputed; /* a second forward of some blocks, to save memory */
 } flops_t;
 

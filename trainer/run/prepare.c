@@ -90,6 +90,14 @@ static void say_ranks(const run_t *run) {
             (size_t)n - run->config.training.accumulation, n, n);
 }
 
+static void warn_of_patience(const config_t *c, const steps_t *steps) {
+    size_t patience = c->training.early_stopping_patience, n = steps_evaluations(steps, c);
+    if (patience && patience >= n)
+        log_warn("training.early_stopping_patience is %zu, and the run has %zu evaluation%s (training.eval_steps is "
+                 "%zu): it cannot stop early",
+                 patience, n, n == 1 ? "" : "s", c->training.eval_steps);
+}
+
 int prepare_plan(run_t *run, steps_t *steps, bool begun, err_t *err) {
     const config_t *c = &run->config;
     batch_spec_t spec = steps_batch_spec(c);
@@ -108,6 +116,7 @@ int prepare_plan(run_t *run, steps_t *steps, bool begun, err_t *err) {
     run_show_first_row(run);
     log_info("steps     %zu of %zu x %zu rows (%zu epoch%s begun), micro-batches of up to %zu tokens", steps->total,
              spec.accumulation, spec.batch_size, steps->n_epochs, steps->n_epochs == 1 ? "" : "s", steps->max_tokens);
+    warn_of_patience(c, steps);
     plan_print(&run->plan, run->model.config.layers);
     /* No rank takes memory before each has seen what is free. */
     return ranks_agree(err);

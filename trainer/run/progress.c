@@ -24,7 +24,10 @@ static struct {
     size_t total, start_step;
     double started, last_drawn;
     metrics_step_t last;
-    double loss_sum, loss_weight; /* of the last steps: see smoothed_loss() */
+    double loss_sum, loss_weight;                     /* of the last steps: see smoothed_loss() */
+    size_t evaluate_every, evaluated, evaluated_step; /* 0: never; how many here, and after which step the last */
+    double evaluating;                                /* seconds of these */
+    double evaluation_steps;                          /* how many steps one is expected to take as long as */
 } bar;
 
 void format_duration(double seconds, char out[16]) {
@@ -56,9 +59,21 @@ void format_bytes(size_t bytes, char out[16]) {
     snprintf(out, 16, i == 0 || v >= 99.95 ? "%.0f %s" : "%.1f %s", v, units[i]);
 }
 
+/* Evaluations that belong to the steps up to `step`. */
+static size_t evaluations_until(size_t step) {
+    size_t every = bar.evaluate_every;
+    return every ? step / every + (step == bar.total && step % every != 0) : 0;
+}
+
+/* Steps and evaluations are reckoned each by their own mean, or a run with a long evaluation at its end would be almost
+ * done until then. */
 static void remaining_time(size_t step, char out[16]) {
     double done = (double)(step - bar.start_step), left = step < bar.total ? (double)(bar.total - step) : 0;
-    format_duration(done > 0 ? (clock_seconds() - bar.started) / done * left : INFINITY, out);
+    bool evaluated = bar.evaluated && bar.evaluated_step == step;
+    size_t evaluations = evaluations_until(bar.total) - evaluations_until(evaluated || !step ? step : step - 1);
+    double a_step = fmax(clock_seconds() - bar.started - bar.evaluating, 0) / done;
+    double one = bar.evaluated ? bar.evaluating / (double)bar.evaluated : bar.evaluation_steps * a_step;
+    format_duration(done > 0 ? left * a_step + (double)evaluations * one : INFINITY, out);
 }
 
 static void clear_bar(void) {
@@ -139,6 +154,17 @@ void progress_start(size_t total_steps, size_t start_step) {
     bar.colour = bar.terminal && terminal_has_colour(STDOUT_FILENO);
     bar.started = clock_seconds();
     if (bar.terminal) log_before_line = clear_bar;
+}
+
+void progress_evaluations(size_t every, double steps) {
+    bar.evaluate_every = every;
+    bar.evaluation_steps = steps;
+}
+
+void progress_evaluated(size_t step, double seconds) {
+    bar.evaluated++;
+    bar.evaluated_step = step;
+    bar.evaluating += seconds;
 }
 
 static void plain_line(const metrics_step_t *s) {

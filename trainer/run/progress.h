@@ -11,6 +11,11 @@
 
 /* start_step: steps done before (a resumed run). The time that is left is reckoned from the steps since. */
 void progress_start(size_t total_steps, size_t start_step);
+/* After a start: evaluations follow every so many steps and the last, and take as long as `steps` steps until one was
+ * timed. 0: there are none. */
+void progress_evaluations(size_t every, double steps);
+/* The evaluation after `step` is done. */
+void progress_evaluated(size_t step, double seconds);
 /* logged: this step belongs in a plain log (every logging_steps); the bar shows every step. */
 void progress_step(const metrics_step_t *s, bool logged);
 /* A result that stays on the screen, on a line of its own. */

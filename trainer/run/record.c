@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "trainer/ranks/ranks.h"
+#include "trainer/run/estimate.h"
 #include "trainer/run/output_dir.h"
 #include "trainer/run/progress.h"
 #include "trainer/run/stop.h"
@@ -87,7 +88,10 @@ int record_open(record_t *r, run_t *run, train_state_t *state, const steps_t *st
     ranks_broadcast(&r->behind, sizeof r->behind);
     ranks_broadcast(&r->sampled, sizeof r->sampled);
     r->config_yaml = config_to_yaml(&run->config);
-    if (r->writes) progress_start(steps->total, state->step);
+    if (r->writes) {
+        progress_start(steps->total, state->step);
+        progress_evaluations(run->config.training.eval_steps, estimate_evaluation(run, steps));
+    }
     return 0;
 }
 

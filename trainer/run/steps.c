@@ -19,6 +19,11 @@ bool steps_evaluation_due(const steps_t *s, const config_t *c, size_t step) {
     return every && step && (step % every == 0 || step == s->total);
 }
 
+size_t steps_evaluations(const steps_t *s, const config_t *c) {
+    size_t every = c->training.eval_steps;
+    return every ? s->total / every + (s->total % every != 0) : 0;
+}
+
 batch_spec_t steps_batch_spec(const config_t *c) {
     return (batch_spec_t){.batch_size = c->training.batch_size,
                           .accumulation = c->training.accumulation,

@@ -39,6 +39,8 @@ double steps_progress(const steps_t *s, size_t step);
 
 /* Whether what training.eval_steps asks for is due after `step` steps. */
 bool steps_evaluation_due(const steps_t *s, const config_t *c, size_t step);
+/* How often it is in the whole run. */
+size_t steps_evaluations(const steps_t *s, const config_t *c);
 
 batch_spec_t steps_batch_spec(const config_t *c);
 

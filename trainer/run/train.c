@@ -212,9 +212,12 @@ static int answer_prompts(loop_t *l, err_t *err) {
 
 /* (all) Given up for a request to stop: the resumed run does it first. */
 static int evaluate(loop_t *l, err_t *err) {
+    double begun = clock_seconds();
     if (replicas_compare(&l->run->replicas, l->state->step, err)) return err->code;
     if (loss_missing(l) && evaluate_loss(l, err)) return err->code;
-    return samples_missing(l) ? answer_prompts(l, err) : 0;
+    if (samples_missing(l) && answer_prompts(l, err)) return err->code;
+    progress_evaluated(l->state->step, clock_seconds() - begun);
+    return 0;
 }
 
 /* (all) */
