@@ -8,14 +8,17 @@
 #include "trainer/config/config_json.h"
 #include "trainer/config/config_yaml_reader.h"
 
-/* Reads on to the end of the collection whose start event was just read. */
+/* Reads on to the end of the collection whose start event was just read. The time that libyaml takes is quadratic in the
+ * depth of brackets: no deeper ones are read than where their values count. */
 static int skip_collection(yaml_reader_t *r) {
     for (size_t depth = 1; depth > 0;) {
         yaml_event_t e;
         if (yaml_next_event(r, &e)) return r->err->code;
+        place_t at = yaml_place_of(r, &e.start_mark);
         if (e.type == YAML_SEQUENCE_START_EVENT || e.type == YAML_MAPPING_START_EVENT) depth++;
         if (e.type == YAML_SEQUENCE_END_EVENT || e.type == YAML_MAPPING_END_EVENT) depth--;
         yaml_event_delete(&e);
+        if (depth > YAML_MAX_DEPTH) return yaml_syntax_error(r, &at, "nested too deep; expected at most 64 levels", "");
     }
     return 0;
 }
@@ -218,7 +221,7 @@ int yaml_doc_parse(const char *file, const char *text, size_t len, yaml_doc_t *d
     yaml_event_t root;
     bool empty;
     *doc = (yaml_doc_t){0};
-    if (yaml_reader_open(&r)) return err->code;
+    yaml_reader_open(&r);
     int rc = yaml_read_root(&r, &root, &empty);
     if (rc == 0) {
         rc = read_sections(&r, doc, &root, empty);
@@ -254,11 +257,9 @@ int yaml_doc_parse_override(const char *section, const char *key, const char *va
     yaml_entry_t *entry = add_entry(doc, section, at);
     entry->key = xstrdup(key);
     entry->key_at = entry->value_at = at;
-    int rc = yaml_reader_open(&r);
-    if (rc == 0) {
-        rc = read_override(&r, entry);
-        yaml_reader_close(&r);
-    }
+    yaml_reader_open(&r);
+    int rc = read_override(&r, entry);
+    yaml_reader_close(&r);
     free(what);
     if (rc) yaml_doc_free(doc);
     return rc;

@@ -118,34 +118,14 @@ int yaml_read_end(yaml_reader_t *r) {
     return 0;
 }
 
-/* libyaml takes time quadratic in the depth of brackets. A config needs two; hostile input gets no further. Comments
- * are left out, as half-open intervals are written in them. */
-static int check_depth(const yaml_reader_t *r) {
-    size_t depth = 0;
-    for (size_t i = 0; i < r->len; i++) {
-        char c = r->text[i];
-        if (c == '#' && (i == 0 || strchr(" \t\n", r->text[i - 1])))
-            while (i + 1 < r->len && r->text[i + 1] != '\n') i++;
-        else if (c == '[' || c == '{') depth++;
-        else if ((c == ']' || c == '}') && depth > 0) depth--;
-        if (depth > YAML_MAX_DEPTH) {
-            place_t at = place_of_offset(r, i);
-            return yaml_syntax_error(r, &at, "brackets nested too deep; expected keys and values", "");
-        }
-    }
-    return 0;
-}
-
-int yaml_reader_open(yaml_reader_t *r) {
+void yaml_reader_open(yaml_reader_t *r) {
     if (r->len >= 3 && memcmp(r->text, "\xef\xbb\xbf", 3) == 0) { /* byte order mark */
         r->text += 3;
         r->len -= 3;
     }
-    if (check_depth(r)) return r->err->code;
     if (!yaml_parser_initialize(&r->parser)) mem_checked(NULL, 0); /* the one reason */
     yaml_parser_set_encoding(&r->parser, YAML_UTF8_ENCODING);
     yaml_parser_set_input_string(&r->parser, (const unsigned char *)r->text, r->len);
-    return 0;
 }
 
 void yaml_reader_close(yaml_reader_t *r) { yaml_parser_delete(&r->parser); }

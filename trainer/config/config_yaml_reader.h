@@ -18,8 +18,8 @@ typedef struct {
     err_t *err;
 } yaml_reader_t;
 
-/* Each returns 0, or the code of r->err. After an error of yaml_reader_open() there is nothing to close. */
-int yaml_reader_open(yaml_reader_t *r);
+void yaml_reader_open(yaml_reader_t *r);
+/* Those below return 0, or the code of r->err. */
 void yaml_reader_close(yaml_reader_t *r);
 
 place_t yaml_place_of(const yaml_reader_t *r, const yaml_mark_t *mark);

@@ -91,7 +91,7 @@ static int read_document(yaml_reader_t *r, yaml_tree_t *root) {
 int yaml_tree_parse(const char *file, const char *text, size_t len, yaml_tree_t *root, err_t *err) {
     yaml_reader_t r = {.file = file, .text = text, .len = len, .err = err};
     *root = (yaml_tree_t){0};
-    if (yaml_reader_open(&r)) return err->code;
+    yaml_reader_open(&r);
     int rc = read_document(&r, root);
     yaml_reader_close(&r);
     if (rc) yaml_tree_free(root);
