@@ -57,9 +57,12 @@ REFUSED = {
     "steps": (lambda p: replace_in(p.path("run.yaml"), "max_steps: 3", "max_steps: 4"), "training.max_steps=4 (it was"),
     "the model is gone": (lambda p: shutil.rmtree(p.path("model")), "model"),
     "the data are gone": (lambda p: os.remove(p.path("train.jsonl")), "train.jsonl"),
+    "evaluation data that choose the best": (lambda p: one_token(p.path("eval.jsonl")),
+                                             "training.load_best_model_at_end: the evaluation data are other"),
 }
 TOLD = {
-    "evaluation data": (lambda p: one_token(p.path("eval.jsonl")), "evaluation data are other"),
+    "evaluation data": (lambda p: (replace_in(p.path("run.yaml"), "load_best_model_at_end: true", "load_best_model_at_end: false"),
+                                   one_token(p.path("eval.jsonl"))), "evaluation data are other"),
 }
 NO_MATTER = {
     "white space of a row": lambda p: replace_in(p.path("train.jsonl"), ", ", ",  "),
@@ -112,6 +115,7 @@ def run(rig):
         p.write("texts.jsonl", "".join(json.dumps({"text": f"Text {i} of a few, and its end."}) + "\n" for i in range(20)))
         replace_in(p.path("run.yaml"), "train: train.jsonl, eval: eval.jsonl, format: tokens", "train: texts.jsonl")
         replace_in(p.path("run.yaml"), "eval_steps: 2", "eval_steps: 0")
+        replace_in(p.path("run.yaml"), "load_best_model_at_end: true", "load_best_model_at_end: false")
         r = p.run("run.yaml", call="rename", at=5, do="before")
         rig.must(r.status == -9 and os.path.isdir(p.path("run/checkpoint-1")), r.show())
         path = p.path("model/tokenizer.json")
