@@ -1,6 +1,6 @@
 # What the command line tests share. Sourced; the working directory is the test's own and empty.
 set -euo pipefail
-export OMP_NUM_THREADS=2    # the same bytes only at the same thread count
+export OMP_NUM_THREADS=2    # on any machine
 export OMP_WAIT_POLICY=passive    # threads that spin starve each other on a busy machine
 
 model=$TESTS/golden/tiny/llama-mha
